@@ -1,0 +1,2 @@
+//! deltaforge
+fn main() {}
