@@ -35,6 +35,7 @@ use crate::value::Cell;
 
 mod compact;
 mod escape;
+mod event;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ mod time;
 
 pub use compact::write_compact;
 pub use escape::write_string;
+pub use event::EventWriter;
 pub use read::{JsonError, cell_from_json, cell_from_json_over, named_cells_from_json};
 
 /// Appends one cell. [`Cell::Absent`] has no form of its own and becomes `null`; rows leave it out.

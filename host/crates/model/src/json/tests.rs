@@ -135,14 +135,15 @@ fn batch() -> crate::Batch {
         pipeline: "p".into(),
         tenant: "acme".into(),
         source_id: "s".into(),
-        pos_name: String::new(),
+        pos_name: "sequence".into(),
         pos_is_lsn: false,
     };
     let columns = ["a", "b", "q\"uote"].map(|name| Column::new(name, Kind::Any, ""));
     let schema = TableSchema::new("shop", None, "orders", columns.to_vec(), &["q\"uote", "a"]);
     let mut builder = BatchBuilder::new(Arc::new(info));
     let table = builder.table(&schema);
-    let transaction = builder.transaction(Transaction { id: "tx9".into(), source: Vec::new() });
+    let transaction = builder
+        .transaction(Transaction { id: "tx9".into(), source: vec![("change_lsn".into(), "\"x\"".into())] });
     builder.event(EventHead {
         id: EventId::derive(1_700_000_000_000, &[b"1"]),
         op: Op::Update,
@@ -160,6 +161,7 @@ fn batch() -> crate::Batch {
     builder.image(Image::After, |row| {
         row.push(&Cell::Absent).push(&Cell::Null);
     });
+    builder.side(crate::Side { tags: Some(vec!["a\nb".into()]), ..Default::default() });
     builder.finish()
 }
 
@@ -176,6 +178,50 @@ fn rows_and_keys_leave_out_what_is_absent() {
     assert_eq!(String::from_utf8(out).unwrap(), r#"{"a":1,"q\"uote":"k"}{"b":null}{"q\"uote":"k","a":1}"#);
     let key = event.idempotency_key();
     assert_eq!(key, format!("acme|shop.orders|tx9|{}", event.id()));
+}
+
+#[test]
+fn an_event_has_the_native_form() {
+    let batch = batch();
+    let mut encoders = RowEncoders::default();
+    let mut writer = EventWriter::new(&batch, &mut encoders);
+    let mut out = Vec::new();
+    writer.write_event(&batch.event(0), true, &mut out);
+    let expected = format!(
+        concat!(
+            r#"{{"before":{{"a":1,"q\"uote":"k"}},"after":{{"b":null}},"source":{{"version":"deltaforge-0.1.0","#,
+            r#""connector":"sqlite","name":"p","ts_ms":1700000000000,"db":"shop","table":"orders","#,
+            r#""change_lsn":"x","sequence":1}},"op":"u","ts_ms":1700000000000,"transaction":{{"id":"tx9"}},"#,
+            r#""event_id":"{}","tenant_id":"acme","schema_version":"{:016x}","tags":["a\nb"],"tx_end":true}}"#
+        ),
+        batch.event(0).id(),
+        batch.event(0).table().fingerprint()
+    );
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn members_that_a_script_set_replace_or_follow_the_others() {
+    use crate::edit::{Overlay, SideEdit};
+    let mut batch = batch();
+    let view = crate::View::all(Arc::new(batch.clone()));
+    let mut edits = Overlay::new();
+    for (path, json) in
+        [("table", r#""t""#), ("source.table", "7"), ("source.x.y", "[1]"), ("op", "nonsense")]
+    {
+        edits.side(&view, 0, SideEdit::Field(path.into(), json.into())).unwrap();
+    }
+    drop(view);
+    edits.apply(&mut batch, "s");
+    let mut encoders = RowEncoders::default();
+    let mut out = Vec::new();
+    EventWriter::new(&batch, &mut encoders).write_event(&batch.event(0), false, &mut out);
+    let event: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(event["table"], "t");
+    assert_eq!(event["source"]["table"], 7);
+    assert_eq!(event["source"]["x"]["y"][0], 1);
+    assert_eq!(event["op"], "nonsense");
+    assert!(String::from_utf8(out).unwrap().starts_with(r#"{"before":{"a":1,"q\"uote":"k"},"after""#));
 }
 
 fn texts() -> impl Strategy<Value = String> {
