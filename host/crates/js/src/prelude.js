@@ -175,6 +175,7 @@ const LAZY_KEYS = ["before", "after", "source", "tags"];
 const EVENT_KEYS = ["before", "after", "source", "op", "ts_ms", "transaction", "event_id", "tenant_id",
   "schema_version", "ddl", "message", "tags", "synthetic", "table", "routing", "route"];      // the host knows them by number
 const eventShape = new Shape(EVENT_KEYS, (g, at, k) => {
+  if (g.b === null) throw new Error(LATE);
   switch (k) {
     case "before": case "after": case "source": case "tags": return new Array(g.b.n).fill(LAZY);
     case "route": return new Array(g.b.n).fill(route);
@@ -451,14 +452,14 @@ return {
       }
     };
   },
-  reset() {                               // true: nothing of the script is left, another one may come
-    for (const k of namesOf(globalThis)) if (!names.has(k) && !R.deleteProperty(globalThis, k)) return false;
-    for (const [o, n] of counts) if (R.ownKeys(o).length !== n || !R.isExtensible(o)) return false;
+  reset() {                               // answers what the script left behind; empty: another one may come
+    for (const k of namesOf(globalThis)) if (!names.has(k) && !R.deleteProperty(globalThis, k)) return `global ${k}`;
+    for (const [o, n] of counts) if (R.ownKeys(o).length !== n || !R.isExtensible(o)) return `properties of ${line(o)}`;
     for (const [o, k, value, get, set] of intrinsics) {
       const d = R.getOwnPropertyDescriptor(o, k);
-      if (d === undefined || !Object.is(d.value, value) || d.get !== get || d.set !== set) return false;
+      if (d === undefined || !Object.is(d.value, value) || d.get !== get || d.set !== set) return `property ${String(k)}`;
     }
-    return true;
+    return "";
   },
 };
 })
