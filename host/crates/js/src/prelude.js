@@ -298,16 +298,19 @@ const pairs = (list) => {
   return o;
 };
 
+const idsOf = (b) => b.byId ??= new Map(b.groups[0].c.event_id.map((x, i) => [x, i]));
 function find(b, o) {                     // the event of the batch that `o` is; -1: it is none of them
-  if (b.groups[0].w.event_id !== undefined) return (b.byObject ??= new Map(b.orig.map((x, i) => [x, i]))).get(o) ?? -1;
+  if (b.groups[0].w.event_id !== undefined || idsOf(b).size !== b.n) {      // ids that scripts made need not differ
+    return (b.byObject ??= new Map(b.orig.map((x, i) => [x, i]))).get(o) ?? -1;
+  }
   const base = baseOf(b, o, b.n);
   return base >= 0 && b.orig[base] === o ? base : -1;
 }
 function baseOf(b, o, hint) {             // the event of the batch that a returned object is a copy of; -1: none
   if (o === null || typeof o !== "object" || isArray(o)) throw new TypeError("a script must return events, got " + (o === null ? "null" : isArray(o) ? "an array" : typeof o));
-  const id = o.event_id, ids = b.groups[0].c.event_id;
+  const id = o.event_id;
   if (id === undefined) return -1;
-  return hint < b.n && ids[hint] === id ? hint : (b.byId ??= new Map(ids.map((x, i) => [x, i]))).get(id) ?? -1;
+  return hint < b.n && b.groups[0].c.event_id[hint] === id ? hint : idsOf(b).get(id) ?? -1;
 }
 function replace(b, base, o) {            // a copy takes the place of its event: as if it had been written into it
   const g = b.groups[0], [set, gone] = difference(g, base, o);
