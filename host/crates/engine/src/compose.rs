@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use deltaforge_model::json::RowEncoders;
 use deltaforge_model::{Batch, Boundary, Event, Op, View};
 
 use crate::message::{Bodies, Formatter, MessageBatch};
@@ -54,6 +55,7 @@ pub struct Composer {
     destination: Option<Template>,
     key: Option<Template>,
     filter: SinkFilter,
+    encoders: RowEncoders,
 }
 
 impl Composer {
@@ -70,7 +72,7 @@ impl Composer {
         let parse = |text: &Option<String>| text.as_deref().map(Template::parse).transpose();
         // What does not depend on the event stays with the sink.
         let destination = parse(&addressing.destination)?.filter(|template| template.constant().is_none());
-        Ok(Self { formatter, destination, key: parse(&addressing.key)?, filter })
+        Ok(Self { formatter, destination, key: parse(&addressing.key)?, filter, encoders: RowEncoders::default() })
     }
 
     /// Makes one message for each event that the filter admits, in order. Progress-only entries make none.
@@ -119,9 +121,10 @@ impl Composer {
         Ok((messages, unwritten))
     }
 
-    fn address(&self, view: &View, bodies: Bodies, unwritten: &mut Vec<Unwritten>) -> MessageBatch {
+    fn address(&mut self, view: &View, bodies: Bodies, unwritten: &mut Vec<Unwritten>) -> MessageBatch {
         let failed: Vec<usize> = bodies.rejects().iter().map(|(row, _)| *row).collect();
         let mut messages = MessageBatch::new(self.formatter.content_type(), bodies);
+        let encoders = self.encoders.of_batch(view.batch());
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
         let mut headers: HashMap<u32, Arc<[(String, String)]>> = HashMap::new();
         let (mut text, mut key) = (String::new(), Vec::new());
@@ -161,7 +164,7 @@ impl Composer {
                     key.extend_from_slice(text.as_bytes());
                     true
                 }
-                (None, None) => deltaforge_model::json::write_key(&event, &mut key),
+                (None, None) => encoders[event.table_index()].write_event_key(&event, &mut key),
             };
             let headers = headers.entry(event.side_index()).or_insert_with(|| side.headers.clone().into());
             let key = has_key.then_some(&key[..]);

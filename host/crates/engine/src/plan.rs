@@ -97,7 +97,7 @@ pub struct Services {
     /// Durable state.
     pub store: Arc<dyn StateStore>,
     /// The group-committing checkpoint writer.
-    pub checkpoints: Checkpoints,
+    pub checkpoints: Arc<Checkpoints>,
     /// Whoever builds stages; the first that handles the code does.
     pub stages: Vec<Arc<dyn StageFactory>>,
     /// Whoever builds envelopes.

@@ -10,7 +10,7 @@ use metrics::{Gauge, gauge};
 use tokio::sync::{mpsc, watch};
 
 use super::mark::{CheckpointRecord, checkpoint_key, now_ms};
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::failpoint;
 use crate::ledger::Ledger;
 use crate::plan::{PipelinePlan, Services};
@@ -30,11 +30,11 @@ pub(crate) enum Progress {
 
 pub(crate) struct Committer {
     ledger: Ledger,
-    keys: Vec<String>,
-    checkpoints: Checkpoints,
+    keys: Vec<CheckpointKey>,
+    checkpoints: Arc<Checkpoints>,
     shared: Arc<Shared>,
     confirms: watch::Sender<Option<Position>>,
-    stored: FuturesUnordered<BoxFuture<'static, (usize, u64, String)>>,
+    stored: FuturesUnordered<BoxFuture<'static, Option<(usize, u64, String)>>>,
     last_checkpoint: Gauge,
 }
 
@@ -65,7 +65,9 @@ impl Committer {
                     Some(event) => self.take(event),
                     None => open = false,
                 },
-                Some((sink, seq, resume)) = self.stored.next(), if !self.stored.is_empty() => {
+                Some(stored) = self.stored.next(), if !self.stored.is_empty() => {
+                    // None: the host is going down and the checkpoint was not stored.
+                    let Some((sink, seq, resume)) = stored else { continue };
                     failpoint::hit("checkpoint.stored");
                     self.ledger.checkpointed(sink, seq);
                     self.last_checkpoint.set(now_ms() as f64 / 1000.0);
@@ -103,10 +105,9 @@ impl Committer {
     fn store(&mut self, sink: usize, seq: u64, record: CheckpointRecord) {
         failpoint::hit("checkpoint.hand_in");
         let bytes = serde_json::to_vec(&record).expect("a checkpoint record is plain JSON");
-        let stored = self.checkpoints.put(self.keys[sink].clone(), bytes);
+        let stored = self.checkpoints.put(&self.keys[sink], bytes);
         self.stored.push(Box::pin(async move {
-            stored.await;
-            (sink, seq, record.resume)
+            stored.await.ok().map(|()| (sink, seq, record.resume))
         }));
     }
 }

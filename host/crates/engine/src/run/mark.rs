@@ -7,6 +7,7 @@ use deltaforge_model::{Batch, Position};
 use serde::{Deserialize, Serialize};
 
 use super::{is_before, unrelated};
+use crate::checkpoint::CheckpointKey;
 use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services};
 use crate::source::SourceFactory;
@@ -48,8 +49,13 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// The key of a sink's checkpoint.
-pub(crate) fn checkpoint_key(plan: &PipelinePlan, sink: &str) -> String {
-    format!("checkpoint/{}/{}/{}/{sink}", plan.tenant, plan.name, plan.source.id)
+pub(crate) fn checkpoint_key(plan: &PipelinePlan, sink: &str) -> CheckpointKey {
+    CheckpointKey {
+        tenant: plan.tenant.clone(),
+        pipeline: plan.name.clone(),
+        source_id: plan.source.id.clone(),
+        sink_id: sink.to_owned(),
+    }
 }
 
 /// Where one sink stands.
@@ -72,11 +78,11 @@ pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec
     let mut starts = Vec::new();
     for sink in &plan.sinks {
         let key = checkpoint_key(plan, &sink.id);
-        let start = match services.store.get(&key).await? {
+        let start = match services.checkpoints.load(&key).await? {
             None => Start::default(),
             Some(bytes) => {
                 let record: CheckpointRecord = serde_json::from_slice(&bytes)
-                    .map_err(|error| StateError::backend(format!("read checkpoint {key}"), error))?;
+                    .map_err(|error| StateError::backend(format!("read the checkpoint of sink {}", sink.id), error))?;
                 Start {
                     resume: Some(Position::new(record.resume)),
                     inside: record.inside,

@@ -101,8 +101,9 @@ impl StageSet {
         Ok(set)
     }
 
-    async fn open(&self, plan: &StagePlan, resume: Option<&Position>) -> Result<Slot, Failure> {
-        let (store, compare) = (&*self.services.store, |a: &Position, b: &Position| self.plan.source.factory.compare(a, b));
+    async fn open(&mut self, plan: &StagePlan, resume: Option<&Position>) -> Result<Slot, Failure> {
+        let (services, factory) = (self.services.clone(), self.plan.source.factory.clone());
+        let (store, compare) = (&*services.store, |a: &Position, b: &Position| factory.compare(a, b));
         let key = self.key(&plan.spec.id);
         let Some(mut history) = History::load(store, &key).await? else {
             let (stage, version) = build(&self.services, &plan.spec, None).await?;

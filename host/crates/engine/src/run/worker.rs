@@ -169,7 +169,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn send_unwritten(&self, batch: &Batch, group: usize, unwritten: &[Unwritten]) -> Result<(), Failure> {
+    async fn send_unwritten(&mut self, batch: &Batch, group: usize, unwritten: &[Unwritten]) -> Result<(), Failure> {
         let Some(dlq) = &self.dlq else {
             let first = &unwritten[0];
             return Err(Failure::operator(first.code, format!("event {}: {}", batch.event(first.row).id(), first.reason)));
