@@ -7,6 +7,7 @@
 //! ```
 
 pub mod batcher;
+pub mod checkpoint;
 pub mod error;
 pub mod message;
 pub mod sink;
