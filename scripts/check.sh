@@ -42,18 +42,18 @@ dependencies() {
   local manifest log
   find_cargo_deny
   for manifest in "${WORKSPACES[@]}"; do
-    "${DENY[@]}" --log-level error --manifest-path "$manifest" check --config deny.toml --hide-inclusion-graph \
-      licenses bans sources
+    "${DENY[@]}" --log-level error --manifest-path "$manifest" --config deny.toml check \
+      --hide-inclusion-graph licenses bans sources
   done
   log=$(mktemp)
-  if ! timeout 120 "${DENY[@]}" --manifest-path Cargo.toml fetch --config deny.toml db >"$log" 2>&1; then
+  if ! timeout 120 "${DENY[@]}" --manifest-path Cargo.toml --config deny.toml fetch db >"$log" 2>&1; then
     note "the advisory database cannot be reached: known vulnerabilities were not checked"
     rm -f "$log"
     return 0
   fi
   rm -f "$log"
   for manifest in "${WORKSPACES[@]}"; do
-    "${DENY[@]}" --log-level error --manifest-path "$manifest" check --config deny.toml --disable-fetch advisories
+    "${DENY[@]}" --log-level error --manifest-path "$manifest" --config deny.toml check --disable-fetch advisories
   done
 }
 
