@@ -39,7 +39,10 @@ pub enum StateError {
 
 impl StateError {
     /// Wraps a backend's own error.
-    pub fn backend(action: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn backend(
+        action: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         Self::Backend { action: action.into(), cause: cause.into() }
     }
 }
