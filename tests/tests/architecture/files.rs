@@ -70,18 +70,3 @@ fn an_ignored_test_says_why() -> Result<()> {
         }
     })
 }
-
-#[test]
-fn an_allowed_unsafe_block_states_its_reason() -> Result<()> {
-    every_written_file(|file, text, problems| {
-        let allowed = concat!("allow(unsafe", "_code");
-        for (number, line) in (1..).zip(text.lines()) {
-            if line.contains(allowed) && !line.contains("reason") {
-                problems.push(format!(
-                    "{}:{number}: unsafe code is allowed without `reason = ...`",
-                    file.display()
-                ));
-            }
-        }
-    })
-}
