@@ -34,11 +34,9 @@ has_sources() { [ -f "$(source_link)/library/Cargo.lock" ]; }
 mirrors() {
   {
     apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-      sed -n 's/^Debian //p'
-    cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null |
-      sed -nE 's,^deb (\[[^]]*\] )?(https?://[^ ]*/debian/?) .*,\2,p'
-    cat /etc/apt/sources.list.d/*.sources 2>/dev/null |
-      sed -nE 's,^URIs: *(https?://[^ ]*/debian/?).*,\1,p'
+      sed -n 's/^Debian //p' || true
+    { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } |
+      sed -nE 's,^(deb (\[[^]]*\] )?|URIs: *)(https?://[^ ]*/debian/?)( .*)?$,\3,p'
   } | sed 's,/*$,/,' | sort -u
 }
 
