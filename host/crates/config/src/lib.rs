@@ -1,1 +1,2 @@
-//! deltaforge-config
+//! Pipeline documents: reading, expanding, checking and describing them.
+pub mod spec;
