@@ -14,6 +14,7 @@ mod batch;
 mod stage;
 
 pub use batch::{Batch, CommitPolicy, Dlq, Journal, OverflowPolicy};
+pub(crate) use stage::WrittenLimits;
 pub use stage::{EnvelopeSpec, Grant, Implementation, Limits, OnError, ProcessorSpec, TableFilter};
 
 /// The `apiVersion` this build reads.
