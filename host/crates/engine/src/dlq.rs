@@ -109,12 +109,16 @@ impl Dlq {
                     return Ok(());
                 }
                 Err(StateError::QueueFull { max_entries, .. }) => {
-                    warn!(pipeline = self.pipeline, max_entries, "the dead-letter queue is full, the pipeline waits for room");
+                    warn!(
+                        pipeline = self.pipeline,
+                        max_entries, "the dead-letter queue is full, the pipeline waits for room"
+                    );
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }
                 Err(error) => {
-                    counter!("deltaforge_dlq_write_failures_total", "pipeline" => self.pipeline.clone()).increment(1);
+                    counter!("deltaforge_dlq_write_failures_total", "pipeline" => self.pipeline.clone())
+                        .increment(1);
                     return Err(error);
                 }
             }
@@ -123,8 +127,15 @@ impl Dlq {
 
     fn lost(&self, how: &'static str, count: u64) {
         if count > 0 {
-            error!(pipeline = self.pipeline, count, how, "dead-letter entries are lost, as overflow_policy asks");
-            let name = if how == "evicted" { "deltaforge_dlq_evicted_total" } else { "deltaforge_dlq_rejected_total" };
+            error!(
+                pipeline = self.pipeline,
+                count, how, "dead-letter entries are lost, as overflow_policy asks"
+            );
+            let name = if how == "evicted" {
+                "deltaforge_dlq_evicted_total"
+            } else {
+                "deltaforge_dlq_rejected_total"
+            };
             counter!(name, "pipeline" => self.pipeline.clone()).increment(count);
         }
     }
