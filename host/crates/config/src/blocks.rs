@@ -102,7 +102,7 @@ impl<'a> Asking<'a> {
     }
 
     fn ask(&mut self, block: &Block, own: &Value, path: &Path, place: impl Fn(Finding) -> Finding) {
-        if self.problems.any_within(path) || self.document.nearest(path).is_broken() {
+        if self.problems.any_within(path) || self.document.nearest(path).has_broken() {
             return;
         }
         for finding in block.findings(own) {
@@ -112,7 +112,7 @@ impl<'a> Asking<'a> {
 
     fn plugin(&mut self, node: &Node, path: &Path, role: Role) {
         let Some(reference) = node.get("plugin").and_then(Node::text) else { return };
-        if self.problems.any_within(path) {
+        if self.problems.any_within(path) || node.has_broken() {
             return;
         }
         let place = node.get("plugin").map_or(node.place, |node| node.place);
@@ -171,10 +171,17 @@ impl<'a> Asking<'a> {
         let Kind::Scalar(scalar) = &node.kind else { return node.place };
         let place = node.place;
         match scalar.style {
+            // The place of such a text is its first line that is not empty.
             Style::Literal if place.is_known() => {
-                let line = place.line.saturating_add(line);
-                let first = self.problems.lines.indent_of(place.line.saturating_add(1)).unwrap_or(0);
-                Place { line, column: column.saturating_add(first), width: 1 }
+                let text = scalar.value.as_str().unwrap_or_default();
+                let empty = text.bytes().take_while(|b| *b == b'\n').count();
+                let first = place.line.saturating_sub(u32::try_from(empty).unwrap_or(u32::MAX));
+                let indent = self.problems.lines.indent_of(place.line).unwrap_or(0);
+                Place {
+                    line: first.saturating_add(line - 1),
+                    column: column.saturating_add(indent),
+                    width: 1,
+                }
             }
             _ if line == 1 && place.is_known() => {
                 Place { column: place.column.saturating_add(column), width: 1, ..place }

@@ -11,8 +11,6 @@ use serde_json::Value;
 
 mod block;
 mod schema;
-#[cfg(test)]
-mod tests;
 
 pub use block::{Block, Finding};
 pub(crate) use schema::{PART, REFUSED};

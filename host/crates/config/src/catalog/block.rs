@@ -116,9 +116,14 @@ impl Block {
         self.schema.get("properties").is_some_and(|properties| properties.get(key).is_some())
     }
 
-    /// Whether the settings may be left out.
+    /// The settings that must be there.
+    pub(crate) fn required(&self) -> impl Iterator<Item = &str> {
+        self.schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// Whether all settings may be left out.
     pub(crate) fn is_optional(&self) -> bool {
-        self.schema.get("required").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        self.required().next().is_none()
     }
 
     /// What the block's part sees of `config`: all but the keys in `common` that it does not declare.
