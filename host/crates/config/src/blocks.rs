@@ -10,7 +10,7 @@ use crate::problem::{Code, quoted};
 use crate::problems::Problems;
 use crate::spec::Grant;
 use crate::text::Place;
-use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS};
+use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS, SOURCE_KEYS};
 use crate::yaml::{Kind, Node, Style};
 
 /// Adds what the parts themselves find; a part whose block is already known to be wrong is not asked.
@@ -44,24 +44,21 @@ struct Asking<'a> {
 
 impl<'a> Asking<'a> {
     fn source(&mut self, node: &Node, path: &Path) {
-        let Some((_, block, renamed)) =
-            node.get("type").and_then(Node::text).and_then(|kind| self.catalog.resolve_source(kind))
-        else {
-            return;
-        };
+        let kind = node.get("type").and_then(Node::text);
+        let Some(known) = kind.and_then(|kind| self.catalog.resolve_source(kind)) else { return };
         let config = node.get("config").map(Node::to_json).unwrap_or_default();
-        let own = typed::source_config(block, renamed, &config);
+        let own = known.own(&config, &SOURCE_KEYS);
         // Findings name the source's own keys; the document may have them under an alias.
         let written = |finding: Finding| {
             let key =
                 finding.pointer.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
-            let alias = renamed.iter().find(|(from, to)| *to == key && config.get(from).is_some());
+            let alias = known.renamed.iter().find(|(from, to)| *to == key && config.get(from).is_some());
             match alias {
                 Some((from, _)) => Finding { pointer: finding.pointer.replacen(&key, from, 1), ..finding },
                 None => finding,
             }
         };
-        self.ask(block, &own, &path.below(&["config"]), written);
+        self.ask(known.block, &own, &path.below(&["config"]), written);
     }
 
     fn sink(&mut self, node: &Node, path: &Path) {

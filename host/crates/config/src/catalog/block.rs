@@ -173,6 +173,14 @@ fn decode<T: DeserializeOwned>(config: &Value) -> Result<T, Finding> {
         if pointer == "/." {
             pointer.clear();
         }
-        Finding::new(pointer, error.inner().to_string())
+        Finding::new(pointer, without_value(&error.inner().to_string()))
     })
+}
+
+/// What a deserialiser says, without the text that it quotes, which may be secret.
+fn without_value(message: &str) -> String {
+    const QUOTE: &str = "string \"";
+    let Some((before, quoted)) = message.split_once(QUOTE) else { return message.to_owned() };
+    let after = quoted.rsplit_once('"').map_or("", |(_, after)| after);
+    format!("{before}text{after}")
 }

@@ -89,6 +89,13 @@ fn passwords_in_urls_and_connection_strings_are_hidden() {
 }
 
 #[test]
+fn a_pipeline_prints_none_of_its_settings() {
+    let pipeline = catalog().read_json(&stored()).unwrap();
+    let printed = format!("{pipeline:?}");
+    assert!(printed.contains("tagger@1") && !printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
 fn a_secret_shows_only_when_asked() {
     let secret = Secret::new("hunter2");
     assert_eq!(format!("{secret} {secret:?} {}", json!({ "a": secret })), "*** *** {\"a\":\"***\"}");
