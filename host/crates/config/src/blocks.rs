@@ -10,7 +10,7 @@ use crate::problem::{Code, quoted};
 use crate::problems::Problems;
 use crate::spec::Grant;
 use crate::text::Place;
-use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS};
+use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS, SOURCE_KEYS};
 use crate::yaml::{Kind, Node, Style};
 
 /// Adds what the parts themselves find; a part whose block is already known to be wrong is not asked.
@@ -44,24 +44,21 @@ struct Asking<'a> {
 
 impl<'a> Asking<'a> {
     fn source(&mut self, node: &Node, path: &Path) {
-        let Some((_, block, renamed)) =
-            node.get("type").and_then(Node::text).and_then(|kind| self.catalog.resolve_source(kind))
-        else {
-            return;
-        };
+        let kind = node.get("type").and_then(Node::text);
+        let Some(known) = kind.and_then(|kind| self.catalog.resolve_source(kind)) else { return };
         let config = node.get("config").map(Node::to_json).unwrap_or_default();
-        let own = typed::source_config(block, renamed, &config);
+        let own = known.own(&config, &SOURCE_KEYS);
         // Findings name the source's own keys; the document may have them under an alias.
         let written = |finding: Finding| {
             let key =
                 finding.pointer.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
-            let alias = renamed.iter().find(|(from, to)| *to == key && config.get(from).is_some());
+            let alias = known.renamed.iter().find(|(from, to)| *to == key && config.get(from).is_some());
             match alias {
                 Some((from, _)) => Finding { pointer: finding.pointer.replacen(&key, from, 1), ..finding },
                 None => finding,
             }
         };
-        self.ask(block, &own, &path.below(&["config"]), written);
+        self.ask(known.block, &own, &path.below(&["config"]), written);
     }
 
     fn sink(&mut self, node: &Node, path: &Path) {
@@ -102,7 +99,7 @@ impl<'a> Asking<'a> {
     }
 
     fn ask(&mut self, block: &Block, own: &Value, path: &Path, place: impl Fn(Finding) -> Finding) {
-        if self.problems.any_within(path) || self.document.nearest(path).is_broken() {
+        if self.problems.any_within(path) || self.document.nearest(path).has_broken() {
             return;
         }
         for finding in block.findings(own) {
@@ -112,7 +109,7 @@ impl<'a> Asking<'a> {
 
     fn plugin(&mut self, node: &Node, path: &Path, role: Role) {
         let Some(reference) = node.get("plugin").and_then(Node::text) else { return };
-        if self.problems.any_within(path) {
+        if self.problems.any_within(path) || node.has_broken() {
             return;
         }
         let place = node.get("plugin").map_or(node.place, |node| node.place);
@@ -171,10 +168,17 @@ impl<'a> Asking<'a> {
         let Kind::Scalar(scalar) = &node.kind else { return node.place };
         let place = node.place;
         match scalar.style {
+            // The place of such a text is its first line that is not empty.
             Style::Literal if place.is_known() => {
-                let line = place.line.saturating_add(line);
-                let first = self.problems.lines.indent_of(place.line.saturating_add(1)).unwrap_or(0);
-                Place { line, column: column.saturating_add(first), width: 1 }
+                let text = scalar.value.as_str().unwrap_or_default();
+                let empty = text.bytes().take_while(|b| *b == b'\n').count();
+                let first = place.line.saturating_sub(u32::try_from(empty).unwrap_or(u32::MAX));
+                let indent = self.problems.lines.indent_of(place.line).unwrap_or(0);
+                Place {
+                    line: first.saturating_add(line - 1),
+                    column: column.saturating_add(indent),
+                    width: 1,
+                }
             }
             _ if line == 1 && place.is_known() => {
                 Place { column: place.column.saturating_add(column), width: 1, ..place }

@@ -1,6 +1,7 @@
 //! Reads documents: from files and folders, from text, from JSON.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
@@ -23,7 +24,7 @@ const MAX_FILES: usize = 10_000;
 const MAX_FOLDERS: usize = 32;
 
 /// A document that passed every check.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Pipeline {
     /// What it means.
     pub spec: PipelineSpec,
@@ -32,6 +33,16 @@ pub struct Pipeline {
     pub document: Value,
     /// Where it came from; `None` for a document that came over the network.
     pub origin: Option<Origin>,
+}
+
+// The document may hold secrets, so it is not printed.
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("spec", &self.spec)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The place of a document.

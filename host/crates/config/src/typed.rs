@@ -63,21 +63,12 @@ fn source(catalog: &Catalog, block: &Value) -> Typed<SourceSpec> {
     let at = "/spec/source";
     let config = block.get("config").unwrap_or(&Value::Null);
     let written: String = required(block, "type", at)?;
-    let (kind, known, renamed) = catalog.resolve_source(&written).ok_or_else(|| unknown(at, &written))?;
+    let known = catalog.resolve_source(&written).ok_or_else(|| unknown(at, &written))?;
     Ok(SourceSpec {
-        kind: kind.to_owned(),
+        kind: known.kind.to_owned(),
         id: required(config, "id", &format!("{at}/config"))?,
-        config: source_config(known, renamed, config),
+        config: known.own(config, &SOURCE_KEYS),
     })
-}
-
-/// What a source's connector sees of `config`.
-pub(crate) fn source_config(block: &Block, renamed: &[(String, String)], config: &Value) -> Value {
-    let entries = config.as_object().into_iter().flatten();
-    let own_name =
-        |key: &String| renamed.iter().find(|(from, _)| from == key).map_or(key, |(_, to)| to).clone();
-    let config = Value::Object(entries.map(|(key, value)| (own_name(key), value.clone())).collect());
-    block.own(&config, &SOURCE_KEYS)
 }
 
 fn sink(catalog: &Catalog, block: &Value, at: &str) -> Typed<SinkSpec> {
