@@ -7,6 +7,7 @@
 //! ```
 
 pub mod batcher;
+pub mod disk;
 pub mod error;
 pub mod message;
 pub mod sink;
