@@ -18,6 +18,9 @@ use crate::utc;
 /// How long an open waits for the file's last owner to let go: a write that was given up may still be running.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
+/// Ends the name of a file that was moved aside because a line of it is broken.
+const DAMAGED: &str = ".damaged";
+
 /// One open file, and the right to write it.
 pub(crate) struct Writer {
     disk: Arc<dyn Disk>,
@@ -90,7 +93,8 @@ impl Writer {
                 self.begun_ms = state.begun_ms;
                 return self.go_on_at(state.length, found, tail);
             }
-            for (_, path) in rotated.iter().filter(|(number, _)| *number == state.number) {
+            let whole = rotated.iter().filter(|(number, path)| *number == state.number && !is_damaged(path));
+            for (_, path) in whole {
                 let file = self.disk.open(path, Open::Read).map_err(FileError::io("open", path))?;
                 let len = file.stat().map_err(FileError::io("look at", path))?.len;
                 if matching_tail(&*file, len, &state, path)?.is_some() {
@@ -104,7 +108,7 @@ impl Writer {
             let tail = read_tail(&*self.file, found, &self.path)?;
             return self.go_on_at(found, found, tail);
         }
-        let aside = self.rotated_path(now_ms, ".damaged");
+        let aside = self.rotated_path(now_ms, DAMAGED);
         warn!(path = %self.path.display(), aside = %aside.display(), "a line of the file is broken; it is moved aside");
         self.begin_next(&aside, now_ms)
     }
@@ -114,6 +118,9 @@ impl Writer {
             info!(path = %self.path.display(), length, found, "cut to the checkpoint");
             self.file.truncate(length).map_err(FileError::io("cut", &self.path))?;
         }
+        // Were a cut (this one, or that of a failed writer) not durable before new lines are written, a crash
+        // could mix old and new bytes into lines that nobody wrote.
+        self.file.fdatasync("the cut before new lines").map_err(FileError::io("sync", &self.path))?;
         self.length = length;
         self.durable = length;
         self.tail = Tail::new(tail);
@@ -335,11 +342,15 @@ fn rotated_files(disk: &dyn Disk, dir: &Path, name: &str) -> Result<Vec<(u64, Pa
     let names = disk.list(dir).map_err(FileError::io("list", dir))?;
     let rotated = names.into_iter().filter_map(|other| {
         let (time, number) = other.strip_prefix(name)?.strip_prefix('.')?.split_once('-')?;
-        let number = number.strip_suffix(".damaged").unwrap_or(number);
+        let number = number.strip_suffix(DAMAGED).unwrap_or(number);
         let ours = time.len() == 16 && time.ends_with('Z');
         ours.then(|| Some((number.parse().ok()?, dir.join(&other)))).flatten()
     });
     Ok(rotated.collect())
+}
+
+fn is_damaged(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(DAMAGED.as_bytes())
 }
 
 /// The end of the part that `state` speaks of, if this is that file.

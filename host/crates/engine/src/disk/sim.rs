@@ -152,6 +152,23 @@ impl Content {
         }
     }
 
+    /// A sync fails: a random part of the dirty data becomes durable, the rest is forgotten. Cuts are metadata,
+    /// which a file system does not drop while it stays writable.
+    fn fail_sync(&mut self, rng: &mut SimRng) {
+        let mut writes = Vec::new();
+        for change in std::mem::take(&mut self.pending) {
+            if let Change::Truncate(len) = change {
+                self.pending = std::mem::take(&mut writes);
+                self.scatter(rng);
+                self.durable.truncate(len);
+            } else {
+                writes.push(change);
+            }
+        }
+        self.pending = writes;
+        self.scatter(rng);
+    }
+
     /// A random part of what is pending becomes durable, the rest is forgotten.
     fn scatter(&mut self, rng: &mut SimRng) {
         let survival = Survival::draw(rng);
@@ -591,7 +608,7 @@ impl DiskFile for SimFile {
                 Some(0) => {
                     state.syncs_until_failure = None;
                     let mut rng = state.rng.clone().unwrap_or(SimRng::new(0));
-                    state.content(node)?.scatter(&mut rng);
+                    state.content(node)?.fail_sync(&mut rng);
                     Err(io::Error::other("simulated sync failure"))
                 }
                 left => {
