@@ -250,6 +250,12 @@ impl Batch {
         self.rejects.iter().map(|reject| (Event { batch: self, entry: &reject.entry }, reject))
     }
 
+    /// The rejected events as a batch of their own, in the order they were rejected.
+    pub fn rejects_as_batch(&self) -> Self {
+        let entries = self.rejects.iter().map(|reject| reject.entry).collect();
+        Self { entries, ..self.clone_sections() }
+    }
+
     /// Forgets the rejected events, once they are safe elsewhere.
     pub fn clear_rejects(&mut self) {
         self.rejects.clear();
