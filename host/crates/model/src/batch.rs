@@ -64,6 +64,11 @@ pub enum Image {
     After,
 }
 
+impl Image {
+    /// Both, in the order of time.
+    pub const BOTH: [Self; 2] = [Self::Before, Self::After];
+}
+
 /// Where an event stands in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotMark {
