@@ -397,6 +397,15 @@ impl<'a> Event<'a> {
         &self.batch.sides[self.entry.side as usize]
     }
 
+    /// The same text on every delivery of this change: `tenant|db.table|transaction|event_id`, with `_` for no
+    /// tenant and nothing for no transaction.
+    pub fn idempotency_key(&self) -> String {
+        let (info, table) = (self.info(), self.table());
+        let tenant = if info.tenant.is_empty() { "_" } else { &info.tenant };
+        let transaction = self.transaction().map_or("", |transaction| &transaction.id);
+        format!("{tenant}|{}.{}|{transaction}|{}", table.database(), table.name(), self.id())
+    }
+
     /// A number that events of this batch with equal [`Event::side`] share; 0: nothing there.
     pub fn side_index(&self) -> u32 {
         self.entry.side
