@@ -124,6 +124,22 @@ fn a_file_may_hold_several_documents_and_aliases() {
 }
 
 #[test]
+fn processors_without_an_id_are_numbered() {
+    let text = GOOD.replace("NAME", "ids")
+        + "  processors:
+    - type: filter
+    - { type: filter, id: filter-2 }
+    - type: filter
+    - plugin: tagger@1.2.3
+    - plugin: '@acme/tagger@1'
+    - { plugin: './plugins/my tagger.wasm' }
+";
+    let pipelines = catalog().read_text("ids.yaml", &text, &environment).unwrap_or_else(|r| panic!("{r}"));
+    let ids: Vec<&str> = pipelines[0].spec.spec.processors.iter().map(|p| p.id.as_str()).collect();
+    assert_eq!(ids, ["filter", "filter-2", "filter-3", "tagger", "tagger-2", "my-tagger"]);
+}
+
+#[test]
 fn a_folder_is_read_whole_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
