@@ -1,0 +1,192 @@
+//! The boundary to where messages go.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::error::{ConfigError, Next};
+use crate::message::{Message, MessageBatch};
+
+/// Messages handed to one sink. Deliveries of a sink have ascending `seq`.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The batch's number in this run of the pipeline.
+    pub seq: u64,
+    /// The messages, shared with other sinks.
+    pub messages: Arc<MessageBatch>,
+    /// The messages to deliver, by index, ascending: those the sink has not had before and that pass its filter.
+    pub indexes: Arc<[u32]>,
+    /// How many of `indexes` are delivered already (a retry after part of them was).
+    pub done: usize,
+}
+
+impl Delivery {
+    /// The messages still to deliver, each with its place in `indexes`.
+    pub fn messages(&self) -> impl Iterator<Item = (usize, Message<'_>)> {
+        self.indexes
+            .iter()
+            .enumerate()
+            .skip(self.done)
+            .map(|(place, index)| (place, self.messages.get(*index as usize)))
+    }
+
+    /// How many messages are still to deliver.
+    pub fn len(&self) -> usize {
+        self.indexes.len() - self.done
+    }
+
+    /// Whether none are.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durable {
+    /// Every delivery up to and including this `seq`.
+    pub through: u64,
+    /// What the sink wants to be opened with next time (a file's id and length); stored in its checkpoint.
+    pub state: Option<Vec<u8>>,
+}
+
+/// Delivers messages to one place, in order.
+///
+/// One task owns a sink. It calls [`Sink::write`] for up to `max_inflight` deliveries and then
+/// [`Sink::durable`]; after any error it drops the sink, opens it anew with the last durable state, and writes
+/// again everything that was not durable.
+#[async_trait]
+pub trait Sink: Send {
+    /// Takes a delivery. It may be durable when this returns, or only accepted.
+    ///
+    /// # Errors
+    ///
+    /// See [`SinkError`]. Messages before the failed one, in this delivery, may have been delivered.
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError>;
+    /// Waits until at least one more of the accepted deliveries is durable: a crash of this process, the
+    /// machine or the receiver cannot lose it any more. Called only when something was accepted.
+    ///
+    /// # Errors
+    ///
+    /// See [`SinkError`].
+    async fn durable(&mut self) -> Result<Durable, SinkError>;
+    /// Ends well: everything accepted was durable before. Called at a graceful stop.
+    ///
+    /// # Errors
+    ///
+    /// When something could not be closed; nothing is lost by it.
+    async fn close(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// What a sink is opened with.
+#[derive(Clone)]
+pub struct SinkContext {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The tenant.
+    pub tenant: String,
+    /// The sink's id in the pipeline.
+    pub sink_id: String,
+    /// The state of the last durable delivery, from this run or from the checkpoint.
+    pub state: Option<Vec<u8>>,
+    /// The folder that relative paths are relative to.
+    pub base_dir: PathBuf,
+}
+
+/// How messages are addressed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addressing {
+    /// Template of the destination; a value it names and an event lacks is a routing error.
+    pub destination: Option<String>,
+    /// Template of the key; a missing value is empty text. `None`: the table's key columns as JSON.
+    pub key: Option<String>,
+}
+
+/// Makes sinks of one kind.
+#[async_trait]
+pub trait SinkFactory: Send + Sync + 'static {
+    /// The name in `type:`.
+    fn kind(&self) -> &'static str;
+    /// JSON Schema of the `config:` block without the keys all sinks share.
+    fn schema(&self) -> schemars::Schema;
+    /// Checks what can be known without I/O. Spawns nothing.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found.
+    fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>>;
+    /// How this configuration addresses messages.
+    fn addressing(&self, config: &Value) -> Addressing;
+    /// Connects, and recovers from whatever a crash left.
+    ///
+    /// # Errors
+    ///
+    /// See [`SinkError`].
+    async fn open(&self, config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError>;
+}
+
+/// A sink failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The sink as a whole does not work now.
+    #[error("{message}")]
+    Failed {
+        /// What the pipeline does next.
+        next: Next,
+        /// A stable code with a page in docs/errors.
+        code: &'static str,
+        /// What was being done.
+        message: String,
+        /// How many of the delivery's `indexes` are certainly delivered; they are not sent again.
+        delivered: usize,
+        /// Why.
+        #[source]
+        cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// One message can never be delivered. Those before it are delivered, those after it were not tried.
+    #[error("{message}")]
+    Rejected {
+        /// Its place in the delivery's `indexes`.
+        place: usize,
+        /// `serialization`, `routing`, `fatal` or `other`.
+        kind: &'static str,
+        /// A stable code with a page in docs/errors.
+        code: &'static str,
+        /// Why.
+        message: String,
+    },
+}
+
+impl SinkError {
+    /// Trying again may help.
+    pub fn retry(
+        code: &'static str,
+        message: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed {
+            next: Next::Retry,
+            code,
+            message: message.into(),
+            delivered: 0,
+            cause: Some(cause.into()),
+        }
+    }
+
+    /// Only a person can help.
+    pub fn operator(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Failed { next: Next::Operator, code, message: message.into(), delivered: 0, cause: None }
+    }
+
+    /// The same, knowing how many messages of the delivery got through.
+    pub fn after(mut self, done: usize) -> Self {
+        if let Self::Failed { delivered, .. } = &mut self {
+            *delivered = done;
+        }
+        self
+    }
+}

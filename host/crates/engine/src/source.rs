@@ -1,0 +1,114 @@
+//! The boundary to a database's change log.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deltaforge_model::position::Order;
+use deltaforge_model::{Batch, Position, SourceBatch, SourceInfo};
+use serde_json::Value;
+
+use crate::batcher::BatchLimits;
+use crate::error::{ConfigError, Next};
+use crate::state::StateStore;
+
+/// Reads one database's change log and hands out batches in commit order.
+///
+/// One pipeline task owns a reader. The reader never writes a checkpoint; it learns what it may forget through
+/// [`SourceReader::confirm`]. It is dropped after an error and connected anew, from the last checkpoint.
+#[async_trait]
+pub trait SourceReader: Send {
+    /// Waits for the next batch. Batches follow each other without a gap: `covers.from` is the `through` of the
+    /// batch before.
+    ///
+    /// `Ok(None)` means the stream has ended for good (a bounded snapshot); an idle live stream stays pending.
+    /// Cancel-safe: dropping the future loses no event.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceError::next`] tells what helps.
+    async fn next_batch(&mut self) -> Result<Option<SourceBatch>, SourceError>;
+
+    /// Everything up to and including `position` is durable downstream, and checkpointed; the source may forget it.
+    ///
+    /// Idempotent; a position behind the last confirmed one is ignored.
+    ///
+    /// # Errors
+    ///
+    /// When the source could not be told; it will be told again with a later position.
+    async fn confirm(&mut self, position: &Position) -> Result<(), SourceError>;
+}
+
+/// What a source is started with.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// What the batches say of where they come from: pipeline, tenant, source id and our version are set,
+    /// the source sets the rest.
+    pub info: SourceInfo,
+    /// Where to go on; `None`: nothing was ever checkpointed.
+    pub resume: Option<Position>,
+    /// When to close a batch.
+    pub limits: BatchLimits,
+    /// For what the source itself must remember (schema history).
+    pub state: Arc<dyn StateStore>,
+}
+
+/// Makes readers of one kind of source, and understands its positions.
+#[async_trait]
+pub trait SourceFactory: Send + Sync + 'static {
+    /// The name in `type:`.
+    fn kind(&self) -> &'static str;
+    /// JSON Schema of the `config:` block.
+    fn schema(&self) -> schemars::Schema;
+    /// Checks what can be known without touching the database. Spawns nothing.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found.
+    fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>>;
+    /// Connects and returns a reader at the resume point. The only step with I/O.
+    ///
+    /// # Errors
+    ///
+    /// Also when the source has gone back behind `resume`, or keeps its log no longer.
+    async fn connect(
+        &self,
+        config: &Value,
+        context: SourceContext,
+    ) -> Result<Box<dyn SourceReader>, SourceError>;
+    /// How two of this source's positions relate. Pure.
+    fn compare(&self, a: &Position, b: &Position) -> Order;
+    /// How many leading events of `batch`, as the source handed it out, are at or before `position`. Pure.
+    /// `position` lies inside the stretch that the batch covers.
+    fn rows_through(&self, batch: &Batch, position: &Position) -> usize;
+}
+
+/// A source failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// What the pipeline does next.
+    pub next: Next,
+    /// A stable code with a page in docs/errors.
+    pub code: &'static str,
+    /// What was being done, and what an operator should know.
+    pub message: String,
+    /// Why.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl SourceError {
+    /// Trying again may help.
+    pub fn retry(
+        code: &'static str,
+        message: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { next: Next::Retry, code, message: message.into(), cause: Some(cause.into()) }
+    }
+
+    /// Only a person can help.
+    pub fn operator(code: &'static str, message: impl Into<String>) -> Self {
+        Self { next: Next::Operator, code, message: message.into(), cause: None }
+    }
+}

@@ -1,0 +1,166 @@
+//! How a source fills a batch.
+
+use std::sync::Arc;
+
+use crate::batch::{
+    Batch, Entry, FLAG_LAST, Image, NONE32, NONE64, Op, SNAPSHOT_SHIFT, Side, SnapshotMark, SourceInfo,
+    Transaction,
+};
+use crate::event_id::EventId;
+use crate::row::RowWriter;
+use crate::schema::TableSchema;
+
+/// What a source says of an event besides its row images.
+#[derive(Debug, Clone, Copy)]
+pub struct EventHead {
+    /// Its stable id.
+    pub id: EventId,
+    /// What happened.
+    pub op: Op,
+    /// The table, from [`BatchBuilder::table`].
+    pub table: u16,
+    /// The transaction, from [`BatchBuilder::transaction`].
+    pub transaction: Option<u32>,
+    /// Number among all rows of the transaction.
+    pub ordinal: u32,
+    /// Source time, microseconds since the Unix epoch.
+    pub ts_us: i64,
+    /// The source's own number of the change.
+    pub pos: u64,
+    /// Whether it ends its transaction.
+    pub last: bool,
+    /// Where it stands in a snapshot.
+    pub snapshot: SnapshotMark,
+}
+
+/// Appends events to a batch. Strings are copied once, from the source's buffer into the row.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    batch: Batch,
+}
+
+impl BatchBuilder {
+    /// An empty batch of one source.
+    pub fn new(info: Arc<SourceInfo>) -> Self {
+        Self {
+            batch: Batch {
+                info,
+                tables: Vec::new(),
+                transactions: Vec::new(),
+                sides: vec![Side::default()],
+                entries: Vec::new(),
+                rows: Vec::new(),
+                large: Vec::new(),
+                rejects: Vec::new(),
+            },
+        }
+    }
+
+    /// The index of a table schema, added on first use. Cheap for the table used last.
+    pub fn table(&mut self, schema: &Arc<TableSchema>) -> u16 {
+        let known = self.batch.tables.iter().rposition(|known| Arc::ptr_eq(known, schema));
+        known.unwrap_or_else(|| {
+            self.batch.tables.push(schema.clone());
+            self.batch.tables.len() - 1
+        }) as u16
+    }
+
+    /// Adds a transaction; its events name it by the number this answers.
+    pub fn transaction(&mut self, transaction: Transaction) -> u32 {
+        self.batch.transactions.push(transaction);
+        self.batch.transactions.len() as u32 - 1
+    }
+
+    /// Starts an event; its images follow.
+    pub fn event(&mut self, head: EventHead) {
+        let snapshot = match head.snapshot {
+            SnapshotMark::No => 0,
+            SnapshotMark::First => 1,
+            SnapshotMark::True => 2,
+            SnapshotMark::Last => 3,
+        };
+        self.batch.entries.push(Entry {
+            id: head.id,
+            before: NONE64,
+            after: NONE64,
+            ts_us: head.ts_us,
+            pos: head.pos,
+            ordinal: head.ordinal,
+            row: self.batch.entries.len() as u32,
+            tx: head.transaction.unwrap_or(NONE32),
+            side: 0,
+            table: head.table,
+            op: head.op,
+            flags: (u8::from(head.last) * FLAG_LAST) | snapshot << SNAPSHOT_SHIFT,
+        });
+    }
+
+    /// Writes one image of the event started last: `fill` pushes its cells in column order.
+    ///
+    /// # Panics
+    ///
+    /// If no event was started, or `fill` pushes more cells than the table has columns.
+    #[inline]
+    pub fn image<R>(&mut self, image: Image, fill: impl FnOnce(&mut RowWriter<'_>) -> R) -> R {
+        let Batch { entries, tables, rows, large, .. } = &mut self.batch;
+        let entry = entries.last_mut().expect("an image belongs to an event");
+        let cells = tables[entry.table as usize].columns().len();
+        let mut writer = RowWriter::begin(rows, large, cells);
+        let result = fill(&mut writer);
+        entry.set_image(image, writer.finish());
+        result
+    }
+
+    /// Sets what few events have, on the event started last.
+    pub fn side(&mut self, side: Side) {
+        let at = self.batch.sides.iter().rposition(|known| *known == side).unwrap_or_else(|| {
+            self.batch.sides.push(side);
+            self.batch.sides.len() - 1
+        });
+        if let Some(entry) = self.batch.entries.last_mut() {
+            entry.side = at as u32;
+        }
+    }
+
+    /// Marks the event started last as its transaction's last.
+    pub fn mark_last(&mut self) {
+        if let Some(entry) = self.batch.entries.last_mut() {
+            entry.flags |= FLAG_LAST;
+        }
+    }
+
+    /// Marks the event started last as the snapshot's last row.
+    pub fn mark_snapshot_last(&mut self) {
+        if let Some(entry) = self.batch.entries.last_mut() {
+            entry.flags |= 3 << SNAPSHOT_SHIFT;
+        }
+    }
+
+    /// Takes back the event started last, with its images.
+    pub fn undo(&mut self) {
+        let Some(entry) = self.batch.entries.pop() else { return };
+        if let Some(at) = [entry.before, entry.after].into_iter().filter(|at| *at != NONE64).min() {
+            self.batch.rows.truncate(at as usize);
+        }
+    }
+
+    /// How many events it holds so far.
+    pub fn len(&self) -> usize {
+        self.batch.entries.len()
+    }
+
+    /// Whether it holds none yet.
+    pub fn is_empty(&self) -> bool {
+        self.batch.entries.is_empty()
+    }
+
+    /// Bytes of rows so far, for deciding when the batch is full.
+    pub fn row_bytes(&self) -> usize {
+        self.batch.rows.len() + self.batch.large.len()
+    }
+
+    /// The finished batch.
+    pub fn finish(self) -> Batch {
+        self.batch
+    }
+}

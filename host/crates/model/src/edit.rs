@@ -1,0 +1,763 @@
+//! What a stage changes. Kept beside the batch until the stage has answered `ok`, then applied whole.
+//!
+//! Every edit is checked when it is made, against the batch as it came, so [`Overlay::apply`] cannot fail
+//! half-way. Edits of one cell: the later one wins. Row numbers are the view's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::batch::{Batch, Entry, Image, NONE64, Op, Reject, Side};
+use crate::row::{Row, RowWriter};
+use crate::schema::{Column as SchemaColumn, Kind, TableSchema};
+use crate::value::{Cell, CellKind, check};
+use crate::view::{Column, Flat, View, presence};
+
+mod apply;
+
+/// An edit that makes no sense; the call that made it fails and nothing of it is applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// There is no such row in the view.
+    #[error("row {row} does not exist, the batch has {rows}")]
+    NoRow {
+        /// The row named.
+        row: usize,
+        /// How many there are.
+        rows: usize,
+    },
+    /// The row was dropped or rejected by an earlier edit of the same call.
+    #[error("row {row} was dropped or rejected before")]
+    Dropped {
+        /// The row named.
+        row: usize,
+    },
+    /// The event has no such image (an insert has no `before`, a delete no `after`).
+    #[error("row {row} has no {image:?} image")]
+    NoImage {
+        /// The row named.
+        row: usize,
+        /// The image named.
+        image: Image,
+    },
+    /// The row's table has no such column.
+    #[error("the table of row {row} has no column {column}")]
+    NoColumn {
+        /// The row named.
+        row: usize,
+        /// The column named.
+        column: String,
+    },
+    /// Buffers do not fit the rows or each other, or a text is not UTF-8.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+/// A value that owns its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedCell {
+    kind: CellKind,
+    bytes: Vec<u8>,
+}
+
+impl From<&Cell<'_>> for OwnedCell {
+    fn from(cell: &Cell<'_>) -> Self {
+        let mut bytes = Vec::new();
+        cell.write(&mut bytes);
+        Self { kind: cell.kind(), bytes }
+    }
+}
+
+impl OwnedCell {
+    /// The value.
+    pub fn as_cell(&self) -> Cell<'_> {
+        Cell::read(self.kind, &self.bytes)
+    }
+}
+
+/// A row image by column names.
+pub type NamedCells = Vec<(String, OwnedCell)>;
+
+/// An event that a stage adds.
+#[derive(Debug, Clone)]
+pub struct Emit {
+    /// What happened.
+    pub op: Op,
+    /// The row as it was.
+    pub before: Option<NamedCells>,
+    /// The row as it is.
+    pub after: Option<NamedCells>,
+    /// Changes to what it takes over from its parent's [`Side`].
+    pub side: Vec<SideEdit>,
+}
+
+/// A change to what few events have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SideEdit {
+    /// Adds a tag, unless it is there.
+    Tag(String),
+    /// Replaces all tags.
+    Tags(Option<Vec<String>>),
+    /// Sets a header.
+    Header(String, String),
+    /// Replaces all headers.
+    Headers(Vec<(String, String)>),
+    /// Sends the event elsewhere; `None`: where the sink says.
+    Topic(Option<String>),
+    /// Replaces the message key; `None`: the sink's own.
+    Key(Option<String>),
+    /// Sets a member on the wire: dotted path and JSON text.
+    Field(String, String),
+    /// Marks the event as made by this producer.
+    Synthetic(String),
+}
+
+/// Where an event stands in a new order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// A row of the view.
+    Row(u32),
+    /// An added event, by the number that [`Overlay::emit`] answered.
+    Emit(u32),
+}
+
+/// In place of a column: the image as a whole goes away.
+const WHOLE_IMAGE: u16 = u16::MAX;
+
+#[derive(Debug, Clone, Copy)]
+struct Patch {
+    row: u32,
+    image: Image,
+    column: u16,
+    kind: CellKind,
+    at: u64,
+    len: u64,
+}
+
+/// The edits of one stage on one batch.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    values: Vec<u8>,
+    patches: Vec<Patch>,
+    added: Vec<(u16, SchemaColumn)>,
+    ops: Vec<(u32, Op)>,
+    side_edits: Vec<SideEdit>,
+    side_rows: Vec<(u32, u32)>,
+    gone: Vec<bool>,
+    drops: Vec<u32>,
+    rejects: Vec<(u32, String, String)>,
+    emits: Vec<(u32, Emit)>,
+    orders: Vec<(Arc<[u32]>, Vec<Slot>)>,
+}
+
+/// How far an overlay had come; see [`Overlay::rollback`].
+#[derive(Debug, Clone, Copy)]
+pub struct Savepoint {
+    values: usize,
+    patches: usize,
+    added: usize,
+    ops: usize,
+    side_edits: usize,
+    side_rows: usize,
+    drops: usize,
+    rejects: usize,
+    emits: usize,
+    orders: usize,
+}
+
+/// What applying an overlay did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Events dropped.
+    pub dropped: usize,
+    /// Events rejected.
+    pub rejected: usize,
+    /// Events added.
+    pub added: usize,
+}
+
+impl Overlay {
+    /// No edits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether there is nothing to apply.
+    pub fn is_empty(&self) -> bool {
+        self.patches.is_empty()
+            && self.ops.is_empty()
+            && self.side_rows.is_empty()
+            && self.drops.is_empty()
+            && self.rejects.is_empty()
+            && self.emits.is_empty()
+            && self.orders.is_empty()
+    }
+
+    /// Bytes held, for limits.
+    pub fn byte_size(&self) -> usize {
+        self.values.len()
+            + self.patches.len() * size_of::<Patch>()
+            + self.side_rows.len() * 8
+            + self.emits.iter().map(|(_, emit)| emit_size(emit)).sum::<usize>()
+    }
+
+    /// How many events were added so far.
+    pub fn emitted(&self) -> usize {
+        self.emits.len()
+    }
+
+    /// Events rejected so far: batch row, code, reason.
+    pub fn rejects(&self) -> &[(u32, String, String)] {
+        &self.rejects
+    }
+
+    /// Turns every reject into a drop; answers how many there were.
+    pub fn drop_rejects(&mut self) -> usize {
+        let rejects = std::mem::take(&mut self.rejects);
+        self.drops.extend(rejects.iter().map(|(row, ..)| *row));
+        rejects.len()
+    }
+
+    /// Takes over the edits of an overlay over other rows of the same batch.
+    pub fn absorb(&mut self, batch: &Batch, other: Self) {
+        let (values, side_edits, emits) =
+            (self.values.len() as u64, self.side_edits.len() as u32, self.emits.len() as u32);
+        // A column that both overlays added is one column, and may have another number here.
+        let mut columns: HashMap<(u16, u16), u16> = HashMap::new();
+        for (table, column) in &other.added {
+            let there = other.column_of(batch, *table, &column.name);
+            let here = self.column_or_add(batch, *table, &column.name, column.kind);
+            columns.extend(there.map(|there| ((*table, there), here)));
+        }
+        self.values.extend_from_slice(&other.values);
+        self.patches.extend(other.patches.into_iter().map(|patch| {
+            let table = batch.entries[patch.row as usize].table;
+            let column = columns.get(&(table, patch.column)).copied().unwrap_or(patch.column);
+            Patch { at: patch.at + values, column, ..patch }
+        }));
+        self.ops.extend(other.ops);
+        self.side_edits.extend(other.side_edits);
+        self.side_rows.extend(other.side_rows.into_iter().map(|(row, edit)| (row, edit + side_edits)));
+        self.gone.resize(self.gone.len().max(other.gone.len()), false);
+        self.gone.iter_mut().zip(&other.gone).for_each(|(here, there)| *here |= there);
+        self.drops.extend(other.drops);
+        self.rejects.extend(other.rejects);
+        self.emits.extend(other.emits);
+        self.orders.extend(other.orders.into_iter().map(|(rows, slots)| {
+            let moved = |slot| match slot {
+                Slot::Emit(k) => Slot::Emit(k + emits),
+                row => row,
+            };
+            (rows, slots.into_iter().map(moved).collect())
+        }));
+    }
+
+    /// Marks how far the edits have come.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            values: self.values.len(),
+            patches: self.patches.len(),
+            added: self.added.len(),
+            ops: self.ops.len(),
+            side_edits: self.side_edits.len(),
+            side_rows: self.side_rows.len(),
+            drops: self.drops.len(),
+            rejects: self.rejects.len(),
+            emits: self.emits.len(),
+            orders: self.orders.len(),
+        }
+    }
+
+    /// Takes back every edit made since the savepoint.
+    pub fn rollback(&mut self, to: Savepoint) {
+        let dropped = self.drops.drain(to.drops..);
+        let rejected = self.rejects.drain(to.rejects..).map(|(row, ..)| row);
+        for row in dropped.chain(rejected) {
+            self.gone[row as usize] = false;
+        }
+        self.values.truncate(to.values);
+        self.patches.truncate(to.patches);
+        self.added.truncate(to.added);
+        self.ops.truncate(to.ops);
+        self.side_edits.truncate(to.side_edits);
+        self.side_rows.truncate(to.side_rows);
+        self.emits.truncate(to.emits);
+        self.orders.truncate(to.orders);
+    }
+
+    fn row(&self, view: &View, row: usize) -> Result<u32, EditError> {
+        let at = view.batch_row(row).ok_or(EditError::NoRow { row, rows: view.len() })?;
+        if self.is_gone(at) { Err(EditError::Dropped { row }) } else { Ok(at) }
+    }
+
+    fn is_gone(&self, at: u32) -> bool {
+        self.gone.get(at as usize).copied().unwrap_or(false)
+    }
+
+    fn set_gone(&mut self, view: &View, at: u32) {
+        self.gone.resize(view.batch().len(), false);
+        self.gone[at as usize] = true;
+    }
+
+    #[inline]
+    fn patch(&mut self, row: u32, image: Image, column: u16, kind: CellKind, bytes: &[u8]) {
+        let at = self.values.len() as u64;
+        self.values.extend_from_slice(bytes);
+        self.patches.push(Patch { row, image, column, kind, at, len: bytes.len() as u64 });
+    }
+
+    /// Sets a cell of an existing image, by column name.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row, image or column, or the row was dropped before.
+    pub fn set(
+        &mut self,
+        view: &View,
+        row: usize,
+        image: Image,
+        column: &str,
+        cell: &Cell<'_>,
+    ) -> Result<(), EditError> {
+        let at = self.row(view, row)?;
+        let entry = &view.batch().entries[at as usize];
+        let column = self
+            .column_of(view.batch(), entry.table, column)
+            .ok_or_else(|| EditError::NoColumn { row, column: column.to_owned() })?;
+        self.set_at(view, row, image, column, cell)
+    }
+
+    /// Sets a cell of an existing image, by the column's index in its table.
+    ///
+    /// # Errors
+    ///
+    /// As [`Overlay::set`].
+    pub fn set_at(
+        &mut self,
+        view: &View,
+        row: usize,
+        image: Image,
+        column: u16,
+        cell: &Cell<'_>,
+    ) -> Result<(), EditError> {
+        let at = self.row(view, row)?;
+        let entry = &view.batch().entries[at as usize];
+        if usize::from(column) >= self.columns(view.batch(), entry.table) {
+            return Err(EditError::NoColumn { row, column: format!("#{column}") });
+        }
+        if entry.image(image) == NONE64 {
+            return Err(EditError::NoImage { row, image });
+        }
+        let start = self.values.len();
+        cell.write(&mut self.values);
+        let len = (self.values.len() - start) as u64;
+        self.patches.push(Patch { row: at, image, column, kind: cell.kind(), at: start as u64, len });
+        Ok(())
+    }
+
+    /// Puts a whole new image in place of the one there is, or of none; `None` takes the image away. Columns
+    /// that the table lacks are added to it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row, or it was dropped before.
+    pub fn set_image(
+        &mut self,
+        view: &View,
+        row: usize,
+        image: Image,
+        cells: Option<&NamedCells>,
+    ) -> Result<(), EditError> {
+        let at = self.row(view, row)?;
+        self.patch(at, image, WHOLE_IMAGE, CellKind::Absent, &[]);
+        let table = view.batch().entries[at as usize].table;
+        let Some(cells) = cells else { return Ok(()) };
+        // An empty image is still an image.
+        self.patch(at, image, 0, CellKind::Absent, &[]);
+        for (name, cell) in cells {
+            let column = self.column_or_add(view.batch(), table, name, Kind::Any);
+            self.patch(at, image, column, cell.kind, &cell.bytes);
+        }
+        Ok(())
+    }
+
+    /// Sets one value in every row that has the image and the column.
+    ///
+    /// # Errors
+    ///
+    /// Never for now; callers pass plugins' input and should not depend on it.
+    pub fn fill(
+        &mut self,
+        view: &View,
+        image: Image,
+        column: &str,
+        cell: &Cell<'_>,
+    ) -> Result<(), EditError> {
+        let indexes = self.indexes(view, column);
+        let at = self.values.len() as u64;
+        cell.write(&mut self.values);
+        let len = self.values.len() as u64 - at;
+        for row in view.rows().iter() {
+            let entry = &view.batch().entries[*row as usize];
+            if let Some(column) = indexes[entry.table as usize]
+                && entry.image(image) != NONE64
+                && !self.is_gone(*row)
+            {
+                self.patches.push(Patch { row: *row, image, column, kind: cell.kind(), at, len });
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a column of integers. A cell that held a boolean, date, time or timestamp stays one; otherwise the
+    /// column's declared kind decides, and where that is none of them the cell becomes an integer.
+    ///
+    /// # Errors
+    ///
+    /// When the buffers do not have one entry a row, or a value does not fit its date or boolean.
+    pub fn set_ints(
+        &mut self,
+        view: &View,
+        image: Image,
+        column: &str,
+        values: &Column<i64>,
+    ) -> Result<(), EditError> {
+        self.set_fixed(view, image, column, values, |kind, value| {
+            Ok(match kind {
+                CellKind::Bool if matches!(value, 0 | 1) => Cell::Bool(*value == 1),
+                CellKind::Date => Cell::Date(
+                    i32::try_from(*value).map_err(|_| EditError::Malformed(format!("{value} is no date")))?,
+                ),
+                CellKind::Time => Cell::Time(*value),
+                CellKind::DateTime => Cell::DateTime(*value),
+                CellKind::Timestamp => Cell::Timestamp(*value),
+                CellKind::UInt if *value >= 0 => Cell::UInt(*value as u64),
+                _ => Cell::Int(*value),
+            })
+        })
+    }
+
+    /// Sets a column of floats. Cells that are single precision stay so.
+    ///
+    /// # Errors
+    ///
+    /// When the buffers do not have one entry a row.
+    pub fn set_floats(
+        &mut self,
+        view: &View,
+        image: Image,
+        column: &str,
+        values: &Column<f64>,
+    ) -> Result<(), EditError> {
+        self.set_fixed(view, image, column, values, |kind, value| {
+            Ok(if kind == CellKind::Float32 { Cell::Float32(*value as f32) } else { Cell::Float64(*value) })
+        })
+    }
+
+    fn set_fixed<T>(
+        &mut self,
+        view: &View,
+        image: Image,
+        column: &str,
+        values: &Column<T>,
+        make: impl Fn(CellKind, &T) -> Result<Cell<'static>, EditError>,
+    ) -> Result<(), EditError> {
+        let rows = view.len();
+        if values.present.len() != rows || values.values.len() != rows {
+            return Err(EditError::Malformed(format!("column {column}: the batch has {rows} rows")));
+        }
+        let indexes = self.indexes(view, column);
+        for (k, (present, value)) in values.present.iter().zip(&values.values).enumerate() {
+            let Some((at, column, kind)) = self.target(view, k, image, &indexes, *present)? else { continue };
+            let cell = if *present == presence::NULL { Cell::Null } else { make(kind, value)? };
+            let start = self.values.len() as u64;
+            cell.write(&mut self.values);
+            let len = self.values.len() as u64 - start;
+            self.patches.push(Patch { row: at, image, column, kind: cell.kind(), at: start, len });
+        }
+        Ok(())
+    }
+
+    /// Sets a column of texts or bytes. A cell that held a decimal, JSON, label or bytes stays one; otherwise
+    /// the column's declared kind decides, and where that is none of them the cell becomes text.
+    ///
+    /// # Errors
+    ///
+    /// When the buffers do not fit the rows or each other, or a text is not UTF-8.
+    pub fn set_flats(
+        &mut self,
+        view: &View,
+        image: Image,
+        column: &str,
+        values: &Flat,
+    ) -> Result<(), EditError> {
+        let rows = view.len();
+        if values.present.len() != rows || values.ends.len() != rows {
+            return Err(EditError::Malformed(format!("column {column}: the batch has {rows} rows")));
+        }
+        let indexes = self.indexes(view, column);
+        for (k, present) in values.present.iter().enumerate() {
+            let bytes = values.get(k).ok_or_else(|| {
+                EditError::Malformed(format!("column {column}: row {k} lies outside its data"))
+            })?;
+            let Some((at, index, kind)) = self.target(view, k, image, &indexes, *present)? else { continue };
+            if *present == presence::NULL {
+                self.patch(at, image, index, CellKind::Null, &[]);
+                continue;
+            }
+            let kind = if kind.is_text() || kind == CellKind::Bytes { kind } else { CellKind::Text };
+            if !check(kind, bytes) {
+                return Err(EditError::Malformed(format!("column {column}: row {k} is not UTF-8")));
+            }
+            self.patch(at, image, index, kind, bytes);
+        }
+        Ok(())
+    }
+
+    /// The cell that entry `k` of a column setter is for, and the kind it should have; `None`: leave it.
+    fn target(
+        &self,
+        view: &View,
+        k: usize,
+        image: Image,
+        indexes: &[Option<u16>],
+        present: u8,
+    ) -> Result<Option<(u32, u16, CellKind)>, EditError> {
+        match present {
+            presence::NONE | presence::UNAVAILABLE | presence::OTHER => return Ok(None),
+            presence::VALUE | presence::NULL => {}
+            other => return Err(EditError::Malformed(format!("row {k}: {other} is no presence"))),
+        }
+        let at = view.rows()[k];
+        let entry = &view.batch().entries[at as usize];
+        let Some(column) = indexes[entry.table as usize] else { return Ok(None) };
+        if entry.image(image) == NONE64 || self.is_gone(at) {
+            return Ok(None);
+        }
+        let batch = view.batch();
+        let held = Row::at(&batch.rows, entry.image(image), &batch.large).raw(column as usize).0;
+        let kind = match held {
+            CellKind::Absent | CellKind::Null | CellKind::Unavailable => {
+                match batch.tables[entry.table as usize].columns().get(column as usize).map(|c| c.kind) {
+                    Some(Kind::Of(kind)) => kind,
+                    _ => self.added_kind(entry.table, column, batch).unwrap_or(CellKind::Null),
+                }
+            }
+            held => held,
+        };
+        Ok(Some((at, column, kind)))
+    }
+
+    fn added_kind(&self, table: u16, column: u16, batch: &Batch) -> Option<CellKind> {
+        let nth = usize::from(column).checked_sub(batch.tables[table as usize].columns().len())?;
+        match self.added.iter().filter(|(of, _)| *of == table).nth(nth)?.1.kind {
+            Kind::Of(kind) => Some(kind),
+            Kind::Any => None,
+        }
+    }
+
+    /// Takes a column out of every row in view.
+    pub fn remove_column(&mut self, view: &View, column: &str) {
+        let indexes = self.indexes(view, column);
+        for row in view.rows().iter() {
+            let entry = view.batch().entries[*row as usize];
+            let Some(column) = indexes[entry.table as usize] else { continue };
+            for image in [Image::Before, Image::After] {
+                if entry.image(image) != NONE64 && !self.is_gone(*row) {
+                    self.patches.push(Patch {
+                        row: *row,
+                        image,
+                        column,
+                        kind: CellKind::Absent,
+                        at: 0,
+                        len: 0,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Adds a column to every table in view that lacks it. Its cells are absent until they are set.
+    pub fn add_column(&mut self, view: &View, name: &str, kind: Kind) {
+        for row in view.rows().iter() {
+            let table = view.batch().entries[*row as usize].table;
+            self.column_or_add(view.batch(), table, name, kind);
+        }
+    }
+
+    /// The column's index in a table of the batch, as [`Overlay::set_at`] takes it, added columns included.
+    pub fn column_of(&self, batch: &Batch, table: u16, name: &str) -> Option<u16> {
+        let schema = &batch.tables[table as usize];
+        schema.column(name).or_else(|| {
+            let nth = self.added.iter().filter(|(of, _)| *of == table).position(|(_, c)| c.name == name)?;
+            Some((schema.columns().len() + nth) as u16)
+        })
+    }
+
+    fn columns(&self, batch: &Batch, table: u16) -> usize {
+        batch.tables[table as usize].columns().len()
+            + self.added.iter().filter(|(of, _)| *of == table).count()
+    }
+
+    /// As [`Overlay::column_of`], adding the column where the table lacks it.
+    pub fn column_or_add(&mut self, batch: &Batch, table: u16, name: &str, kind: Kind) -> u16 {
+        self.column_of(batch, table, name).unwrap_or_else(|| {
+            let at = self.columns(batch, table);
+            if at >= TableSchema::MAX_COLUMNS {
+                return (TableSchema::MAX_COLUMNS - 1) as u16;
+            }
+            self.added.push((table, SchemaColumn::new(name, kind, "")));
+            at as u16
+        })
+    }
+
+    fn indexes(&self, view: &View, column: &str) -> Vec<Option<u16>> {
+        (0..view.batch().tables.len())
+            .map(|table| self.column_of(view.batch(), table as u16, column))
+            .collect()
+    }
+
+    /// Changes what happened.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row, or it was dropped before.
+    pub fn set_op(&mut self, view: &View, row: usize, op: Op) -> Result<(), EditError> {
+        let at = self.row(view, row)?;
+        self.ops.push((at, op));
+        Ok(())
+    }
+
+    /// Drops an event: a filter's answer.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row. Dropping one twice is fine.
+    pub fn drop_row(&mut self, view: &View, row: usize) -> Result<(), EditError> {
+        let at = view.batch_row(row).ok_or(EditError::NoRow { row, rows: view.len() })?;
+        if !self.is_gone(at) {
+            self.set_gone(view, at);
+            self.drops.push(at);
+        }
+        Ok(())
+    }
+
+    /// Drops every event whose byte in `mask` is 0.
+    ///
+    /// # Errors
+    ///
+    /// When the mask does not have one byte a row.
+    pub fn keep(&mut self, view: &View, mask: &[u8]) -> Result<(), EditError> {
+        if mask.len() != view.len() {
+            return Err(EditError::Malformed(format!("keep: {} bytes for {} rows", mask.len(), view.len())));
+        }
+        for (row, keep) in mask.iter().enumerate() {
+            if *keep == 0 {
+                self.drop_row(view, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an event out of the stream with a reason; the stage's `on_error` decides what becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row, or it was dropped before.
+    pub fn reject(&mut self, view: &View, row: usize, code: &str, reason: &str) -> Result<(), EditError> {
+        let at = self.row(view, row)?;
+        self.set_gone(view, at);
+        self.rejects.push((at, code.to_owned(), reason.to_owned()));
+        Ok(())
+    }
+
+    /// Changes tags, headers, routing and the like of one event.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row, or it was dropped before.
+    pub fn side(&mut self, view: &View, row: usize, edit: SideEdit) -> Result<(), EditError> {
+        let at = self.row(view, row)?;
+        let known = self.side_edits.iter().rev().take(8).position(|known| *known == edit);
+        let number = match known {
+            Some(back) => self.side_edits.len() - 1 - back,
+            None => {
+                self.side_edits.push(edit);
+                self.side_edits.len() - 1
+            }
+        };
+        self.side_rows.push((at, number as u32));
+        Ok(())
+    }
+
+    /// The same for every event in view, or for those whose byte in `mask` is not 0.
+    ///
+    /// # Errors
+    ///
+    /// When the mask does not have one byte a row.
+    pub fn side_all(&mut self, view: &View, edit: SideEdit, mask: Option<&[u8]>) -> Result<(), EditError> {
+        if mask.is_some_and(|mask| mask.len() != view.len()) {
+            return Err(EditError::Malformed(format!(
+                "the mask has another length than {} rows",
+                view.len()
+            )));
+        }
+        self.side_edits.push(edit);
+        let number = self.side_edits.len() as u32 - 1;
+        for (row, at) in view.rows().iter().enumerate() {
+            if mask.is_none_or(|mask| mask[row] != 0) && !self.is_gone(*at) {
+                self.side_rows.push((*at, number));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an event right after a row. Answers its number, for [`Overlay::reorder`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row. The row may have been dropped: its event still stands for what was added.
+    pub fn emit(&mut self, view: &View, row: usize, emit: Emit) -> Result<u32, EditError> {
+        let at = view.batch_row(row).ok_or(EditError::NoRow { row, rows: view.len() })?;
+        let table = view.batch().entries[at as usize].table;
+        for (name, _) in [&emit.before, &emit.after].into_iter().flatten().flatten() {
+            self.column_or_add(view.batch(), table, name, Kind::Any);
+        }
+        self.emits.push((at, emit));
+        Ok(self.emits.len() as u32 - 1)
+    }
+
+    /// Puts the view's events into a new order. Rows that are not named are dropped.
+    ///
+    /// # Errors
+    ///
+    /// When a row or an added event is named twice or does not exist.
+    pub fn reorder(&mut self, view: &View, order: Vec<Slot>) -> Result<(), EditError> {
+        let mut named = vec![false; view.len()];
+        let mut named_emits = std::collections::HashSet::new();
+        for slot in &order {
+            let fresh = match slot {
+                Slot::Row(row) => {
+                    self.row(view, *row as usize)?;
+                    !std::mem::replace(&mut named[*row as usize], true)
+                }
+                Slot::Emit(k) => (*k as usize) < self.emits.len() && named_emits.insert(*k),
+            };
+            if !fresh {
+                return Err(EditError::Malformed(format!("{slot:?} is named twice or does not exist")));
+            }
+        }
+        for (row, named) in named.into_iter().enumerate() {
+            if !named {
+                self.drop_row(view, row)?;
+            }
+        }
+        self.orders.push((view.rows().clone(), order));
+        Ok(())
+    }
+}
+
+fn emit_size(emit: &Emit) -> usize {
+    let cells = [&emit.before, &emit.after].into_iter().flatten().flatten();
+    64 + cells.map(|(name, cell)| 32 + name.len() + cell.bytes.len()).sum::<usize>()
+}

@@ -1,0 +1,85 @@
+//! Progress: where a source is in its log, and which stretch of it a batch covers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::Batch;
+
+/// Where a source is in its log. Opaque to all but that source.
+///
+/// The bytes are a versioned JSON text, so that an operator can read a checkpoint; only the source that wrote
+/// it knows how to compare two.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Position(Arc<str>);
+
+impl Position {
+    /// Wraps a source's own position text (JSON).
+    pub fn new(json: impl Into<Arc<str>>) -> Self {
+        Self(json.into())
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How two positions of one source relate. A partial order: two histories may have nothing to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The first is behind.
+    Before,
+    /// They are the same.
+    Same,
+    /// The first is ahead.
+    After,
+    /// They do not belong to one history.
+    Unrelated,
+}
+
+/// The stretch `(from, through]` of the log that a batch covers; both are positions a source can resume at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSpan {
+    /// Everything up to here came earlier.
+    pub from: Position,
+    /// Everything up to here is in this batch or earlier ones, or was left out on purpose.
+    pub through: Position,
+}
+
+/// Where in the source's transactions a batch ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Boundary {
+    /// Between transactions: `through` is a place to resume at.
+    Transaction,
+    /// Inside one too large for its share of the budget. `through` stays at the transaction's start and
+    /// `rows_done` of its rows, counted before any filter, have been handed out.
+    Inside {
+        /// The transaction.
+        transaction: String,
+        /// Rows of it handed out so far.
+        rows_done: u64,
+    },
+}
+
+/// What a source hands to the engine: events, and beside them the progress no plugin can touch.
+#[derive(Debug)]
+pub struct SourceBatch {
+    /// The events; what stages see, borrow and edit.
+    pub batch: Batch,
+    /// The stretch of the log.
+    pub covers: LogSpan,
+    /// Where it ends.
+    pub boundary: Boundary,
+}
