@@ -1,1 +1,2 @@
 //! deltaforge-wasm
+pub mod v0_1;

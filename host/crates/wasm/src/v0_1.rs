@@ -1,0 +1,4 @@
+//! v
+pub mod bindings;
+/// shown
+pub struct Shown;
