@@ -34,7 +34,9 @@ pub(crate) type Versions = HashMap<i64, Version>;
 pub(crate) fn load(db: &Connection) -> Result<Versions, SqliteError> {
     let action = || "read the captured tables".to_owned();
     let mut statement = db
-        .prepare_cached("SELECT id, definition, triggers, stale_after, successor FROM _df_cdc_tables ORDER BY id")
+        .prepare_cached(
+            "SELECT id, definition, triggers, stale_after, successor FROM _df_cdc_tables ORDER BY id",
+        )
         .doing(action)?;
     let mut rows = statement.query([]).doing(action)?;
     let mut versions = Versions::new();
@@ -136,7 +138,8 @@ pub(crate) fn plan(
     for table in &tables {
         let Some(definition) = Definition::read(db, table)? else { continue };
         let on_table: Vec<&Trigger> = installed.iter().filter(|trigger| trigger.table == *table).collect();
-        let by_trigger = on_table.iter().filter_map(|trigger| trigger.id).max().and_then(|id| versions.get(&id));
+        let by_trigger =
+            on_table.iter().filter_map(|trigger| trigger.id).max().and_then(|id| versions.get(&id));
         let by_name = live(versions, table);
         let reason = match by_trigger.or(by_name) {
             None => Some(if known.reading { Reason::Created } else { Reason::Installed }),
@@ -201,17 +204,19 @@ struct Trigger {
 }
 
 fn installed_triggers(db: &Connection) -> Result<Vec<Trigger>, SqliteError> {
-    db.prepare_cached("SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger' AND name GLOB '_df_cdc_*'")
-        .and_then(|mut statement| {
-            statement
-                .query_map([], |row| {
-                    let name: String = row.get(0)?;
-                    let id = name.split('_').nth(3).and_then(|id| id.parse().ok());
-                    Ok(Trigger { id, name, table: row.get(1)?, sql: row.get(2)? })
-                })?
-                .collect()
-        })
-        .doing(|| "list the capture triggers".into())
+    db.prepare_cached(
+        "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger' AND name GLOB '_df_cdc_*'",
+    )
+    .and_then(|mut statement| {
+        statement
+            .query_map([], |row| {
+                let name: String = row.get(0)?;
+                let id = name.split('_').nth(3).and_then(|id| id.parse().ok());
+                Ok(Trigger { id, name, table: row.get(1)?, sql: row.get(2)? })
+            })?
+            .collect()
+    })
+    .doing(|| "list the capture triggers".into())
 }
 
 /// Carries out a plan, inside the caller's write transaction. Each step leaves a marker in the log, so that every
@@ -238,15 +243,19 @@ pub(crate) fn apply(db: &Connection, steps: &[Step], known: Known) -> Result<(),
         }
         let gap = match (step.reason, &step.definition, step.previous) {
             (Reason::Gone, ..) => true,
-            (Reason::Altered, Some(now), Some(previous)) => late && columns_of(db, previous)? < now.columns.len(),
+            (Reason::Altered, Some(now), Some(previous)) => {
+                late && columns_of(db, previous)? < now.columns.len()
+            }
             _ => false,
         };
         let snapshot = gap || step.reason == Reason::Created;
         let statement: Option<String> = match step.definition {
             Some(_) => db
-                .query_row("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1", [&step.table], |row| {
-                    row.get(0)
-                })
+                .query_row(
+                    "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+                    [&step.table],
+                    |row| row.get(0),
+                )
                 .doing(|| format!("read the definition of {}", step.table))?,
             None => Some(format!("DROP TABLE {}", name(&step.table))),
         };
@@ -278,10 +287,10 @@ fn install(db: &Connection, definition: &Definition) -> Result<i64, SqliteError>
     let action = || format!("install the capture triggers of {}", definition.name);
     log::create(db, Layout { columns: definition.columns.len() }.log_cells())?;
     let text = serde_json::to_string(definition).expect("a definition is plain data");
-    db.execute("INSERT INTO _df_cdc_tables (name, definition, triggers) VALUES (?1, ?2, '')", params![
-        definition.name,
-        text
-    ])
+    db.execute(
+        "INSERT INTO _df_cdc_tables (name, definition, triggers) VALUES (?1, ?2, '')",
+        params![definition.name, text],
+    )
     .doing(action)?;
     let id = db.last_insert_rowid();
     let statements = trigger::create(id, definition);

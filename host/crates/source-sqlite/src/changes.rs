@@ -90,10 +90,8 @@ impl Changes {
 
     /// Learns the versions anew.
     pub fn set_versions(&mut self, versions: Versions) {
-        self.decoders = versions
-            .values()
-            .map(|version| (version.id, self.decoder(version, &versions)))
-            .collect();
+        self.decoders =
+            versions.values().map(|version| (version.id, self.decoder(version, &versions))).collect();
         self.versions = versions;
     }
 
@@ -112,7 +110,8 @@ impl Changes {
             return None;
         }
         let successor = version.successor.and_then(|id| versions.get(&id));
-        let late = version.stale_after.zip(successor).map(|(after, next)| (after, Shape::new(next, &self.database)));
+        let late =
+            version.stale_after.zip(successor).map(|(after, next)| (after, Shape::new(next, &self.database)));
         Some(Decoder {
             layout: Layout { columns: version.definition.columns.len() },
             own: Shape::new(version, &self.database),
@@ -122,13 +121,21 @@ impl Changes {
 
     /// Appends events after `at` until the batch is full or the log ends; moves `at` along. Inside the caller's
     /// read transaction.
-    pub fn read(&mut self, db: &Connection, at: &mut At, batcher: &mut Batcher, hard_bytes: usize) -> Result<Stopped, SqliteError> {
+    pub fn read(
+        &mut self,
+        db: &Connection,
+        at: &mut At,
+        batcher: &mut Batcher,
+        hard_bytes: usize,
+    ) -> Result<Stopped, SqliteError> {
         let has = crate::log::width_of(db)?;
         let mut used = 0;
         let stopped = loop {
             let width = WIDTHS[self.width].min(has);
             let cells: String = (0..width).map(|cell| format!(", c{cell}")).collect();
-            let sql = format!("SELECT sequence, tab, op, ts, nonce{cells} FROM _df_cdc_log WHERE sequence > ?1 ORDER BY sequence");
+            let sql = format!(
+                "SELECT sequence, tab, op, ts, nonce{cells} FROM _df_cdc_log WHERE sequence > ?1 ORDER BY sequence"
+            );
             let mut statement = db.prepare_cached(&sql).doing(|| "read the change log".into())?;
             let mut rows = statement.query([at.sequence]).doing(|| "read the change log".into())?;
             let wider = loop {
@@ -188,7 +195,11 @@ impl Changes {
                 }
             };
             if let Some(decoder) = decoder {
-                cells = if op == op::UPDATE { decoder.layout.log_cells() } else { decoder.layout.columns.min(PART) };
+                cells = if op == op::UPDATE {
+                    decoder.layout.log_cells()
+                } else {
+                    decoder.layout.columns.min(PART)
+                };
                 if cells > width {
                     return Ok(Took::Narrow(cells));
                 }
@@ -234,7 +245,9 @@ impl Changes {
             _ => None,
         };
         let Some(reason) = text(0).and_then(Reason::parse) else {
-            return Err(SqliteError::Unsupported(format!("the marker {sequence} in the change log is not understood")));
+            return Err(SqliteError::Unsupported(format!(
+                "the marker {sequence} in the change log is not understood"
+            )));
         };
         let marker = Marker {
             reason,
@@ -248,10 +261,15 @@ impl Changes {
         if !matches!(reason, Reason::Installed | Reason::Upgraded)
             && let Some(statement) = &marker.statement
         {
-            self.note(batcher, &schema, sequence, 0, ts_ms, Op::Ddl, Side {
-                ddl: Some((statement.clone(), self.database.clone())),
-                ..Side::default()
-            });
+            self.note(
+                batcher,
+                &schema,
+                sequence,
+                0,
+                ts_ms,
+                Op::Ddl,
+                Side { ddl: Some((statement.clone(), self.database.clone())), ..Side::default() },
+            );
         }
         if marker.gap {
             tracing::warn!(
@@ -407,7 +425,13 @@ impl Change<'_> {
         });
     }
 
-    fn image(&self, batcher: &mut Batcher, image: Image, first: usize, scratch: &mut String) -> Result<(), SqliteError> {
+    fn image(
+        &self,
+        batcher: &mut Batcher,
+        image: Image,
+        first: usize,
+        scratch: &mut String,
+    ) -> Result<(), SqliteError> {
         let forms = &self.shape().forms;
         let columns = self.decoder.layout.columns;
         batcher.builder.image(image, |writer| {
@@ -438,9 +462,14 @@ impl Change<'_> {
         format!("read change {}", self.sequence)
     }
 
-    fn wide<T>(&self, part: usize, read: impl FnOnce(&Row<'_>) -> Result<T, SqliteError>) -> Result<T, SqliteError> {
+    fn wide<T>(
+        &self,
+        part: usize,
+        read: impl FnOnce(&Row<'_>) -> Result<T, SqliteError>,
+    ) -> Result<T, SqliteError> {
         let cells: Vec<String> = (0..PART).map(|cell| format!("c{cell}")).collect();
-        let sql = format!("SELECT {} FROM _df_cdc_log_wide WHERE sequence = ?1 AND part = ?2", cells.join(", "));
+        let sql =
+            format!("SELECT {} FROM _df_cdc_log_wide WHERE sequence = ?1 AND part = ?2", cells.join(", "));
         let mut statement = self.db.prepare_cached(&sql).doing(|| self.action())?;
         let mut rows = statement.query([self.sequence, part as i64]).doing(|| self.action())?;
         match rows.next().doing(|| self.action())? {

@@ -126,7 +126,8 @@ impl SqliteConfig {
         }
         let url = self.url.as_deref()?;
         let path = url.strip_prefix("file:").unwrap_or(url);
-        let path = path.strip_prefix("//").map_or(path, |rest| rest.strip_prefix("localhost").unwrap_or(rest));
+        let path =
+            path.strip_prefix("//").map_or(path, |rest| rest.strip_prefix("localhost").unwrap_or(rest));
         (!path.contains("://") && !path.is_empty()).then(|| PathBuf::from(path))
     }
 

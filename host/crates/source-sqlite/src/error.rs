@@ -77,7 +77,9 @@ impl From<SqliteError> for SourceError {
                 }
                 _ => Self::retry("sqlite_failed", message, cause),
             },
-            SqliteError::Replaced(_) => Self::retry("source_replaced", message, "the file changed its identity"),
+            SqliteError::Replaced(_) => {
+                Self::retry("source_replaced", message, "the file changed its identity")
+            }
             SqliteError::Rewound(_) => Self::operator("source_rewound", message),
             SqliteError::PositionLost(_) => Self::operator("position_lost", message),
             SqliteError::Unrelated(_) => Self::operator("source_changed", message),

@@ -23,8 +23,9 @@ pub(crate) fn open(path: &Path) -> Result<Connection, SqliteError> {
     db.set_prepared_statement_cache_capacity(64);
     // A checkpoint of the WAL is the application's business: it would make our short writes long.
     db.pragma_update(None, "wal_autocheckpoint", 0).doing(|| "configure the connection".into())?;
-    let journal: String =
-        db.pragma_query_value(None, "journal_mode", |row| row.get(0)).doing(|| "read the journal mode".into())?;
+    let journal: String = db
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .doing(|| "read the journal mode".into())?;
     if journal == "wal" {
         // What a power cut may undo here is done again at the next start; other journals need the full sync.
         db.pragma_update(None, "synchronous", "NORMAL").doing(|| "configure the connection".into())?;

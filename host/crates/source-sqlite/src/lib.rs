@@ -12,9 +12,9 @@
 //! changes made while its triggers were missing (it tells so and reads the table again), and changes by
 //! connections that write the file without SQLite.
 
-pub mod config;
 mod catalog;
 mod changes;
+pub mod config;
 mod decode;
 mod error;
 mod install;
@@ -79,7 +79,11 @@ impl SourceFactory for SqliteSource {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    async fn connect(&self, config: &Value, context: SourceContext) -> Result<Box<dyn SourceReader>, SourceError> {
+    async fn connect(
+        &self,
+        config: &Value,
+        context: SourceContext,
+    ) -> Result<Box<dyn SourceReader>, SourceError> {
         let parsed = deltaforge_engine::error::parse::<SqliteConfig>(config);
         let problems = parsed.as_ref().map_or_else(Clone::clone, SqliteConfig::problems);
         let config = match (parsed, problems.first()) {

@@ -98,9 +98,11 @@ pub(crate) fn create(db: &Connection, width: usize) -> Result<(), SqliteError> {
 
 /// How many cells a row of the log has.
 pub(crate) fn width_of(db: &Connection) -> Result<usize, SqliteError> {
-    db.query_row("SELECT count(*) FROM pragma_table_info('_df_cdc_log') WHERE name GLOB 'c[0-9]*'", [], |row| {
-        row.get::<_, i64>(0)
-    })
+    db.query_row(
+        "SELECT count(*) FROM pragma_table_info('_df_cdc_log') WHERE name GLOB 'c[0-9]*'",
+        [],
+        |row| row.get::<_, i64>(0),
+    )
     .map(|count| count as usize)
     .doing(|| "look at the change log's columns".into())
 }
@@ -108,17 +110,21 @@ pub(crate) fn width_of(db: &Connection) -> Result<usize, SqliteError> {
 /// The database's incarnation: random, made with the log. `None`: there is no log.
 pub(crate) fn incarnation(db: &Connection) -> Result<Option<String>, SqliteError> {
     let there: bool = db
-        .query_row("SELECT count(*) = 2 FROM sqlite_schema WHERE name IN ('_df_cdc_meta', '_df_cdc_log')", [], |r| {
-            r.get(0)
-        })
+        .query_row(
+            "SELECT count(*) = 2 FROM sqlite_schema WHERE name IN ('_df_cdc_meta', '_df_cdc_log')",
+            [],
+            |r| r.get(0),
+        )
         .doing(|| "look for the change log".into())?;
     if !there {
         return Ok(None);
     }
     let meta = |key: &str| {
-        db.query_row("SELECT value FROM _df_cdc_meta WHERE key = ?1", [key], |row| row.get::<_, rusqlite::types::Value>(0))
-            .optional()
-            .doing(|| format!("read {key} of the change log"))
+        db.query_row("SELECT value FROM _df_cdc_meta WHERE key = ?1", [key], |row| {
+            row.get::<_, rusqlite::types::Value>(0)
+        })
+        .optional()
+        .doing(|| format!("read {key} of the change log"))
     };
     match meta("format")? {
         Some(rusqlite::types::Value::Integer(FORMAT)) => {}
@@ -173,7 +179,12 @@ pub(crate) struct Cleaned {
 /// log may use sequence numbers again.
 ///
 /// Gives way at once when another connection holds the write lock.
-pub(crate) fn confirm(db: &mut Connection, reader: &str, confirmed: i64, slice: i64) -> rusqlite::Result<Cleaned> {
+pub(crate) fn confirm(
+    db: &mut Connection,
+    reader: &str,
+    confirmed: i64,
+    slice: i64,
+) -> rusqlite::Result<Cleaned> {
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     tx.prepare_cached(
         "INSERT INTO _df_cdc_readers VALUES (?1, ?2)

@@ -28,7 +28,9 @@ impl SourceReader for SqliteReader {
     async fn next_batch(&mut self) -> Result<Option<SourceBatch>, SourceError> {
         match self.mailbox.next().await {
             Some(batch) => batch.map(Some),
-            None => Err(SourceError::retry("sqlite_failed", "the reading thread has ended", "it was stopped")),
+            None => {
+                Err(SourceError::retry("sqlite_failed", "the reading thread has ended", "it was stopped"))
+            }
         }
     }
 

@@ -72,7 +72,8 @@ impl Chunk<'_> {
         scratch: &mut String,
     ) -> Result<bool, SqliteError> {
         while let Some(table) = job.tables.first().cloned() {
-            let version = catalog::live(self.changes.versions(), &table).filter(|_| self.changes.wants(&table));
+            let version =
+                catalog::live(self.changes.versions(), &table).filter(|_| self.changes.wants(&table));
             let Some(version) = version else {
                 job.tables.remove(0); // dropped since
                 job.after.clear();
@@ -80,7 +81,10 @@ impl Chunk<'_> {
             };
             let copied = Copied::new(&version.definition, self.database);
             if job.schema != Some(self.schema_version) {
-                if job.schema.is_some() && copied.definition.rowid.is_some() && copied.definition.rowid_column.is_none() {
+                if job.schema.is_some()
+                    && copied.definition.rowid.is_some()
+                    && copied.definition.rowid_column.is_none()
+                {
                     job.after.clear(); // VACUUM may have renumbered the rows
                 }
                 job.schema = Some(self.schema_version);
@@ -202,7 +206,8 @@ impl Copied {
         };
         let order = self.order.join(", ");
         let marks: Vec<String> = (1..=self.order.len()).map(|at| format!("?{at}")).collect();
-        let after = if resumed { format!(" WHERE ({order}) > ({})", marks.join(", ")) } else { String::new() };
+        let after =
+            if resumed { format!(" WHERE ({order}) > ({})", marks.join(", ")) } else { String::new() };
         format!(
             "SELECT {rowid}, {} FROM {}{after} ORDER BY {order}",
             columns.join(", "),
@@ -214,7 +219,11 @@ impl Copied {
 /// Whether a copy of this table cannot go on where it was, since its rows have no names that last.
 pub(crate) fn must_restart(job: &Job, versions: &catalog::Versions) -> bool {
     !job.after.is_empty()
-        && job.tables.first().and_then(|table| catalog::live(versions, table)).is_some_and(|v| v.definition.key.is_empty())
+        && job
+            .tables
+            .first()
+            .and_then(|table| catalog::live(versions, table))
+            .is_some_and(|v| v.definition.key.is_empty())
 }
 
 fn key_bytes(out: &mut Vec<u8>, value: ValueRef<'_>) {

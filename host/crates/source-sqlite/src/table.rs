@@ -58,11 +58,16 @@ pub(crate) struct Definition {
 /// Names that are never captured.
 fn is_infrastructure(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["sqlite_", "_df_", "_litestream", "_turso"].iter().any(|prefix| name.starts_with(prefix)) || name == "turso_cdc"
+    ["sqlite_", "_df_", "_litestream", "_turso"].iter().any(|prefix| name.starts_with(prefix))
+        || name == "turso_cdc"
 }
 
 /// The names of the tables that the patterns cover, in name order.
-pub(crate) fn matching(db: &Connection, database: &str, patterns: &Patterns) -> Result<Vec<String>, SqliteError> {
+pub(crate) fn matching(
+    db: &Connection,
+    database: &str,
+    patterns: &Patterns,
+) -> Result<Vec<String>, SqliteError> {
     let mut statement = db
         .prepare("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name")
         .doing(|| "list the tables".into())?;
@@ -109,11 +114,17 @@ impl Definition {
         primary.sort();
         let primary: Vec<String> = primary.into_iter().map(|(_, name)| name).collect();
         let without_rowid: bool = db
-            .query_row("SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1", [table], |row| row.get(0))
+            .query_row(
+                "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = ?1",
+                [table],
+                |row| row.get(0),
+            )
             .doing(action)?;
         let (indexes, has_key_index) = unique_indexes(db, table)?;
         let declared_integer = |name: &String| {
-            columns.iter().any(|column| column.name == *name && column.declared.eq_ignore_ascii_case("INTEGER"))
+            columns
+                .iter()
+                .any(|column| column.name == *name && column.declared.eq_ignore_ascii_case("INTEGER"))
         };
         // An INTEGER PRIMARY KEY is the row number itself and needs no index; any other primary key has one.
         let rowid_column = match &primary[..] {
@@ -134,7 +145,9 @@ impl Definition {
             })?)
         };
         for column in &mut columns {
-            if Some(&column.name) == rowid_column.as_ref() || (without_rowid && primary.contains(&column.name)) {
+            if Some(&column.name) == rowid_column.as_ref()
+                || (without_rowid && primary.contains(&column.name))
+            {
                 column.nullable = false;
             }
         }
@@ -168,7 +181,9 @@ struct UniqueIndex {
 fn unique_indexes(db: &Connection, table: &str) -> Result<(Vec<UniqueIndex>, bool), SqliteError> {
     let action = || format!("read the unique indexes of {table}");
     let list: Vec<(String, String, bool)> = db
-        .prepare_cached("SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\" ORDER BY seq DESC")
+        .prepare_cached(
+            "SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\" ORDER BY seq DESC",
+        )
         .and_then(|mut statement| {
             statement.query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
         })
@@ -184,7 +199,11 @@ fn unique_indexes(db: &Connection, table: &str) -> Result<(Vec<UniqueIndex>, boo
             .doing(action)?;
         let expressions = if columns.iter().any(|(column, _)| column.is_none()) {
             let sql: String = db
-                .query_row("SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?1", [&name], |row| row.get(0))
+                .query_row(
+                    "SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?1",
+                    [&name],
+                    |row| row.get(0),
+                )
                 .doing(action)?;
             let terms = crate::sql::index_terms(&sql).filter(|terms| terms.len() == columns.len());
             Some(terms.ok_or_else(|| {
@@ -199,7 +218,11 @@ fn unique_indexes(db: &Connection, table: &str) -> Result<(Vec<UniqueIndex>, boo
             .into_iter()
             .enumerate()
             .map(|(at, (column, collation))| UniquePart {
-                expression: if column.is_none() { expressions.as_ref().map(|terms| terms[at].clone()) } else { None },
+                expression: if column.is_none() {
+                    expressions.as_ref().map(|terms| terms[at].clone())
+                } else {
+                    None
+                },
                 column,
                 collation,
             })

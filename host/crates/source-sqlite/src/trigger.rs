@@ -84,7 +84,9 @@ impl Triggers<'_> {
     }
 
     fn before_update(&self) -> Vec<String> {
-        let mut body = vec![self.copy_conflicts(&self.key_changed(), &format!(" AND NOT ({})", self.is_row("t", "OLD")))];
+        let mut body = vec![
+            self.copy_conflicts(&self.key_changed(), &format!(" AND NOT ({})", self.is_row("t", "OLD"))),
+        ];
         body.push(self.reserve_with_image(op::UPDATING, "changes()"));
         body.extend(self.wide("OLD", 0, "(SELECT max(sequence) FROM _df_cdc_log)"));
         body.extend(self.copy_conflicts_wide());
@@ -165,7 +167,9 @@ impl Triggers<'_> {
             return format!("{} = {}", self.rid(row), self.rid(other));
         }
         let key = self.table.primary.iter().map(|column| self.at(column));
-        key.map(|at| format!("{} = {}", self.column(row, at), self.column(other, at))).collect::<Vec<_>>().join(" AND ")
+        key.map(|at| format!("{} = {}", self.column(row, at), self.column(other, at)))
+            .collect::<Vec<_>>()
+            .join(" AND ")
     }
 
     /// Columns that tell reservations of inserts apart: those under a unique constraint, as long as their values
@@ -196,7 +200,12 @@ impl Triggers<'_> {
         if self.table.rowid.is_some() {
             same.push(format!("rid = {}", self.rid("OLD")));
         } else {
-            let key = self.table.primary.iter().map(|column| self.at(column)).filter(|at| (MATCH_CELLS..PART).contains(at));
+            let key = self
+                .table
+                .primary
+                .iter()
+                .map(|column| self.at(column))
+                .filter(|at| (MATCH_CELLS..PART).contains(at));
             same.extend(key.map(|at| format!("{} IS {}", cell_name(at), self.column("OLD", at))));
         }
         same
@@ -292,7 +301,8 @@ impl Triggers<'_> {
             changed.push(format!("{} IS NOT {}", self.rid("NEW"), self.rid("OLD")));
         }
         let unique = self.table.unique.iter().flatten().filter_map(|part| part.column.as_ref());
-        let mut columns: Vec<usize> = self.table.primary.iter().chain(unique).map(|column| self.at(column)).collect();
+        let mut columns: Vec<usize> =
+            self.table.primary.iter().chain(unique).map(|column| self.at(column)).collect();
         columns.sort_unstable();
         columns.dedup();
         changed.extend(columns.into_iter().map(|at| {
@@ -342,7 +352,9 @@ impl Triggers<'_> {
             return format!("{} = {l}.rid", self.rid(row));
         }
         let key = self.table.primary.iter().map(|column| self.at(column));
-        key.map(|at| format!("{} = {l}.{}", self.column(row, at), cell_name(at))).collect::<Vec<_>>().join(" AND ")
+        key.map(|at| format!("{} = {l}.{}", self.column(row, at), cell_name(at)))
+            .collect::<Vec<_>>()
+            .join(" AND ")
     }
 
     /// Turns the copies below the reservation whose row is gone into deletes.

@@ -18,7 +18,8 @@ pub(crate) fn watch(path: &Path, mailbox: Arc<Mailbox>) -> Option<RecommendedWat
         let wake = match event {
             Ok(event) if matches!(event.kind, EventKind::Access(_)) => false,
             Ok(event) => event.paths.iter().any(|path| {
-                path.file_name().is_some_and(|name| files.iter().any(|file| **file == *name.to_string_lossy()))
+                path.file_name()
+                    .is_some_and(|name| files.iter().any(|file| **file == *name.to_string_lossy()))
             }),
             Err(_) => true, // the queue ran over: look
         };

@@ -71,7 +71,8 @@ enum Looked {
 impl Worker {
     /// Opens the database, checks that the checkpoint belongs to it, and installs capture where it is missing.
     pub fn open(config: SqliteConfig, context: SourceContext) -> Result<Self, SqliteError> {
-        let path = config.file().ok_or_else(|| SqliteError::Unsupported("no database file is configured".into()))?;
+        let path =
+            config.file().ok_or_else(|| SqliteError::Unsupported("no database file is configured".into()))?;
         let database = install::database_name(&path);
         let mut db = install::open(&path)?;
         let resume = context.resume.as_ref().map(At::parse).transpose()?;
@@ -84,8 +85,9 @@ impl Worker {
             consistent_through: resume.as_ref().map_or(0, |at| at.sequence),
         };
         reconcile(&mut db, &config, &database, &patterns, known)?;
-        let identity = log::incarnation(&db)?
-            .ok_or_else(|| SqliteError::Unsupported("the change log vanished while it was installed".into()))?;
+        let identity = log::incarnation(&db)?.ok_or_else(|| {
+            SqliteError::Unsupported("the change log vanished while it was installed".into())
+        })?;
         let mut changes = Changes::new(database.clone(), patterns.clone(), identity.clone());
         changes.set_versions(catalog::load(&db)?);
         let first = resume.is_none();
@@ -172,7 +174,10 @@ impl Worker {
                     pause = Duration::ZERO;
                 }
                 Ok(None) => {
-                    let active = watcher.is_none() || news.changed || self.cleanup_due || Instant::now() < active_until;
+                    let active = watcher.is_none()
+                        || news.changed
+                        || self.cleanup_due
+                        || Instant::now() < active_until;
                     pause = if active { ACTIVE_PAUSE.min(idle_pause) } else { idle_pause };
                     if news.changed {
                         active_until = Instant::now() + ACTIVE_FOR;
@@ -269,7 +274,8 @@ impl Worker {
 
     /// Brings capture up to date after the schema changed.
     fn adapt(&mut self) -> Result<(), SqliteError> {
-        let known = Known { reading: true, consistent_through: self.consistent_through.max(self.at.sequence) };
+        let known =
+            Known { reading: true, consistent_through: self.consistent_through.max(self.at.sequence) };
         // The version is read before the plan: if another change comes between, the next poll sees it.
         let seen: i64 = pragma(&self.db, "schema_version")?;
         if log::incarnation(&self.db)?.as_deref() != Some(&self.at.identity) {
@@ -297,7 +303,10 @@ impl Worker {
         if file_id(&self.path) == self.file_id {
             return Ok(());
         }
-        Err(SqliteError::Replaced(format!("{} was replaced by another file; connecting anew", self.path.display())))
+        Err(SqliteError::Replaced(format!(
+            "{} was replaced by another file; connecting anew",
+            self.path.display()
+        )))
     }
 
     fn check_size(&mut self) {
@@ -307,7 +316,8 @@ impl Worker {
         self.size_seen = Instant::now();
         let (Ok(Some(low)), Ok(high)) = (log::lowest(&self.db), log::highest(&self.db)) else { return };
         let rows = (high - low + 1).max(0) as u64;
-        metrics::gauge!("deltaforge_source_sqlite_log_rows", "pipeline" => self.info.pipeline.clone()).set(rows as f64);
+        metrics::gauge!("deltaforge_source_sqlite_log_rows", "pipeline" => self.info.pipeline.clone())
+            .set(rows as f64);
         if rows > self.config.log_alert_rows.get() {
             tracing::warn!(
                 rows,
@@ -359,7 +369,8 @@ fn reconcile(
         if steps.is_empty() {
             return Ok(false);
         }
-        let drifted = steps.iter().find(|step| matches!(step.reason, catalog::Reason::Altered | catalog::Reason::Gone));
+        let drifted =
+            steps.iter().find(|step| matches!(step.reason, catalog::Reason::Altered | catalog::Reason::Gone));
         if let (SchemaDrift::Halt, Some(step)) = (config.on_schema_drift, drifted) {
             return Err(SqliteError::Drift(format!(
                 "table {} is not what it was when capture was installed ({}), and on_schema_drift is halt; run \
@@ -414,12 +425,14 @@ fn check_resume(db: &Connection, at: &At) -> Result<(), SqliteError> {
             at.sequence,
             lowest.unwrap_or_default()
         ))),
-        (None, _) if lowest.is_some_and(|lowest| lowest > at.sequence + 1) => Err(SqliteError::PositionLost(format!(
-            "the checkpoint is at change {}, but the log now starts at {}; delete the checkpoint to start with a new \
+        (None, _) if lowest.is_some_and(|lowest| lowest > at.sequence + 1) => {
+            Err(SqliteError::PositionLost(format!(
+                "the checkpoint is at change {}, but the log now starts at {}; delete the checkpoint to start with a new \
              snapshot",
-            at.sequence,
-            lowest.unwrap_or_default()
-        ))),
+                at.sequence,
+                lowest.unwrap_or_default()
+            )))
+        }
         _ => Ok(()),
     }
 }
