@@ -104,12 +104,18 @@ impl Writer {
             }
             warn!(path = %self.path.display(), "not the file that the checkpoint knows; it is left as it is");
         }
-        if self.has_whole_lines(found)? {
+        let problem = if !self.has_whole_lines(found)? {
+            "a line is broken".to_owned()
+        } else {
             let tail = read_tail(&*self.file, found, &self.path)?;
-            return self.go_on_at(found, found, tail);
-        }
+            match self.go_on_at(found, found, tail) {
+                Ok(()) => return Ok(()),
+                // What reads show may not be on the disk, and no later sync would tell.
+                Err(error) => error.to_string(),
+            }
+        };
         let aside = self.rotated_path(now_ms, DAMAGED);
-        warn!(path = %self.path.display(), aside = %aside.display(), "a line of the file is broken; it is moved aside");
+        warn!(path = %self.path.display(), aside = %aside.display(), problem, "file moved aside");
         self.begin_next(&aside, now_ms)
     }
 
