@@ -1,2 +1,4 @@
 //! deltaforge
+#![allow(dead_code)]
+mod builtin;
 fn main() {}
