@@ -313,6 +313,11 @@ pub struct ArrayRef<'a> {
 }
 
 impl<'a> ArrayRef<'a> {
+    /// Reads encoded elements that come from outside; `None`: they are not well-formed.
+    pub fn checked(bytes: &'a [u8]) -> Option<Self> {
+        check(CellKind::Array, bytes).then_some(Self { bytes })
+    }
+
     /// The elements in order.
     pub fn iter(&self) -> impl Iterator<Item = Cell<'a>> + use<'a> {
         let mut bytes = self.bytes;
