@@ -1,6 +1,6 @@
 //! Reading and checking pipeline files: `validate`, `schema`, `explain`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -130,9 +130,7 @@ pub fn show(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
         writeln!(std::io::stdout(), "{}", serde_json::to_string(&report.to_json())?)?;
     } else {
-        let mut out = std::io::stderr();
-        let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        write!(out, "{}", report.render(colour))?;
+        write!(std::io::stderr(), "{report}")?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use deltaforge_engine::sink::SinkFactory;
 use deltaforge_engine::source::SourceFactory;
 use deltaforge_sink_file::{FileSinkFactory, NullSinkFactory, StdoutSinkFactory};
 use deltaforge_sink_http::HttpSinkFactory;
-use deltaforge_source_sqlite::SqliteSourceFactory;
+use deltaforge_source_sqlite::SqliteSource;
 
 /// Every connector of this build.
 pub struct Registry {
@@ -19,10 +19,10 @@ pub struct Registry {
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            sources: vec![Arc::new(SqliteSourceFactory::default())],
+            sources: vec![Arc::new(SqliteSource::default())],
             sinks: vec![
                 Arc::new(FileSinkFactory::default()),
-                Arc::new(StdoutSinkFactory),
+                Arc::new(StdoutSinkFactory::default()),
                 Arc::new(NullSinkFactory),
                 Arc::new(HttpSinkFactory),
             ],

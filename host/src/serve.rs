@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::check::{Builders, show};
 use crate::cli::{LogFormat, RunArgs, Storage};
-use crate::{Exit, builtin, plan};
+use crate::{Exit, plan};
 
 /// The host's version, as `source.version` of every event states it.
 const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
@@ -100,7 +100,6 @@ async fn serve(
         base_dir: std::env::current_dir().context("find the working directory")?,
         version: VERSION.to_owned(),
         shutdown_timeout: args.shutdown_timeout,
-        event_json: builtin::event_json,
     };
     let control = Control::new();
     for document in &pipelines {

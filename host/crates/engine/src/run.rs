@@ -81,7 +81,7 @@ impl Attempt {
         shared.set_stages(stages.describe());
         let (groups, group_of) = composers(&plan, &services).await?;
         let dlq = plan.dlq.map(|limits| {
-            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits, services.event_json)
+            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits)
         });
 
         let info = SourceInfo {

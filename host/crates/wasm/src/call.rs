@@ -112,6 +112,12 @@ impl Call {
         self.columns.get(column as usize).ok_or_else(|| Ended::Edit(format!("there is no column #{column}")))
     }
 
+    /// Whether the column is one of the row's table.
+    pub(crate) fn has_column(&self, row: u32, column: u32) -> bool {
+        let table = self.view.event(row as usize).table_index();
+        self.columns.get(column as usize).is_some_and(|column| column.indexes[table].is_some())
+    }
+
     pub(crate) fn get(&self, row: u32, image: Image, column: u32) -> Result<Cell<'_>, Ended> {
         let event = self.event(row)?;
         let index = self.named(column)?.indexes[event.table_index()];
@@ -241,7 +247,12 @@ impl Call {
             return Err(Ended::Bound(format!("{MAX_ADDED_COLUMNS} added columns")));
         }
         self.edits.add_column(&self.view, name, Kind::from_name(kind).unwrap_or(Kind::Any));
-        self.columns.retain(|column| column.name != name || column.indexes.iter().all(Option::is_some));
+        let batch = self.view.batch();
+        if let Some(known) = self.columns.iter_mut().find(|column| column.name == name) {
+            for (table, index) in known.indexes.iter_mut().enumerate() {
+                *index = self.edits.column_of(batch, table as u16, name);
+            }
+        }
         self.column(name).ok_or_else(|| Ended::Edit("a batch without rows gets no column".to_owned()))
     }
 
