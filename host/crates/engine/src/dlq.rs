@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deltaforge_model::Event;
-use deltaforge_model::json::{EventEncoder, RowEncoders};
+use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
 use serde_json::{Value, json, value::RawValue};
 use tracing::{error, warn};
@@ -152,7 +152,7 @@ impl Dlq {
 
     fn item(&self, letter: &Letter<'_>) -> QueueItem {
         let mut event = Vec::new();
-        EventEncoder::new(letter.event.batch(), &mut RowEncoders::default()).write_event(&letter.event, false, &mut event);
+        EventWriter::new(letter.event.batch(), &mut RowEncoders::default()).write_event(&letter.event, false, &mut event);
         let truncated = letter.hide || event.len() > self.limits.max_event_bytes;
         let event = match String::from_utf8(event) {
             Ok(text) if !truncated => RawValue::from_string(text).ok(),
