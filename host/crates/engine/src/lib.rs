@@ -12,5 +12,6 @@ pub mod error;
 pub mod message;
 pub mod sink;
 pub mod source;
+pub mod spill;
 pub mod stage;
 pub mod state;
