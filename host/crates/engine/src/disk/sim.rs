@@ -112,13 +112,15 @@ enum Survival {
     All,
     /// The first changes, the last of them torn.
     Prefix,
+    /// The last changes, without those before them.
+    Suffix,
     /// Each change or sector as a coin falls.
     Scattered,
 }
 
 impl Survival {
     fn draw(rng: &mut SimRng) -> Self {
-        [Self::Nothing, Self::All, Self::Prefix, Self::Scattered][rng.below(4)]
+        [Self::Nothing, Self::All, Self::Prefix, Self::Suffix, Self::Scattered][rng.below(5)]
     }
 }
 
@@ -173,19 +175,20 @@ impl Content {
     fn scatter(&mut self, rng: &mut SimRng) {
         let survival = Survival::draw(rng);
         let pending = std::mem::take(&mut self.pending);
+        let cut = rng.below(pending.len() + 1);
         let whole = match survival {
-            Survival::Nothing => return,
-            Survival::All => pending.len(),
-            Survival::Prefix => rng.below(pending.len() + 1),
-            Survival::Scattered => 0,
+            Survival::Nothing | Survival::Scattered => 0..0,
+            Survival::All => 0..pending.len(),
+            Survival::Prefix => 0..cut,
+            Survival::Suffix => cut..pending.len(),
         };
         for (number, change) in pending.iter().enumerate() {
-            if number < whole {
+            if whole.contains(&number) {
                 change.apply(&mut self.durable);
                 continue;
             }
             match (survival, change) {
-                (Survival::Prefix, Change::Write { at, bytes }) if number == whole => {
+                (Survival::Prefix, Change::Write { at, bytes }) if number == cut => {
                     write(&mut self.durable, *at, &bytes[..rng.below(bytes.len() + 1)]);
                 }
                 (Survival::Scattered, Change::Write { at, bytes }) => {
@@ -237,12 +240,13 @@ impl Names {
     fn scatter(&mut self, rng: &mut SimRng) {
         let survival = Survival::draw(rng);
         let pending = std::mem::take(&mut self.pending);
-        let whole = rng.below(pending.len() + 1);
+        let cut = rng.below(pending.len() + 1);
         for (number, change) in pending.iter().enumerate() {
             let kept = match survival {
                 Survival::Nothing => false,
                 Survival::All => true,
-                Survival::Prefix => number < whole,
+                Survival::Prefix => number < cut,
+                Survival::Suffix => number >= cut,
                 Survival::Scattered => rng.chance(2),
             };
             if kept {
