@@ -64,6 +64,11 @@ pub enum Image {
     After,
 }
 
+impl Image {
+    /// Both, in the order of time.
+    pub const BOTH: [Self; 2] = [Self::Before, Self::After];
+}
+
 /// Where an event stands in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotMark {
@@ -245,6 +250,12 @@ impl Batch {
         self.rejects.iter().map(|reject| (Event { batch: self, entry: &reject.entry }, reject))
     }
 
+    /// The rejected events as a batch of their own, in the order they were rejected.
+    pub fn rejects_as_batch(&self) -> Self {
+        let entries = self.rejects.iter().map(|reject| reject.entry).collect();
+        Self { entries, ..self.clone_sections() }
+    }
+
     /// Forgets the rejected events, once they are safe elsewhere.
     pub fn clear_rejects(&mut self) {
         self.rejects.clear();
@@ -299,6 +310,11 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// The batch it is in.
+    pub fn batch(&self) -> &'a Batch {
+        self.batch
+    }
+
     /// Its stable id.
     pub fn id(&self) -> EventId {
         self.entry.id
@@ -395,6 +411,15 @@ impl<'a> Event<'a> {
     /// Tags, headers, routing and the like.
     pub fn side(&self) -> &'a Side {
         &self.batch.sides[self.entry.side as usize]
+    }
+
+    /// The same text on every delivery of this change: `tenant|db.table|transaction|event_id`, with `_` for no
+    /// tenant and nothing for no transaction.
+    pub fn idempotency_key(&self) -> String {
+        let (info, table) = (self.info(), self.table());
+        let tenant = if info.tenant.is_empty() { "_" } else { &info.tenant };
+        let transaction = self.transaction().map_or("", |transaction| &transaction.id);
+        format!("{tenant}|{}.{}|{transaction}|{}", table.database(), table.name(), self.id())
     }
 
     /// A number that events of this batch with equal [`Event::side`] share; 0: nothing there.

@@ -6,6 +6,7 @@
 //! * [`batch`] and [`builder`]: the event index over those images;
 //! * [`edit`]: what a stage changes, kept aside until it has answered `ok` and then applied whole;
 //! * [`view`]: the rows a stage sees, by columns, rows or cells;
+//! * [`json`]: cells, rows and keys as JSON text, and back;
 //! * [`durable`]: the batch as bytes that another process may read, and must not trust;
 //! * [`position`], [`event_id`], [`pattern`]: progress, identity, table patterns.
 //!
@@ -16,6 +17,7 @@ pub mod builder;
 pub mod durable;
 pub mod edit;
 pub mod event_id;
+pub mod json;
 pub mod pattern;
 pub mod position;
 pub mod row;
