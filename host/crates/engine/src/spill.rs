@@ -1,15 +1,8 @@
 //! A queue on disk for a sink that is too slow to hold up the others: what it has not taken yet waits here, over
 //! restarts, up to a bound.
 //!
-//! Records are numbered from 1 on and lie in append-only segment files; what the sink is done with goes away
-//! segment by segment. A segment is
-//!
-//! ```text
-//! "DFSPILL1"  first number: u64
-//! record:     meta length: u64  payload length: u64  number: u64  xxh3 of all the others: u64  meta  payload
-//! ```
-//!
-//! with little-endian numbers. The file's name is the first number, so that names sort as records do.
+//! Records are numbered from 1 on and lie in append-only segment files ([`segment`] has their format); what the
+//! sink is done with goes away segment by segment.
 //!
 //! Calls block; they belong on a thread that may.
 
@@ -19,16 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::warn;
-use xxhash_rust::xxh3::Xxh3;
 
 use crate::disk::{Disk, DiskFile, Open, create_dirs};
+use segment::{SEGMENT_HEADER, Segment, put_record, record_bytes, segment_header, take_record};
 
+mod segment;
 #[cfg(test)]
 mod tests;
 
-const MAGIC: &[u8; 8] = b"DFSPILL1";
-const SEGMENT_HEADER: u64 = 16;
-const RECORD_HEADER: usize = 32;
 const SUFFIX: &str = ".seg";
 const UNFINISHED: &str = ".new";
 
@@ -39,12 +30,6 @@ pub struct Record {
     pub meta: Vec<u8>,
     /// The batch in its durable form.
     pub payload: Vec<u8>,
-}
-
-impl Record {
-    fn bytes(&self) -> u64 {
-        (RECORD_HEADER + self.meta.len() + self.payload.len()) as u64
-    }
 }
 
 /// How much is queued.
@@ -143,32 +128,6 @@ impl std::fmt::Debug for OpenFile {
     }
 }
 
-#[derive(Debug)]
-struct Segment {
-    first: u64,
-    /// Where each record begins.
-    starts: Vec<u64>,
-    /// Where the last one ends.
-    end: u64,
-}
-
-impl Segment {
-    fn new(first: u64) -> Self {
-        Self { first, starts: Vec::new(), end: SEGMENT_HEADER }
-    }
-
-    /// The number after its last record.
-    fn next(&self) -> u64 {
-        self.first + self.starts.len() as u64
-    }
-
-    fn range(&self, number: u64) -> Option<(u64, u64)> {
-        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        let start = *self.starts.get(at)?;
-        Some((start, self.starts.get(at + 1).copied().unwrap_or(self.end)))
-    }
-}
-
 impl Spill {
     /// Opens the queue in `dir`, which is made if missing, with what an earlier process left there. Everything it
     /// then holds is durable, also what that process pushed and did not live to know of.
@@ -218,7 +177,8 @@ impl Spill {
             let segment = if before.is_some_and(|before| before <= self.acked + 1) {
                 Segment::new(first) // all of it is done with
             } else {
-                self.index(first, before.unwrap_or(u64::MAX))?
+                Segment::load(&*self.disk, &path, first, before.unwrap_or(u64::MAX))
+                    .map_err(failed("read", &path))?
             };
             if first > expected {
                 self.lost.push(expected..=first - 1);
@@ -236,33 +196,6 @@ impl Spill {
         }
         self.next_number = self.next_number.max(expected);
         self.rewrite_last()
-    }
-
-    /// Reads through a segment up to its end, a record that is not whole, or the record `before`.
-    fn index(&self, first: u64, before: u64) -> Result<Segment, SpillError> {
-        let path = self.path(first);
-        let file = self.disk.open(&path, Open::Read).map_err(failed("open", &path))?;
-        let len = file.stat().map_err(failed("look at", &path))?.len;
-        let mut segment = Segment::new(first);
-        if len < SEGMENT_HEADER {
-            return Ok(segment);
-        }
-        let mut header = [0; SEGMENT_HEADER as usize];
-        file.read_exact_at(&mut header, 0).map_err(failed("read", &path))?;
-        if header != segment_header(first) {
-            return Ok(segment);
-        }
-        let mut chunk = vec![0; 1 << 20];
-        while segment.next() < before {
-            let Some(size) = check_record(&*file, segment.end, len, segment.next(), &mut chunk)
-                .map_err(failed("read", &path))?
-            else {
-                break;
-            };
-            segment.starts.push(segment.end);
-            segment.end += size;
-        }
-        Ok(segment)
     }
 
     /// Copies the last segment into a new file that takes its place. An earlier process may have died before it
@@ -298,7 +231,7 @@ impl Spill {
     /// [`SpillError::Io`]: none of the records counts, and the next push begins a new segment.
     pub fn push(&mut self, records: &[Record]) -> Result<Pushed, SpillError> {
         let first = self.next_number;
-        let bytes: u64 = records.iter().map(Record::bytes).sum();
+        let bytes: u64 = records.iter().map(record_bytes).sum();
         let rolls = self.active.is_none()
             || self.segments.last().is_none_or(|last| last.end + bytes > self.limits.segment_bytes);
         let more = bytes + if rolls { SEGMENT_HEADER } else { 0 };
@@ -480,85 +413,4 @@ impl Spill {
     fn sync_names(&self, why: &'static str) -> Result<(), SpillError> {
         self.disk.fsync_dir(&self.dir, why).map_err(failed("sync the directory", &self.dir))
     }
-}
-
-fn segment_header(first: u64) -> [u8; SEGMENT_HEADER as usize] {
-    let mut header = [0; SEGMENT_HEADER as usize];
-    header[..8].copy_from_slice(MAGIC);
-    header[8..].copy_from_slice(&first.to_le_bytes());
-    header
-}
-
-/// A record's header but for the checksum.
-fn lengths(meta: u64, payload: u64, number: u64) -> [u8; RECORD_HEADER - 8] {
-    let mut header = [0; RECORD_HEADER - 8];
-    header[..8].copy_from_slice(&meta.to_le_bytes());
-    header[8..16].copy_from_slice(&payload.to_le_bytes());
-    header[16..].copy_from_slice(&number.to_le_bytes());
-    header
-}
-
-fn put_record(out: &mut Vec<u8>, number: u64, record: &Record) {
-    let lengths = lengths(record.meta.len() as u64, record.payload.len() as u64, number);
-    let mut hash = Xxh3::new();
-    for part in [&lengths[..], &record.meta, &record.payload] {
-        hash.update(part);
-    }
-    out.extend_from_slice(&lengths);
-    out.extend_from_slice(&hash.digest().to_le_bytes());
-    out.extend_from_slice(&record.meta);
-    out.extend_from_slice(&record.payload);
-}
-
-/// Lengths of meta and payload, and the checksum; `None` when this is not the header of record `number`.
-fn take_header(header: &[u8; RECORD_HEADER], number: u64) -> Option<(u64, u64, u64)> {
-    let word = |at: usize| header[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    (word(16)? == number).then_some((word(0)?, word(8)?, word(24)?))
-}
-
-/// The size of record `number` at `at` of a file of `len` bytes; `None` when it is not whole.
-fn check_record(
-    file: &dyn DiskFile,
-    at: u64,
-    len: u64,
-    number: u64,
-    chunk: &mut [u8],
-) -> io::Result<Option<u64>> {
-    let mut header = [0; RECORD_HEADER];
-    if len - at < RECORD_HEADER as u64 {
-        return Ok(None);
-    }
-    file.read_exact_at(&mut header, at)?;
-    let Some((meta, payload, sum)) = take_header(&header, number) else { return Ok(None) };
-    let body = at + RECORD_HEADER as u64;
-    let Some(end) = payload.checked_add(meta).and_then(|size| size.checked_add(body)) else {
-        return Ok(None);
-    };
-    if end > len {
-        return Ok(None);
-    }
-    let mut hash = Xxh3::new();
-    hash.update(&header[..RECORD_HEADER - 8]);
-    let mut from = body;
-    while from < end {
-        let size = (end - from).min(chunk.len() as u64) as usize;
-        file.read_exact_at(&mut chunk[..size], from)?;
-        hash.update(&chunk[..size]);
-        from += size as u64;
-    }
-    Ok((hash.digest() == sum).then_some(end - at))
-}
-
-/// The record in these bytes; `None` when they are not what was written.
-fn take_record(mut bytes: Vec<u8>, number: u64) -> Option<Record> {
-    let (meta, payload, sum) = take_header(bytes.first_chunk()?, number)?;
-    let mut hash = Xxh3::new();
-    hash.update(&bytes[..RECORD_HEADER - 8]);
-    hash.update(&bytes[RECORD_HEADER..]);
-    let whole = meta.checked_add(payload)? == (bytes.len() - RECORD_HEADER) as u64;
-    if !whole || hash.digest() != sum {
-        return None;
-    }
-    let payload = bytes.split_off(RECORD_HEADER + meta as usize);
-    Some(Record { meta: bytes.split_off(RECORD_HEADER), payload })
 }

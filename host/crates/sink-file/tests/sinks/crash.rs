@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use deltaforge_engine::disk::Disk;
 use deltaforge_engine::disk::sim::{SimDisk, SimRng};
-use deltaforge_engine::sink::{Durable, Sink};
+use deltaforge_engine::error::Next;
+use deltaforge_engine::sink::{Durable, Sink, SinkError};
 use deltaforge_sink_file::FileSinkFactory;
 use serde_json::{Value, json};
 
@@ -230,4 +231,33 @@ async fn a_failed_sync_is_not_tried_again_on_the_same_handle() {
     sink.durable().await.unwrap();
     disk.crash(0);
     assert_eq!(disk.read(Path::new("/data/out/events.jsonl")).unwrap(), b"1\n2\n");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_the_next_try_loses_nothing() {
+    let disk = SimDisk::new();
+    let factory = FileSinkFactory::with_disk(disk.clone());
+    let config = json!({"path": "out/events.jsonl", "rotate": {"max_bytes": 30}});
+    let mut sink = open(&factory, &config, Path::new("/data"), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("\"0123456789\"")])).await.unwrap();
+    let state = sink.durable().await.unwrap().state;
+    disk.set_capacity(Some(20));
+    let more = [Some("\"abcdefghij\""), Some("\"klmnopqrst\"")];
+    let error = sink.write(&delivery(2, &more)).await.unwrap_err();
+    assert!(
+        matches!(error, SinkError::Failed { next: Next::Retry, code: "file_disk_full", delivered: 0, .. }),
+        "{error:?}"
+    );
+    assert_eq!(disk.read(Path::new("/data/out/events.jsonl")).unwrap(), b"\"0123456789\"\n", "no half line");
+    drop(sink);
+    disk.set_capacity(None);
+    let mut sink = open(&factory, &config, Path::new("/data"), state).await.unwrap();
+    sink.write(&delivery(2, &more)).await.unwrap();
+    sink.durable().await.unwrap();
+    disk.crash(1);
+    let active = disk.read(Path::new("/data/out/events.jsonl")).unwrap();
+    assert_eq!(active, b"\"klmnopqrst\"\n");
+    let names = disk.list(Path::new(DIR)).unwrap();
+    let rotated = names.iter().find(|name| name.ends_with("-000001")).unwrap();
+    assert_eq!(disk.read(&Path::new(DIR).join(rotated)).unwrap(), b"\"0123456789\"\n\"abcdefghij\"\n");
 }
