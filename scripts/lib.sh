@@ -11,6 +11,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
 # Where things live that are worth keeping between checkouts: helper programs, library sources.
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/deltaforge
 # Helper programs that `./dev` builds for itself; never mixed with the user's own.
+# shellcheck disable=SC2034 # read by the scripts
 TOOLS=${DELTAFORGE_TOOLS:-$CACHE/tools}
 
 if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then

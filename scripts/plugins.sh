@@ -8,8 +8,10 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_rust
 
+SAMPLES=sdk/rust/samples
 GUESTS=host/crates/wasm/tests/guests
 PROFILE=component
+BUILT=()
 
 componentize() { cargo run --quiet --manifest-path plugins/Cargo.toml -p componentize -- "$@"; }
 
@@ -25,12 +27,20 @@ build() {
     "$ROOT/scripts/wasm-target.sh" cargo rustc --quiet --manifest-path "$manifest" -p "$package" --lib \
       --profile "$PROFILE" --crate-type cdylib
     componentize encode "$CARGO_TARGET_DIR/wasm32-unknown-unknown/$PROFILE/$library.wasm" "$out/$name.wasm"
+    BUILT+=("$out/$name.wasm")
   done 3<<<"$plugins"
+}
+
+# A component whose source is gone would otherwise be embedded for ever.
+remove_stale() {
+  local file
+  for file in plugins/dist/*.wasm "$GUESTS"/dist/*.wasm; do
+    [[ ! -f $file || " ${BUILT[*]} " == *" $file "* ]] || rm "$file"
+  done
 }
 
 "$ROOT/scripts/wasm-target.sh" setup
 build plugins/Cargo.toml plugins/dist
-for manifest in sdk/rust/samples/Cargo.toml; do
-  [ ! -f "$manifest" ] || build "$manifest" plugins/dist
-done
+[ ! -f "$SAMPLES/Cargo.toml" ] || build "$SAMPLES/Cargo.toml" plugins/dist
 [ ! -f "$GUESTS/Cargo.toml" ] || build "$GUESTS/Cargo.toml" "$GUESTS/dist"
+remove_stale

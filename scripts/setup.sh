@@ -40,14 +40,27 @@ system_packages() {
   have mold || apt_install mold || apt_install lld || note "neither mold nor lld can be installed: linking will be slower"
 }
 
+install_rustup() {
+  local script
+  script=$(mktemp)
+  if curl --proto '=https' --tlsv1.2 --retry 3 --connect-timeout 20 -sSf https://sh.rustup.rs -o "$script"; then
+    sh "$script" -y --quiet --no-modify-path --profile minimal --default-toolchain none
+  elif have apt-get && apt_install rustup 2>/dev/null; then
+    note "rustup's own site cannot be reached; using the distribution's rustup"
+  else
+    rm -f "$script"
+    die "cannot install rustup: https://sh.rustup.rs cannot be reached and the distribution has no package of it"
+  fi
+  rm -f "$script"
+}
+
 rust() {
   local version
   version=$(pinned_rust)
   if use_rust; then return 0; fi
   if ! have rustup; then
     say "installing rustup (into ${CARGO_HOME:-$HOME/.cargo})"
-    curl --proto '=https' --tlsv1.2 --retry 3 -sSf https://sh.rustup.rs |
-      sh -s -- -y --quiet --profile minimal --default-toolchain none
+    install_rustup
     export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
   fi
   say "installing Rust $version"

@@ -1,12 +1,14 @@
 //! Built-in processors and envelopes: plugins of this repository, linked natively.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use async_trait::async_trait;
+use deltaforge_config::{Block, Catalog, Finding, Limits};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::{Bodies, Formatter, FormatterFactory};
-use deltaforge_engine::stage::{StageCode, StageError, StageSpec};
+use deltaforge_engine::stage::{StageCode, StageError, StageFactory, StageSpec};
 use deltaforge_model::View;
 use deltaforge_model::json::RowEncoders;
 use deltaforge_plugin_cloudevents::CloudEvents;
@@ -14,6 +16,9 @@ use deltaforge_plugin_debezium::Debezium;
 use deltaforge_plugin_native::Native;
 use deltaforge_sdk::native::{self, CallError};
 use deltaforge_sdk::{Failure, FailureKind};
+
+use crate::check::wait;
+use crate::registry::findings;
 
 /// Builds the envelopes that every build has: `native`, `debezium`, `cloudevents`.
 #[derive(Debug, Default)]
@@ -116,4 +121,62 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panic: {}", text.unwrap_or("without words"))
+}
+
+include!(concat!(env!("OUT_DIR"), "/components.rs"));
+
+/// Adds the components that this binary carries to a registry.
+pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wasm::Registry {
+    for (name, bytes) in COMPONENTS {
+        let kind = match *name {
+            "native" | "debezium" | "cloudevents" => deltaforge_wasm::PluginKind::Formatter,
+            _ => deltaforge_wasm::PluginKind::Processor,
+        };
+        registry = registry.with_builtin(name, "1.0.0", kind, bytes);
+    }
+    registry
+}
+
+/// Adds the built-in processors and envelopes to a catalog.
+pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> Catalog {
+    let scripts = scripts.clone();
+    let javascript = Block::of::<deltaforge_js::JavascriptConfig>()
+        .limits(Limits::SCRIPT)
+        .check(move |config| check_builtin(&*scripts, "javascript", config));
+    let envelope = |schema: schemars::Schema, name: &'static str| {
+        Block::from_schema(schema).check(move |config| {
+            findings(wait(Envelopes.validate(&spec(name, config))))
+        })
+    };
+    catalog
+        .processor("javascript", javascript)
+        .envelope("native", Block::empty())
+        .envelope("debezium", Block::empty())
+        .envelope("cloudevents", envelope(schemars::schema_for!(CloudEventsConfig), "cloudevents"))
+}
+
+/// The settings of `type: cloudevents`.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "read by the plugin; here for the schema")]
+struct CloudEventsConfig {
+    /// What the event type begins with, as in `com.example.cdc.created`.
+    type_prefix: String,
+}
+
+fn spec(name: &str, config: &serde_json::Value) -> StageSpec {
+    StageSpec {
+        id: name.to_owned(),
+        pipeline: "validate".to_owned(),
+        tenant: "validate".to_owned(),
+        code: StageCode::Builtin(name.to_owned()),
+        config: config.clone(),
+        limits: None,
+        grants: Vec::new(),
+        base_dir: None,
+    }
+}
+
+fn check_builtin(factory: &dyn StageFactory, name: &str, config: &serde_json::Value) -> Vec<Finding> {
+    findings(wait(factory.validate(&spec(name, config))))
 }

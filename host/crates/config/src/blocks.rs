@@ -9,8 +9,8 @@ use crate::path::Path;
 use crate::problem::{Code, quoted};
 use crate::problems::Problems;
 use crate::spec::Grant;
-use crate::text::Place;
-use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS};
+use crate::text::{Lines, Place};
+use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS, SOURCE_KEYS};
 use crate::yaml::{Kind, Node, Style};
 
 /// Adds what the parts themselves find; a part whose block is already known to be wrong is not asked.
@@ -44,24 +44,26 @@ struct Asking<'a> {
 
 impl<'a> Asking<'a> {
     fn source(&mut self, node: &Node, path: &Path) {
-        let Some((_, block, renamed)) =
-            node.get("type").and_then(Node::text).and_then(|kind| self.catalog.resolve_source(kind))
-        else {
-            return;
-        };
+        let kind = node.get("type").and_then(Node::text);
+        let Some(known) = kind.and_then(|kind| self.catalog.resolve_source(kind)) else { return };
         let config = node.get("config").map(Node::to_json).unwrap_or_default();
-        let own = typed::source_config(block, renamed, &config);
+        let own = known.own(&config, &SOURCE_KEYS);
         // Findings name the source's own keys; the document may have them under an alias.
         let written = |finding: Finding| {
-            let key =
-                finding.pointer.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
-            let alias = renamed.iter().find(|(from, to)| *to == key && config.get(from).is_some());
+            let key = finding
+                .pointer
+                .trim_start_matches('/')
+                .split(['/', '.', '['])
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let alias = known.renamed.iter().find(|(from, to)| *to == key && config.get(from).is_some());
             match alias {
                 Some((from, _)) => Finding { pointer: finding.pointer.replacen(&key, from, 1), ..finding },
                 None => finding,
             }
         };
-        self.ask(block, &own, &path.below(&["config"]), written);
+        self.ask(known.block, &own, &path.below(&["config"]), written);
     }
 
     fn sink(&mut self, node: &Node, path: &Path) {
@@ -102,7 +104,7 @@ impl<'a> Asking<'a> {
     }
 
     fn ask(&mut self, block: &Block, own: &Value, path: &Path, place: impl Fn(Finding) -> Finding) {
-        if self.problems.any_within(path) || self.document.nearest(path).is_broken() {
+        if self.problems.any_within(path) || self.document.nearest(path).has_broken() {
             return;
         }
         for finding in block.findings(own) {
@@ -112,7 +114,7 @@ impl<'a> Asking<'a> {
 
     fn plugin(&mut self, node: &Node, path: &Path, role: Role) {
         let Some(reference) = node.get("plugin").and_then(Node::text) else { return };
-        if self.problems.any_within(path) {
+        if self.problems.any_within(path) || node.has_broken() {
             return;
         }
         let place = node.get("plugin").map_or(node.place, |node| node.place);
@@ -145,42 +147,54 @@ impl<'a> Asking<'a> {
             folder: self.folder,
         };
         for finding in check.check(&plugin) {
-            let code = if finding.pointer == "/plugin" { Code::UnknownPlugin } else { Code::Invalid };
+            let code = if finding.pointer.trim_start_matches('/') == "plugin" {
+                Code::UnknownPlugin
+            } else {
+                Code::Invalid
+            };
             self.report(finding, path, code);
         }
     }
 
     fn report(&mut self, finding: Finding, block: &Path, code: Code) {
-        let path = block.below_pointer(&finding.pointer);
-        let node = self.document.nearest(&path);
-        let place = match finding.inside {
-            Some(inside) => self.inside(node, inside),
-            None => node.place,
-        };
-        // A check that quotes what it refuses would show the value of an environment variable.
-        let message = if node.is_expanded() {
-            "the value from the environment is refused".to_owned()
-        } else {
-            finding.message
-        };
-        self.problems.add(&path, place, code, message).maybe(finding.suggestion);
+        add(self.problems, self.document, finding, block, code);
     }
+}
 
-    /// Line and column `inside` the text of `node`, as far as its style keeps lines.
-    fn inside(&self, node: &Node, (line, column): (u32, u32)) -> Place {
-        let Kind::Scalar(scalar) = &node.kind else { return node.place };
-        let place = node.place;
-        match scalar.style {
-            Style::Literal if place.is_known() => {
-                let line = place.line.saturating_add(line);
-                let first = self.problems.lines.indent_of(place.line.saturating_add(1)).unwrap_or(0);
-                Place { line, column: column.saturating_add(first), width: 1 }
-            }
-            _ if line == 1 && place.is_known() => {
-                Place { column: place.column.saturating_add(column), width: 1, ..place }
-            }
-            _ => place,
+/// Adds what the part at `block` found in its settings.
+pub(crate) fn add(problems: &mut Problems, document: &Node, finding: Finding, block: &Path, code: Code) {
+    let path = block.below_written(&finding.pointer);
+    let node = document.nearest(&path);
+    let place = match finding.inside {
+        Some(at) => inside(&problems.lines, node, at),
+        None => node.place,
+    };
+    // A check that quotes what it refuses would show the value of an environment variable.
+    let message = if node.is_expanded() {
+        "the value from the environment is refused".to_owned()
+    } else {
+        finding.message
+    };
+    problems.add(&path, place, code, message).maybe(finding.suggestion);
+}
+
+/// Line and column inside the text of `node`, as far as its style keeps lines.
+fn inside(lines: &Lines, node: &Node, (line, column): (u32, u32)) -> Place {
+    let Kind::Scalar(scalar) = &node.kind else { return node.place };
+    let place = node.place;
+    match scalar.style {
+        // The place of such a text is its first line that is not empty.
+        Style::Literal if place.is_known() => {
+            let text = scalar.value.as_str().unwrap_or_default();
+            let empty = text.bytes().take_while(|b| *b == b'\n').count();
+            let first = place.line.saturating_sub(u32::try_from(empty).unwrap_or(u32::MAX));
+            let indent = lines.indent_of(place.line).unwrap_or(0);
+            Place { line: first.saturating_add(line - 1), column: column.saturating_add(indent), width: 1 }
         }
+        _ if line == 1 && place.is_known() => {
+            Place { column: place.column.saturating_add(column), width: 1, ..place }
+        }
+        _ => place,
     }
 }
 

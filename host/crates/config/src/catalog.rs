@@ -11,8 +11,6 @@ use serde_json::Value;
 
 mod block;
 mod schema;
-#[cfg(test)]
-mod tests;
 
 pub use block::{Block, Finding};
 pub(crate) use schema::{PART, REFUSED};
@@ -129,6 +127,28 @@ struct Alias {
     renamed: Vec<(String, String)>,
 }
 
+/// A source as a document names it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KnownSource<'a> {
+    /// The source's own name.
+    pub kind: &'a str,
+    pub block: &'a Block,
+    /// `(name in the document, the source's own name)` of settings that differ.
+    pub renamed: &'a [(String, String)],
+}
+
+impl KnownSource<'_> {
+    /// What the connector sees of `config`.
+    pub(crate) fn own(&self, config: &Value, common: &[&str]) -> Value {
+        let own_name = |key: &String| {
+            self.renamed.iter().find(|(from, _)| from == key).map_or(key, |(_, to)| to).clone()
+        };
+        let entries = config.as_object().into_iter().flatten();
+        let config = Value::Object(entries.map(|(key, value)| (own_name(key), value.clone())).collect());
+        self.block.own(&config, common)
+    }
+}
+
 impl Catalog {
     /// Adds a source.
     #[must_use]
@@ -191,14 +211,14 @@ impl Catalog {
         self.absent.iter().any(|(of, name)| *of == part && name == kind)
     }
 
-    /// The source a document means by `kind`: its own name, its block, and its settings' names.
-    pub(crate) fn resolve_source(&self, kind: &str) -> Option<(&str, &Block, &[(String, String)])> {
+    /// The source that a document means by `kind`, which may be an alias.
+    pub(crate) fn resolve_source(&self, kind: &str) -> Option<KnownSource<'_>> {
         let (kind, renamed) = match self.aliases.get(kind) {
             Some(alias) => (alias.kind.as_str(), alias.renamed.as_slice()),
             None => (kind, &[][..]),
         };
         let (kind, block) = self.sources.get_key_value(kind)?;
-        Some((kind, block, renamed))
+        Some(KnownSource { kind, block, renamed })
     }
 }
 

@@ -151,7 +151,9 @@ impl std::error::Error for Report {}
 impl Report {
     /// A report of `problems`, by file and line; `None` when there are none.
     pub(crate) fn of(mut problems: Vec<Problem>) -> Option<Self> {
-        problems.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        let last = |problem: &Problem| problem.code == Code::MoreProblems;
+        problems
+            .sort_by(|a, b| (&a.file, last(a), a.line, a.column).cmp(&(&b.file, last(b), b.line, b.column)));
         (!problems.is_empty()).then_some(Self { problems })
     }
 

@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 mod redact;
-#[cfg(test)]
-mod tests;
 
 /// What stands for a secret in every answer, log and message.
 pub const HIDDEN: &str = "***";

@@ -4,6 +4,8 @@
 //! with, picks the one branch of a choice that the author meant, and explains only that. What it
 //! leaves unsaid in a connector's block the validator of [`Block`](crate::Block) finds afterwards.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use crate::catalog::{Catalog, REFUSED};
@@ -30,6 +32,7 @@ const MAX_REFS: usize = 32;
 pub(crate) fn check(catalog: &Catalog, node: &mut Node, problems: &mut Problems) {
     let root = catalog.json_schema();
     let place = node.place;
+    cover_named(node, problems);
     Walker { catalog, root, problems, path: Path::default() }.node(node, root, place);
 }
 
@@ -43,7 +46,7 @@ struct Walker<'a> {
 impl<'a> Walker<'a> {
     /// Checks `node`; `at` is where its key stands, for what is missing in it.
     fn node(&mut self, node: &mut Node, schema: &'a Value, at: Place) {
-        if node.is_broken() || self.problems.is_full() {
+        if node.is_broken() {
             return;
         }
         let Some(map) = schema.as_object() else { return };
@@ -51,7 +54,7 @@ impl<'a> Walker<'a> {
             self.node(node, target, at);
         }
         if secret::is_secret(schema) {
-            self.problems.lines.cover(node.place);
+            cover(node, self.problems);
         }
         for part in map.get("allOf").and_then(Value::as_array).into_iter().flatten() {
             self.node(node, part, at);
@@ -95,6 +98,11 @@ impl<'a> Walker<'a> {
 
     fn wrong_type(&mut self, node: &Node, schema: &Value, wanted: &[Type]) {
         let hidden = self.hides(node, schema);
+        if wanted.contains(&Type::Whole) && words::is_huge(node) {
+            let message = "the number is too large for any setting";
+            self.problems.add(&self.path, node.place, Code::OutOfRange, message);
+            return;
+        }
         let message = format!("expected {}, found {}", type_words(wanted), found_words(node, hidden));
         let help = words::type_help(node, wanted, hidden, self.path.last());
         self.problems.add(&self.path, node.place, Code::WrongType, message).maybe(help);
@@ -148,43 +156,37 @@ impl<'a> Walker<'a> {
     }
 
     fn map(&mut self, node: &mut Node, whole: &'a Value, schema: &'a Map<String, Value>, at: Place) {
-        let none = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object);
+        let present: HashSet<String> = node.entries().iter().map(|entry| entry.key.clone()).collect();
+        let absent: Vec<&str> = properties
+            .map(|properties| {
+                properties.keys().map(String::as_str).filter(|key| !present.contains(*key)).collect()
+            })
+            .unwrap_or_default();
         let mut meant: Vec<&str> = Vec::new();
-        let present: Vec<String> = node.entries().iter().map(|entry| entry.key.clone()).collect();
         let Kind::Map(entries) = &mut node.kind else { return };
         for entry in entries {
             self.path.key(&entry.key);
-            match properties.and_then(|properties| properties.get(&entry.key)) {
-                Some(property) => self.node(&mut entry.value, property, entry.place),
-                None => match schema.get("additionalProperties") {
-                    Some(Value::Bool(false)) => {
-                        let known = properties.map_or(Vec::new(), |properties| {
-                            properties
-                                .keys()
-                                .map(String::as_str)
-                                .filter(|key| !present.iter().any(|p| p == key))
-                                .collect()
-                        });
-                        if let Some(near) = self.unknown_key(&entry.key, entry.place, whole, &known) {
-                            meant.push(near);
-                        }
+            let property = properties.and_then(|properties| properties.get(&entry.key));
+            match (property, schema.get("additionalProperties")) {
+                (Some(property), _) => self.node(&mut entry.value, property, entry.place),
+                (None, Some(Value::Bool(false))) => {
+                    let near = self.unknown_key(&entry.key, entry.place, whole, &absent);
+                    meant.extend(near);
+                    // A value that nothing is known of may be a secret.
+                    if near.and_then(|near| properties?.get(near)).is_none_or(secret::is_secret) {
+                        cover_texts(&entry.value, self.problems);
                     }
-                    Some(rest @ Value::Object(_)) => {
-                        if secret::sounds_secret(&entry.key) {
-                            self.problems.lines.cover(entry.value.place);
-                        }
-                        self.node(&mut entry.value, rest, entry.place);
-                    }
-                    _ => {}
-                },
+                }
+                (None, Some(rest @ Value::Object(_))) => self.node(&mut entry.value, rest, entry.place),
+                (None, _) => {}
             }
             self.path.pop();
         }
         let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
         for key in required.filter_map(Value::as_str) {
-            if !present.iter().any(|have| have == key) && !meant.contains(&key) {
-                self.missing_key(key, properties.unwrap_or(&none).get(key), at);
+            if !present.contains(key) && !meant.contains(&key) {
+                self.missing_key(key, properties.and_then(|properties| properties.get(key)), at);
             }
         }
     }
@@ -205,6 +207,9 @@ impl<'a> Walker<'a> {
         schema: &'a Value,
         known: &[&'a str],
     ) -> Option<&'a str> {
+        if self.problems.is_full() {
+            return None;
+        }
         if let Some(reason) = schema.get(REFUSED).and_then(|refused| refused.get(key)).and_then(Value::as_str)
         {
             self.problems
@@ -238,6 +243,36 @@ impl<'a> Walker<'a> {
             block.get("properties").is_some_and(|inner| inner.get(key).is_some())
         };
         properties.iter().find(|(_, block)| takes(block)).map(|(name, _)| name.as_str())
+    }
+}
+
+/// Covers every value in `node`.
+fn cover(node: &Node, problems: &mut Problems) {
+    match &node.kind {
+        Kind::List(items) => items.iter().for_each(|item| cover(item, problems)),
+        Kind::Map(entries) => entries.iter().for_each(|entry| cover(&entry.value, problems)),
+        Kind::Scalar(_) | Kind::Broken => problems.lines.cover(node.place),
+    }
+}
+
+/// Covers every text in `node`.
+fn cover_texts(node: &Node, problems: &mut Problems) {
+    node.items().iter().for_each(|item| cover_texts(item, problems));
+    node.entries().iter().for_each(|entry| cover_texts(&entry.value, problems));
+    if node.text().is_some() {
+        cover(node, problems);
+    }
+}
+
+/// Covers every value whose key says that it is secret, whatever the schema knows of it.
+fn cover_named(node: &Node, problems: &mut Problems) {
+    node.items().iter().for_each(|item| cover_named(item, problems));
+    for entry in node.entries() {
+        if secret::sounds_secret(&entry.key) {
+            cover(&entry.value, problems);
+        } else {
+            cover_named(&entry.value, problems);
+        }
     }
 }
 

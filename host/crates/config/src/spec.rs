@@ -5,6 +5,7 @@
 //! stay JSON here: the crate that runs one deserialises it into its own type.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,7 @@ pub struct Spec {
 }
 
 /// The source of a pipeline.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct SourceSpec {
     /// Which connector; an alias is already resolved to the connector's own name.
     pub kind: String,
@@ -88,7 +89,7 @@ pub struct SourceSpec {
 }
 
 /// A sink of a pipeline: the keys that every sink has, and the connector's own.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct SinkSpec {
     /// Which connector.
     pub kind: String,
@@ -108,6 +109,28 @@ pub struct SinkSpec {
     pub start: Start,
     /// The connector's own settings, without the keys that are typed here.
     pub config: Value,
+}
+
+// Settings may hold secrets, so none of them is ever printed.
+impl fmt::Debug for SourceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceSpec").field("kind", &self.kind).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SinkSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SinkSpec")
+            .field("kind", &self.kind)
+            .field("id", &self.id)
+            .field("envelope", &self.envelope)
+            .field("encoding", &self.encoding)
+            .field("required", &self.required)
+            .field("filter", &self.filter)
+            .field("spill", &self.spill)
+            .field("start", &self.start)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The bytes of a message.

@@ -61,6 +61,19 @@ impl Lines {
             .collect();
     }
 
+    /// Covers what follows a key that says it is secret, on a line that could not be read.
+    pub(crate) fn cover_named(&mut self, number: u32) {
+        let Some(line) = self.line_mut(number) else { return };
+        let colon = line.char_indices().filter(|(_, c)| *c == ':').map(|(at, _)| at).find(|at| {
+            let key = line[..*at].rsplit([' ', '{', ',', '"', '\'']).find(|word| !word.is_empty());
+            key.is_some_and(crate::secret::sounds_secret)
+        });
+        if let Some(at) = colon {
+            let column = small(line[..=at].chars().count() + 1);
+            self.cover(Place { line: number, column, width: 0 });
+        }
+    }
+
     /// The characters that `line` begins with and that are spaces; 0 for a line that is not there.
     pub(crate) fn indent_of(&self, line: u32) -> Option<u32> {
         let text = self.lines.get(line.checked_sub(1)? as usize)?;

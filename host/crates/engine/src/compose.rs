@@ -72,7 +72,13 @@ impl Composer {
         let parse = |text: &Option<String>| text.as_deref().map(Template::parse).transpose();
         // What does not depend on the event stays with the sink.
         let destination = parse(&addressing.destination)?.filter(|template| template.constant().is_none());
-        Ok(Self { formatter, destination, key: parse(&addressing.key)?, filter, encoders: RowEncoders::default() })
+        Ok(Self {
+            formatter,
+            destination,
+            key: parse(&addressing.key)?,
+            filter,
+            encoders: RowEncoders::default(),
+        })
     }
 
     /// Makes one message for each event that the filter admits, in order. Progress-only entries make none.
@@ -144,7 +150,9 @@ impl Composer {
                             row: batch_row as usize,
                             kind: "routing",
                             code: "routing_missing_value",
-                            reason: format!("the destination needs ${{{path}}}, and the event has no such value"),
+                            reason: format!(
+                                "the destination needs ${{{path}}}, and the event has no such value"
+                            ),
                         });
                         continue;
                     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deltaforge_model::Event;
+use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
 use serde_json::{Value, json, value::RawValue};
 use tracing::{error, warn};
@@ -35,9 +36,6 @@ pub struct DlqLimits {
     pub max_event_bytes: usize,
 }
 
-/// Writes one event as JSON, as the native envelope shows it.
-pub type EventJson = fn(&Event<'_>, &mut Vec<u8>);
-
 /// One event that goes to the queue.
 pub struct Letter<'a> {
     /// The event, masked already.
@@ -65,7 +63,6 @@ pub struct Dlq {
     queue: String,
     pipeline: String,
     limits: DlqLimits,
-    event_json: EventJson,
 }
 
 impl Dlq {
@@ -75,10 +72,9 @@ impl Dlq {
         tenant: &str,
         pipeline: &str,
         limits: DlqLimits,
-        event_json: EventJson,
     ) -> Self {
         let queue = format!("dlq/{tenant}/{pipeline}");
-        Self { store, queue, pipeline: pipeline.to_owned(), limits, event_json }
+        Self { store, queue, pipeline: pipeline.to_owned(), limits }
     }
 
     /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full.
@@ -109,12 +105,16 @@ impl Dlq {
                     return Ok(());
                 }
                 Err(StateError::QueueFull { max_entries, .. }) => {
-                    warn!(pipeline = self.pipeline, max_entries, "the dead-letter queue is full, the pipeline waits for room");
+                    warn!(
+                        pipeline = self.pipeline,
+                        max_entries, "the dead-letter queue is full, the pipeline waits for room"
+                    );
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }
                 Err(error) => {
-                    counter!("deltaforge_dlq_write_failures_total", "pipeline" => self.pipeline.clone()).increment(1);
+                    counter!("deltaforge_dlq_write_failures_total", "pipeline" => self.pipeline.clone())
+                        .increment(1);
                     return Err(error);
                 }
             }
@@ -123,8 +123,15 @@ impl Dlq {
 
     fn lost(&self, how: &'static str, count: u64) {
         if count > 0 {
-            error!(pipeline = self.pipeline, count, how, "dead-letter entries are lost, as overflow_policy asks");
-            let name = if how == "evicted" { "deltaforge_dlq_evicted_total" } else { "deltaforge_dlq_rejected_total" };
+            error!(
+                pipeline = self.pipeline,
+                count, how, "dead-letter entries are lost, as overflow_policy asks"
+            );
+            let name = if how == "evicted" {
+                "deltaforge_dlq_evicted_total"
+            } else {
+                "deltaforge_dlq_rejected_total"
+            };
             counter!(name, "pipeline" => self.pipeline.clone()).increment(count);
         }
     }
@@ -145,7 +152,7 @@ impl Dlq {
 
     fn item(&self, letter: &Letter<'_>) -> QueueItem {
         let mut event = Vec::new();
-        (self.event_json)(&letter.event, &mut event);
+        EventWriter::new(letter.event.batch(), &mut RowEncoders::default()).write_event(&letter.event, false, &mut event);
         let truncated = letter.hide || event.len() > self.limits.max_event_bytes;
         let event = match String::from_utf8(event) {
             Ok(text) if !truncated => RawValue::from_string(text).ok(),

@@ -10,6 +10,7 @@ pub mod batcher;
 pub mod budget;
 pub mod checkpoint;
 pub mod compose;
+pub mod disk;
 pub mod dlq;
 pub mod error;
 pub mod failpoint;

@@ -127,7 +127,10 @@ impl Pipeline {
     pub async fn swap(&self, spec: StageSpec) -> Result<Swapped, Failure> {
         let status = self.status().status;
         if !matches!(status, State::Running | State::Paused) {
-            return Err(Failure::operator("pipeline_not_running", format!("pipeline {} is {status:?}; resume it first", self.plan.name)));
+            return Err(Failure::operator(
+                "pipeline_not_running",
+                format!("pipeline {} is {status:?}; resume it first", self.plan.name),
+            ));
         }
         let factory = self.services.stage_factory(&spec).ok_or_else(|| {
             Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
@@ -135,7 +138,8 @@ impl Pipeline {
         let (stage, version) = factory.build(&spec, None).await?;
         let (reply, answer) = oneshot::channel();
         let request = SwapRequest { stage: spec.id.clone(), new: NewStage { spec, stage, version }, reply };
-        let gone = || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
+        let gone =
+            || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
         self.swaps.send(request).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
@@ -183,8 +187,13 @@ impl Supervisor {
                 backoff.reset();
             }
             let pause = backoff.next();
-            error!(pipeline = self.plan.name, code = failure.code, error = failure.message,
-                retry_in_ms = pause.as_millis() as u64, "pipeline failed");
+            error!(
+                pipeline = self.plan.name,
+                code = failure.code,
+                error = failure.message,
+                retry_in_ms = pause.as_millis() as u64,
+                "pipeline failed"
+            );
             self.shared.failed(failure, pause);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -220,7 +229,10 @@ impl Supervisor {
         match tokio::time::timeout(self.services.shutdown_timeout, run).await {
             Ok(result) => result,
             Err(_) => {
-                warn!(pipeline = self.plan.name, "did not drain in time; what is not checkpointed will be read again");
+                warn!(
+                    pipeline = self.plan.name,
+                    "did not drain in time; what is not checkpointed will be read again"
+                );
                 Ok(())
             }
         }

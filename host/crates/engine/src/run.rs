@@ -80,9 +80,9 @@ impl Attempt {
         let stages = stage_set::StageSet::build(&plan, &services, resume.clone()).await?;
         shared.set_stages(stages.describe());
         let (groups, group_of) = composers(&plan, &services).await?;
-        let dlq = plan
-            .dlq
-            .map(|limits| Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits, services.event_json));
+        let dlq = plan.dlq.map(|limits| {
+            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits)
+        });
 
         let info = SourceInfo {
             connector: plan.source.factory.kind().to_owned(),
@@ -110,7 +110,8 @@ impl Attempt {
         let mut tasks = JoinSet::new();
         let mut feeds = Vec::new();
         for (index, sink) in plan.sinks.iter().enumerate() {
-            let (feed, task) = sink::start(index, sink, &plan, &services, &marks[index], dlq.clone(), &event_tx).await?;
+            let (feed, task) =
+                sink::start(index, sink, &plan, &services, &marks[index], dlq.clone(), &event_tx).await?;
             feeds.push(feed);
             let (fuse, shared) = (fuse.clone(), shared.clone());
             tasks.spawn(async move {
@@ -150,7 +151,15 @@ impl Attempt {
             tasks.spawn(committer.run(event_rx));
         }
         {
-            let reader = reader::Reader { source, batches: batch_tx, confirms: confirm_rx, budget, paused, drain, shared: shared.clone() };
+            let reader = reader::Reader {
+                source,
+                batches: batch_tx,
+                confirms: confirm_rx,
+                budget,
+                paused,
+                drain,
+                shared: shared.clone(),
+            };
             let fuse = fuse.clone();
             tasks.spawn(async move {
                 if let Err(failure) = reader.run().await {
@@ -221,7 +230,9 @@ fn unrelated(a: &Position, b: &Position) -> Failure {
     warn!(a = a.as_str(), b = b.as_str(), "two checkpoints have nothing to do with each other");
     Failure::operator(
         "unrelated_positions",
-        format!("the checkpoints {a} and {b} belong to different histories of the source; remove one of them or take a new snapshot"),
+        format!(
+            "the checkpoints {a} and {b} belong to different histories of the source; remove one of them or take a new snapshot"
+        ),
     )
 }
 

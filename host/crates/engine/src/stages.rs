@@ -137,7 +137,12 @@ impl RunningStage {
 
     /// Runs one slice; when it fails, once more on a fresh instance, then by halves, so that only rows that
     /// fail by themselves are given up.
-    async fn run_slice(&mut self, view: &View, range: Range<usize>, edits: &mut Overlay) -> Result<(), StageError> {
+    async fn run_slice(
+        &mut self,
+        view: &View,
+        range: Range<usize>,
+        edits: &mut Overlay,
+    ) -> Result<(), StageError> {
         let mut todo = vec![(range.clone(), false)];
         let mut runs = 0;
         while let Some((range, again)) = todo.pop() {
@@ -200,7 +205,12 @@ impl RunningStage {
                 Ok(()) => return self.judge_rejects(own),
                 Err(error) if error.action == StageAction::Retry => {
                     self.metrics.errors.increment(1);
-                    warn!(stage = self.id, code = error.code, error = error.message, "stage is not available, retrying");
+                    warn!(
+                        stage = self.id,
+                        code = error.code,
+                        error = error.message,
+                        "stage is not available, retrying"
+                    );
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(60));
                 }

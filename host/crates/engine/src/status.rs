@@ -74,7 +74,11 @@ impl From<SourceError> for Failure {
 
 impl From<StageError> for Failure {
     fn from(error: StageError) -> Self {
-        Self { code: error.code.into(), message: error.message, retriable: error.action == StageAction::Retry }
+        Self {
+            code: error.code.into(),
+            message: error.message,
+            retriable: error.action == StageAction::Retry,
+        }
     }
 }
 
@@ -353,9 +357,14 @@ impl Shared {
             name: inner.name.clone(),
             tenant: inner.tenant.clone(),
             status,
-            degraded: inner.sinks.iter().any(|sink| sink.error.is_some() || sink.spill_bytes > 0 || !sink.gaps.is_empty()),
+            degraded: inner
+                .sinks
+                .iter()
+                .any(|sink| sink.error.is_some() || sink.spill_bytes > 0 || !sink.gaps.is_empty()),
             error,
-            retry_in_ms: inner.retry_at.map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64),
+            retry_in_ms: inner
+                .retry_at
+                .map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64),
             uptime_seconds: inner.running_since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
             lag_seconds,
             events: self.metrics.events_read(),
@@ -396,7 +405,8 @@ struct SinkMetrics {
 impl PipelineMetrics {
     fn new(plan: &PipelinePlan) -> Self {
         let own = [("pipeline", plan.name.clone())];
-        gauge!("deltaforge_pipeline_info", "pipeline" => plan.name.clone(), "tenant" => plan.tenant.clone()).set(1.0);
+        gauge!("deltaforge_pipeline_info", "pipeline" => plan.name.clone(), "tenant" => plan.tenant.clone())
+            .set(1.0);
         let sink = |id: &str| {
             let labels = [("pipeline", plan.name.clone()), ("sink", id.to_owned())];
             SinkMetrics {

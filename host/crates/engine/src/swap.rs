@@ -59,7 +59,9 @@ impl History {
     /// When the store fails or holds something else.
     pub async fn load(store: &dyn StateStore, key: &str) -> Result<Option<Self>, StateError> {
         let Some(bytes) = store.get(key).await? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| StateError::backend(format!("read {key}"), error))
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| StateError::backend(format!("read {key}"), error))
     }
 
     /// Stores it; durable on return.
@@ -116,7 +118,10 @@ mod tests {
             generations: vec![generation(1, None), generation(2, Some(10)), generation(3, Some(20))],
         };
         let at = |history: &History, n: u64| history.at(Some(&Position::new(n.to_string())), compare);
-        assert_eq!([at(&history, 0), at(&history, 9), at(&history, 10), at(&history, 19), at(&history, 99)], [0, 0, 1, 1, 2]);
+        assert_eq!(
+            [at(&history, 0), at(&history, 9), at(&history, 10), at(&history, 19), at(&history, 99)],
+            [0, 0, 1, 1, 2]
+        );
         assert_eq!(history.at(None, compare), 0);
         history.prune(Some(&Position::new("15")), compare);
         assert_eq!(history.generations[0].generation, 2);

@@ -41,7 +41,8 @@ impl Template {
             if start > 0 {
                 parts.push(Part::Text(rest[..start].to_owned()));
             }
-            let end = rest[start..].find('}').ok_or_else(|| TemplateError::Unclosed(text.to_owned()))? + start;
+            let end =
+                rest[start..].find('}').ok_or_else(|| TemplateError::Unclosed(text.to_owned()))? + start;
             let path = &rest[start + 2..end];
             let names: Vec<String> = path.split('.').map(str::to_owned).collect();
             if names.len() > 3 || names.iter().any(|name| name.trim().is_empty()) {
@@ -123,7 +124,13 @@ fn lookup(event: &Event<'_>, path: &[String], out: &mut String) -> bool {
     true
 }
 
-fn cell(event: &Event<'_>, row: Option<Row<'_>>, column: &str, member: Option<&str>, out: &mut String) -> bool {
+fn cell(
+    event: &Event<'_>,
+    row: Option<Row<'_>>,
+    column: &str,
+    member: Option<&str>,
+    out: &mut String,
+) -> bool {
     let Some((row, at)) = row.zip(event.table().column(column)) else { return false };
     let cell = row.cell(at as usize);
     if let Some(member) = member {

@@ -310,6 +310,11 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// The batch it is in.
+    pub fn batch(&self) -> &'a Batch {
+        self.batch
+    }
+
     /// Its stable id.
     pub fn id(&self) -> EventId {
         self.entry.id

@@ -31,8 +31,9 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding at `pointer`, a JSON pointer below the block, as in `/rotate/max_bytes`; empty for
-    /// the block itself. The message must not quote secrets.
+    /// A finding below the block: at a JSON pointer (`/rotate/max_bytes`) or at keys with dots
+    /// (`rotate.max_bytes`, `tables[0]`); empty for the block itself. The message must not quote
+    /// secrets.
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), suggestion: None, inside: None }
     }
@@ -116,9 +117,14 @@ impl Block {
         self.schema.get("properties").is_some_and(|properties| properties.get(key).is_some())
     }
 
-    /// Whether the settings may be left out.
+    /// The settings that must be there.
+    pub(crate) fn required(&self) -> impl Iterator<Item = &str> {
+        self.schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+
+    /// Whether all settings may be left out.
     pub(crate) fn is_optional(&self) -> bool {
-        self.schema.get("required").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        self.required().next().is_none()
     }
 
     /// What the block's part sees of `config`: all but the keys in `common` that it does not declare.
@@ -168,6 +174,14 @@ fn decode<T: DeserializeOwned>(config: &Value) -> Result<T, Finding> {
         if pointer == "/." {
             pointer.clear();
         }
-        Finding::new(pointer, error.inner().to_string())
+        Finding::new(pointer, without_value(&error.inner().to_string()))
     })
+}
+
+/// What a deserialiser says, without the text that it quotes, which may be secret.
+fn without_value(message: &str) -> String {
+    const QUOTE: &str = "string \"";
+    let Some((before, quoted)) = message.split_once(QUOTE) else { return message.to_owned() };
+    let after = quoted.rsplit_once('"').map_or("", |(_, after)| after);
+    format!("{before}text{after}")
 }

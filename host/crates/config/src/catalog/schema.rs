@@ -60,9 +60,9 @@ impl Assembly {
     fn block(&mut self, scope: &str, block: &Block) -> Value {
         let mut schema = block.schema.clone();
         if let Some(map) = schema.as_object_mut() {
-            map.remove("$schema");
-            map.remove("title");
-            if let Some(Value::Object(defs)) = map.remove("$defs") {
+            map.shift_remove("$schema");
+            map.shift_remove("title");
+            if let Some(Value::Object(defs)) = map.shift_remove("$defs") {
                 for (name, mut def) in defs {
                     scope_refs(&mut def, scope);
                     self.defs.insert(format!("{scope}.{name}"), def);
@@ -163,7 +163,7 @@ fn merged(mut own: Value, common: Map<String, Value>, required: &[&str]) -> Valu
     }
     if choices {
         // Keys that stand in the branches only would be refused here.
-        map.remove("additionalProperties");
+        map.shift_remove("additionalProperties");
     } else {
         map.entry("additionalProperties").or_insert(json!(false));
     }
@@ -209,12 +209,14 @@ fn source(catalog: &Catalog, assembly: &mut Assembly) -> Value {
         }
         branches.push(typed(alias, merged(own, common(), &["id"])));
     }
-    choice(Part::Source, branches)
+    let mut source = choice(Part::Source, branches);
+    source["description"] = json!("Where changes come from.");
+    source
 }
 
 fn rename(schema: &mut Value, from: &str, to: &str) {
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut)
-        && let Some(property) = properties.remove(from)
+        && let Some(property) = properties.shift_remove(from)
     {
         properties.insert(to.to_owned(), property);
     }
@@ -311,10 +313,10 @@ fn processor(catalog: &Catalog, assembly: &mut Assembly) -> Value {
             tables(),
             on_error(assembly),
         ]);
-        let mut refused = Map::from_iter([(
-            "grants".to_owned(),
-            json!(format!("{kind} is part of the host and needs no grants")),
-        )]);
+        let mut refused = Map::from_iter([
+            ("grants".to_owned(), json!(format!("{kind} is part of the host and needs no grants"))),
+            ("plugin".to_owned(), json!(format!("a stage is either the built-in {kind} or a plugin"))),
+        ]);
         if block.limits.is_some() {
             common.extend([limits(assembly)]);
         } else {

@@ -126,10 +126,8 @@ impl<'a> Visitor<'a> {
 /// Takes texts of `stored` for those of `sent` that are as `shown`.
 fn restore(sent: &mut Value, stored: &Value, shown: &Value) {
     match (sent, stored, shown) {
-        (Value::String(sent), Value::String(stored), Value::String(shown)) => {
-            if sent == shown {
-                sent.clone_from(stored);
-            }
+        (Value::String(sent), Value::String(stored), Value::String(shown)) if sent == shown => {
+            sent.clone_from(stored);
         }
         (Value::Object(sent), Value::Object(stored), Value::Object(shown)) => {
             for (key, sent) in sent {

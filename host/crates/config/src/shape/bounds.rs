@@ -18,11 +18,14 @@ impl Walker<'_> {
             _ => None,
         };
         let Some(wrong) = wrong else { return };
+        if value == "" {
+            self.problems.add(&self.path, node.place, Code::OutOfRange, "the text is empty");
+            return;
+        }
         let hidden = self.hides(node, &Value::Object(schema.clone()));
         let shown = match value {
             Value::Number(number) if !hidden => quoted(&number.to_string()),
-            Value::String(text) if !hidden && !text.is_empty() => quoted(text),
-            Value::String(text) if text.is_empty() => "the empty text".to_owned(),
+            Value::String(text) if !hidden => quoted(text),
             _ => "the value".to_owned(),
         };
         self.problems.add(&self.path, node.place, Code::OutOfRange, format!("{shown} {wrong}"));

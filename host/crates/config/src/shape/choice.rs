@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{NULL_WORD, Type, Walker, become_text, found_words, resolve_ref, type_words};
+use super::{Type, Walker, become_text, resolve_ref};
 use crate::catalog::{PART, Part};
 use crate::problem::{Code, did_you_mean, listed, quoted};
 use crate::text::Place;
@@ -32,6 +32,12 @@ impl<'a> Walker<'a> {
         if fitting.is_empty() {
             return self.no_branch(node, schema, branches);
         }
+        if matches!(node.kind, Kind::Map(_))
+            && (part.is_some() || fitting.len() > 1)
+            && let Some(tag) = self.tag(&fitting)
+        {
+            return self.tagged(node, part, tag, &fitting, at);
+        }
         if let [only] = fitting.as_slice() {
             return match words(self.root, only) {
                 Some(known) => self.named(node, part, &known),
@@ -42,11 +48,6 @@ impl<'a> Walker<'a> {
             fitting.iter().map(|branch| words(self.root, branch)).collect();
         if let Some(known) = all_words {
             return self.named(node, part, &known.concat());
-        }
-        if matches!(node.kind, Kind::Map(_))
-            && let Some(tag) = self.tag(&fitting)
-        {
-            return self.tagged(node, part, tag, &fitting, at);
         }
         self.try_each(node, &fitting, at);
     }
@@ -95,10 +96,24 @@ impl<'a> Walker<'a> {
         match (part, node.text()) {
             (Some(part), Some(text)) if !known.contains(&text) => {
                 let text = text.to_owned();
+                if part == Part::Envelope && self.needs_settings(node, &text) {
+                    return;
+                }
                 self.unknown_type(node, part, &text, known);
             }
             _ => self.word(node, &Value::Null, known),
         }
+    }
+
+    /// Reports an envelope that is named by a bare word though it needs settings.
+    fn needs_settings(&mut self, node: &Node, kind: &str) -> bool {
+        let Some(block) = self.catalog.envelopes.get(kind) else { return false };
+        let keys: String = block.required().map(|key| format!(", {key}: …")).collect();
+        let message = format!("the envelope {} needs settings", quoted(kind));
+        self.problems
+            .add(&self.path, node.place, Code::MissingKey, message)
+            .suggest(format!("write `{{ type: {kind}{keys} }}`"));
+        true
     }
 
     /// The key that tells the branches apart: one that is a fixed word in each of them.
@@ -147,7 +162,7 @@ impl<'a> Walker<'a> {
             self.path.key(tag);
             match (part, word) {
                 (Some(part), Some(word)) => self.unknown_type(&value, part, &word, &known),
-                _ => self.not_a_word(&value, &known),
+                _ => self.word(&value, &Value::Null, &known),
             }
             self.path.pop();
             return;
@@ -181,10 +196,12 @@ impl<'a> Walker<'a> {
     }
 
     fn unknown_type(&mut self, node: &Node, part: Part, word: &str, known: &[&str]) {
-        let shown = if node.is_expanded() { "this type".to_owned() } else { quoted(word) };
         let what = part.name();
         if self.catalog.is_absent(part, word) {
-            let message = format!("the {what} {shown} is not in this build");
+            let message = match node.is_expanded() {
+                true => format!("this {what} is not in this build"),
+                false => format!("the {what} {} is not in this build", quoted(word)),
+            };
             let help = format!("this build has {}", listed(known, "and"));
             self.problems.add(&self.path, node.place, Code::NotSupported, message).suggest(help);
             return;
@@ -193,22 +210,11 @@ impl<'a> Walker<'a> {
             Some(near) => format!("did you mean {}? This build has {}", quoted(near), listed(known, "and")),
             None => format!("this build has {}", listed(known, "and")),
         };
-        let message = format!("there is no {what} {shown}");
-        self.problems.add(&self.path, node.place, Code::UnknownType, message).suggest(help);
-    }
-
-    fn not_a_word(&mut self, node: &Node, known: &[&str]) {
-        let is_null = matches!(node.scalar(), Some(Value::Null));
-        let help = match () {
-            () if is_null && known.contains(&"null") => NULL_WORD.to_owned(),
-            () => format!("one of {}", listed(known, "or")),
+        let message = match node.is_expanded() {
+            true => format!("there is no such {what}"),
+            false => format!("there is no {what} {}", quoted(word)),
         };
-        let message = format!(
-            "expected {}, found {}",
-            type_words(&[Type::Text]),
-            found_words(node, node.is_expanded())
-        );
-        self.problems.add(&self.path, node.place, Code::WrongType, message).suggest(help);
+        self.problems.add(&self.path, node.place, Code::UnknownType, message).suggest(help);
     }
 
     /// Takes the first branch without a problem, else explains the one with the fewest.

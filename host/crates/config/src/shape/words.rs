@@ -103,6 +103,12 @@ pub(super) fn found_words(node: &Node, hidden: bool) -> String {
     }
 }
 
+/// Whether `node` is a whole number beyond 64 bits.
+pub(super) fn is_huge(node: &Node) -> bool {
+    let Kind::Scalar(scalar) = &node.kind else { return false };
+    scalar.value.is_f64() && scalar.text.as_deref().is_some_and(|text| !text.contains(['.', 'e', 'E']))
+}
+
 /// What to write instead of a value of the wrong type.
 pub(super) fn type_help(node: &Node, wanted: &[Type], hidden: bool, last: Option<&Step>) -> Option<String> {
     let key = if let Some(Step::Key(key)) = last { key.as_str() } else { "" };

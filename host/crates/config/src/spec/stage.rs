@@ -1,14 +1,17 @@
 //! Processors and envelopes: code that events pass, built in or from a plugin.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One processor of a pipeline.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ProcessorSpec {
     /// Name of the stage in metrics, in the REST API and in stored swaps. When left out: the
-    /// built-in's kind, or the plugin's name without its version.
+    /// built-in's kind, or the plugin's name without its version, with `-2`, `-3`… for further ones
+    /// of the same name.
     pub id: String,
     /// What runs.
     pub implementation: Implementation,
@@ -54,7 +57,7 @@ impl Default for EnvelopeSpec {
 }
 
 /// What runs as a processor or an envelope.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Implementation {
     /// Part of the host.
     Builtin {
@@ -86,6 +89,30 @@ impl Implementation {
         match self {
             Self::Builtin { config, .. } | Self::Plugin { config, .. } => config,
         }
+    }
+}
+
+// Settings may hold secrets, so none of them is ever printed.
+impl fmt::Debug for Implementation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Builtin { .. } => "Builtin",
+            Self::Plugin { .. } => "Plugin",
+        };
+        f.debug_tuple(kind).field(&self.name()).finish()
+    }
+}
+
+impl fmt::Debug for ProcessorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessorSpec")
+            .field("id", &self.id)
+            .field("implementation", &self.implementation)
+            .field("tables", &self.tables)
+            .field("limits", &self.limits)
+            .field("on_error", &self.on_error)
+            .field("grants", &self.grants)
+            .finish_non_exhaustive()
     }
 }
 

@@ -158,6 +158,13 @@ impl Node {
         matches!(self.kind, Kind::Broken)
     }
 
+    /// Whether a value in this tree has a problem that is reported already.
+    pub(crate) fn has_broken(&self) -> bool {
+        self.is_broken()
+            || self.items().iter().any(Self::has_broken)
+            || self.entries().iter().any(|entry| entry.value.has_broken())
+    }
+
     /// Whether an environment variable is part of this very value.
     pub(crate) fn is_expanded(&self) -> bool {
         matches!(&self.kind, Kind::Scalar(scalar) if scalar.expanded)

@@ -157,7 +157,7 @@ impl Builder<'_> {
             return Err(Stop);
         }
         let Some(mut node) = self.anchors.get(&anchor).cloned() else {
-            self.unsupported(place, "an alias (`*…`) cannot stand inside what it names");
+            self.unsupported(place, "an alias (`*…`) must come after what it names, in the same document");
             return Err(Stop);
         };
         self.count(node.size(), place)?;
@@ -243,24 +243,28 @@ impl Builder<'_> {
         };
         let line = self.problems.lines.line(place.line).unwrap_or_default().to_owned();
         let message = format!("this is not YAML: {}", error.info());
+        self.problems.lines.cover_named(place.line);
         let path = self.path();
-        self.problems.add(&path, place, Code::Syntax, message).maybe(hint(&line));
+        self.problems.add(&path, place, Code::Syntax, message).maybe(hint(&line, error));
         Stop
     }
 }
 
 /// What people most often trip over on a line that is not YAML.
-fn hint(line: &str) -> Option<&'static str> {
-    let value = line.split_once(": ").map_or(line, |(_, value)| value).trim();
-    let value = value.strip_prefix("- ").unwrap_or(value).trim_start_matches(['[', '{', ' ']);
-    if value.starts_with(['*', '@', '%', '`', '&']) {
+fn hint(line: &str, error: &ScanError) -> Option<&'static str> {
+    let from_here: String = line.chars().skip(error.marker().col()).collect();
+    let info = error.info();
+    if from_here.starts_with(['*', '@', '%', '`', '&']) {
         return Some("a value that begins with * @ % & or ` needs quotes");
     }
-    if line.trim_start().starts_with('\t') || line.starts_with('\t') {
+    if info.contains("tab") {
         return Some("indent with spaces, not tabs");
     }
-    if line.contains("${") && line.contains(['[', '{']) {
+    if line.contains("${") && info.contains("flow") {
         return Some("a value with `${…}` inside [ ] or { } needs quotes");
     }
-    (value.contains(": ")).then_some("a value with a colon and a space in it needs quotes")
+    if info.contains("mapping values are not allowed") {
+        return Some("a value with a colon and a space in it needs quotes");
+    }
+    info.contains("flow").then_some("a `[` or `{` before this is not closed")
 }

@@ -106,8 +106,6 @@ impl Committer {
         failpoint::hit("checkpoint.hand_in");
         let bytes = serde_json::to_vec(&record).expect("a checkpoint record is plain JSON");
         let stored = self.checkpoints.put(&self.keys[sink], bytes);
-        self.stored.push(Box::pin(async move {
-            stored.await.ok().map(|()| (sink, seq, record.resume))
-        }));
+        self.stored.push(Box::pin(async move { stored.await.ok().map(|()| (sink, seq, record.resume)) }));
     }
 }

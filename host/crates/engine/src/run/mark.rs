@@ -81,8 +81,9 @@ pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec
         let start = match services.checkpoints.load(&key).await? {
             None => Start::default(),
             Some(bytes) => {
-                let record: CheckpointRecord = serde_json::from_slice(&bytes)
-                    .map_err(|error| StateError::backend(format!("read the checkpoint of sink {}", sink.id), error))?;
+                let record: CheckpointRecord = serde_json::from_slice(&bytes).map_err(|error| {
+                    StateError::backend(format!("read the checkpoint of sink {}", sink.id), error)
+                })?;
                 Start {
                     resume: Some(Position::new(record.resume)),
                     inside: record.inside,
@@ -121,9 +122,10 @@ pub(crate) fn place_new_sinks(
     oldest: Option<&Position>,
     compare: impl Fn(&Position, &Position) -> Order,
 ) -> Vec<Start> {
-    let newest = starts.iter().filter_map(|start| start.resume.clone()).reduce(|a, b| {
-        if is_before(compare(&a, &b)) { b } else { a }
-    });
+    let newest = starts
+        .iter()
+        .filter_map(|start| start.resume.clone())
+        .reduce(|a, b| if is_before(compare(&a, &b)) { b } else { a });
     for (start, sink) in starts.iter_mut().zip(&plan.sinks) {
         if start.resume.is_none() {
             start.resume = if sink.start_now { newest.clone() } else { oldest.cloned() };

@@ -106,13 +106,14 @@ impl SinkTask {
     pub async fn run(mut self, shared: Arc<Shared>) -> Result<(), Failure> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         loop {
-            let (end, progressed) = match self.plan.factory.open(&self.plan.config, self.context.clone()).await {
-                Ok(sink) => {
-                    shared.sink_open(self.index);
-                    self.work(sink, &shared).await?
-                }
-                Err(error) => (End::Failed(error), false),
-            };
+            let (end, progressed) =
+                match self.plan.factory.open(&self.plan.config, self.context.clone()).await {
+                    Ok(sink) => {
+                        shared.sink_open(self.index);
+                        self.work(sink, &shared).await?
+                    }
+                    Err(error) => (End::Failed(error), false),
+                };
             let error = match end {
                 End::Finished => return Ok(()),
                 End::Failed(error) => error,
@@ -239,7 +240,9 @@ impl SinkTask {
         let mut done = None;
         while let Some(item) = self.pending.front() {
             let seq = item.delivery.seq;
-            if self.written == 0 || !(item.delivery.indexes.is_empty() || through.is_some_and(|through| seq <= through)) {
+            if self.written == 0
+                || !(item.delivery.indexes.is_empty() || through.is_some_and(|through| seq <= through))
+            {
                 break;
             }
             done = Some(seq);

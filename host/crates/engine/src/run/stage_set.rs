@@ -73,10 +73,17 @@ fn generation(number: u64, spec: &StageSpec, version: StageVersion, from: Option
     }
 }
 
-async fn build(services: &Services, spec: &StageSpec, digest: Option<&str>) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-    let factory = services
-        .stage_factory(spec)
-        .ok_or_else(|| StageError::stop("unknown_processor", format!("stage {}: nothing builds {}", spec.id, code_text(&spec.code))))?;
+async fn build(
+    services: &Services,
+    spec: &StageSpec,
+    digest: Option<&str>,
+) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+    let factory = services.stage_factory(spec).ok_or_else(|| {
+        StageError::stop(
+            "unknown_processor",
+            format!("stage {}: nothing builds {}", spec.id, code_text(&spec.code)),
+        )
+    })?;
     factory.build(spec, digest).await
 }
 
@@ -87,7 +94,8 @@ impl StageSet {
         services: &Services,
         resume: Option<Position>,
     ) -> Result<Self, Failure> {
-        let mut set = Self { plan: plan.clone(), services: services.clone(), slots: Vec::new(), masks: Vec::new() };
+        let mut set =
+            Self { plan: plan.clone(), services: services.clone(), slots: Vec::new(), masks: Vec::new() };
         for stage in &plan.stages {
             let slot = set.open(stage, resume.as_ref()).await?;
             set.slots.push(slot);
@@ -116,13 +124,18 @@ impl StageSet {
         let last = history.generations.len() == 1;
         let edited = history.block != plan.block;
         // A file beside the YAML has no version to pin; a changed one is a new generation from here on.
-        let reresolved = last && matches!(&plan.spec.code, StageCode::Plugin(path) if path.starts_with(['.', '/']));
+        let reresolved =
+            last && matches!(&plan.spec.code, StageCode::Plugin(path) if path.starts_with(['.', '/']));
         if edited || reresolved {
             let spec = if edited { plan.spec.clone() } else { spec_of(plan, &history.generations[0]) };
             let (stage, version) = build(&self.services, &spec, None).await?;
             if edited || version.digest != history.generations[0].version.digest {
                 let number = history.generations.iter().map(|g| g.generation).max().unwrap_or(0) + 1;
-                info!(stage = plan.spec.id, generation = number, "the stage changed since it last ran; it takes over at the checkpoint");
+                info!(
+                    stage = plan.spec.id,
+                    generation = number,
+                    "the stage changed since it last ran; it takes over at the checkpoint"
+                );
                 history.generations.truncate(1);
                 history.generations.push(generation(number, &spec, version.clone(), resume));
                 history.generations.remove(0);
@@ -142,7 +155,13 @@ impl StageSet {
         History::key(&self.plan.tenant, &self.plan.name, stage)
     }
 
-    fn running(&self, plan: &StagePlan, stage: Box<dyn Stage>, version: StageVersion, generation: u64) -> RunningStage {
+    fn running(
+        &self,
+        plan: &StagePlan,
+        stage: Box<dyn Stage>,
+        version: StageVersion,
+        generation: u64,
+    ) -> RunningStage {
         RunningStage {
             id: plan.spec.id.clone(),
             stage,
@@ -156,7 +175,11 @@ impl StageSet {
 
     /// The first position after `from` and before `through` at which a recorded generation takes over. Those
     /// at or before `from` take over now.
-    pub async fn advance(&mut self, from: &Position, through: &Position) -> Result<Option<Position>, Failure> {
+    pub async fn advance(
+        &mut self,
+        from: &Position,
+        through: &Position,
+    ) -> Result<Option<Position>, Failure> {
         let factory = self.plan.source.factory.clone();
         let mut cut: Option<Position> = None;
         for index in 0..self.slots.len() {
@@ -173,7 +196,8 @@ impl StageSet {
                     break;
                 }
                 let plan = self.plan.stages[index].clone();
-                let (stage, version) = build(&self.services, &spec_of(&plan, next), Some(&next.version.digest)).await?;
+                let (stage, version) =
+                    build(&self.services, &spec_of(&plan, next), Some(&next.version.digest)).await?;
                 let running = self.running(&plan, stage, version, next.generation);
                 let slot = &mut self.slots[index];
                 slot.running = running;
@@ -209,7 +233,12 @@ impl StageSet {
     }
 
     /// Puts new code in place from `from` on: stored first, then at work.
-    pub async fn swap(&mut self, id: &str, new: NewStage, from: Option<&Position>) -> Result<Swapped, Failure> {
+    pub async fn swap(
+        &mut self,
+        id: &str,
+        new: NewStage,
+        from: Option<&Position>,
+    ) -> Result<Swapped, Failure> {
         let (plan, index) = self.find(id)?;
         let slot = &self.slots[index];
         let mut history = slot.history.clone();
@@ -234,7 +263,8 @@ impl StageSet {
 
     fn find(&self, id: &str) -> Result<(StagePlan, usize), Failure> {
         let index = self.plan.stages.iter().position(|stage| stage.spec.id == id);
-        let index = index.ok_or_else(|| Failure::operator("unknown_stage", format!("the pipeline has no stage {id}")))?;
+        let index = index
+            .ok_or_else(|| Failure::operator("unknown_stage", format!("the pipeline has no stage {id}")))?;
         Ok((self.plan.stages[index].clone(), index))
     }
 

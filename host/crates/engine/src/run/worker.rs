@@ -119,7 +119,13 @@ impl Worker {
         self.seq += 1;
         let LogSpan { from, through } = covers;
         self.through = Some(through.clone());
-        let opened = Progress::Opened { seq: self.seq, from: from.clone(), through: through.clone(), boundary: boundary.clone(), newest_us };
+        let opened = Progress::Opened {
+            seq: self.seq,
+            from: from.clone(),
+            through: through.clone(),
+            boundary: boundary.clone(),
+            newest_us,
+        };
         if self.events.send(opened).await.is_err() {
             return Ok(());
         }
@@ -145,7 +151,10 @@ impl Worker {
         }
         let Some(dlq) = self.dlq.clone() else {
             let reason = batch.rejects().next().map(|(_, reject)| reject.reason.clone()).unwrap_or_default();
-            return Err(Failure::operator("poison_event", format!("an event was rejected and there is no dead-letter queue: {reason}")));
+            return Err(Failure::operator(
+                "poison_event",
+                format!("an event was rejected and there is no dead-letter queue: {reason}"),
+            ));
         };
         let masked = self.stages.mask(batch.rejects_as_batch()).await;
         let letters: Vec<Letter<'_>> = batch
@@ -169,10 +178,18 @@ impl Worker {
         Ok(())
     }
 
-    async fn send_unwritten(&mut self, batch: &Batch, group: usize, unwritten: &[Unwritten]) -> Result<(), Failure> {
+    async fn send_unwritten(
+        &mut self,
+        batch: &Batch,
+        group: usize,
+        unwritten: &[Unwritten],
+    ) -> Result<(), Failure> {
         let Some(dlq) = &self.dlq else {
             let first = &unwritten[0];
-            return Err(Failure::operator(first.code, format!("event {}: {}", batch.event(first.row).id(), first.reason)));
+            return Err(Failure::operator(
+                first.code,
+                format!("event {}: {}", batch.event(first.row).id(), first.reason),
+            ));
         };
         let sinks = self.plan.sinks.iter().zip(&self.group_of).filter(|(_, of)| **of == group);
         let letters: Vec<Letter<'_>> = sinks
