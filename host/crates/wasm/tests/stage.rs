@@ -47,7 +47,7 @@ fn durable(batch: &Batch) -> Vec<u8> {
 
 async fn error_of(act: &str) -> StageError {
     let mut spec = puppet(act);
-    spec.limits = limits(300, 1000, 64);
+    spec.limits = limits(2_000, 20_000, 64);
     let mut stage = stage(&spec).await;
     let error = run(&mut *stage, mixed(20)).await.unwrap_err();
     // The next slice finds the stage fit to work: it fails by itself again, and does not say that it is dead.
@@ -77,10 +77,13 @@ async fn an_identity_leaves_the_durable_form_byte_equal() {
 async fn every_kind_of_edit_is_applied_after_ok() {
     let mut stage = stage(&puppet("all-edits")).await;
     let batch = run(&mut *stage, mixed(10)).await.unwrap();
-    let ids: Vec<i64> = batch.events().map(|event| match event.latest().unwrap().cell(0) {
-        Cell::Int(id) => id,
-        other => panic!("{other:?}"),
-    }).collect();
+    let ids: Vec<i64> = batch
+        .events()
+        .map(|event| match event.latest().unwrap().cell(0) {
+            Cell::Int(id) => id,
+            other => panic!("{other:?}"),
+        })
+        .collect();
     assert_eq!(ids, [-3, 99, 0, 1, 2, 3, 4, 5]); // row 1 dropped, 99 in its place, row 2 rejected, 9 dropped before
     let first = batch.event(0);
     assert_eq!(first.side().tags.as_deref(), Some(&["t".to_owned()][..]));
@@ -135,14 +138,16 @@ async fn a_loop_is_ended_at_its_deadline_while_others_go_on() {
     let mut looping = stage(&spec).await;
     let mut working = stage(&puppet("identity-columns")).await;
     let started = Instant::now();
+    let done = std::cell::Cell::new(false);
     let ended = async {
         let error = run(&mut *looping, mixed(20)).await.unwrap_err();
+        done.set(true);
         (error, started.elapsed())
     };
     // On this one thread the other stage gets its turns while the loop runs.
     let turns = async {
         let mut turns = 0;
-        while started.elapsed() < Duration::from_millis(150) {
+        while !done.get() {
             run(&mut *working, mixed(20)).await.unwrap();
             turns += 1;
             tokio::task::yield_now().await;
@@ -285,7 +290,7 @@ async fn open_is_tried_by_validate() {
     for (act, path, text) in [
         ("open-fails", "config", "no such act"),
         ("open-traps", "config", "trapped"),
-        ("open-loops", "config", "limits.cpu_ms"),
+        ("open-loops", "config", "limits."),
         ("open-retries", "plugin", "sleeps"),
     ] {
         let problems = factory().validate(&puppet(act)).await.unwrap_err();
@@ -301,7 +306,8 @@ async fn open_is_tried_by_validate() {
 #[tokio::test]
 async fn only_the_tables_it_wants_are_shown() {
     let path = support::guest("clock,metrics");
-    let mut spec = support::spec("./puppet.wasm", path.parent().unwrap(), serde_json::json!({ "act": "tells-time" }));
+    let mut spec =
+        support::spec("./puppet.wasm", path.parent().unwrap(), serde_json::json!({ "act": "tells-time" }));
     spec.grants = vec!["clock".to_owned(), "metrics".to_owned()];
     let mut stage = stage(&spec).await;
     let batch = run(&mut *stage, mixed(20)).await.unwrap();

@@ -40,7 +40,10 @@ fn build(features: &str) -> PathBuf {
         .env_remove("RUSTFLAGS")
         .status()
         .unwrap();
-    assert!(status.success(), "the guest does not build: is the target wasm32-unknown-unknown there (./dev setup)?");
+    assert!(
+        status.success(),
+        "the guest does not build: is the target wasm32-unknown-unknown there (./dev setup)?"
+    );
     let core = std::fs::read(target.join("wasm32-unknown-unknown/release/puppet.wasm")).unwrap();
     let component =
         wit_component::ComponentEncoder::default().validate(true).module(&core).unwrap().encode().unwrap();
@@ -180,7 +183,8 @@ pub fn mixed(rows: u32) -> Batch {
                     Cell::Enum("open"),
                     Cell::Set("a,b"),
                     list.as_cell(),
-                    [Cell::Int(i64::MAX), Cell::Text("t"), Cell::Float64(-0.0), Cell::Bytes(b"")][row as usize % 4],
+                    [Cell::Int(i64::MAX), Cell::Text("t"), Cell::Float64(-0.0), Cell::Bytes(b"")]
+                        [row as usize % 4],
                 ];
                 for (at, value) in values.iter().enumerate() {
                     match (row as usize + at) % 11 {
@@ -198,8 +202,9 @@ pub fn mixed(rows: u32) -> Batch {
 
 /// Orders whose `note` is what is given.
 pub fn notes(notes: &[&str]) -> Batch {
-    let columns =
-        ["id", "note"].map(|name| Column::new(name, Kind::Of(if name == "id" { CellKind::Int } else { CellKind::Text }), ""));
+    let columns = ["id", "note"].map(|name| {
+        Column::new(name, Kind::Of(if name == "id" { CellKind::Int } else { CellKind::Text }), "")
+    });
     let orders = TableSchema::new("shop", None, "orders", columns.to_vec(), &["id"]);
     let mut builder = BatchBuilder::new(info());
     let table = builder.table(&orders);
