@@ -313,8 +313,8 @@ pub struct ArrayRef<'a> {
 }
 
 impl<'a> ArrayRef<'a> {
-    /// Reads encoded elements that come from outside; `None`: they are not well-formed.
-    pub fn checked(bytes: &'a [u8]) -> Option<Self> {
+    /// Elements encoded as [`ArrayWriter`] does it; `None` when the bytes are not that.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
         check(CellKind::Array, bytes).then_some(Self { bytes })
     }
 

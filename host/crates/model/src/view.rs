@@ -53,6 +53,12 @@ impl Flat {
         let start = if row == 0 { 0 } else { *self.ends.get(row - 1)? as usize };
         self.data.get(start..*self.ends.get(row)? as usize)
     }
+
+    /// A row's text; `None` where it has no value or the value is not UTF-8.
+    pub fn text(&self, row: usize) -> Option<&str> {
+        let present = self.present.get(row) == Some(&presence::VALUE);
+        present.then(|| self.get(row).and_then(|bytes| std::str::from_utf8(bytes).ok()))?
+    }
 }
 
 /// Some rows of a batch, in order. What a stage is called with; row numbers are the view's own, from 0.
