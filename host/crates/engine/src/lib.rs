@@ -10,6 +10,7 @@ pub mod batcher;
 pub mod budget;
 pub mod checkpoint;
 pub mod compose;
+pub mod control;
 pub mod disk;
 pub mod dlq;
 pub mod error;
@@ -30,5 +31,6 @@ pub mod status;
 pub mod swap;
 pub mod template;
 
+pub use control::Control;
 pub use pipeline::Pipeline;
-pub use run::Swapped;
+pub use run::{SinkCheckpoint, Swapped};
