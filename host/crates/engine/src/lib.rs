@@ -7,9 +7,30 @@
 //! ```
 
 pub mod batcher;
+pub mod budget;
+pub mod checkpoint;
+pub mod compose;
+pub mod control;
+pub mod disk;
+pub mod dlq;
 pub mod error;
+pub mod failpoint;
+pub mod ledger;
 pub mod message;
+pub mod pipeline;
+pub mod plan;
+pub mod retry;
+mod run;
 pub mod sink;
 pub mod source;
+pub mod spill;
 pub mod stage;
+pub mod stages;
 pub mod state;
+pub mod status;
+pub mod swap;
+pub mod template;
+
+pub use control::Control;
+pub use pipeline::Pipeline;
+pub use run::{SinkCheckpoint, Swapped};

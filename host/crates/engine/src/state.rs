@@ -7,7 +7,7 @@
 //!
 //! One contract, one test suite (`deltaforge-store`'s `contract` module), many backends. Every method is
 //! durable when it returns `Ok` (for the memory backend: for the life of the process), and atomic: it happens
-//! whole or not at all. Names are free text; a backend keeps the four shapes apart.
+//! whole or not at all. Names are free text without NUL; a backend keeps the four shapes apart.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -70,7 +70,8 @@ pub struct Lease {
 /// An entry to be put into a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueItem {
-    /// Two items of one queue with the same key are one: the second push is ignored (and not counted).
+    /// Two items of one queue with the same key are one: the second push is ignored (and not counted) while
+    /// the first is still there.
     pub unique_key: String,
     /// What entries can be filtered by.
     pub labels: BTreeMap<String, String>,
@@ -92,7 +93,7 @@ pub struct QueueEntry {
 /// What a push does when the queue would pass its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueOverflow {
-    /// The oldest entries make room.
+    /// The oldest entries make room. A queue whose bound is 0 rejects instead.
     DropOldest,
     /// Items that do not fit are refused and counted; those that fit are kept.
     Reject,
@@ -133,7 +134,7 @@ pub trait StateStore: Send + Sync + 'static {
     async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, StateError>;
 
     /// Appends records to a log; answers the sequence number of the first. Numbers start at 1, have no holes
-    /// and are never used again, also after a truncation.
+    /// and are never used again, also after a truncation. Without records: the number that the next one gets.
     async fn log_append(&self, log: &str, records: Vec<Vec<u8>>) -> Result<u64, StateError>;
     /// Records from `from` on, at most `limit`, in order.
     async fn log_read(&self, log: &str, from: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StateError>;
@@ -149,7 +150,8 @@ pub trait StateStore: Send + Sync + 'static {
         expected: Option<u64>,
         value: Vec<u8>,
     ) -> Result<Option<Slot>, StateError>;
-    /// Takes or renews the lease. `Ok(None)` when another owner holds it. Renewing keeps the epoch.
+    /// Takes or renews the lease. `Ok(None)` when another owner holds it. Renewing keeps the epoch; who comes
+    /// back after the lease had ended or was released is a new holder, also under the same name.
     async fn lease_acquire(
         &self,
         name: &str,

@@ -64,6 +64,11 @@ pub enum Image {
     After,
 }
 
+impl Image {
+    /// Both, in the order of time.
+    pub const BOTH: [Self; 2] = [Self::Before, Self::After];
+}
+
 /// Where an event stands in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotMark {
@@ -246,6 +251,12 @@ impl Batch {
         self.rejects.iter().map(|reject| (Event { batch: self, entry: &reject.entry }, reject))
     }
 
+    /// The rejected events as a batch of their own, in the order they were rejected.
+    pub fn rejects_as_batch(&self) -> Self {
+        let entries = self.rejects.iter().map(|reject| reject.entry).collect();
+        Self { entries, ..self.clone_sections() }
+    }
+
     /// Forgets the rejected events, once they are safe elsewhere.
     pub fn clear_rejects(&mut self) {
         self.rejects.clear();
@@ -300,6 +311,11 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// The batch it is in.
+    pub fn batch(&self) -> &'a Batch {
+        self.batch
+    }
+
     /// Its stable id.
     pub fn id(&self) -> EventId {
         self.entry.id

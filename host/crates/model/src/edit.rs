@@ -206,6 +206,52 @@ impl Overlay {
         self.emits.len()
     }
 
+    /// Events rejected so far: batch row, code, reason.
+    pub fn rejects(&self) -> &[(u32, String, String)] {
+        &self.rejects
+    }
+
+    /// Turns every reject into a drop; answers how many there were.
+    pub fn drop_rejects(&mut self) -> usize {
+        let rejects = std::mem::take(&mut self.rejects);
+        self.drops.extend(rejects.iter().map(|(row, ..)| *row));
+        rejects.len()
+    }
+
+    /// Takes over the edits of an overlay over other rows of the same batch.
+    pub fn absorb(&mut self, batch: &Batch, other: Self) {
+        let (values, side_edits, emits) =
+            (self.values.len() as u64, self.side_edits.len() as u32, self.emits.len() as u32);
+        // A column that both overlays added is one column, and may have another number here.
+        let mut columns: HashMap<(u16, u16), u16> = HashMap::new();
+        for (table, column) in &other.added {
+            let there = other.column_of(batch, *table, &column.name);
+            let here = self.column_or_add(batch, *table, &column.name, column.kind);
+            columns.extend(there.map(|there| ((*table, there), here)));
+        }
+        self.values.extend_from_slice(&other.values);
+        self.patches.extend(other.patches.into_iter().map(|patch| {
+            let table = batch.entries[patch.row as usize].table;
+            let column = columns.get(&(table, patch.column)).copied().unwrap_or(patch.column);
+            Patch { at: patch.at + values, column, ..patch }
+        }));
+        self.ops.extend(other.ops);
+        self.side_edits.extend(other.side_edits);
+        self.side_rows.extend(other.side_rows.into_iter().map(|(row, edit)| (row, edit + side_edits)));
+        self.gone.resize(self.gone.len().max(other.gone.len()), false);
+        self.gone.iter_mut().zip(&other.gone).for_each(|(here, there)| *here |= there);
+        self.drops.extend(other.drops);
+        self.rejects.extend(other.rejects);
+        self.emits.extend(other.emits);
+        self.orders.extend(other.orders.into_iter().map(|(rows, slots)| {
+            let moved = |slot| match slot {
+                Slot::Emit(k) => Slot::Emit(k + emits),
+                row => row,
+            };
+            (rows, slots.into_iter().map(moved).collect())
+        }));
+    }
+
     /// Marks how far the edits have come.
     pub fn savepoint(&self) -> Savepoint {
         Savepoint {

@@ -313,6 +313,11 @@ pub struct ArrayRef<'a> {
 }
 
 impl<'a> ArrayRef<'a> {
+    /// Elements encoded as [`ArrayWriter`] does it; `None` when the bytes are not that.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        check(CellKind::Array, bytes).then_some(Self { bytes })
+    }
+
     /// The elements in order.
     pub fn iter(&self) -> impl Iterator<Item = Cell<'a>> + use<'a> {
         let mut bytes = self.bytes;

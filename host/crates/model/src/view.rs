@@ -53,6 +53,12 @@ impl Flat {
         let start = if row == 0 { 0 } else { *self.ends.get(row - 1)? as usize };
         self.data.get(start..*self.ends.get(row)? as usize)
     }
+
+    /// A row's text; `None` where it has no value or the value is not UTF-8.
+    pub fn text(&self, row: usize) -> Option<&str> {
+        let present = self.present.get(row) == Some(&presence::VALUE);
+        present.then(|| self.get(row).and_then(|bytes| std::str::from_utf8(bytes).ok()))?
+    }
 }
 
 /// Some rows of a batch, in order. What a stage is called with; row numbers are the view's own, from 0.
@@ -93,6 +99,12 @@ impl View {
     /// Part of this view.
     pub fn slice(&self, range: std::ops::Range<usize>) -> Self {
         Self { batch: self.batch.clone(), rows: self.rows[range].into() }
+    }
+
+    /// The rows of this view that `wanted` answers true for.
+    pub fn retain(&self, mut wanted: impl FnMut(Event<'_>) -> bool) -> Self {
+        let rows = self.rows.iter().copied().filter(|row| wanted(self.batch.event(*row as usize))).collect();
+        Self { batch: self.batch.clone(), rows }
     }
 
     /// How many rows are in view.

@@ -81,7 +81,19 @@ pub fn named_cells_from_json(raw: &str, schema: &TableSchema) -> Result<NamedCel
 }
 
 /// The members of a JSON object in order, values untouched.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a serde_json::value::RawValue)>);
+pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a serde_json::value::RawValue)>);
+
+impl<'a> Members<'a> {
+    /// A member's JSON text.
+    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.get())
+    }
+
+    /// A member that is a string.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.get(name)?).ok()
+    }
+}
 
 impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

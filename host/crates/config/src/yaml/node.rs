@@ -1,0 +1,172 @@
+//! The tree.
+
+use serde_json::Value;
+
+use crate::path::{Path, Step};
+use crate::text::Place;
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub place: Place,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+    /// A value with a problem that is reported already; checks let it pass.
+    Broken,
+}
+
+/// A null, boolean, number or text.
+#[derive(Debug, Clone)]
+pub(crate) struct Scalar {
+    pub value: Value,
+    /// How it was written, where that differs from `value`'s own text.
+    pub text: Option<String>,
+    pub style: Style,
+    /// Whether an environment variable is part of it, so that no message may quote it.
+    pub expanded: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Quoted,
+    /// Text from the next line on, line for line (`|`).
+    Literal,
+    /// From JSON, or folded.
+    Other,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub key: String,
+    pub place: Place,
+    pub value: Node,
+}
+
+impl Node {
+    pub(crate) fn broken(place: Place) -> Self {
+        Self { place, kind: Kind::Broken }
+    }
+
+    /// A JSON value, which has no places; `None` when it is nested too deep.
+    pub(crate) fn from_json(value: &Value, depth: usize) -> Option<Self> {
+        if depth > super::MAX_DEPTH {
+            return None;
+        }
+        let kind = match value {
+            Value::Array(items) => {
+                Kind::List(items.iter().map(|item| Self::from_json(item, depth + 1)).collect::<Option<_>>()?)
+            }
+            Value::Object(map) => {
+                let entry = |(key, value): (&String, &Value)| {
+                    let value = Self::from_json(value, depth + 1)?;
+                    Some(Entry { key: key.clone(), place: Place::default(), value })
+                };
+                Kind::Map(map.iter().map(entry).collect::<Option<_>>()?)
+            }
+            scalar => Kind::Scalar(Scalar {
+                value: scalar.clone(),
+                text: None,
+                style: Style::Other,
+                expanded: false,
+            }),
+        };
+        Some(Self { place: Place::default(), kind })
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        match &self.kind {
+            Kind::Scalar(scalar) => scalar.value.clone(),
+            Kind::List(items) => items.iter().map(Self::to_json).collect(),
+            Kind::Map(entries) => Value::Object(
+                entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect(),
+            ),
+            Kind::Broken => Value::Null,
+        }
+    }
+
+    /// Values in this tree, itself counted.
+    pub(crate) fn size(&self) -> usize {
+        1 + match &self.kind {
+            Kind::List(items) => items.iter().map(Self::size).sum(),
+            Kind::Map(entries) => entries.iter().map(|entry| entry.value.size()).sum(),
+            Kind::Scalar(_) | Kind::Broken => 0,
+        }
+    }
+
+    /// Blocks inside one another, itself counted.
+    pub(crate) fn depth(&self) -> usize {
+        1 + match &self.kind {
+            Kind::List(items) => items.iter().map(Self::depth).max().unwrap_or(0),
+            Kind::Map(entries) => entries.iter().map(|entry| entry.value.depth()).max().unwrap_or(0),
+            Kind::Scalar(_) | Kind::Broken => 0,
+        }
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        if let Kind::Map(entries) = &self.kind { entries } else { &[] }
+    }
+
+    pub(crate) fn items(&self) -> &[Self] {
+        if let Kind::List(items) = &self.kind { items } else { &[] }
+    }
+
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// The value below `keys`, as far as they are there.
+    pub(crate) fn find(&self, keys: &[&str]) -> Option<&Self> {
+        keys.iter().try_fold(self, |node, key| node.get(key))
+    }
+
+    /// The value at `path`, or the nearest one above it that is there.
+    pub(crate) fn nearest(&self, path: &Path) -> &Self {
+        let mut node = self;
+        for step in path.steps() {
+            let next = match step {
+                Step::Key(key) => node.get(key),
+                Step::Index(index) => node.items().get(*index),
+            };
+            match next {
+                Some(next) => node = next,
+                None => break,
+            }
+        }
+        node
+    }
+
+    pub(crate) fn scalar(&self) -> Option<&Value> {
+        if let Kind::Scalar(scalar) = &self.kind { Some(&scalar.value) } else { None }
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.scalar()?.as_str()
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.kind, Kind::Broken)
+    }
+
+    /// Whether a value in this tree has a problem that is reported already.
+    pub(crate) fn has_broken(&self) -> bool {
+        self.is_broken()
+            || self.items().iter().any(Self::has_broken)
+            || self.entries().iter().any(|entry| entry.value.has_broken())
+    }
+
+    /// Whether an environment variable is part of this very value.
+    pub(crate) fn is_expanded(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar(scalar) if scalar.expanded)
+    }
+}

@@ -1,0 +1,104 @@
+//! Secrets neither leave in an answer nor get lost on the way back.
+
+use deltaforge_config::{Code, HIDDEN, Secret, hide_passwords};
+use serde_json::{Value, json};
+
+use crate::host::catalog;
+
+fn stored() -> Value {
+    json!({
+        "metadata": { "name": "a", "tenant": "acme" },
+        "spec": {
+            "source": { "type": "sqlite", "config": { "id": "s", "path": "x", "passphrase": "hunter2" } },
+            "processors": [
+                { "type": "mask", "config": { "columns": [{ "name": "c.email", "action": "hash", "key": "hunter2" }] } },
+                { "plugin": "tagger@1", "config": { "key": "hunter2", "deep": [{ "apiKey": "hunter2", "with": "***" }] } },
+            ],
+            "sinks": [
+                { "type": "http", "config": {
+                    "id": "one", "url": "https://bob:hunter2@example.com/x?token=hunter2&a=b", "headers": { "X-Odd": "hunter2" } } },
+                { "type": "http", "config": {
+                    "id": "two", "url": "https://example.com:80/${source.table}", "headers": { "Authorization": "Bearer other" } } },
+            ],
+        },
+    })
+}
+
+#[test]
+fn an_answer_holds_no_secret() {
+    let catalog = catalog();
+    assert!(catalog.read_json(&stored()).is_ok());
+    let shown = catalog.redact(&stored());
+    let text = shown.to_string();
+    assert!(!text.contains("hunter2") && !text.contains("other"), "{text}");
+    let sinks = &shown["spec"]["sinks"];
+    assert_eq!(sinks[0]["config"]["url"], "https://bob:***@example.com/x?token=***&a=b");
+    assert_eq!(sinks[1]["config"]["url"], "https://example.com:80/${source.table}");
+    assert_eq!(sinks[1]["config"]["headers"]["Authorization"], HIDDEN);
+    assert_eq!(shown["spec"]["source"]["config"]["path"], "x");
+    assert_eq!(shown["spec"]["processors"][0]["config"]["columns"][0]["name"], "c.email");
+}
+
+#[test]
+fn what_was_shown_and_comes_back_keeps_the_secrets() {
+    let catalog = catalog();
+    assert_eq!(catalog.restore_secrets(&catalog.redact(&stored()), &stored()).unwrap(), stored());
+
+    // Sinks are paired by their id, whatever their place; a secret sent anew is taken.
+    let mut sent = catalog.redact(&stored());
+    sent["spec"]["sinks"].as_array_mut().unwrap().reverse();
+    sent["spec"]["sinks"][0]["config"]["headers"]["Authorization"] = json!("Bearer new");
+    sent["spec"]["batch"] = json!({ "max_events": 5 });
+    let restored = catalog.restore_secrets(&sent, &stored()).unwrap();
+    assert_eq!(restored["spec"]["sinks"][0]["config"]["headers"]["Authorization"], "Bearer new");
+    assert_eq!(restored["spec"]["sinks"][1], stored()["spec"]["sinks"][0]);
+    assert_eq!(restored["spec"]["batch"]["max_events"], 5);
+}
+
+#[test]
+fn a_hidden_secret_without_a_stored_one_is_a_problem() {
+    let catalog = catalog();
+    let mut sent = catalog.redact(&stored());
+    // The password must not go to another host.
+    sent["spec"]["sinks"][0]["config"]["url"] = json!("https://bob:***@evil.example/x");
+    sent["spec"]["sinks"][1]["config"]["headers"]["Cookie"] = json!("***");
+    let report = catalog.restore_secrets(&sent, &stored()).unwrap_err();
+    let paths: Vec<&str> = report.problems().iter().map(|p| p.path.as_str()).collect();
+    assert_eq!(paths, ["spec.sinks[0].config.url", "spec.sinks[1].config.headers.Cookie"]);
+    assert!(report.problems().iter().all(|p| p.code == Code::UnknownSecret));
+}
+
+#[test]
+fn passwords_in_urls_and_connection_strings_are_hidden() {
+    for (text, shown) in [
+        ("mysql://root:p@ss/w0rd@db:3306/shop", "mysql://root:***@db:3306/shop"),
+        ("postgres://u:p@a/x,postgres://u:q@b/y", "postgres://u:***@a/x,postgres://u:***@b/y"),
+        ("host=db user=u password=p@ss dbname=x", "host=db user=u password=*** dbname=x"),
+        ("host=db password='a b' dbname=x", "host=db password=*** dbname=x"),
+        ("libsql://db.turso.io?authToken=abc&x=1", "libsql://db.turso.io?authToken=***&x=1"),
+        ("Server=db;Pwd=abc;x=1", "Server=db;Pwd=***;x=1"),
+        ("https://example.com/a", "https://example.com/a"),
+        ("redis://:secret@host", "redis://:***@host"),
+        ("a = b, passwords are nice", "a = b, passwords are nice"),
+        ("é://ü:ö@ä", "é://ü:***@ä"),
+        ("password=", "password="),
+    ] {
+        assert_eq!(hide_passwords(text), shown);
+        assert_eq!(hide_passwords(shown), shown, "hiding twice is hiding once");
+    }
+}
+
+#[test]
+fn a_pipeline_prints_none_of_its_settings() {
+    let pipeline = catalog().read_json(&stored()).unwrap();
+    let printed = format!("{pipeline:?}");
+    assert!(printed.contains("tagger@1") && !printed.contains("hunter2"), "{printed}");
+}
+
+#[test]
+fn a_secret_shows_only_when_asked() {
+    let secret = Secret::new("hunter2");
+    assert_eq!(format!("{secret} {secret:?} {}", json!({ "a": secret })), "*** *** {\"a\":\"***\"}");
+    assert_eq!(secret.reveal(), "hunter2");
+    assert_eq!(serde_json::from_value::<Secret>(json!("x")).unwrap().reveal(), "x");
+}

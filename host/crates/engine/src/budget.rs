@@ -1,0 +1,136 @@
+//! One byte budget per pipeline. Whoever keeps bytes holds a reservation; only the source waits for one.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Bytes a pipeline may hold in batches, messages, queues and buffers.
+///
+/// The source reserves before a batch goes on; stages and encoders then *resize* that reservation to what the
+/// batch has become, which never waits. So a pipeline cannot lock itself up, and the budget is passed by at
+/// most what one batch grows.
+#[derive(Clone)]
+pub struct Budget(Arc<Inner>);
+
+struct Inner {
+    limit: usize,
+    parent: Option<Budget>,
+    held: Mutex<usize>,
+    freed: Notify,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes, inside another one.
+    pub fn new(limit: usize, parent: Option<Self>) -> Self {
+        Self(Arc::new(Inner { limit, parent, held: Mutex::new(0), freed: Notify::new() }))
+    }
+
+    /// The bound.
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// Bytes held now.
+    pub fn held(&self) -> usize {
+        *self.0.held.lock()
+    }
+
+    /// Waits until `bytes` fit. A single reservation may pass the limit when nothing else is held, so that one
+    /// large row can still get through.
+    pub async fn reserve(&self, bytes: usize) -> Reservation {
+        loop {
+            let freed = self.0.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            {
+                let mut held = self.0.held.lock();
+                if *held == 0 || *held + bytes <= self.0.limit {
+                    *held += bytes;
+                    break;
+                }
+            }
+            freed.await;
+        }
+        let mut own = Reservation { budget: self.clone(), bytes, parent: None };
+        if let Some(parent) = &self.0.parent {
+            own.parent = Some(Box::new(Box::pin(parent.reserve(bytes)).await));
+        }
+        own
+    }
+}
+
+/// Bytes held; given back when dropped.
+pub struct Reservation {
+    budget: Budget,
+    bytes: usize,
+    parent: Option<Box<Reservation>>,
+}
+
+impl Reservation {
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Changes how much is held, without waiting.
+    pub fn resize(&mut self, bytes: usize) {
+        {
+            let mut held = self.budget.0.held.lock();
+            *held = held.saturating_sub(self.bytes) + bytes;
+        }
+        if bytes < self.bytes {
+            self.budget.0.freed.notify_waiters();
+        }
+        self.bytes = bytes;
+        if let Some(parent) = &mut self.parent {
+            parent.resize(bytes);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            *self.budget.0.held.lock() -= self.bytes;
+            self.budget.0.freed.notify_waiters();
+        }
+    }
+}
+
+impl std::fmt::Debug for Reservation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reservation({} bytes)", self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn a_reservation_waits_until_others_are_given_back() {
+        let host = Budget::new(100, None);
+        let budget = Budget::new(60, Some(host.clone()));
+        let first = budget.reserve(50).await;
+        assert_eq!((budget.held(), host.held()), (50, 50));
+        let mut second = Box::pin(budget.reserve(20));
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        let mut second = second.await;
+        second.resize(5);
+        assert_eq!((budget.held(), host.held()), (5, 5));
+        drop(second);
+        assert_eq!((budget.held(), host.held()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn one_alone_may_pass_the_limit() {
+        let budget = Budget::new(10, None);
+        let large = budget.reserve(100).await;
+        assert!(budget.reserve(1).now_or_never().is_none());
+        drop(large);
+        assert!(budget.reserve(1).now_or_never().is_some());
+    }
+}

@@ -1,0 +1,210 @@
+//! From events to messages: shape, address, key.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use deltaforge_model::json::RowEncoders;
+use deltaforge_model::{Batch, Boundary, Event, Op, View};
+
+use crate::message::{Bodies, Formatter, MessageBatch};
+use crate::sink::Addressing;
+use crate::stage::StageError;
+use crate::template::{Template, TemplateError};
+
+/// Most events a formatter gets at once.
+const SLICE: usize = 500;
+
+/// Which events a sink wants, by who made them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SinkFilter {
+    /// Leaves out events that no source made.
+    pub exclude_synthetic: bool,
+    /// Leaves out events that a source made.
+    pub synthetic_only: bool,
+    /// Of synthetic events, only those of these producers; empty: all.
+    pub producers: Vec<String>,
+}
+
+impl SinkFilter {
+    fn admits(&self, event: &Event<'_>) -> bool {
+        match &event.side().synthetic {
+            None => !self.synthetic_only,
+            Some(producer) => {
+                !self.exclude_synthetic && (self.producers.is_empty() || self.producers.contains(producer))
+            }
+        }
+    }
+}
+
+/// An event that no message could be made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Its row in the batch.
+    pub row: usize,
+    /// `serialization` or `routing`.
+    pub kind: &'static str,
+    /// A stable code with a page in docs/errors.
+    pub code: &'static str,
+    /// Why.
+    pub reason: String,
+}
+
+/// Makes the messages of one (formatter, addressing, filter), for every sink that wants the same.
+pub struct Composer {
+    formatter: Box<dyn Formatter>,
+    destination: Option<Template>,
+    key: Option<Template>,
+    filter: SinkFilter,
+    encoders: RowEncoders,
+}
+
+impl Composer {
+    /// A composer.
+    ///
+    /// # Errors
+    ///
+    /// When a template is none.
+    pub fn new(
+        formatter: Box<dyn Formatter>,
+        addressing: &Addressing,
+        filter: SinkFilter,
+    ) -> Result<Self, TemplateError> {
+        let parse = |text: &Option<String>| text.as_deref().map(Template::parse).transpose();
+        // What does not depend on the event stays with the sink.
+        let destination = parse(&addressing.destination)?.filter(|template| template.constant().is_none());
+        Ok(Self {
+            formatter,
+            destination,
+            key: parse(&addressing.key)?,
+            filter,
+            encoders: RowEncoders::default(),
+        })
+    }
+
+    /// Makes one message for each event that the filter admits, in order. Progress-only entries make none.
+    ///
+    /// # Errors
+    ///
+    /// When the formatter failed as a whole.
+    pub async fn compose(
+        &mut self,
+        batch: &Arc<Batch>,
+        boundary: &Boundary,
+    ) -> Result<(MessageBatch, Vec<Unwritten>), StageError> {
+        let rows: Arc<[u32]> = (0..batch.len() as u32)
+            .filter(|row| {
+                let event = batch.event(*row as usize);
+                event.op() != Op::Heartbeat && self.filter.admits(&event)
+            })
+            .collect();
+        let view = View::new(batch.clone(), rows);
+        let tx_end = transaction_ends(&view, boundary);
+        let mut bodies = Bodies::default();
+        let mut start = 0;
+        while start < view.len() {
+            let end = (start + SLICE).min(view.len());
+            self.formatter.format(&view.slice(start..end), &tx_end[start..end], &mut bodies).await?;
+            if bodies.len() != end {
+                let made = bodies.len() - start;
+                return Err(StageError::stop(
+                    "formatter_count",
+                    format!("the formatter made {made} bodies for {} events", end - start),
+                ));
+            }
+            start = end;
+        }
+        let mut unwritten: Vec<Unwritten> = bodies
+            .rejects()
+            .iter()
+            .map(|(row, reason)| Unwritten {
+                row: view.rows()[*row] as usize,
+                kind: "serialization",
+                code: "serialization_failed",
+                reason: reason.clone(),
+            })
+            .collect();
+        let messages = self.address(&view, bodies, &mut unwritten);
+        Ok((messages, unwritten))
+    }
+
+    fn address(&mut self, view: &View, bodies: Bodies, unwritten: &mut Vec<Unwritten>) -> MessageBatch {
+        let failed: Vec<usize> = bodies.rejects().iter().map(|(row, _)| *row).collect();
+        let mut messages = MessageBatch::new(self.formatter.content_type(), bodies);
+        let encoders = self.encoders.of_batch(view.batch());
+        let mut names: HashMap<String, Arc<str>> = HashMap::new();
+        let mut headers: HashMap<u32, Arc<[(String, String)]>> = HashMap::new();
+        let (mut text, mut key) = (String::new(), Vec::new());
+        for (row, event) in view.events().enumerate() {
+            if failed.contains(&row) {
+                continue;
+            }
+            let batch_row = view.rows()[row];
+            let side = event.side();
+            let destination = match (&side.topic, &self.destination) {
+                (Some(topic), _) => Some(intern(&mut names, topic)),
+                (None, None) => None,
+                (None, Some(template)) => {
+                    text.clear();
+                    if let Err(path) = template.render(&event, false, &mut text) {
+                        unwritten.push(Unwritten {
+                            row: batch_row as usize,
+                            kind: "routing",
+                            code: "routing_missing_value",
+                            reason: format!(
+                                "the destination needs ${{{path}}}, and the event has no such value"
+                            ),
+                        });
+                        continue;
+                    }
+                    Some(intern(&mut names, &text))
+                }
+            };
+            key.clear();
+            let has_key = match (&side.key, &self.key) {
+                (Some(own), _) => {
+                    key.extend_from_slice(own.as_bytes());
+                    true
+                }
+                (None, Some(template)) => {
+                    text.clear();
+                    // Lenient: a missing value is empty text, so this cannot fail.
+                    let _ = template.render(&event, true, &mut text);
+                    key.extend_from_slice(text.as_bytes());
+                    true
+                }
+                (None, None) => encoders[event.table_index()].write_event_key(&event, &mut key),
+            };
+            let headers = headers.entry(event.side_index()).or_insert_with(|| side.headers.clone().into());
+            let key = has_key.then_some(&key[..]);
+            messages.push(&event, batch_row, row as u32, key, destination, headers.clone());
+        }
+        messages
+    }
+}
+
+fn intern(names: &mut HashMap<String, Arc<str>>, text: &str) -> Arc<str> {
+    match names.get(text) {
+        Some(name) => name.clone(),
+        None => {
+            let name: Arc<str> = text.into();
+            names.insert(text.to_owned(), name.clone());
+            name
+        }
+    }
+}
+
+/// Which events are the last of their transaction that is left. Where the source knows no transactions each
+/// event says for itself.
+fn transaction_ends(view: &View, boundary: &Boundary) -> Vec<bool> {
+    let last = view.len().saturating_sub(1);
+    (0..view.len())
+        .map(|row| {
+            let event = view.event(row);
+            match event.transaction_index() {
+                None => event.is_last(),
+                Some(_) if row == last => matches!(boundary, Boundary::Transaction),
+                own => view.event(row + 1).transaction_index() != own,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,255 @@
+//! The dead-letter queue: where an event goes that can never be delivered, with the reason.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use deltaforge_model::Event;
+use deltaforge_model::json::{EventWriter, RowEncoders};
+use metrics::{counter, gauge};
+use serde_json::{Value, json, value::RawValue};
+use tracing::{error, warn};
+
+use crate::state::{QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
+
+/// What happens to a new entry when the queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// The pipeline waits until an operator makes room.
+    Block,
+    /// The oldest entries make room; each loss is counted.
+    DropOldest,
+    /// The new entry is thrown away; each loss is counted.
+    Reject,
+}
+
+/// The bounds of a dead-letter queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DlqLimits {
+    /// Most entries.
+    pub max_entries: u64,
+    /// Entries older than this are removed.
+    pub max_age: Duration,
+    /// What happens past `max_entries`.
+    pub overflow: Overflow,
+    /// A larger event is kept without its content.
+    pub max_event_bytes: usize,
+}
+
+/// One event that goes to the queue.
+pub struct Letter<'a> {
+    /// The event, masked already.
+    pub event: Event<'a>,
+    /// Whether its content must not be kept (it could not be masked).
+    pub hide: bool,
+    /// The sink that could not take it; empty when a stage rejected it.
+    pub sink_id: &'a str,
+    /// The stage that rejected it; empty when a sink could not take it.
+    pub stage_id: &'a str,
+    /// `serialization`, `routing`, `fatal`, `other`, …
+    pub kind: &'a str,
+    /// The stable code.
+    pub code: &'a str,
+    /// Why.
+    pub message: &'a str,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// The dead-letter queue of one pipeline.
+#[derive(Clone)]
+pub struct Dlq {
+    store: Arc<dyn StateStore>,
+    queue: String,
+    pipeline: String,
+    limits: DlqLimits,
+}
+
+impl Dlq {
+    /// The queue of a pipeline.
+    pub fn new(store: Arc<dyn StateStore>, tenant: &str, pipeline: &str, limits: DlqLimits) -> Self {
+        let queue = format!("dlq/{tenant}/{pipeline}");
+        Self { store, queue, pipeline: pipeline.to_owned(), limits }
+    }
+
+    /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn put(&self, letters: &[Letter<'_>]) -> Result<(), StateError> {
+        let items: Vec<QueueItem> = letters.iter().map(|letter| self.item(letter)).collect();
+        for letter in letters {
+            counter!("deltaforge_dlq_events_total", "pipeline" => self.pipeline.clone(),
+                "sink" => letter.sink_id.to_owned(), "error_kind" => letter.kind.to_owned())
+            .increment(1);
+        }
+        let overflow = match self.limits.overflow {
+            Overflow::Block => QueueOverflow::Fail,
+            Overflow::DropOldest => QueueOverflow::DropOldest,
+            Overflow::Reject => QueueOverflow::Reject,
+        };
+        let mut pause = Duration::from_millis(100);
+        loop {
+            self.expire().await?;
+            match self.store.queue_push(&self.queue, items.clone(), self.limits.max_entries, overflow).await {
+                Ok(pushed) => {
+                    self.lost("evicted", pushed.evicted);
+                    self.lost("rejected", pushed.rejected);
+                    self.observe().await?;
+                    return Ok(());
+                }
+                Err(StateError::QueueFull { max_entries, .. }) => {
+                    warn!(
+                        pipeline = self.pipeline,
+                        max_entries, "the dead-letter queue is full, the pipeline waits for room"
+                    );
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                }
+                Err(error) => {
+                    counter!("deltaforge_dlq_write_failures_total", "pipeline" => self.pipeline.clone())
+                        .increment(1);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn lost(&self, how: &'static str, count: u64) {
+        if count > 0 {
+            error!(
+                pipeline = self.pipeline,
+                count, how, "dead-letter entries are lost, as overflow_policy asks"
+            );
+            let name = if how == "evicted" {
+                "deltaforge_dlq_evicted_total"
+            } else {
+                "deltaforge_dlq_rejected_total"
+            };
+            counter!(name, "pipeline" => self.pipeline.clone()).increment(count);
+        }
+    }
+
+    async fn observe(&self) -> Result<(), StateError> {
+        let entries = self.store.queue_count(&self.queue, &QueueFilter::new()).await? as f64;
+        gauge!("deltaforge_dlq_entries", "pipeline" => self.pipeline.clone()).set(entries);
+        gauge!("deltaforge_dlq_saturation_ratio", "pipeline" => self.pipeline.clone())
+            .set(entries / self.limits.max_entries.max(1) as f64);
+        Ok(())
+    }
+
+    async fn expire(&self) -> Result<(), StateError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let before = now.saturating_sub(self.limits.max_age).as_millis() as i64;
+        self.store.queue_expire(&self.queue, before).await.map(drop)
+    }
+
+    fn item(&self, letter: &Letter<'_>) -> QueueItem {
+        let mut event = Vec::new();
+        EventWriter::new(letter.event.batch(), &mut RowEncoders::default()).write_event(
+            &letter.event,
+            false,
+            &mut event,
+        );
+        let truncated = letter.hide || event.len() > self.limits.max_event_bytes;
+        let event = match String::from_utf8(event) {
+            Ok(text) if !truncated => RawValue::from_string(text).ok(),
+            _ => None,
+        };
+        let id = letter.event.id().to_string();
+        let body = json!({
+            "pipeline": self.pipeline,
+            "stream": "dlq",
+            "event_id": id,
+            "source_cursor": { letter.event.info().pos_name.as_str(): letter.event.pos() },
+            "event": event,
+            "payload_truncated": truncated,
+            "meta": {
+                "sink_id": letter.sink_id,
+                "stage_id": letter.stage_id,
+                "error_kind": format!("{} error", letter.kind),
+                "error_code": letter.code,
+                "error_message": letter.message,
+                "attempts": letter.attempts,
+            },
+        });
+        let place = if letter.sink_id.is_empty() { letter.stage_id } else { letter.sink_id };
+        QueueItem {
+            unique_key: format!("{id}|{place}"),
+            labels: BTreeMap::from([
+                ("sink_id".to_owned(), letter.sink_id.to_owned()),
+                ("error_kind".to_owned(), letter.kind.to_owned()),
+            ]),
+            payload: body.to_string().into_bytes(),
+        }
+    }
+
+    /// Its bounds.
+    pub fn limits(&self) -> DlqLimits {
+        self.limits
+    }
+
+    /// Entries after `after` for one sink and error kind (with or without the word "error"), oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn peek(
+        &self,
+        sink_id: Option<&str>,
+        error_kind: Option<&str>,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Value>, StateError> {
+        let mut filter = QueueFilter::new();
+        filter.extend(sink_id.map(|id| ("sink_id".to_owned(), id.to_owned())));
+        filter.extend(
+            error_kind.map(|kind| ("error_kind".to_owned(), kind.trim_end_matches(" error").to_owned())),
+        );
+        let entries = self.store.queue_peek(&self.queue, &filter, after, limit).await?;
+        Ok(entries
+            .into_iter()
+            .map(|entry| {
+                let mut value = json!({ "seq": entry.seq, "timestamp": entry.pushed_ms.div_euclid(1000) });
+                if let (Some(out), Ok(Value::Object(body))) =
+                    (value.as_object_mut(), serde_json::from_slice::<Value>(&entry.item.payload))
+                {
+                    out.extend(body);
+                }
+                value
+            })
+            .collect())
+    }
+
+    /// How many entries there are.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn count(&self) -> Result<u64, StateError> {
+        self.store.queue_count(&self.queue, &QueueFilter::new()).await
+    }
+
+    /// Removes the entries up to and including `up_to`; answers how many.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn ack(&self, up_to: u64) -> Result<u64, StateError> {
+        let acked = self.store.queue_ack(&self.queue, up_to).await?;
+        self.observe().await?;
+        Ok(acked)
+    }
+
+    /// Removes every entry; answers how many there were.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn purge(&self) -> Result<u64, StateError> {
+        let purged = self.store.queue_purge(&self.queue).await?;
+        self.observe().await?;
+        Ok(purged)
+    }
+}

@@ -1,0 +1,269 @@
+//! A pipeline under supervision: started, paused, swapped, retried, stopped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::counter;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::dlq::Dlq;
+use crate::error::ConfigError;
+use crate::plan::{PipelinePlan, Services};
+use crate::retry::Backoff;
+use crate::run::{self, Attempt, NewStage, SinkCheckpoint, SwapRequest, Swapped};
+use crate::stage::StageSpec;
+use crate::status::{Failure, PipelineStatus, Shared, State};
+
+/// An attempt that ran at least this long makes the next pause short again.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
+
+/// What an operator wants of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Run,
+    Stop,
+}
+
+/// A pipeline, running or not. Cheap to clone.
+#[derive(Clone)]
+pub struct Pipeline {
+    plan: Arc<PipelinePlan>,
+    services: Services,
+    shared: Arc<Shared>,
+    want: Arc<watch::Sender<Want>>,
+    paused: Arc<watch::Sender<bool>>,
+    swaps: mpsc::Sender<SwapRequest>,
+    supervisor: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Pipeline {
+    /// Starts a pipeline and keeps it going until it is stopped.
+    pub fn start(plan: PipelinePlan, services: Services) -> Self {
+        let plan = Arc::new(plan);
+        let shared = Arc::new(Shared::new(&plan));
+        let (want, wanted) = watch::channel(Want::Run);
+        let (paused, is_paused) = watch::channel(false);
+        let (swaps, swap_requests) = mpsc::channel(8);
+        let supervisor = Supervisor {
+            plan: plan.clone(),
+            services: services.clone(),
+            shared: shared.clone(),
+            wanted,
+            paused: is_paused,
+            swaps: Arc::new(Mutex::new(swap_requests)),
+        };
+        counter!("deltaforge_pipelines_total").increment(1);
+        let task = tokio::spawn(supervisor.run());
+        Self {
+            plan,
+            services,
+            shared,
+            want: Arc::new(want),
+            paused: Arc::new(paused),
+            swaps,
+            supervisor: Arc::new(Mutex::new(Some(task))),
+        }
+    }
+
+    /// Its plan.
+    pub fn plan(&self) -> &PipelinePlan {
+        &self.plan
+    }
+
+    /// What it is doing.
+    pub fn status(&self) -> PipelineStatus {
+        self.shared.snapshot()
+    }
+
+    /// Its dead-letter queue, where it has one.
+    pub fn dlq(&self) -> Option<Dlq> {
+        let PipelinePlan { tenant, name, dlq, .. } = &*self.plan;
+        dlq.map(|limits| Dlq::new(self.services.store.clone(), tenant, name, limits))
+    }
+
+    /// The stored checkpoint of each sink that has one, in the order of the sinks.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn checkpoints(&self) -> Result<Vec<SinkCheckpoint>, Failure> {
+        run::stored_checkpoints(&self.plan, &self.services).await
+    }
+
+    /// Checks code for a stage as far as possible without running it.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found.
+    pub async fn check_stage(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        match self.services.stage_factory(spec) {
+            Some(factory) => factory.validate(spec).await,
+            None => Err(vec![ConfigError::new("", "this host has nothing that builds such code")]),
+        }
+    }
+
+    /// Stops reading the source; what was read is delivered.
+    pub fn pause(&self) {
+        if !self.paused.send_replace(true) {
+            counter!("deltaforge_pipeline_pauses_total", "pipeline" => self.plan.name.clone()).increment(1);
+        }
+        if *self.want.borrow() == Want::Run {
+            self.shared.set_state(State::Paused);
+        }
+    }
+
+    /// Goes on after a pause or a stop, and tries at once after a failure.
+    pub fn resume(&self) {
+        if self.paused.send_replace(false) {
+            counter!("deltaforge_pipeline_resumes_total", "pipeline" => self.plan.name.clone()).increment(1);
+            if *self.want.borrow() == Want::Run {
+                self.shared.set_state(State::Running);
+            }
+        }
+        self.want.send_replace(Want::Run);
+    }
+
+    /// Ends well within the host's shutdown timeout: what was read is delivered and checkpointed. The pipeline
+    /// can be resumed.
+    pub async fn stop(&self) {
+        self.want.send_replace(Want::Stop);
+        let deadline = self.services.shutdown_timeout + Duration::from_secs(5);
+        let _ = tokio::time::timeout(deadline, async {
+            while self.shared.snapshot().status != State::Stopped {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Stops for good and waits until every task has ended.
+    pub async fn shutdown(&self) {
+        self.stop().await;
+        if let Some(task) = self.supervisor.lock().await.take() {
+            task.abort();
+        }
+    }
+
+    /// Puts other code into a stage at the next batch boundary; at once when the pipeline is idle. The code is
+    /// built and checked first, while the stream goes on.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built, there is no such stage, or the pipeline is not at work. Nothing changed then.
+    pub async fn swap(&self, spec: StageSpec) -> Result<Swapped, Failure> {
+        let status = self.status().status;
+        if !matches!(status, State::Running | State::Paused) {
+            return Err(Failure::operator(
+                "pipeline_not_running",
+                format!("pipeline {} is {status:?}; resume it first", self.plan.name),
+            ));
+        }
+        let factory = self.services.stage_factory(&spec).ok_or_else(|| {
+            Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
+        })?;
+        let (stage, version) = factory.build(&spec, None).await?;
+        let (reply, answer) = oneshot::channel();
+        let request = SwapRequest { stage: spec.id.clone(), new: NewStage { spec, stage, version }, reply };
+        let gone =
+            || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
+        self.swaps.send(request).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+struct Supervisor {
+    plan: Arc<PipelinePlan>,
+    services: Services,
+    shared: Arc<Shared>,
+    wanted: watch::Receiver<Want>,
+    paused: watch::Receiver<bool>,
+    swaps: Arc<Mutex<mpsc::Receiver<SwapRequest>>>,
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        loop {
+            while *self.wanted.borrow_and_update() == Want::Stop {
+                self.shared.set_state(State::Stopped);
+                if self.wanted.changed().await.is_err() {
+                    return;
+                }
+            }
+            self.shared.set_state(State::Starting);
+            let began = Instant::now();
+            let result = self.attempt().await;
+            if *self.wanted.borrow() == Want::Stop {
+                continue;
+            }
+            let failure = match result {
+                Ok(()) => {
+                    info!(pipeline = self.plan.name, "the source has ended; everything is delivered");
+                    self.shared.set_state(State::Stopped);
+                    while *self.wanted.borrow_and_update() == Want::Run {
+                        if self.wanted.changed().await.is_err() {
+                            return;
+                        }
+                    }
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            if began.elapsed() >= SETTLED_AFTER {
+                backoff.reset();
+            }
+            let pause = backoff.next();
+            error!(
+                pipeline = self.plan.name,
+                code = failure.code,
+                error = failure.message,
+                retry_in_ms = pause.as_millis() as u64,
+                "pipeline failed"
+            );
+            self.shared.failed(failure, pause);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                changed = self.wanted.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// One attempt; ended by a drain, within the shutdown timeout, when the pipeline is to stop.
+    async fn attempt(&mut self) -> Result<(), Failure> {
+        let drain = CancellationToken::new();
+        let attempt = Attempt {
+            plan: self.plan.clone(),
+            services: self.services.clone(),
+            shared: self.shared.clone(),
+            drain: drain.clone(),
+            paused: self.paused.clone(),
+            swaps: self.swaps.clone(),
+        };
+        let run = attempt.run();
+        tokio::pin!(run);
+        loop {
+            tokio::select! {
+                result = &mut run => return result,
+                changed = self.wanted.changed() => {
+                    if changed.is_err() || *self.wanted.borrow_and_update() == Want::Stop {
+                        break;
+                    }
+                }
+            }
+        }
+        drain.cancel();
+        match tokio::time::timeout(self.services.shutdown_timeout, run).await {
+            Ok(result) => result,
+            Err(_) => {
+                warn!(
+                    pipeline = self.plan.name,
+                    "did not drain in time; what is not checkpointed will be read again"
+                );
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! One attempt to run a pipeline: from its checkpoints until it is stopped or something fails.
+//!
+//! Four kinds of task, joined by bounded channels:
+//!
+//! * the **reader** owns the source, waits for the byte budget, and tells the source what is confirmed;
+//! * the **worker** runs stages and encoding in order, on the compute runtime;
+//! * one **sink** task for each sink delivers, retries, and reports what is durable;
+//! * the **committer** stores checkpoints and finds out what may be confirmed.
+//!
+//! The order at the end is always the same: sink durable, then checkpoint stored, then source confirmed.
+
+use std::sync::Arc;
+
+use deltaforge_model::position::Order;
+use deltaforge_model::{Position, SourceInfo};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::budget::Budget;
+use crate::compose::Composer;
+use crate::dlq::Dlq;
+use crate::plan::{PipelinePlan, Services, SinkPlan};
+use crate::source::SourceContext;
+use crate::stage::StageSpec;
+use crate::status::{Failure, Shared};
+
+mod commit;
+mod mark;
+mod reader;
+mod sink;
+mod stage_set;
+mod worker;
+
+pub use mark::SinkCheckpoint;
+pub(crate) use mark::stored as stored_checkpoints;
+pub(crate) use stage_set::NewStage;
+pub use stage_set::Swapped;
+pub(crate) use worker::SwapRequest;
+
+/// What an attempt is given besides its plan.
+pub(crate) struct Attempt {
+    pub plan: Arc<PipelinePlan>,
+    pub services: Services,
+    pub shared: Arc<Shared>,
+    /// Ends the attempt well: what was read is delivered, checkpointed, confirmed.
+    pub drain: CancellationToken,
+    /// While true nothing is read from the source.
+    pub paused: watch::Receiver<bool>,
+    /// Swaps, carried out by the worker between batches.
+    pub swaps: Arc<tokio::sync::Mutex<mpsc::Receiver<SwapRequest>>>,
+}
+
+/// The first failure of any task ends the attempt.
+#[derive(Clone)]
+pub(crate) struct Fuse {
+    token: CancellationToken,
+    failure: Arc<parking_lot::Mutex<Option<Failure>>>,
+}
+
+impl Fuse {
+    fn new() -> Self {
+        Self { token: CancellationToken::new(), failure: Arc::default() }
+    }
+
+    /// Ends the attempt; only the first failure counts.
+    pub fn blow(&self, failure: Failure) {
+        self.failure.lock().get_or_insert(failure);
+        self.token.cancel();
+    }
+}
+
+impl Attempt {
+    /// Runs until the source ends, a drain is done, or something fails.
+    pub async fn run(self) -> Result<(), Failure> {
+        let Self { plan, services, shared, drain, paused, swaps } = self;
+        let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
+        let marks = self::mark::load(&plan, &services).await?;
+        let resume = mark::lowest(&marks, compare)?;
+        let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
+        let stages = stage_set::StageSet::build(&plan, &services, resume.clone()).await?;
+        shared.set_stages(stages.describe());
+        let (groups, group_of) = composers(&plan, &services).await?;
+        let dlq = plan.dlq.map(|limits| Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits));
+
+        let info = SourceInfo {
+            connector: plan.source.factory.kind().to_owned(),
+            version: services.version.clone(),
+            pipeline: plan.name.clone(),
+            tenant: plan.tenant.clone(),
+            source_id: plan.source.id.clone(),
+            pos_name: String::new(),
+            pos_is_lsn: false,
+        };
+        let context = SourceContext {
+            info,
+            resume: resume.clone(),
+            limits: plan.limits,
+            state: services.store.clone(),
+        };
+        let source = plan.source.factory.connect(&plan.source.config, context).await?;
+        info!(pipeline = plan.name, resume = resume.as_ref().map(Position::as_str), "source connected");
+
+        let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
+        let fuse = Fuse::new();
+        let (batch_tx, batch_rx) = mpsc::channel(1);
+        let (event_tx, event_rx) = mpsc::channel(1024);
+        let (confirm_tx, confirm_rx) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        let mut feeds = Vec::new();
+        for (index, sink) in plan.sinks.iter().enumerate() {
+            let (feed, task) =
+                sink::start(index, sink, &plan, &services, &marks[index], dlq.clone(), &event_tx).await?;
+            feeds.push(feed);
+            let (fuse, shared) = (fuse.clone(), shared.clone());
+            tasks.spawn(async move {
+                if let Err(failure) = task.run(shared).await {
+                    fuse.blow(failure);
+                }
+            });
+        }
+        let worker = worker::Worker {
+            plan: plan.clone(),
+            services: services.clone(),
+            shared: shared.clone(),
+            stages,
+            groups,
+            group_of,
+            feeds,
+            skips: marks.iter().map(|mark| mark.skip()).collect(),
+            dlq,
+            events: event_tx,
+            swaps,
+            seq: 0,
+            through: resume,
+        };
+        {
+            let fuse = fuse.clone();
+            tasks.spawn_on(
+                async move {
+                    if let Err(failure) = worker.run(batch_rx).await {
+                        fuse.blow(failure);
+                    }
+                },
+                &services.compute,
+            );
+        }
+        {
+            let committer = commit::Committer::new(&plan, &services, shared.clone(), confirm_tx);
+            tasks.spawn(committer.run(event_rx));
+        }
+        {
+            let reader = reader::Reader {
+                source,
+                batches: batch_tx,
+                confirms: confirm_rx,
+                budget,
+                paused,
+                drain,
+                shared: shared.clone(),
+            };
+            let fuse = fuse.clone();
+            tasks.spawn(async move {
+                if let Err(failure) = reader.run().await {
+                    fuse.blow(failure);
+                }
+            });
+        }
+        shared.running();
+        loop {
+            tokio::select! {
+                () = fuse.token.cancelled() => break,
+                ended = tasks.join_next() => match ended {
+                    None => break,
+                    Some(Ok(())) => {}
+                    Some(Err(error)) if error.is_panic() => {
+                        metrics::counter!("deltaforge_panics_total").increment(1);
+                        fuse.blow(Failure::internal(format!("a task of the pipeline panicked: {error}")));
+                    }
+                    Some(Err(_)) => {}
+                },
+            }
+        }
+        tasks.shutdown().await;
+        match fuse.failure.lock().take() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One composer for each distinct (envelope, addressing, filter), and which one each sink uses.
+async fn composers(plan: &PipelinePlan, services: &Services) -> Result<(Vec<Composer>, Vec<usize>), Failure> {
+    let mut groups = Vec::new();
+    let mut keys: Vec<(String, crate::sink::Addressing, crate::compose::SinkFilter)> = Vec::new();
+    let mut group_of = Vec::new();
+    for sink in &plan.sinks {
+        let addressing = sink.factory.addressing(&sink.config);
+        let key = (envelope_key(&sink.envelope), addressing.clone(), sink.filter.clone());
+        let at = match keys.iter().position(|known| *known == key) {
+            Some(at) => at,
+            None => {
+                groups.push(composer(sink, services).await?);
+                keys.push(key);
+                keys.len() - 1
+            }
+        };
+        group_of.push(at);
+    }
+    Ok((groups, group_of))
+}
+
+fn envelope_key(spec: &StageSpec) -> String {
+    format!("{:?} {} {:?} {:?}", spec.code, spec.config, spec.limits, spec.grants)
+}
+
+/// A composer of a sink's own.
+async fn composer(sink: &SinkPlan, services: &Services) -> Result<Composer, Failure> {
+    let factory = services.formatter_factory(&sink.envelope).ok_or_else(|| {
+        Failure::operator("unknown_envelope", format!("sink {}: nothing builds the envelope", sink.id))
+    })?;
+    let formatter = factory.build(&sink.envelope).await?;
+    Composer::new(formatter, &sink.factory.addressing(&sink.config), sink.filter.clone())
+        .map_err(|error| Failure::operator("bad_template", format!("sink {}: {error}", sink.id)))
+}
+
+/// Logs what a position relation means at start, once, for operators.
+fn unrelated(a: &Position, b: &Position) -> Failure {
+    warn!(a = a.as_str(), b = b.as_str(), "two checkpoints have nothing to do with each other");
+    Failure::operator(
+        "unrelated_positions",
+        format!(
+            "the checkpoints {a} and {b} belong to different histories of the source; remove one of them or take a new snapshot"
+        ),
+    )
+}
+
+fn is_before(order: Order) -> bool {
+    matches!(order, Order::Before)
+}

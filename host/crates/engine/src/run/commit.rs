@@ -1,0 +1,111 @@
+//! Stores checkpoints and finds out what may be confirmed.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use deltaforge_model::{Boundary, Position};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use metrics::{Gauge, gauge};
+use tokio::sync::{mpsc, watch};
+
+use super::mark::{CheckpointRecord, checkpoint_key, now_ms};
+use crate::checkpoint::{CheckpointKey, Checkpoints};
+use crate::failpoint;
+use crate::ledger::Ledger;
+use crate::plan::{PipelinePlan, Services};
+use crate::status::Shared;
+
+/// What the other tasks tell the committer.
+pub(crate) enum Progress {
+    /// A batch is on its way to the sinks. Sent before any sink gets it.
+    Opened { seq: u64, from: Position, through: Position, boundary: Boundary, newest_us: i64 },
+    /// A sink has everything up to `seq` durable.
+    Durable { sink: usize, seq: u64, state: Option<Vec<u8>> },
+    /// A sink has everything up to `seq` in its fsynced spill, or in a recorded gap.
+    Spilled { sink: usize, seq: u64 },
+    /// A sink has delivered, out of its spill, everything up to this position.
+    SpillDelivered { sink: usize, mark: crate::ledger::Mark, state: Option<Vec<u8>> },
+}
+
+pub(crate) struct Committer {
+    ledger: Ledger,
+    keys: Vec<CheckpointKey>,
+    checkpoints: Arc<Checkpoints>,
+    shared: Arc<Shared>,
+    confirms: watch::Sender<Option<Position>>,
+    stored: FuturesUnordered<BoxFuture<'static, Option<(usize, u64, String)>>>,
+    last_checkpoint: Gauge,
+}
+
+impl Committer {
+    pub fn new(
+        plan: &PipelinePlan,
+        services: &Services,
+        shared: Arc<Shared>,
+        confirms: watch::Sender<Option<Position>>,
+    ) -> Self {
+        Self {
+            ledger: Ledger::new(plan.policy, plan.sinks.iter().map(|sink| sink.required).collect()),
+            keys: plan.sinks.iter().map(|sink| checkpoint_key(plan, &sink.id)).collect(),
+            checkpoints: services.checkpoints.clone(),
+            shared,
+            confirms,
+            stored: FuturesUnordered::new(),
+            last_checkpoint: gauge!("deltaforge_last_checkpoint_ts", "pipeline" => plan.name.clone()),
+        }
+    }
+
+    /// Runs until every other task has ended and every checkpoint handed in is stored.
+    pub async fn run(mut self, mut progress: mpsc::Receiver<Progress>) {
+        let mut open = true;
+        while open || !self.stored.is_empty() {
+            tokio::select! {
+                event = progress.recv(), if open => match event {
+                    Some(event) => self.take(event),
+                    None => open = false,
+                },
+                Some(stored) = self.stored.next(), if !self.stored.is_empty() => {
+                    // None: the host is going down and the checkpoint was not stored.
+                    let Some((sink, seq, resume)) = stored else { continue };
+                    failpoint::hit("checkpoint.stored");
+                    self.ledger.checkpointed(sink, seq);
+                    self.last_checkpoint.set(now_ms() as f64 / 1000.0);
+                    self.shared.checkpointed(sink, &resume, now_ms());
+                }
+            }
+            if let Some(position) = self.ledger.take_confirmed() {
+                self.confirms.send_replace(Some(position));
+            }
+            self.shared.metrics.in_flight(self.ledger.open_batches());
+        }
+    }
+
+    fn take(&mut self, event: Progress) {
+        match event {
+            Progress::Opened { seq, from, through, boundary, newest_us } => {
+                self.ledger.open(seq, through, from, &boundary);
+                self.shared.opened(seq, newest_us, Instant::now());
+            }
+            Progress::Durable { sink, seq, state } => {
+                self.shared.durable(sink, seq);
+                // No mark: the batch is confirmed, which needed a later checkpoint of this sink.
+                let Some(mark) = self.ledger.mark(seq) else { return };
+                let record = CheckpointRecord::new(mark, state.as_deref());
+                self.store(sink, seq, record);
+            }
+            Progress::Spilled { sink, seq } => self.ledger.spilled(sink, seq),
+            Progress::SpillDelivered { sink, mark, state } => {
+                let record = CheckpointRecord::new(&mark, state.as_deref());
+                self.store(sink, 0, record);
+            }
+        }
+    }
+
+    fn store(&mut self, sink: usize, seq: u64, record: CheckpointRecord) {
+        failpoint::hit("checkpoint.hand_in");
+        let bytes = serde_json::to_vec(&record).expect("a checkpoint record is plain JSON");
+        let stored = self.checkpoints.put(&self.keys[sink], bytes);
+        self.stored.push(Box::pin(async move { stored.await.ok().map(|()| (sink, seq, record.resume)) }));
+    }
+}

@@ -1,0 +1,197 @@
+//! Where each sink stands when an attempt begins.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use deltaforge_model::position::Order;
+use deltaforge_model::{Batch, Position};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{is_before, unrelated};
+use crate::checkpoint::CheckpointKey;
+use crate::ledger::Mark;
+use crate::plan::{PipelinePlan, Services};
+use crate::source::SourceFactory;
+use crate::state::StateError;
+use crate::status::{Failure, position_json};
+
+/// A sink's checkpoint as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CheckpointRecord {
+    /// Version of this record.
+    pub v: u32,
+    /// A restart reads from here.
+    pub resume: String,
+    /// Inside a transaction: its id and the rows of it that are delivered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub inside: Option<(String, u64)>,
+    /// What the sink wants to be opened with.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<String>,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+impl CheckpointRecord {
+    pub fn new(mark: &Mark, state: Option<&[u8]>) -> Self {
+        Self {
+            v: 1,
+            resume: mark.resume.as_str().to_owned(),
+            inside: mark.inside.clone(),
+            state: state.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+            at_ms: now_ms(),
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// The key of a sink's checkpoint.
+pub(crate) fn checkpoint_key(plan: &PipelinePlan, sink: &str) -> CheckpointKey {
+    CheckpointKey {
+        tenant: plan.tenant.clone(),
+        pipeline: plan.name.clone(),
+        source_id: plan.source.id.clone(),
+        sink_id: sink.to_owned(),
+    }
+}
+
+/// Where one sink stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Start {
+    /// `None`: it has no checkpoint.
+    pub resume: Option<Position>,
+    pub inside: Option<(String, u64)>,
+    pub state: Option<Vec<u8>>,
+}
+
+impl Start {
+    pub fn skip(&self) -> Skip {
+        Skip { until: self.resume.clone(), rows: self.inside.as_ref().map_or(0, |(_, rows)| *rows) }
+    }
+}
+
+/// Where a restart resumes one sink.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SinkCheckpoint {
+    /// The sink.
+    pub sink_id: String,
+    /// The position, as its source shows it.
+    pub position: Value,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// The stored checkpoints, for people to see.
+pub(crate) async fn stored(plan: &PipelinePlan, services: &Services) -> Result<Vec<SinkCheckpoint>, Failure> {
+    let mut stored = Vec::new();
+    for sink in &plan.sinks {
+        let Some(bytes) = services.checkpoints.load(&checkpoint_key(plan, &sink.id)).await? else { continue };
+        let record: CheckpointRecord = serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::internal(format!("the checkpoint of sink {} cannot be read: {error}", sink.id))
+        })?;
+        stored.push(SinkCheckpoint {
+            sink_id: sink.id.clone(),
+            position: position_json(&Position::new(record.resume)),
+            at_ms: record.at_ms,
+        });
+    }
+    Ok(stored)
+}
+
+/// Reads every sink's checkpoint.
+pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec<Start>, Failure> {
+    let mut starts = Vec::new();
+    for sink in &plan.sinks {
+        let key = checkpoint_key(plan, &sink.id);
+        let start = match services.checkpoints.load(&key).await? {
+            None => Start::default(),
+            Some(bytes) => {
+                let record: CheckpointRecord = serde_json::from_slice(&bytes).map_err(|error| {
+                    StateError::backend(format!("read the checkpoint of sink {}", sink.id), error)
+                })?;
+                Start {
+                    resume: Some(Position::new(record.resume)),
+                    inside: record.inside,
+                    state: record.state.map(String::into_bytes),
+                }
+            }
+        };
+        starts.push(start);
+    }
+    Ok(starts)
+}
+
+/// The lowest position of the sinks that have one.
+pub(crate) fn lowest(
+    starts: &[Start],
+    compare: impl Fn(&Position, &Position) -> Order,
+) -> Result<Option<Position>, Failure> {
+    let mut lowest: Option<&Position> = None;
+    for position in starts.iter().filter_map(|start| start.resume.as_ref()) {
+        lowest = match lowest {
+            None => Some(position),
+            Some(low) => match compare(position, low) {
+                Order::Before => Some(position),
+                Order::Same | Order::After => Some(low),
+                Order::Unrelated => return Err(unrelated(low, position)),
+            },
+        };
+    }
+    Ok(lowest.cloned())
+}
+
+/// A sink without a checkpoint begins at the oldest kept position, or at the newest where it says `start: now`.
+pub(crate) fn place_new_sinks(
+    plan: &PipelinePlan,
+    mut starts: Vec<Start>,
+    oldest: Option<&Position>,
+    compare: impl Fn(&Position, &Position) -> Order,
+) -> Vec<Start> {
+    let newest = starts
+        .iter()
+        .filter_map(|start| start.resume.clone())
+        .reduce(|a, b| if is_before(compare(&a, &b)) { b } else { a });
+    for (start, sink) in starts.iter_mut().zip(&plan.sinks) {
+        if start.resume.is_none() {
+            start.resume = if sink.start_now { newest.clone() } else { oldest.cloned() };
+        }
+    }
+    starts
+}
+
+/// What a sink has had already, at the beginning of an attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Skip {
+    until: Option<Position>,
+    /// Rows after `until` that it has had too: the delivered part of a large transaction.
+    rows: u64,
+}
+
+impl Skip {
+    /// The first `source_row` of the batch that the sink has not had; `batch` is as the source handed it out.
+    pub fn first_row(
+        &mut self,
+        factory: &dyn SourceFactory,
+        batch: &Batch,
+        from: &Position,
+        through: &Position,
+    ) -> u32 {
+        let Some(until) = &self.until else { return 0 };
+        let mut rows = match factory.compare(through, until) {
+            Order::Before | Order::Same => return u32::MAX,
+            _ if is_before(factory.compare(from, until)) => factory.rows_through(batch, until),
+            _ => 0,
+        };
+        let more = (self.rows as usize).min(batch.len() - rows);
+        self.rows -= more as u64;
+        rows += more;
+        if self.rows == 0 {
+            self.until = None;
+        }
+        if rows < batch.len() { batch.event(rows).source_row() } else { u32::MAX }
+    }
+}

@@ -1,0 +1,293 @@
+//! The stages of a pipeline, each on the generation that its position asks for.
+
+use std::sync::Arc;
+
+use deltaforge_model::{Batch, Position};
+use serde_json::Value;
+use tracing::{info, warn};
+
+use super::is_before;
+use super::mark::now_ms;
+use crate::failpoint;
+use crate::plan::{PipelinePlan, Services, StagePlan};
+use crate::stage::{Stage, StageCode, StageError, StageSpec, StageVersion};
+use crate::stages::{OnError, RunningStage, StageMetrics};
+use crate::status::{Failure, StageStatus};
+use crate::swap::{Generation, History};
+
+pub(crate) struct StageSet {
+    plan: Arc<PipelinePlan>,
+    services: Services,
+    slots: Vec<Slot>,
+    /// Stages that hide values, for rows that leave by another door.
+    masks: Vec<RunningStage>,
+}
+
+struct Slot {
+    running: RunningStage,
+    history: History,
+    /// The generation at work, as an index into the history.
+    active: usize,
+}
+
+/// What a swap puts in place: built and checked before the stream waits for it.
+pub(crate) struct NewStage {
+    pub spec: StageSpec,
+    pub stage: Box<dyn Stage>,
+    pub version: StageVersion,
+}
+
+/// What a swap did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swapped {
+    /// The version that ran before.
+    pub previous: Generation,
+    /// The version that runs now; its position is where it took over.
+    pub current: Generation,
+}
+
+fn code_text(code: &StageCode) -> String {
+    match code {
+        StageCode::Builtin(name) => format!("builtin:{name}"),
+        StageCode::Plugin(reference) => reference.clone(),
+    }
+}
+
+/// What a recorded `code` names.
+fn code_of(text: &str) -> StageCode {
+    match text.strip_prefix("builtin:") {
+        Some(name) => StageCode::Builtin(name.to_owned()),
+        None => StageCode::Plugin(text.to_owned()),
+    }
+}
+
+/// The spec that a recorded generation was built from.
+fn spec_of(plan: &StagePlan, generation: &Generation) -> StageSpec {
+    let code = code_of(&generation.code);
+    StageSpec { code, config: generation.config.clone(), ..plan.spec.clone() }
+}
+
+fn generation(number: u64, spec: &StageSpec, version: StageVersion, from: Option<&Position>) -> Generation {
+    Generation {
+        generation: number,
+        version,
+        code: code_text(&spec.code),
+        config: spec.config.clone(),
+        from: from.map(|position| position.as_str().to_owned()),
+        at_ms: now_ms(),
+    }
+}
+
+async fn build(
+    services: &Services,
+    spec: &StageSpec,
+    digest: Option<&str>,
+) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+    let factory = services.stage_factory(spec).ok_or_else(|| {
+        StageError::stop(
+            "unknown_processor",
+            format!("stage {}: nothing builds {}", spec.id, code_text(&spec.code)),
+        )
+    })?;
+    factory.build(spec, digest).await
+}
+
+impl StageSet {
+    /// Builds every stage on the generation that the first batch after `resume` needs.
+    pub async fn build(
+        plan: &Arc<PipelinePlan>,
+        services: &Services,
+        resume: Option<Position>,
+    ) -> Result<Self, Failure> {
+        let mut set =
+            Self { plan: plan.clone(), services: services.clone(), slots: Vec::new(), masks: Vec::new() };
+        for stage in &plan.stages {
+            let slot = set.open(stage, resume.as_ref()).await?;
+            set.slots.push(slot);
+            if stage.masks {
+                let (built, version) = build(services, &stage.spec, None).await?;
+                let mut mask = set.running(stage, built, version, 0);
+                mask.on_error = OnError::Skip;
+                set.masks.push(mask);
+            }
+        }
+        Ok(set)
+    }
+
+    async fn open(&mut self, plan: &StagePlan, resume: Option<&Position>) -> Result<Slot, Failure> {
+        let (services, factory) = (self.services.clone(), self.plan.source.factory.clone());
+        let (store, compare) = (&*services.store, |a: &Position, b: &Position| factory.compare(a, b));
+        let key = self.key(&plan.spec.id);
+        let Some(mut history) = History::load(store, &key).await? else {
+            let (stage, version) = build(&self.services, &plan.spec, None).await?;
+            let first = generation(1, &plan.spec, version.clone(), None);
+            let history = History { block: plan.block.clone(), generations: vec![first] };
+            history.save(store, &key).await?;
+            return Ok(Slot { running: self.running(plan, stage, version, 1), history, active: 0 });
+        };
+        history.prune(resume, compare);
+        let last = history.generations.len() == 1;
+        let edited = history.block != plan.block;
+        // A file beside the YAML has no version to pin; a changed one is a new generation from here on.
+        let reresolved =
+            last && matches!(&plan.spec.code, StageCode::Plugin(path) if path.starts_with(['.', '/']));
+        if edited || reresolved {
+            let spec = if edited { plan.spec.clone() } else { spec_of(plan, &history.generations[0]) };
+            let (stage, version) = build(&self.services, &spec, None).await?;
+            if edited || version.digest != history.generations[0].version.digest {
+                let number = history.generations.iter().map(|g| g.generation).max().unwrap_or(0) + 1;
+                info!(
+                    stage = plan.spec.id,
+                    generation = number,
+                    "the stage changed since it last ran; it takes over at the checkpoint"
+                );
+                history.generations.truncate(1);
+                history.generations.push(generation(number, &spec, version.clone(), resume));
+                history.generations.remove(0);
+                history.block = plan.block.clone();
+                history.save(store, &key).await?;
+                return Ok(Slot { running: self.running(plan, stage, version, number), history, active: 0 });
+            }
+        }
+        history.save(store, &key).await?;
+        let now = &history.generations[0];
+        let (stage, version) = build(&self.services, &spec_of(plan, now), Some(&now.version.digest)).await?;
+        let running = self.running(plan, stage, version, now.generation);
+        Ok(Slot { running, history, active: 0 })
+    }
+
+    fn key(&self, stage: &str) -> String {
+        History::key(&self.plan.tenant, &self.plan.name, stage)
+    }
+
+    fn running(
+        &self,
+        plan: &StagePlan,
+        stage: Box<dyn Stage>,
+        version: StageVersion,
+        generation: u64,
+    ) -> RunningStage {
+        RunningStage {
+            id: plan.spec.id.clone(),
+            stage,
+            version,
+            generation,
+            on_error: plan.on_error,
+            tables: plan.tables.clone(),
+            metrics: StageMetrics::new(&self.plan.name, &plan.spec.id),
+        }
+    }
+
+    /// The first position after `from` and before `through` at which a recorded generation takes over. Those
+    /// at or before `from` take over now.
+    pub async fn advance(
+        &mut self,
+        from: &Position,
+        through: &Position,
+    ) -> Result<Option<Position>, Failure> {
+        let factory = self.plan.source.factory.clone();
+        let mut cut: Option<Position> = None;
+        for index in 0..self.slots.len() {
+            loop {
+                let slot = &self.slots[index];
+                let Some(next) = slot.history.generations.get(slot.active + 1) else { break };
+                let Some(at) = next.from() else { break };
+                if is_before(factory.compare(from, &at)) {
+                    if is_before(factory.compare(&at, through))
+                        && cut.as_ref().is_none_or(|cut| is_before(factory.compare(&at, cut)))
+                    {
+                        cut = Some(at);
+                    }
+                    break;
+                }
+                let plan = self.plan.stages[index].clone();
+                let (stage, version) =
+                    build(&self.services, &spec_of(&plan, next), Some(&next.version.digest)).await?;
+                let running = self.running(&plan, stage, version, next.generation);
+                let slot = &mut self.slots[index];
+                slot.running = running;
+                slot.active += 1;
+            }
+        }
+        Ok(cut)
+    }
+
+    /// Runs a batch through every stage.
+    pub async fn run(&mut self, mut batch: Batch) -> Result<Batch, StageError> {
+        for slot in &mut self.slots {
+            batch = slot.running.run(batch).await?;
+        }
+        Ok(batch)
+    }
+
+    /// Runs events that leave by another door through the stages that hide values. `None`: they could not be
+    /// masked, so nobody may see them.
+    pub async fn mask(&mut self, mut batch: Batch) -> Option<Batch> {
+        let events = batch.len();
+        for mask in &mut self.masks {
+            batch = match mask.run(batch).await {
+                Ok(batch) if batch.len() == events => batch,
+                Ok(_) => return None,
+                Err(error) => {
+                    warn!(stage = mask.id, code = error.code, error = %error, "rejected events could not be masked");
+                    return None;
+                }
+            };
+        }
+        Some(batch)
+    }
+
+    /// Puts new code in place from `from` on: stored first, then at work.
+    pub async fn swap(
+        &mut self,
+        id: &str,
+        new: NewStage,
+        from: Option<&Position>,
+    ) -> Result<Swapped, Failure> {
+        let (plan, index) = self.find(id)?;
+        let slot = &self.slots[index];
+        let mut history = slot.history.clone();
+        history.generations.truncate(slot.active + 1);
+        let previous = history.generations[slot.active].clone();
+        let number = previous.generation + 1;
+        let current = generation(number, &new.spec, new.version.clone(), from);
+        if previous.from == current.from {
+            // Nothing has passed the previous version.
+            history.generations.pop();
+        }
+        history.generations.push(current.clone());
+        history.save(&*self.services.store, &self.key(id)).await?;
+        failpoint::hit("swap.stored");
+        let running = self.running(&plan, new.stage, new.version, number);
+        let slot = &mut self.slots[index];
+        slot.running = running;
+        slot.active = history.generations.len() - 1;
+        slot.history = history;
+        Ok(Swapped { previous, current })
+    }
+
+    fn find(&self, id: &str) -> Result<(StagePlan, usize), Failure> {
+        let index = self.plan.stages.iter().position(|stage| stage.spec.id == id);
+        let index = index
+            .ok_or_else(|| Failure::operator("unknown_stage", format!("the pipeline has no stage {id}")))?;
+        Ok((self.plan.stages[index].clone(), index))
+    }
+
+    /// What runs where.
+    pub fn describe(&self) -> Vec<StageStatus> {
+        let one = |slot: &Slot| {
+            let now = &slot.history.generations[slot.active];
+            StageStatus {
+                id: slot.running.id.clone(),
+                plugin: now.version.plugin.clone(),
+                digest: now.version.digest.clone(),
+                generation: now.generation,
+                position: now.from.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
+                since_ms: now.at_ms,
+                code: code_of(&now.code),
+                config: now.config.clone(),
+            }
+        };
+        self.slots.iter().map(one).collect()
+    }
+}

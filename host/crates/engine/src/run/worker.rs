@@ -1,0 +1,213 @@
+//! Stages and encoding, in order, away from the I/O threads.
+
+use std::sync::Arc;
+
+use deltaforge_model::{Batch, Boundary, LogSpan, Position, SourceBatch};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::commit::Progress;
+use super::mark::Skip;
+use super::reader::Held;
+use super::sink::{Feed, FeedItem};
+use super::stage_set::{NewStage, StageSet, Swapped};
+use crate::budget::Reservation;
+use crate::compose::{Composer, Unwritten};
+use crate::dlq::{Dlq, Letter};
+use crate::failpoint;
+use crate::plan::{PipelinePlan, Services};
+use crate::sink::Delivery;
+use crate::status::{Failure, Shared};
+
+/// A swap waiting for the next batch boundary.
+pub struct SwapRequest {
+    pub(crate) stage: String,
+    pub(crate) new: NewStage,
+    pub(crate) reply: oneshot::Sender<Result<Swapped, Failure>>,
+}
+
+pub(crate) struct Worker {
+    pub plan: Arc<PipelinePlan>,
+    pub services: Services,
+    pub shared: Arc<Shared>,
+    pub stages: StageSet,
+    pub groups: Vec<Composer>,
+    /// Which group each sink takes its messages from.
+    pub group_of: Vec<usize>,
+    pub feeds: Vec<Feed>,
+    pub skips: Vec<Skip>,
+    pub dlq: Option<Dlq>,
+    pub events: mpsc::Sender<Progress>,
+    pub swaps: Arc<Mutex<mpsc::Receiver<SwapRequest>>>,
+    pub seq: u64,
+    /// Everything up to here has been through the stages.
+    pub through: Option<Position>,
+}
+
+impl Worker {
+    pub async fn run(mut self, mut batches: mpsc::Receiver<Held>) -> Result<(), Failure> {
+        let swaps = self.swaps.clone();
+        let mut swaps = swaps.lock().await;
+        loop {
+            tokio::select! {
+                biased;
+                Some(swap) = swaps.recv() => self.swap(swap).await,
+                held = batches.recv() => match held {
+                    None => return Ok(()),
+                    Some((batch, held)) => self.take(batch, held).await?,
+                },
+            }
+        }
+    }
+
+    async fn swap(&mut self, request: SwapRequest) {
+        let result = self.stages.swap(&request.stage, request.new, self.through.as_ref()).await;
+        self.shared.set_stages(self.stages.describe());
+        // Whoever asked may have gone; the swap stands.
+        let _ = request.reply.send(result);
+    }
+
+    /// Takes a batch, in pieces where a recorded swap lies inside it.
+    async fn take(&mut self, batch: SourceBatch, held: Reservation) -> Result<(), Failure> {
+        let mut rest = batch;
+        let mut held = Some(held);
+        while let Some(cut) = self.stages.advance(&rest.covers.from, &rest.covers.through).await? {
+            let at = self.plan.source.factory.rows_through(&rest.batch, &cut);
+            let tail = rest.batch.split_off(at);
+            let covers = LogSpan { from: rest.covers.from, through: cut.clone() };
+            let piece = SourceBatch { batch: rest.batch, covers, boundary: Boundary::Transaction };
+            self.process(piece, None).await?;
+            rest = SourceBatch {
+                batch: tail,
+                covers: LogSpan { from: cut, through: rest.covers.through },
+                boundary: rest.boundary,
+            };
+        }
+        self.shared.set_stages(self.stages.describe());
+        self.process(rest, held.take()).await
+    }
+
+    async fn process(&mut self, source: SourceBatch, mut held: Option<Reservation>) -> Result<(), Failure> {
+        let SourceBatch { batch, covers, boundary } = source;
+        let factory = &*self.plan.source.factory;
+        let first_rows: Vec<u32> = self
+            .skips
+            .iter_mut()
+            .map(|skip| skip.first_row(factory, &batch, &covers.from, &covers.through))
+            .collect();
+        let newest_us = batch.len().checked_sub(1).map_or(0, |last| batch.event(last).ts_us());
+        let mut batch = self.stages.run(batch).await?;
+        failpoint::hit("stage.applied");
+        self.send_rejects(&mut batch).await?;
+        let batch = Arc::new(batch);
+
+        let mut made = Vec::with_capacity(self.groups.len());
+        for group in 0..self.groups.len() {
+            let (messages, unwritten) = self.groups[group].compose(&batch, &boundary).await?;
+            if !unwritten.is_empty() {
+                self.send_unwritten(&batch, group, &unwritten).await?;
+            }
+            made.push(Arc::new(messages));
+        }
+        // With a dead-letter queue the batch stays until the sinks are done: one of them may reject a message.
+        let kept = self.dlq.is_some().then(|| batch.clone());
+        if let Some(held) = &mut held {
+            let messages: usize = made.iter().map(|messages| messages.byte_size()).sum();
+            held.resize(messages + kept.as_ref().map_or(0, |batch| batch.byte_size()));
+        }
+        let held = Arc::new(held);
+
+        self.seq += 1;
+        let LogSpan { from, through } = covers;
+        self.through = Some(through.clone());
+        let opened = Progress::Opened {
+            seq: self.seq,
+            from: from.clone(),
+            through: through.clone(),
+            boundary: boundary.clone(),
+            newest_us,
+        };
+        if self.events.send(opened).await.is_err() {
+            return Ok(());
+        }
+        for (index, feed) in self.feeds.iter_mut().enumerate() {
+            let messages = made[self.group_of[index]].clone();
+            let indexes = (0..messages.len() as u32)
+                .filter(|at| messages.get(*at as usize).meta.source_row >= first_rows[index])
+                .collect();
+            let item = FeedItem {
+                delivery: Delivery { seq: self.seq, messages, indexes, done: 0 },
+                batch: kept.clone(),
+                _held: held.clone(),
+            };
+            feed.send(item, &batch, &from, &through, &boundary).await?;
+        }
+        Ok(())
+    }
+
+    /// Rejected events go to the dead-letter queue before their batch can count as durable anywhere.
+    async fn send_rejects(&mut self, batch: &mut Batch) -> Result<(), Failure> {
+        if batch.rejects().len() == 0 {
+            return Ok(());
+        }
+        let Some(dlq) = self.dlq.clone() else {
+            let reason = batch.rejects().next().map(|(_, reject)| reject.reason.clone()).unwrap_or_default();
+            return Err(Failure::operator(
+                "poison_event",
+                format!("an event was rejected and there is no dead-letter queue: {reason}"),
+            ));
+        };
+        let masked = self.stages.mask(batch.rejects_as_batch()).await;
+        let letters: Vec<Letter<'_>> = batch
+            .rejects()
+            .enumerate()
+            .map(|(at, (event, reject))| Letter {
+                event: masked.as_ref().map_or(event, |masked| masked.event(at)),
+                hide: masked.is_none(),
+                sink_id: "",
+                stage_id: &reject.stage,
+                kind: "other",
+                code: &reject.code,
+                message: &reject.reason,
+                attempts: 1,
+            })
+            .collect();
+        dlq.put(&letters).await?;
+        failpoint::hit("dlq.stored");
+        drop(letters);
+        batch.clear_rejects();
+        Ok(())
+    }
+
+    async fn send_unwritten(
+        &mut self,
+        batch: &Batch,
+        group: usize,
+        unwritten: &[Unwritten],
+    ) -> Result<(), Failure> {
+        let Some(dlq) = &self.dlq else {
+            let first = &unwritten[0];
+            return Err(Failure::operator(
+                first.code,
+                format!("event {}: {}", batch.event(first.row).id(), first.reason),
+            ));
+        };
+        let sinks = self.plan.sinks.iter().zip(&self.group_of).filter(|(_, of)| **of == group);
+        let letters: Vec<Letter<'_>> = sinks
+            .flat_map(|(sink, _)| {
+                unwritten.iter().map(|one| Letter {
+                    event: batch.event(one.row),
+                    hide: false,
+                    sink_id: &sink.id,
+                    stage_id: "",
+                    kind: one.kind,
+                    code: one.code,
+                    message: &one.reason,
+                    attempts: 1,
+                })
+            })
+            .collect();
+        dlq.put(&letters).await?;
+        failpoint::hit("dlq.stored");
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! Runs a batch through the stages: slices, isolation of failing rows, `on_error`.
+
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deltaforge_model::edit::Applied;
+use deltaforge_model::pattern::Patterns;
+use deltaforge_model::{Batch, Op, Overlay, View};
+use futures::FutureExt;
+use metrics::{Counter, Histogram, counter, histogram};
+use tracing::warn;
+
+use crate::stage::{Stage, StageAction, StageError, StageVersion};
+
+/// Most events a stage gets at once.
+const SLICE: usize = 500;
+/// Most runs spent on finding the rows of one slice that fail.
+const MAX_RUNS: u32 = 32;
+
+/// What becomes of a row that a stage fails on or rejects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The pipeline stops there.
+    #[default]
+    Fail,
+    /// It goes to the dead-letter queue.
+    Dlq,
+    /// It is dropped, and counted.
+    Skip,
+}
+
+/// Which tables a stage is for.
+#[derive(Debug, Clone, Default)]
+pub struct TableFilter {
+    /// Empty: all.
+    pub include: Patterns,
+    /// Takes precedence.
+    pub exclude: Patterns,
+}
+
+impl TableFilter {
+    fn admits(&self, qualifier: &str, table: &str) -> bool {
+        (self.include.is_empty() || self.include.matches(qualifier, table))
+            && !self.exclude.matches(qualifier, table)
+    }
+}
+
+/// A stage at work.
+pub struct RunningStage {
+    /// Its id in the pipeline.
+    pub id: String,
+    /// What runs.
+    pub stage: Box<dyn Stage>,
+    /// Which code that is.
+    pub version: StageVersion,
+    /// Its generation: grows with every swap.
+    pub generation: u64,
+    /// What becomes of failing rows.
+    pub on_error: OnError,
+    /// Which rows it sees.
+    pub tables: TableFilter,
+    /// Its metrics.
+    pub metrics: StageMetrics,
+}
+
+/// Handles made once, so that a batch formats no label.
+pub struct StageMetrics {
+    latency: Histogram,
+    errors: Counter,
+    skipped: Counter,
+    dropped: Counter,
+    events_in: Counter,
+    events_out: Counter,
+}
+
+impl StageMetrics {
+    /// The metrics of one stage.
+    pub fn new(pipeline: &str, stage: &str) -> Self {
+        let labels = [("pipeline", pipeline.to_owned()), ("processor", stage.to_owned())];
+        Self {
+            latency: histogram!("deltaforge_processor_latency_seconds", &labels),
+            errors: counter!("deltaforge_processor_errors_total", &labels),
+            skipped: counter!("deltaforge_processor_skipped_total", &labels),
+            dropped: counter!("deltaforge_filter_dropped_total", &labels),
+            events_in: counter!("deltaforge_processor_events_in_total", &labels),
+            events_out: counter!("deltaforge_processor_events_out_total", &labels),
+        }
+    }
+}
+
+impl RunningStage {
+    /// Runs a batch through the stage. The batch comes back as it was when this fails.
+    ///
+    /// # Errors
+    ///
+    /// What the pipeline stops with.
+    pub async fn run(&mut self, batch: Batch) -> Result<Batch, StageError> {
+        let started = Instant::now();
+        let rows = self.rows(&batch);
+        if rows.is_empty() {
+            return Ok(batch);
+        }
+        self.metrics.events_in.increment(rows.len() as u64);
+        let batch = Arc::new(batch);
+        let view = View::new(batch.clone(), rows);
+        let mut edits = Overlay::new();
+        let mut start = 0;
+        while start < view.len() {
+            let end = (start + SLICE).min(view.len());
+            self.run_slice(&view, start..end, &mut edits).await?;
+            start = end;
+        }
+        drop(batch);
+        let mut batch = view.into_batch();
+        let applied: Applied = edits.apply(&mut batch, &self.id);
+        self.metrics.dropped.increment(applied.dropped as u64);
+        self.metrics.events_out.increment(batch.len() as u64);
+        self.metrics.latency.record(started.elapsed().as_secs_f64());
+        Ok(batch)
+    }
+
+    fn rows(&self, batch: &Batch) -> Arc<[u32]> {
+        let admitted: Vec<bool> = batch
+            .tables()
+            .iter()
+            .map(|table| self.tables.admits(table.schema().unwrap_or(table.database()), table.name()))
+            .collect();
+        (0..batch.len() as u32)
+            .filter(|row| {
+                let event = batch.event(*row as usize);
+                event.op() != Op::Heartbeat && admitted[event.table_index()]
+            })
+            .collect()
+    }
+
+    /// Runs one slice; when it fails, once more on a fresh instance, then by halves, so that only rows that
+    /// fail by themselves are given up.
+    async fn run_slice(
+        &mut self,
+        view: &View,
+        range: Range<usize>,
+        edits: &mut Overlay,
+    ) -> Result<(), StageError> {
+        let mut todo = vec![(range.clone(), false)];
+        let mut runs = 0;
+        while let Some((range, again)) = todo.pop() {
+            let slice = view.slice(range.clone());
+            runs += 1;
+            let error = match self.call(&slice).await {
+                Ok(own) => {
+                    edits.absorb(view.batch(), own);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            self.metrics.errors.increment(1);
+            if error.action == StageAction::Stop || (again && self.on_error == OnError::Fail) {
+                return Err(error);
+            }
+            if !again {
+                todo.push((range, true));
+            } else if range.len() > 1 && runs < MAX_RUNS {
+                let middle = range.start + range.len() / 2;
+                todo.push((middle..range.end, true));
+                todo.push((range.start..middle, true));
+            } else {
+                self.give_up(&slice, &error, edits)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&self, slice: &View, error: &StageError, edits: &mut Overlay) -> Result<(), StageError> {
+        let rows = slice.len();
+        warn!(stage = self.id, code = error.code, rows, error = error.message, "stage fails on rows");
+        let mut own = Overlay::new();
+        for row in 0..rows {
+            let edit = match self.on_error {
+                OnError::Skip => own.drop_row(slice, row),
+                _ => own.reject(slice, row, error.code, &error.message),
+            };
+            edit.map_err(|edit| StageError::stop("internal", edit.to_string()))?;
+        }
+        if self.on_error == OnError::Skip {
+            self.metrics.skipped.increment(rows as u64);
+        }
+        edits.absorb(slice.batch(), own);
+        Ok(())
+    }
+
+    /// One call: waits out what is unavailable, takes a panic as a trap, and looks at what the stage rejected.
+    async fn call(&mut self, slice: &View) -> Result<Overlay, StageError> {
+        let mut pause = Duration::from_millis(500);
+        loop {
+            let mut own = Overlay::new();
+            let call = AssertUnwindSafe(self.stage.process(slice, &mut own)).catch_unwind();
+            let result = call.await.unwrap_or_else(|panic| {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+                Err(StageError::isolate("plugin_trap", format!("stage {} panicked: {text}", self.id)))
+            });
+            match result {
+                Ok(()) => return self.judge_rejects(own),
+                Err(error) if error.action == StageAction::Retry => {
+                    self.metrics.errors.increment(1);
+                    warn!(
+                        stage = self.id,
+                        code = error.code,
+                        error = error.message,
+                        "stage is not available, retrying"
+                    );
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(60));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn judge_rejects(&self, mut own: Overlay) -> Result<Overlay, StageError> {
+        let Some((_, _, reason)) = own.rejects().first() else { return Ok(own) };
+        match self.on_error {
+            OnError::Fail => {
+                let message = format!("stage {} rejected {} events: {reason}", self.id, own.rejects().len());
+                Err(StageError::stop("plugin_rejected", message))
+            }
+            OnError::Skip => {
+                let skipped = own.drop_rejects();
+                self.metrics.skipped.increment(skipped as u64);
+                Ok(own)
+            }
+            OnError::Dlq => Ok(own),
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! What a pipeline says about itself. Everything the API shows comes from here, and nothing here is hoped.
+
+use std::time::{Duration, Instant};
+
+use deltaforge_model::{Batch, Position};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::Next;
+use crate::plan::PipelinePlan;
+use crate::sink::SinkError;
+use crate::source::SourceError;
+use crate::stage::{StageAction, StageCode, StageError};
+use crate::state::StateError;
+
+/// A sink of the commit policy that fails for longer than this makes the pipeline count as failed.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// Why a pipeline stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// A stable code with a page in docs/errors.
+    pub code: String,
+    /// What was being done and what went wrong, causes included.
+    pub message: String,
+    /// Whether trying again may help without anybody doing anything.
+    pub retriable: bool,
+}
+
+impl Failure {
+    /// Only a person can help.
+    pub fn operator(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), retriable: false }
+    }
+
+    /// A fault of ours.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self { code: "internal".into(), message: message.into(), retriable: true }
+    }
+
+    /// A sink failed for good.
+    pub fn of_sink(id: &str, error: SinkError) -> Self {
+        let (code, retriable) = match &error {
+            SinkError::Failed { code, next, .. } => (*code, *next == Next::Retry),
+            SinkError::Rejected { code, .. } => (*code, false),
+        };
+        Self { code: code.into(), message: format!("sink {id}: {}", with_causes(&error)), retriable }
+    }
+}
+
+/// An error's text with those of its causes.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self { code: error.code.into(), message: with_causes(&error), retriable: error.next == Next::Retry }
+    }
+}
+
+impl From<StageError> for Failure {
+    fn from(error: StageError) -> Self {
+        Self {
+            code: error.code.into(),
+            message: error.message,
+            retriable: error.action == StageAction::Retry,
+        }
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self { code: "state_store".into(), message: with_causes(&error), retriable: true }
+    }
+}
+
+/// What a pipeline is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Building, connecting.
+    Starting,
+    /// Delivering, or waiting for changes.
+    Running,
+    /// Nothing is read from the source.
+    Paused,
+    /// Ended by an operator.
+    Stopped,
+    /// Ended by an error; tried again after a pause.
+    Failed,
+}
+
+/// One sink.
+#[derive(Debug, Clone, Serialize)]
+pub struct SinkStatus {
+    /// Its id.
+    pub id: String,
+    /// Whether it counts for the commit policy.
+    pub required: bool,
+    /// Its last error, while it has not worked since.
+    pub error: Option<Failure>,
+    /// Errors since the host started.
+    pub errors: u64,
+    /// Where a restart resumes it.
+    pub checkpoint: Option<Value>,
+    /// When that was stored, milliseconds since the Unix epoch.
+    pub checkpoint_ms: Option<u64>,
+    /// Bytes waiting in its spill on disk.
+    pub spill_bytes: u64,
+    /// Stretches it was not given, because its spill was full.
+    pub gaps: Vec<Gap>,
+    #[serde(skip)]
+    failing_since: Option<Instant>,
+}
+
+/// A stretch of the log that an optional sink did not get.
+#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+pub struct Gap {
+    /// Events after this position are missing.
+    pub from: Value,
+    /// Up to and including this one.
+    pub to: Value,
+    /// How many.
+    pub events: u64,
+}
+
+/// One stage.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageStatus {
+    /// Its id.
+    pub id: String,
+    /// What runs.
+    pub plugin: String,
+    /// SHA-256 of the code, hex.
+    pub digest: String,
+    /// Grows with every swap.
+    pub generation: u64,
+    /// Where this generation took over.
+    pub position: Option<Value>,
+    /// When, milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// What it was built from. Not shown as it is.
+    #[serde(skip)]
+    pub code: StageCode,
+    /// Its configuration now, which may hold secrets. Not shown as it is.
+    #[serde(skip)]
+    pub config: Value,
+}
+
+/// A pipeline as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PipelineStatus {
+    /// Its name.
+    pub name: String,
+    /// Its tenant.
+    pub tenant: String,
+    /// What it is doing.
+    pub status: State,
+    /// Whether an optional sink fails, spills or has gaps.
+    pub degraded: bool,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// When it is tried again, milliseconds from now.
+    pub retry_in_ms: Option<u64>,
+    /// Seconds since this attempt began to run.
+    pub uptime_seconds: f64,
+    /// From the newest event's commit to now, while batches are on their way; 0 when all is delivered.
+    pub lag_seconds: Option<f64>,
+    /// Events read since the host started.
+    pub events: u64,
+    /// The sinks.
+    pub sinks: Vec<SinkStatus>,
+    /// The stages.
+    pub stages: Vec<StageStatus>,
+}
+
+/// The state that tasks write and the API reads.
+pub struct Shared {
+    inner: Mutex<Inner>,
+    /// Metrics with their labels made once.
+    pub(crate) metrics: PipelineMetrics,
+}
+
+struct Inner {
+    name: String,
+    tenant: String,
+    state: State,
+    error: Option<Failure>,
+    retry_at: Option<Instant>,
+    running_since: Option<Instant>,
+    sinks: Vec<SinkStatus>,
+    stages: Vec<StageStatus>,
+    /// Per batch on its way: seq, newest commit time, when it was opened.
+    open: std::collections::VecDeque<(u64, i64, Instant)>,
+    durable: Vec<u64>,
+    policy: Vec<bool>,
+}
+
+impl Shared {
+    /// The status of a pipeline that has not begun.
+    pub fn new(plan: &PipelinePlan) -> Self {
+        let sinks: Vec<SinkStatus> = plan
+            .sinks
+            .iter()
+            .map(|sink| SinkStatus {
+                id: sink.id.clone(),
+                required: sink.required,
+                error: None,
+                errors: 0,
+                checkpoint: None,
+                checkpoint_ms: None,
+                spill_bytes: 0,
+                gaps: Vec::new(),
+                failing_since: None,
+            })
+            .collect();
+        let all = matches!(plan.policy, crate::ledger::CommitPolicy::All);
+        let policy = plan.sinks.iter().map(|sink| all || sink.required).collect();
+        Self {
+            metrics: PipelineMetrics::new(plan),
+            inner: Mutex::new(Inner {
+                name: plan.name.clone(),
+                tenant: plan.tenant.clone(),
+                state: State::Starting,
+                error: None,
+                retry_at: None,
+                running_since: None,
+                durable: vec![0; sinks.len()],
+                sinks,
+                stages: Vec::new(),
+                open: std::collections::VecDeque::new(),
+                policy,
+            }),
+        }
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        let mut inner = self.inner.lock();
+        inner.state = state;
+        if state != State::Failed {
+            inner.retry_at = None;
+        }
+        if matches!(state, State::Paused | State::Stopped) {
+            inner.error = None;
+        }
+        self.metrics.state(state);
+    }
+
+    pub(crate) fn running(&self) {
+        let mut inner = self.inner.lock();
+        inner.running_since = Some(Instant::now());
+        inner.open.clear();
+        inner.durable.iter_mut().for_each(|seq| *seq = 0);
+        if inner.state == State::Starting || inner.state == State::Failed {
+            inner.state = State::Running;
+            inner.error = None;
+            inner.retry_at = None;
+            self.metrics.state(State::Running);
+        }
+    }
+
+    pub(crate) fn failed(&self, failure: Failure, retry_in: Duration) {
+        let mut inner = self.inner.lock();
+        inner.state = State::Failed;
+        inner.error = Some(failure);
+        inner.retry_at = Some(Instant::now() + retry_in);
+        inner.running_since = None;
+        self.metrics.state(State::Failed);
+    }
+
+    pub(crate) fn set_stages(&self, stages: Vec<StageStatus>) {
+        let mut inner = self.inner.lock();
+        if inner.stages != stages {
+            inner.stages = stages;
+        }
+    }
+
+    pub(crate) fn sink_open(&self, _sink: usize) {}
+
+    pub(crate) fn sink_ok(&self, sink: usize) {
+        let mut inner = self.inner.lock();
+        inner.sinks[sink].error = None;
+        inner.sinks[sink].failing_since = None;
+    }
+
+    pub(crate) fn sink_failed(&self, sink: usize, code: &str, error: &SinkError) {
+        let mut inner = self.inner.lock();
+        let status = &mut inner.sinks[sink];
+        status.errors += 1;
+        status.failing_since.get_or_insert_with(Instant::now);
+        let retriable = matches!(error, SinkError::Failed { next: Next::Retry, .. });
+        status.error = Some(Failure { code: code.to_owned(), message: with_causes(error), retriable });
+        self.metrics.sinks[sink].errors.increment(1);
+    }
+
+    pub(crate) fn spill(&self, sink: usize, bytes: u64) {
+        self.inner.lock().sinks[sink].spill_bytes = bytes;
+    }
+
+    pub(crate) fn gaps(&self, sink: usize, gaps: Vec<Gap>) {
+        self.inner.lock().sinks[sink].gaps = gaps;
+    }
+
+    pub(crate) fn opened(&self, seq: u64, newest_us: i64, at: Instant) {
+        self.inner.lock().open.push_back((seq, newest_us, at));
+    }
+
+    pub(crate) fn durable(&self, sink: usize, seq: u64) {
+        let mut inner = self.inner.lock();
+        inner.durable[sink] = seq;
+        self.metrics.sinks[sink].batches.increment(1);
+        let through = inner.durable.iter().zip(&inner.policy).filter(|(_, p)| **p).map(|(seq, _)| *seq).min();
+        while let Some((seq, newest_us, opened)) = inner.open.front().copied() {
+            if through.is_none_or(|through| seq > through) {
+                break;
+            }
+            inner.open.pop_front();
+            self.metrics.stage_commit.record(opened.elapsed().as_secs_f64());
+            if newest_us > 0 {
+                self.metrics.e2e.record((now_us() - newest_us).max(0) as f64 / 1e6);
+            }
+        }
+    }
+
+    pub(crate) fn checkpointed(&self, sink: usize, resume: &str, at_ms: u64) {
+        let mut inner = self.inner.lock();
+        inner.sinks[sink].checkpoint = serde_json::from_str(resume).ok();
+        inner.sinks[sink].checkpoint_ms = Some(at_ms);
+        self.metrics.checkpoints.increment(1);
+        self.metrics.sinks[sink].last_checkpoint.set(at_ms as f64 / 1000.0);
+    }
+
+    /// What the API shows.
+    pub fn snapshot(&self) -> PipelineStatus {
+        let inner = self.inner.lock();
+        let stalled = inner.sinks.iter().zip(&inner.policy).find(|(sink, policy)| {
+            **policy && sink.failing_since.is_some_and(|since| since.elapsed() > STALLED_AFTER)
+        });
+        let running = inner.state == State::Running;
+        let (status, error) = match stalled {
+            Some((sink, _)) if running => (State::Failed, sink.error.clone()),
+            _ => (inner.state, inner.error.clone()),
+        };
+        let lag_seconds = inner.running_since.map(|_| match inner.open.front() {
+            Some((_, newest_us, _)) if *newest_us > 0 => (now_us() - newest_us).max(0) as f64 / 1e6,
+            _ => 0.0,
+        });
+        PipelineStatus {
+            name: inner.name.clone(),
+            tenant: inner.tenant.clone(),
+            status,
+            degraded: inner
+                .sinks
+                .iter()
+                .any(|sink| sink.error.is_some() || sink.spill_bytes > 0 || !sink.gaps.is_empty()),
+            error,
+            retry_in_ms: inner
+                .retry_at
+                .map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64),
+            uptime_seconds: inner.running_since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
+            lag_seconds,
+            events: self.metrics.events_read(),
+            sinks: inner.sinks.clone(),
+            stages: inner.stages.clone(),
+        }
+    }
+}
+
+fn now_us() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_micros() as i64
+}
+
+/// Metric handles of one pipeline.
+pub(crate) struct PipelineMetrics {
+    pipeline: String,
+    source: String,
+    read: std::sync::atomic::AtomicU64,
+    events: Mutex<std::collections::HashMap<(u64, u8), Counter>>,
+    source_bytes: Counter,
+    batch_events: Histogram,
+    batch_bytes: Histogram,
+    e2e: Histogram,
+    stage_commit: Histogram,
+    checkpoints: Counter,
+    status: Gauge,
+    in_flight: Gauge,
+    sinks: Vec<SinkMetrics>,
+}
+
+struct SinkMetrics {
+    batches: Counter,
+    errors: Counter,
+    rejected: Counter,
+    last_checkpoint: Gauge,
+}
+
+impl PipelineMetrics {
+    fn new(plan: &PipelinePlan) -> Self {
+        let own = [("pipeline", plan.name.clone())];
+        gauge!("deltaforge_pipeline_info", "pipeline" => plan.name.clone(), "tenant" => plan.tenant.clone())
+            .set(1.0);
+        let sink = |id: &str| {
+            let labels = [("pipeline", plan.name.clone()), ("sink", id.to_owned())];
+            SinkMetrics {
+                batches: counter!("deltaforge_sink_batch_total", &labels),
+                errors: counter!("deltaforge_sink_errors_total", &labels),
+                rejected: counter!("deltaforge_sink_rejected_total", &labels),
+                last_checkpoint: gauge!("deltaforge_sink_last_checkpoint_ts", &labels),
+            }
+        };
+        let source = [("pipeline", plan.name.clone()), ("source", plan.source.id.clone())];
+        Self {
+            pipeline: plan.name.clone(),
+            source: plan.source.id.clone(),
+            read: std::sync::atomic::AtomicU64::new(0),
+            events: Mutex::default(),
+            source_bytes: counter!("deltaforge_source_bytes_total", &source),
+            batch_events: histogram!("deltaforge_batch_events", &own),
+            batch_bytes: histogram!("deltaforge_batch_bytes", &own),
+            e2e: histogram!("deltaforge_e2e_latency_seconds", &own),
+            stage_commit: histogram!("deltaforge_stage_latency_seconds", "pipeline" => plan.name.clone(), "stage" => "deliver"),
+            checkpoints: counter!("deltaforge_checkpoints_stored_total", &own),
+            status: gauge!("deltaforge_pipeline_status", &own),
+            in_flight: gauge!("deltaforge_batches_in_flight", &own),
+            sinks: plan.sinks.iter().map(|plan| sink(&plan.id)).collect(),
+        }
+    }
+
+    fn state(&self, state: State) {
+        self.status.set(match state {
+            State::Running => 1.0,
+            State::Paused | State::Starting => 0.5,
+            State::Stopped => 0.0,
+            State::Failed => -1.0,
+        });
+    }
+
+    pub fn source_batch(&self, batch: &Batch) {
+        self.read.fetch_add(batch.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        self.batch_events.record(batch.len() as f64);
+        self.batch_bytes.record(batch.byte_size() as f64);
+        self.source_bytes.increment(batch.byte_size() as u64);
+        // One counter step for each stretch of equal (table, op), not for each event.
+        let mut counters = self.events.lock();
+        let mut start = 0;
+        while start < batch.len() {
+            let first = batch.event(start);
+            let same = |at: &usize| {
+                let event = batch.event(*at);
+                event.table_index() == first.table_index() && event.op() == first.op()
+            };
+            let len = (start..batch.len()).take_while(same).count();
+            let key = (first.table().fingerprint(), first.op() as u8);
+            let counter = counters.entry(key).or_insert_with(|| {
+                counter!("deltaforge_source_events_total", "pipeline" => self.pipeline.clone(), "source" => self.source.clone(),
+                    "table" => first.table().qualified().to_owned(), "op" => first.op().code())
+            });
+            counter.increment(len as u64);
+            start += len;
+        }
+    }
+
+    pub fn in_flight(&self, batches: usize) {
+        self.in_flight.set(batches as f64);
+    }
+
+    pub fn sink_rejected(&self, sink: usize) {
+        self.sinks[sink].rejected.increment(1);
+    }
+
+    fn events_read(&self) -> u64 {
+        self.read.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// A position as the API shows it.
+pub fn position_json(position: &Position) -> Value {
+    serde_json::from_str(position.as_str()).unwrap_or_else(|_| Value::String(position.as_str().to_owned()))
+}

@@ -1,0 +1,129 @@
+//! Which code a stage runs is a function of the position.
+//!
+//! A swap is stored before the first event passes the new version, with the position it takes over from. A
+//! replay after a crash runs each stretch of the log on the version that ran it first, so every event bears
+//! one version, whatever happens.
+
+use deltaforge_model::Position;
+use deltaforge_model::position::Order;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::stage::StageVersion;
+use crate::state::{StateError, StateStore};
+
+/// One version at work from one position on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Grows with every swap of the stage; the first is 1.
+    pub generation: u64,
+    /// What runs: the reference as given (`mask@1.1.0`) and the code behind it.
+    #[serde(flatten)]
+    pub version: StageVersion,
+    /// The reference to build it from.
+    pub code: String,
+    /// The stage's configuration in this generation.
+    pub config: Value,
+    /// Events after this position pass it; `None`: from the beginning.
+    pub from: Option<String>,
+    /// When it was stored, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+impl Generation {
+    /// The position it takes over from.
+    pub fn from(&self) -> Option<Position> {
+        self.from.as_deref().map(Position::new)
+    }
+}
+
+/// The generations of one stage that a replay may still need, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// The stage's block in the pipeline's YAML that the generations were made against. Another block ends them.
+    pub block: Value,
+    /// Oldest first; never empty once stored.
+    pub generations: Vec<Generation>,
+}
+
+impl History {
+    /// The key in the state store.
+    pub fn key(tenant: &str, pipeline: &str, stage: &str) -> String {
+        format!("swap/{tenant}/{pipeline}/{stage}")
+    }
+
+    /// Reads a stage's history; `None`: the stage never ran.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails or holds something else.
+    pub async fn load(store: &dyn StateStore, key: &str) -> Result<Option<Self>, StateError> {
+        let Some(bytes) = store.get(key).await? else { return Ok(None) };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| StateError::backend(format!("read {key}"), error))
+    }
+
+    /// Stores it; durable on return.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn save(&self, store: &dyn StateStore, key: &str) -> Result<(), StateError> {
+        let bytes =
+            serde_json::to_vec(self).map_err(|error| StateError::backend(format!("write {key}"), error))?;
+        store.put_many(vec![(key.to_owned(), bytes)], None).await
+    }
+
+    /// The index of the generation that events after `position` pass.
+    pub fn at(&self, position: Option<&Position>, compare: impl Fn(&Position, &Position) -> Order) -> usize {
+        let reached = |generation: &Generation| match (generation.from(), position) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(from), Some(position)) => matches!(compare(&from, position), Order::Before | Order::Same),
+        };
+        self.generations.iter().rposition(reached).unwrap_or(0)
+    }
+
+    /// Forgets generations that ended at or before `lowest`, the lowest position a replay can begin at.
+    pub fn prune(&mut self, lowest: Option<&Position>, compare: impl Fn(&Position, &Position) -> Order) {
+        let keep_from = self.at(lowest, compare);
+        self.generations.drain(..keep_from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generation(generation: u64, from: Option<u64>) -> Generation {
+        let version = StageVersion { plugin: "p".into(), digest: generation.to_string() };
+        let from = from.map(|n| n.to_string());
+        Generation { generation, version, code: "p".into(), config: Value::Null, from, at_ms: 0 }
+    }
+
+    fn compare(a: &Position, b: &Position) -> Order {
+        let number = |p: &Position| p.as_str().parse::<u64>().unwrap_or(0);
+        match number(a).cmp(&number(b)) {
+            std::cmp::Ordering::Less => Order::Before,
+            std::cmp::Ordering::Equal => Order::Same,
+            std::cmp::Ordering::Greater => Order::After,
+        }
+    }
+
+    #[test]
+    fn the_generation_is_a_function_of_the_position() {
+        let mut history = History {
+            block: Value::Null,
+            generations: vec![generation(1, None), generation(2, Some(10)), generation(3, Some(20))],
+        };
+        let at = |history: &History, n: u64| history.at(Some(&Position::new(n.to_string())), compare);
+        assert_eq!(
+            [at(&history, 0), at(&history, 9), at(&history, 10), at(&history, 19), at(&history, 99)],
+            [0, 0, 1, 1, 2]
+        );
+        assert_eq!(history.at(None, compare), 0);
+        history.prune(Some(&Position::new("15")), compare);
+        assert_eq!(history.generations[0].generation, 2);
+    }
+}

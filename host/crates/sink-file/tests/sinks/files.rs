@@ -1,0 +1,198 @@
+//! The file sink on a real disk.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use deltaforge_engine::error::Next;
+use deltaforge_engine::sink::{SinkError, SinkFactory};
+use deltaforge_sink_file::FileSinkFactory;
+use serde_json::json;
+
+use crate::common::{delivery, delivery_of, open};
+
+const NONE: Option<&str> = None;
+
+fn factory() -> FileSinkFactory {
+    FileSinkFactory::default()
+}
+
+fn operator_code(error: &SinkError) -> &'static str {
+    match error {
+        SinkError::Failed { next: Next::Operator, code, .. } => code,
+        other => panic!("not for an operator: {other:?}"),
+    }
+}
+
+fn rotated(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.starts_with("events.jsonl."));
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn bodies_become_lines_and_tombstones_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "a/b/events.jsonl"});
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("{\"a\":1}"), NONE, Some("{\n\"b\":2\n}")])).await.unwrap();
+    sink.write(&delivery(2, &[NONE])).await.unwrap();
+    assert_eq!(sink.durable().await.unwrap().through, 2);
+    sink.close().await.unwrap();
+    let text = fs::read_to_string(dir.path().join("a/b/events.jsonl")).unwrap();
+    assert_eq!(text, "{\"a\":1}\n{ \"b\":2 }\n");
+}
+
+#[tokio::test]
+async fn a_restart_cuts_to_the_checkpoint_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl"});
+    let path = dir.path().join("events.jsonl");
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("1"), Some("2")])).await.unwrap();
+    let state = sink.durable().await.unwrap().state;
+    sink.write(&delivery(2, &[Some("3")])).await.unwrap();
+    sink.durable().await.unwrap();
+    drop(sink);
+    fs::write(&path, [&fs::read(&path).unwrap()[..], b"{\"to"].concat()).unwrap();
+    let mut sink = open(&factory(), &config, dir.path(), state).await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "1\n2\n");
+    sink.write(&delivery(1, &[Some("3"), Some("4")])).await.unwrap();
+    sink.durable().await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "1\n2\n3\n4\n");
+}
+
+#[tokio::test]
+async fn an_unknown_file_is_appended_to_when_whole_and_moved_aside_when_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl"});
+    let path = dir.path().join("events.jsonl");
+    fs::write(&path, "{\"old\":true}\n").unwrap();
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("1")])).await.unwrap();
+    let state = sink.durable().await.unwrap().state;
+    drop(sink);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"old\":true}\n1\n");
+
+    let broken = "{\"old\":true}\n1\n{\"torn\n{\"x\":1}\n";
+    fs::write(&path, broken).unwrap();
+    let sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    drop(sink);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    let aside = rotated(dir.path());
+    assert!(matches!(&aside[..], [name] if name.ends_with("-000001.damaged")), "{aside:?}");
+    assert_eq!(fs::read_to_string(dir.path().join(&aside[0])).unwrap(), broken);
+
+    // Replaced by a file of another origin: never cut, although the checkpoint names a length.
+    fs::write(&path, "{\"somebody\":\"else's\",\"long\":\"enough\"}\n").unwrap();
+    let mut sink = open(&factory(), &config, dir.path(), state).await.unwrap();
+    sink.write(&delivery(1, &[Some("2")])).await.unwrap();
+    sink.durable().await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "{\"somebody\":\"else's\",\"long\":\"enough\"}\n2\n");
+}
+
+#[tokio::test]
+async fn files_rotate_by_size_and_a_rotated_file_is_final() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl", "rotate": {"max_bytes": 8}});
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("1")])).await.unwrap();
+    let state = sink.durable().await.unwrap().state;
+    sink.write(&delivery(2, &[Some("222"), Some("33333"), Some("444444444444")])).await.unwrap();
+    sink.write(&delivery(3, &[Some("5")])).await.unwrap();
+    sink.durable().await.unwrap();
+    drop(sink);
+    let contents = || -> Vec<String> {
+        rotated(dir.path()).iter().map(|name| fs::read_to_string(dir.path().join(name)).unwrap()).collect()
+    };
+    assert_eq!(contents(), ["1\n222\n", "33333\n", "444444444444\n"]);
+    assert_eq!(fs::read_to_string(dir.path().join("events.jsonl")).unwrap(), "5\n");
+
+    // Back at the checkpoint before the rotations: what came later comes again, finished files stay.
+    let mut sink = open(&factory(), &config, dir.path(), state).await.unwrap();
+    assert_eq!(contents(), ["1\n222\n", "33333\n", "444444444444\n"]);
+    assert_eq!(fs::read_to_string(dir.path().join("events.jsonl")).unwrap(), "");
+    sink.write(&delivery(2, &[Some("222")])).await.unwrap();
+    let again = sink.durable().await.unwrap().state;
+    drop(sink);
+    let sink = open(&factory(), &config, dir.path(), again).await.unwrap();
+    drop(sink);
+    assert_eq!(fs::read_to_string(dir.path().join("events.jsonl")).unwrap(), "222\n");
+}
+
+#[tokio::test]
+async fn files_rotate_by_age_also_when_idle() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl", "rotate": {"max_age_secs": 1}});
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("1")])).await.unwrap();
+    let state = sink.durable().await.unwrap().state;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while rotated(dir.path()).is_empty() {
+        assert!(tokio::time::Instant::now() < deadline, "never rotated");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let now = sink.durable().await.unwrap().state;
+    assert_eq!(now, state, "an empty file is described by the one before it");
+    sink.write(&delivery(2, &[Some("2")])).await.unwrap();
+    sink.durable().await.unwrap();
+    drop(sink);
+    assert_eq!(fs::read_to_string(dir.path().join(&rotated(dir.path())[0])).unwrap(), "1\n");
+}
+
+#[tokio::test]
+async fn a_path_in_use_or_no_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl"});
+    let first = open(&factory(), &config, dir.path(), None).await.unwrap();
+    let second = open(&factory(), &config, dir.path(), None).await.err().unwrap();
+    assert_eq!(operator_code(&second), "file_in_use");
+    drop(first);
+    open(&factory(), &config, dir.path(), None).await.unwrap();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    let folder = open(&factory(), &json!({"path": "folder"}), dir.path(), None).await.err().unwrap();
+    assert_eq!(operator_code(&folder), "file_not_a_file");
+}
+
+#[tokio::test]
+async fn a_file_moved_by_others_is_noticed_before_anything_counts_as_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl"});
+    let path = dir.path().join("events.jsonl");
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("1")])).await.unwrap();
+    let state = sink.durable().await.unwrap().state;
+    fs::rename(&path, dir.path().join("taken")).unwrap();
+    sink.write(&delivery(2, &[Some("2")])).await.unwrap();
+    let error = sink.durable().await.unwrap_err();
+    assert!(matches!(error, SinkError::Failed { next: Next::Retry, code: "file_changed", .. }), "{error:?}");
+    drop(sink);
+    let mut sink = open(&factory(), &config, dir.path(), state).await.unwrap();
+    sink.write(&delivery(2, &[Some("2")])).await.unwrap();
+    sink.durable().await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "2\n");
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_refused_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl"});
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    let error = sink.write(&delivery_of("application/avro", 1, &[Some("1")])).await.unwrap_err();
+    assert_eq!(operator_code(&error), "file_content");
+    assert!(error.to_string().contains("application/avro"), "{error}");
+}
+
+#[test]
+fn every_problem_of_a_configuration_is_told() {
+    let bad = json!({"path": "out/", "rotate": {"max_bytes": 0, "max_age_secs": 0}});
+    let problems = factory().validate(&bad).unwrap_err();
+    let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["path", "rotate.max_bytes", "rotate.max_age_secs"]);
+    assert!(
+        factory().validate(&json!({"path": "x", "fsync": false})).unwrap_err()[0].message.contains("fsync")
+    );
+    factory().validate(&json!({"path": "x"})).unwrap();
+}

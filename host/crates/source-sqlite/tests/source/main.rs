@@ -1,0 +1,9 @@
+//! The SQLite source against real database files that other connections write.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod harness;
+mod operations;
+mod resume;
+mod schema;
+mod snapshot;
+mod writers;

@@ -1,0 +1,169 @@
+//! How what goes wrong in a guest becomes an error of its stage.
+
+use std::fmt::Write as _;
+
+use deltaforge_engine::stage::{StageAction, StageError};
+use deltaforge_model::EditError;
+use wasmtime::{Trap, WasmBacktrace};
+
+/// Most bytes of a guest's own words in a message of ours.
+pub const MAX_GUEST_TEXT: usize = 1024;
+/// Most functions named of a trap's backtrace.
+const MAX_FRAMES: usize = 6;
+
+/// The guest trapped.
+pub const TRAP: &str = "plugin_trap";
+/// It ran longer than its limits allow.
+pub const DEADLINE: &str = "plugin_deadline";
+/// It wanted more memory than its limits allow.
+pub const MEMORY: &str = "plugin_memory";
+/// It asked for something impossible: an edit of a row that does not exist, buffers that do not fit.
+pub const EDIT: &str = "plugin_edit";
+/// It answered with a failure of its own.
+pub const FAILED: &str = "plugin_failed";
+/// The plugin cannot be found or is none.
+pub const LOAD: &str = "plugin_load";
+/// Rows that a plugin rejects.
+pub const REJECTED: &str = "plugin_rejected";
+
+/// Why the host ended a call. Travels through the guest's stack as the trap's cause.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// A call on the batch makes no sense.
+    #[error("{0}")]
+    Edit(String),
+    /// The edits pass a bound.
+    #[error("its edits pass the bound of {0}")]
+    Bound(String),
+    /// The guest's own running time is used up.
+    #[error("it ran for {ran_ms} ms of its own time, the limit is {limit_ms} ms (limits.cpu_ms)")]
+    Cpu {
+        /// How long it ran.
+        ran_ms: u64,
+        /// How long it may.
+        limit_ms: u64,
+    },
+}
+
+impl From<EditError> for Ended {
+    fn from(error: EditError) -> Self {
+        Self::Edit(error.to_string())
+    }
+}
+
+/// What a call into a guest came to, when it did not come back.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// It trapped, or the host ended it.
+    Trapped {
+        /// The cause, with the guest's stack.
+        cause: wasmtime::Error,
+        /// Whether the guest was refused memory during the call.
+        starved_mb: Option<u64>,
+    },
+    /// It took longer than `timeout_ms`.
+    TimedOut {
+        /// The limit.
+        limit_ms: u64,
+    },
+}
+
+impl CallError {
+    /// The code and the text for people: what ended the call, and in which of the guest's functions.
+    pub(crate) fn describe(&self) -> (&'static str, String) {
+        match self {
+            Self::TimedOut { limit_ms } => {
+                (DEADLINE, format!("it took longer than {limit_ms} ms of wall time (limits.timeout_ms)"))
+            }
+            Self::Trapped { cause, starved_mb } => {
+                let (code, mut text) = match (cause.downcast_ref::<Ended>(), cause.downcast_ref::<Trap>()) {
+                    (Some(ended @ (Ended::Edit(_) | Ended::Bound(_))), _) => (EDIT, ended.to_string()),
+                    (Some(ended @ Ended::Cpu { .. }), _) => (DEADLINE, ended.to_string()),
+                    (None, _) if starved_mb.is_some() => {
+                        let limit = starved_mb.unwrap_or_default();
+                        (MEMORY, format!("it wanted more memory than {limit} MiB (limits.mem_mb)"))
+                    }
+                    (None, Some(trap)) => (TRAP, format!("it trapped: {trap}")),
+                    (None, None) => (TRAP, format!("it trapped: {}", cut(&cause.root_cause().to_string()))),
+                };
+                if let Some(functions) = functions(cause) {
+                    let _ = write!(text, ", in {functions}");
+                }
+                (code, text)
+            }
+        }
+    }
+
+    /// The stage's error: the fault may lie with one row.
+    pub(crate) fn into_stage(self, stage: &str) -> StageError {
+        let (code, text) = self.describe();
+        StageError::isolate(code, format!("plugin of stage {stage}: {text}"))
+    }
+}
+
+/// The guest's functions on the stack, innermost first.
+fn functions(error: &wasmtime::Error) -> Option<String> {
+    let trace = error.downcast_ref::<WasmBacktrace>()?;
+    let names = trace.frames().iter().map(|frame| match frame.func_name() {
+        Some(name) => demangled(name),
+        None => format!("function {}", frame.func_index()),
+    });
+    let mut names: Vec<String> = names.skip_while(|name| is_panicking(name)).collect();
+    names.dedup(); // a recursion says its name once
+    let more = names.len() > MAX_FRAMES;
+    let shown: Vec<String> = names.iter().take(MAX_FRAMES).map(|name| cut_to(name, 120)).collect();
+    let text = shown.join(" < ") + if more { " < …" } else { "" };
+    (!text.is_empty()).then_some(text)
+}
+
+/// Whether it is one of the functions in which a Rust guest panics: nobody wrote those.
+fn is_panicking(name: &str) -> bool {
+    [
+        "__rustc::",
+        "rust_panic",
+        "std::panicking::",
+        "core::panicking::",
+        "std::sys::backtrace::",
+        "core::option::",
+        "core::result::",
+    ]
+    .iter()
+    .any(|machinery| name.starts_with(machinery))
+}
+
+fn demangled(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+/// A failure that the guest answered with.
+pub(crate) fn failed(stage: &str, kind: &str, message: &str) -> StageError {
+    let action = if kind == "retry" { StageAction::Retry } else { StageAction::Stop };
+    let message = format!("plugin of stage {stage} says: {:?}", cut(message));
+    StageError { action, code: FAILED, message }
+}
+
+/// A guest's text, cut to [`MAX_GUEST_TEXT`].
+pub(crate) fn cut(text: &str) -> String {
+    cut_to(text, MAX_GUEST_TEXT)
+}
+
+/// A text cut to so many bytes, at a character.
+pub(crate) fn cut_to(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let end = (0..=max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_at_a_character() {
+        assert_eq!(cut_to("abc", 3), "abc");
+        assert_eq!(cut_to("aäb", 2), "a…");
+        assert_eq!(cut_to("aäb", 3), "aä…");
+    }
+}

@@ -1,0 +1,161 @@
+//! What a guest may use: time, memory, edits.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use deltaforge_engine::stage::StageLimits;
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::ResourceLimiter;
+
+use crate::error::Ended;
+
+/// What is asked of a stage whose block sets no limits.
+pub const DEFAULT_LIMITS: StageLimits = StageLimits { cpu_ms: 100, timeout_ms: 1000, mem_mb: 64 };
+/// Time to instantiate, describe and open, where it is more than the stage's own limits allow.
+pub(crate) const START_LIMITS: StageLimits = StageLimits { cpu_ms: 1_000, timeout_ms: 10_000, mem_mb: 64 };
+/// Events that one call may add.
+pub const MAX_EMITTED: usize = 10_000;
+/// Columns that one call may add.
+pub const MAX_ADDED_COLUMNS: usize = 1_000;
+/// Bytes of edits that one call may make, beside four times the bytes of its rows.
+pub const EDIT_BYTES: usize = 16 << 20;
+/// Bytes of bodies that one call of a formatter may answer, beside sixteen times the bytes of its rows.
+pub const BODY_BYTES: usize = 16 << 20;
+/// Table elements of a guest, over all its tables.
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// The guest's own running time: what its thread ran while it was in there, however often it gave way.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    /// Thread time used in earlier turns of this call.
+    used: AtomicU64,
+    /// Thread time at which this turn began.
+    since: AtomicU64,
+    limit: AtomicU64,
+}
+
+fn thread_nanos() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+impl Meter {
+    /// How long the guest ran in this call, when that is longer than it may. Only for the thread it runs on.
+    pub(crate) fn passed(&self) -> Option<Ended> {
+        let ran = self.used.load(Relaxed) + thread_nanos().saturating_sub(self.since.load(Relaxed));
+        let limit = self.limit.load(Relaxed);
+        (ran >= limit).then_some(Ended::Cpu { ran_ms: ran / 1_000_000, limit_ms: limit / 1_000_000 })
+    }
+
+    /// Runs a call under limits; the epoch callback asks [`Meter::passed`] at every tick. `None`: it took longer
+    /// than `timeout_ms`.
+    pub(crate) async fn run<T>(&self, limits: StageLimits, call: impl Future<Output = T>) -> Option<T> {
+        self.used.store(0, Relaxed);
+        self.limit.store(limits.cpu_ms.saturating_mul(1_000_000), Relaxed);
+        let mut call = pin!(call);
+        let turns = std::future::poll_fn(|context| {
+            let since = thread_nanos();
+            self.since.store(since, Relaxed);
+            let polled = call.as_mut().poll(context);
+            if polled.is_pending() {
+                self.used.fetch_add(thread_nanos().saturating_sub(since), Relaxed);
+            }
+            polled
+        });
+        tokio::time::timeout(Duration::from_millis(limits.timeout_ms), turns).await.ok()
+    }
+}
+
+/// Holds a guest to its memory, over all its linear memories.
+#[derive(Debug)]
+pub(crate) struct MemoryLimit {
+    limit: usize,
+    held: usize,
+    tables: usize,
+    refused: bool,
+}
+
+impl MemoryLimit {
+    pub(crate) fn new(mem_mb: u64) -> Self {
+        let limit = usize::try_from(mem_mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
+        Self { limit, held: 0, tables: 0, refused: false }
+    }
+
+    /// Whether so much is held that the instance is better replaced than called again.
+    pub(crate) fn is_grown(&self) -> bool {
+        self.held > self.limit / 4 * 3
+    }
+
+    /// The limit in MiB, if the guest was refused memory since this was asked last.
+    pub(crate) fn take_refused(&mut self) -> Option<u64> {
+        std::mem::take(&mut self.refused).then_some((self.limit >> 20) as u64)
+    }
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let held = self.held.saturating_add(desired.saturating_sub(current));
+        if held > self.limit {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.held = held;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let held = self.tables.saturating_add(desired.saturating_sub(current));
+        if held > MAX_TABLE_ELEMENTS {
+            return Ok(false);
+        }
+        self.tables = held;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        128
+    }
+
+    fn tables(&self) -> usize {
+        128
+    }
+
+    fn memories(&self) -> usize {
+        16
+    }
+}
+
+/// What a stage's limits are, and the meter that every instance of it shares in turn.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) call: StageLimits,
+    pub(crate) meter: Arc<Meter>,
+}
+
+impl Limits {
+    pub(crate) fn new(limits: Option<StageLimits>) -> Self {
+        Self { call: limits.unwrap_or(DEFAULT_LIMITS), meter: Arc::default() }
+    }
+
+    /// The limits of the calls that make an instance ready.
+    pub(crate) fn start(&self) -> StageLimits {
+        StageLimits {
+            cpu_ms: self.call.cpu_ms.max(START_LIMITS.cpu_ms),
+            timeout_ms: self.call.timeout_ms.max(START_LIMITS.timeout_ms),
+            mem_mb: self.call.mem_mb,
+        }
+    }
+}

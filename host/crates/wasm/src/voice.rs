@@ -1,0 +1,233 @@
+//! What a guest says: lines for the log, numbers for the metrics page. Both bounded, whoever asks.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, Gauge, Histogram};
+use parking_lot::Mutex;
+use tracing::Level;
+
+use crate::error::cut_to;
+
+/// Lines a second that reach the log.
+const LINES_A_SECOND: u32 = 100;
+/// Lines that reach it at once after a pause.
+const BURST: u32 = 200;
+/// Bytes of one line, its fields included.
+const MAX_LINE: usize = 4096;
+/// Metric names of one stage.
+const MAX_METRICS: usize = 64;
+const MAX_METRIC_NAME: usize = 64;
+
+/// Where a stage's guest is heard: its instances come and go, the bounds stay.
+pub(crate) struct Voice {
+    pipeline: String,
+    tenant: String,
+    stage: String,
+    /// The plugin's name as part of a metric's name.
+    prefix: String,
+    bucket: Mutex<Bucket>,
+    metrics: Mutex<HashMap<String, Metric>>,
+    left_out: Counter,
+}
+
+struct Bucket {
+    tokens: u32,
+    filled: Instant,
+    /// Lines left out since the last one that was written.
+    left_out: u64,
+}
+
+#[derive(Clone)]
+enum Metric {
+    Counter(Counter),
+    Gauge(Gauge),
+    Histogram(Histogram),
+}
+
+impl Voice {
+    pub(crate) fn new(pipeline: &str, tenant: &str, stage: &str, plugin: &str) -> Self {
+        let prefix: String = plugin
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+            .collect();
+        Self {
+            pipeline: pipeline.to_owned(),
+            tenant: tenant.to_owned(),
+            stage: stage.to_owned(),
+            prefix: prefix.trim_matches('_').to_owned(),
+            bucket: Mutex::new(Bucket { tokens: BURST, filled: Instant::now(), left_out: 0 }),
+            metrics: Mutex::default(),
+            left_out: metrics::counter!(
+                "deltaforge_plugin_log_dropped_total",
+                "pipeline" => pipeline.to_owned(), "stage" => stage.to_owned()
+            ),
+        }
+    }
+
+    /// Whether a line of this level would reach the log.
+    pub(crate) fn enabled(&self, level: Level) -> bool {
+        match level {
+            Level::TRACE => tracing::enabled!(target: "deltaforge::plugin", Level::TRACE),
+            Level::DEBUG => tracing::enabled!(target: "deltaforge::plugin", Level::DEBUG),
+            Level::INFO => tracing::enabled!(target: "deltaforge::plugin", Level::INFO),
+            Level::WARN => tracing::enabled!(target: "deltaforge::plugin", Level::WARN),
+            Level::ERROR => tracing::enabled!(target: "deltaforge::plugin", Level::ERROR),
+        }
+    }
+
+    /// Writes a line; a guest's text is untrusted, so it is quoted.
+    pub(crate) fn say(&self, level: Level, text: &str, fields: &[(String, String)]) {
+        if !self.enabled(level) {
+            return;
+        }
+        let Some(left_out) = self.bucket.lock().take(Instant::now()) else {
+            self.left_out.increment(1);
+            return;
+        };
+        if left_out > 0 {
+            self.write(Level::WARN, &format!("{left_out} lines left out"), "");
+        }
+        let text = cut_to(text, MAX_LINE);
+        let mut more = String::new();
+        for (name, value) in fields {
+            if more.len() + text.len() > MAX_LINE {
+                more.push('…');
+                break;
+            }
+            let _ = std::fmt::Write::write_fmt(
+                &mut more,
+                format_args!(
+                    "{}={:?} ",
+                    cut_to(name, 64),
+                    cut_to(value, MAX_LINE - text.len().min(MAX_LINE))
+                ),
+            );
+        }
+        self.write(level, &text, more.trim_end());
+    }
+
+    fn write(&self, level: Level, text: &str, fields: &str) {
+        let Self { pipeline, tenant, stage, .. } = self;
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(target: "deltaforge::plugin", $level, pipeline, tenant, stage, text, fields, "plugin")
+            };
+        }
+        match level {
+            Level::TRACE => line!(Level::TRACE),
+            Level::DEBUG => line!(Level::DEBUG),
+            Level::INFO => line!(Level::INFO),
+            Level::WARN => line!(Level::WARN),
+            Level::ERROR => line!(Level::ERROR),
+        }
+    }
+
+    pub(crate) fn add(&self, name: &str, delta: u64) {
+        let make =
+            |name, labels: [(&'static str, String); 2]| Metric::Counter(metrics::counter!(name, &labels));
+        if let Some(Metric::Counter(counter)) = self.metric(name, make) {
+            counter.increment(delta);
+        }
+    }
+
+    pub(crate) fn set(&self, name: &str, value: f64) {
+        let make = |name, labels: [(&'static str, String); 2]| Metric::Gauge(metrics::gauge!(name, &labels));
+        if let Some(Metric::Gauge(gauge)) = self.metric(name, make) {
+            gauge.set(value);
+        }
+    }
+
+    pub(crate) fn observe(&self, name: &str, value: f64) {
+        let make =
+            |name, labels: [(&'static str, String); 2]| Metric::Histogram(metrics::histogram!(name, &labels));
+        if let Some(Metric::Histogram(histogram)) = self.metric(name, make) {
+            histogram.record(value);
+        }
+    }
+
+    fn metric(
+        &self,
+        name: &str,
+        make: impl FnOnce(String, [(&'static str, String); 2]) -> Metric,
+    ) -> Option<Metric> {
+        let mut known = self.metrics.lock();
+        if let Some(metric) = known.get(name) {
+            return Some(metric.clone());
+        }
+        if known.len() >= MAX_METRICS || !is_metric_name(name) {
+            let Self { pipeline, stage, .. } = self;
+            metrics::counter!(
+                "deltaforge_plugin_metrics_dropped_total",
+                "pipeline" => pipeline.clone(), "stage" => stage.clone()
+            )
+            .increment(1);
+            return None;
+        }
+        let labels = [("pipeline", self.pipeline.clone()), ("stage", self.stage.clone())];
+        let metric = make(format!("deltaforge_plugin_{}_{name}", self.prefix), labels);
+        known.insert(name.to_owned(), metric.clone());
+        Some(metric)
+    }
+}
+
+impl Bucket {
+    /// Takes a line's place; answers how many were left out before it. `None`: there is no place.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let earned = now.duration_since(self.filled).as_millis() * u128::from(LINES_A_SECOND) / 1000;
+        if earned > 0 {
+            let earned = earned.min(u128::from(BURST)) as u32;
+            self.tokens = (self.tokens + earned).min(BURST);
+            self.filled = if self.tokens == BURST {
+                now
+            } else {
+                self.filled + Duration::from_millis(u64::from(earned) * 1000 / u64::from(LINES_A_SECOND))
+            };
+        }
+        if self.tokens == 0 {
+            self.left_out += 1;
+            return None;
+        }
+        self.tokens -= 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+fn is_metric_name(name: &str) -> bool {
+    name.len() <= MAX_METRIC_NAME
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_cut_to_its_rate_and_counted() {
+        let start = Instant::now();
+        let mut bucket = Bucket { tokens: BURST, filled: start, left_out: 0 };
+        let passed = (0..10_000).filter(|_| bucket.take(start).is_some()).count();
+        assert_eq!(passed, BURST as usize);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(bucket.take(later), Some(9_800));
+        let passed = (0..1_000).filter(|_| bucket.take(later).is_some()).count();
+        assert_eq!(passed, LINES_A_SECOND as usize - 1);
+    }
+
+    #[test]
+    fn metric_names_are_plain_and_few() {
+        let voice = Voice::new("p", "t", "s", "@acme/mask");
+        assert_eq!(voice.prefix, "acme_mask");
+        for bad in ["", "A", "1a", "a-b", "a b", "ä", &"a".repeat(65)] {
+            assert!(!is_metric_name(bad), "{bad}");
+        }
+        for number in 0..100 {
+            voice.add(&format!("n{number}"), 1);
+        }
+        assert_eq!(voice.metrics.lock().len(), MAX_METRICS);
+        // A name belongs to the kind it was first used with.
+        voice.set("n1", 1.0);
+        assert!(matches!(voice.metrics.lock()["n1"], Metric::Counter(_)));
+    }
+}

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# ./dev plugins: builds every plugin of this repository as a WebAssembly component.
+#
+#   plugins/dist/NAME.wasm   the built-in plugins and the SDK's samples; the host embeds the former
+#   GUESTS/dist/NAME.wasm    the misbehaving guests that the host's tests are run against
+#
+# NAME is the package's name without `deltaforge-` and `plugin-`.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+need_rust
+
+SAMPLES=sdk/rust/samples
+GUESTS=host/crates/wasm/tests/guests
+PROFILE=component
+BUILT=()
+
+componentize() { cargo run --quiet --manifest-path plugins/Cargo.toml -p componentize -- "$@"; }
+
+# build MANIFEST OUT_DIR: every cdylib package of a workspace.
+build() {
+  local manifest=$1 out=$2 plugins package library name
+  plugins=$(componentize plugins "$manifest")
+  while IFS=$'\t' read -r -u 3 package library; do
+    [ -n "$package" ] || continue
+    name=${package#deltaforge-}
+    name=${name#plugin-}
+    # One crate type only: a library that is an rlib too would not be optimised as a whole.
+    "$ROOT/scripts/wasm-target.sh" cargo rustc --quiet --manifest-path "$manifest" -p "$package" --lib \
+      --profile "$PROFILE" --crate-type cdylib
+    componentize encode "$CARGO_TARGET_DIR/wasm32-unknown-unknown/$PROFILE/$library.wasm" "$out/$name.wasm"
+    BUILT+=("$out/$name.wasm")
+  done 3<<<"$plugins"
+}
+
+# A component whose source is gone would otherwise be embedded for ever.
+remove_stale() {
+  local file
+  for file in plugins/dist/*.wasm "$GUESTS"/dist/*.wasm; do
+    [[ ! -f $file || " ${BUILT[*]} " == *" $file "* ]] || rm "$file"
+  done
+}
+
+"$ROOT/scripts/wasm-target.sh" setup
+build plugins/Cargo.toml plugins/dist
+[ ! -f "$SAMPLES/Cargo.toml" ] || build "$SAMPLES/Cargo.toml" plugins/dist
+[ ! -f "$GUESTS/Cargo.toml" ] || build "$GUESTS/Cargo.toml" "$GUESTS/dist"
+remove_stale

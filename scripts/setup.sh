@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# ./dev setup: installs what a fresh Debian or Ubuntu lacks. Does nothing where all of it is there.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# What the build needs. mold is optional (not in every release); lld takes its place.
+PACKAGES="build-essential ca-certificates clang cmake curl git libsimde-dev pkg-config sqlite3"
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif have sudo; then
+    sudo "$@"
+  else
+    die "need root for: $* (install sudo, or run that as root)"
+  fi
+}
+
+missing_packages() {
+  local package
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || echo "$package"
+  done
+}
+
+apt_install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null; }
+
+system_packages() {
+  local missing
+  if ! have apt-get; then
+    note "this is not Debian or Ubuntu; install these, or what your system calls them: $PACKAGES mold"
+    return 0
+  fi
+  # shellcheck disable=SC2086 # a list of words
+  missing=$(missing_packages $PACKAGES)
+  if [ -z "$missing" ] && { have mold || have ld.lld; }; then return 0; fi
+  say "installing system packages:" $missing
+  as_root apt-get update -qq
+  # shellcheck disable=SC2086
+  [ -z "$missing" ] || apt_install $missing
+  have mold || apt_install mold || apt_install lld || note "neither mold nor lld can be installed: linking will be slower"
+}
+
+install_rustup() {
+  local script
+  script=$(mktemp)
+  if curl --proto '=https' --tlsv1.2 --retry 3 --connect-timeout 20 -sSf https://sh.rustup.rs -o "$script"; then
+    sh "$script" -y --quiet --no-modify-path --profile minimal --default-toolchain none
+  elif have apt-get && apt_install rustup 2>/dev/null; then
+    note "rustup's own site cannot be reached; using the distribution's rustup"
+  else
+    rm -f "$script"
+    die "cannot install rustup: https://sh.rustup.rs cannot be reached and the distribution has no package of it"
+  fi
+  rm -f "$script"
+}
+
+rust() {
+  local version
+  version=$(pinned_rust)
+  if use_rust; then return 0; fi
+  if ! have rustup; then
+    say "installing rustup (into ${CARGO_HOME:-$HOME/.cargo})"
+    install_rustup
+    export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+  fi
+  say "installing Rust $version"
+  rustup toolchain install "$version" --profile minimal --component rustfmt --component clippy
+  use_rust || die "rustup did not bring Rust $version"
+}
+
+components() {
+  cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+  cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+}
+
+system_packages
+rust
+components
+"$ROOT/scripts/wasm-target.sh" setup
+say "ready: $(rustc -V), $(cmake --version | head -1), wasm32-unknown-unknown"

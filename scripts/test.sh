@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# ./dev test [unit|e2e|all] [-- ARGS]: everything after `--` goes to the test programs.
+#
+#   unit  every crate's own tests, native and pure; the plugins' tests
+#   e2e   the built binary, driven through YAML, REST and real servers; the repository's own rules
+#   all   both (the default)
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+need_rust
+
+what=all
+case ${1:-} in
+  unit | e2e | all) what=$1 && shift ;;
+  '' | --) ;;
+  *) die "unknown tests '$1': say unit, e2e or all" ;;
+esac
+[ "${1:-}" != -- ] || shift
+
+unit() {
+  cargo test --release --workspace --exclude deltaforge-tests -- "$@"
+  cargo test --release --manifest-path plugins/Cargo.toml --workspace -- "$@"
+}
+
+# The binary is built by itself first: the tests only run it.
+e2e() {
+  cargo build --release -p deltaforge
+  DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" cargo test --release -p deltaforge-tests -- "$@"
+}
+
+say "plugins as components, then the tests ($what), in the release profile"
+note "a first build takes 20 to 40 minutes on two cores, a later one about 2; the tests take some 5 minutes"
+step "plugins" "$ROOT/scripts/plugins.sh"
+[ "$what" = e2e ] || step "unit tests" unit "$@"
+[ "$what" = unit ] || step "end-to-end tests" e2e "$@"
+say "all of them passed"

@@ -1,0 +1,65 @@
+//! What a formatter makes.
+
+/// Message bodies, one a row, in order.
+#[derive(Debug, Default)]
+pub struct Bodies {
+    data: Vec<u8>,
+    /// End of each body in `data`, and whether there is one.
+    ends: Vec<(usize, bool)>,
+    rejects: Vec<(usize, String)>,
+    /// Where the bodies start in `data`.
+    start: usize,
+}
+
+impl Bodies {
+    /// Appends bodies behind the bytes that are in `data` already.
+    pub fn over(data: Vec<u8>) -> Self {
+        let start = data.len();
+        Self { data, start, ..Self::default() }
+    }
+
+    /// Appends the next row's body: `write` appends its bytes to the buffer it is given.
+    #[inline]
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.data);
+        self.ends.push((self.data.len(), true));
+    }
+
+    /// The next row has a message without a body (a tombstone).
+    pub fn push_absent(&mut self) {
+        self.ends.push((self.data.len(), false));
+    }
+
+    /// The next row cannot be written.
+    pub fn reject(&mut self, reason: impl Into<String>) {
+        self.rejects.push((self.ends.len(), reason.into()));
+        self.push_absent();
+    }
+
+    /// How many rows have been answered.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether none has been.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// A row's body; `None`: it has none.
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
+        let start = if row == 0 { self.start } else { self.ends.get(row - 1)?.0 };
+        let (end, present) = *self.ends.get(row)?;
+        present.then(|| &self.data[start..end])
+    }
+
+    /// Rows that cannot be written, with the reason.
+    pub fn rejects(&self) -> &[(usize, String)] {
+        &self.rejects
+    }
+
+    /// The buffer, the end of each body in it and whether there is one, and the rejects.
+    pub fn into_parts(self) -> (Vec<u8>, Vec<(usize, bool)>, Vec<(usize, String)>) {
+        (self.data, self.ends, self.rejects)
+    }
+}

@@ -1,0 +1,267 @@
+//! Unit tests without a host: build a batch from JSON, run the plugin, look at what came out.
+//!
+//! See the [crate's first page](crate) for a test in full.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use deltaforge_model::json::{EventWriter, RowEncoders, cell_from_json};
+use deltaforge_model::schema::Column;
+use deltaforge_model::value::CellKind;
+use deltaforge_model::{
+    Batch, BatchBuilder, Cell, EventHead, EventId, Image, Kind, Op, Overlay, SnapshotMark, SourceInfo,
+    TableSchema, Transaction, View,
+};
+use serde_json::Value as Json;
+
+use crate::native::{self, CallError};
+use crate::{Bodies, Failure, Formatter, Processor};
+
+/// Builds a batch, event by event.
+///
+/// Tables that are not declared with [`TestBatch::table`] get their columns from the rows: kinds as JSON has them,
+/// and `id` as the key where there is such a column.
+#[derive(Debug, Default)]
+pub struct TestBatch {
+    tables: Vec<(String, Vec<Column>, Vec<String>)>,
+    events: Vec<TestEvent>,
+}
+
+#[derive(Debug)]
+struct TestEvent {
+    table: String,
+    op: Op,
+    before: Json,
+    after: Json,
+}
+
+impl TestBatch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Declares a table, `database.table`: its columns with their kinds (`int`, `text`, `decimal`, `timestamp`, …)
+    /// and its key columns.
+    ///
+    /// # Panics
+    ///
+    /// If a kind has no such name.
+    pub fn table(mut self, table: &str, columns: &[(&str, &str)], key: &[&str]) -> Self {
+        let columns = columns.iter().map(|(name, kind)| {
+            let kind = Kind::from_name(kind).unwrap_or_else(|| panic!("{kind} is no kind of column"));
+            Column::new(*name, kind, "")
+        });
+        let key = key.iter().map(|name| (*name).to_owned()).collect();
+        self.tables.push((table.to_owned(), columns.collect(), key));
+        self
+    }
+
+    /// Adds a created row.
+    pub fn insert(self, table: &str, after: Json) -> Self {
+        self.event(table, Op::Create, Json::Null, after)
+    }
+
+    /// Adds a changed row.
+    pub fn update(self, table: &str, before: Json, after: Json) -> Self {
+        self.event(table, Op::Update, before, after)
+    }
+
+    /// Adds a deleted row.
+    pub fn delete(self, table: &str, before: Json) -> Self {
+        self.event(table, Op::Delete, before, Json::Null)
+    }
+
+    /// Adds any event; an image that is JSON `null` is not there.
+    pub fn event(mut self, table: &str, op: Op, before: Json, after: Json) -> Self {
+        self.events.push(TestEvent { table: table.to_owned(), op, before, after });
+        self
+    }
+
+    /// The batch in the host's own form.
+    ///
+    /// # Panics
+    ///
+    /// If an image is neither an object nor `null`, or names a column that a declared table lacks.
+    pub fn build(&self) -> Batch {
+        let info = SourceInfo {
+            connector: "test".to_owned(),
+            version: concat!("deltaforge-", env!("CARGO_PKG_VERSION")).to_owned(),
+            pipeline: "test".to_owned(),
+            tenant: "acme".to_owned(),
+            source_id: "test".to_owned(),
+            pos_name: "sequence".to_owned(),
+            pos_is_lsn: false,
+        };
+        let mut builder = BatchBuilder::new(Arc::new(info));
+        let mut schemas: Vec<Arc<TableSchema>> = Vec::new();
+        let transaction = builder.transaction(Transaction { id: "tx-1".to_owned(), source: Vec::new() });
+        for (at, event) in self.events.iter().enumerate() {
+            let known = schemas.iter().position(|schema| qualified(schema) == event.table);
+            let schema = known.unwrap_or_else(|| {
+                schemas.push(self.schema(&event.table));
+                schemas.len() - 1
+            });
+            let schema = schemas[schema].clone();
+            let table = builder.table(&schema);
+            let ts_us = 1_700_000_000_000_000 + at as i64 * 1_000;
+            builder.event(EventHead {
+                id: EventId::derive(ts_us / 1000, &[&(at as u64).to_le_bytes()]),
+                op: event.op,
+                table,
+                transaction: Some(transaction),
+                ordinal: at as u32,
+                ts_us,
+                pos: at as u64 + 1,
+                last: at + 1 == self.events.len(),
+                snapshot: SnapshotMark::No,
+            });
+            for (image, row) in [(Image::Before, &event.before), (Image::After, &event.after)] {
+                write_image(&mut builder, &schema, image, row);
+            }
+        }
+        builder.finish()
+    }
+
+    fn schema(&self, table: &str) -> Arc<TableSchema> {
+        let (database, name) = table.split_once('.').unwrap_or(("main", table));
+        if let Some((_, columns, key)) = self.tables.iter().find(|(known, ..)| known == table) {
+            let key: Vec<&str> = key.iter().map(String::as_str).collect();
+            return TableSchema::new(database, None, name, columns.clone(), &key);
+        }
+        let mut columns: Vec<Column> = Vec::new();
+        for event in self.events.iter().filter(|event| event.table == table) {
+            for (name, value) in [&event.before, &event.after].into_iter().filter_map(Json::as_object).flatten() {
+                let kind = kind_of(value);
+                match columns.iter_mut().find(|column| column.name == *name) {
+                    Some(column) if column.kind == Kind::Any => column.kind = kind,
+                    Some(_) => {}
+                    None => columns.push(Column::new(name, kind, "")),
+                }
+            }
+        }
+        TableSchema::new(database, None, name, columns, &["id"])
+    }
+
+    /// Opens a processor, shows it the batch and applies what it changes.
+    ///
+    /// # Errors
+    ///
+    /// What the plugin answered, or an edit that makes no sense.
+    pub fn process<P: Processor>(&self, config: Json) -> Result<Outcome, CallError> {
+        let mut plugin: P = native::open(&config.to_string(), P::open).map_err(CallError::Failure)?;
+        self.process_with(&mut plugin)
+    }
+
+    /// As [`TestBatch::process`], with a processor that is open already.
+    ///
+    /// # Errors
+    ///
+    /// As [`TestBatch::process`].
+    pub fn process_with<P: Processor>(&self, plugin: &mut P) -> Result<Outcome, CallError> {
+        let mut batch = self.build();
+        let mut edits = Overlay::new();
+        let view = View::all(Arc::new(batch.clone()));
+        native::process(plugin, &view, &mut edits, &RefCell::default())?;
+        drop(view);
+        let applied = edits.apply(&mut batch, "test");
+        Ok(Outcome { batch, dropped: applied.dropped })
+    }
+
+    /// Opens a formatter and makes the bodies of the batch.
+    ///
+    /// # Errors
+    ///
+    /// What the plugin answered.
+    pub fn format<F: Formatter>(&self, config: Json) -> Result<Bodies, Failure> {
+        let mut plugin: F = native::open(&config.to_string(), F::open)?;
+        let view = View::all(Arc::new(self.build()));
+        let tx_end: Vec<bool> = view.events().map(|event| event.is_last()).collect();
+        let mut bodies = Bodies::default();
+        match native::format(&mut plugin, &view, &tx_end, &RefCell::default(), &mut bodies) {
+            Ok(()) => Ok(bodies),
+            Err(CallError::Failure(failure)) => Err(failure),
+            Err(CallError::Edit(error)) => Err(Failure::fatal(error.to_string())),
+        }
+    }
+}
+
+/// What a processor left.
+#[derive(Debug)]
+pub struct Outcome {
+    batch: Batch,
+    dropped: usize,
+}
+
+impl Outcome {
+    /// The events that go on, in the native form.
+    ///
+    /// # Panics
+    ///
+    /// Never: every event is written as JSON.
+    pub fn events(&self) -> Vec<Json> {
+        let mut encoders = RowEncoders::default();
+        let mut writer = EventWriter::new(&self.batch, &mut encoders);
+        let mut events = Vec::new();
+        for event in self.batch.events() {
+            let mut text = Vec::new();
+            writer.write_event(&event, event.is_last(), &mut text);
+            events.push(serde_json::from_slice(&text).expect("an event is written as JSON"));
+        }
+        events
+    }
+
+    /// How many events were dropped.
+    pub fn dropped(&self) -> usize {
+        self.dropped
+    }
+
+    /// The reasons of the events that were rejected, in order.
+    pub fn rejects(&self) -> Vec<String> {
+        self.batch.rejects().map(|(_, reject)| reject.reason.clone()).collect()
+    }
+
+    /// What is left in the host's own form.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+}
+
+fn qualified(schema: &TableSchema) -> &str {
+    schema.qualified()
+}
+
+fn kind_of(value: &Json) -> Kind {
+    Kind::Of(match value {
+        Json::Null => return Kind::Any,
+        Json::Bool(_) => CellKind::Bool,
+        Json::Number(number) if number.is_f64() => CellKind::Float64,
+        Json::Number(number) if number.is_i64() => CellKind::Int,
+        Json::Number(_) => CellKind::UInt,
+        Json::String(_) => CellKind::Text,
+        Json::Object(members) if members.contains_key("_base64") => CellKind::Bytes,
+        Json::Array(_) | Json::Object(_) => CellKind::Json,
+    })
+}
+
+fn write_image(builder: &mut BatchBuilder, schema: &TableSchema, image: Image, row: &Json) {
+    let members = match row {
+        Json::Null => return,
+        Json::Object(members) => members,
+        other => panic!("a row is an object, not {other}"),
+    };
+    for name in members.keys() {
+        assert!(schema.column(name).is_some(), "{} has no column {name}", schema.qualified());
+    }
+    builder.image(image, |writer| {
+        for column in schema.columns() {
+            match members.get(&column.name) {
+                None => writer.push(&Cell::Absent),
+                Some(value) => {
+                    let cell = cell_from_json(&value.to_string(), column.kind);
+                    writer.push(&cell.expect("a JSON value prints as JSON").as_cell())
+                }
+            };
+        }
+    });
+}

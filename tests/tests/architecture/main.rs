@@ -1,0 +1,7 @@
+//! The repository's own rules: what may depend on what, that documentation points at things that
+//! exist, and that no file grows past what a reader can hold. Needs nothing but the checkout.
+
+mod dependencies;
+mod files;
+mod links;
+mod repository;
