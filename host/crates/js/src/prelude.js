@@ -321,7 +321,8 @@ function replace(b, base, o) {            // a copy takes the place of its event
 function describe(b, base, o) {           // an added event: what differs from the event that it is a copy of
   if (base < 0) return { base: -1, set: o };
   const [set, gone] = difference(b.groups[0], base, o);
-  const it = { base, set: pairs(set), gone };
+  const it = { base, set: pairs(set), gone: gone.filter((k) => k !== "source") };
+  if (it.set.source === null) throw new TypeError("event.source must be an object");
   for (const k of ["after", "before", "source"]) {
     const v = it.set[k], [id, row] = k === "source" ? [1, base] : b.image(k, base);
     if (v === undefined || v === null || typeof v !== "object" || id < 0 || b.groups[0].w[k]?.includes(base)) continue;
@@ -342,8 +343,9 @@ function takeImages(b) {                  // objects in the place of records: on
       if (seen.has(i)) continue;
       seen.add(i);
       const v = g.c[k][i];
-      if (v === undefined || v === null) { whole.push(i); continue; }
-      if (typeof v !== "object" || isArray(v)) throw new TypeError(`event.${k} must be an object` + (k === "source" ? "" : " or null"));
+      if (k === "source" && v === undefined) continue;      // an event always has one: left out, it stays
+      if (k !== "source" && (v === undefined || v === null)) { whole.push(i); continue; }
+      if (v === null || typeof v !== "object" || isArray(v)) throw new TypeError(`event.${k} must be an object` + (k === "source" ? "" : " or null"));
       const [id, row] = k === "source" ? [1, i] : b.image(k, i);
       if (id < 0) { whole.push(i); continue; }
       writes.push([b.groups[id], row, ...difference(b.groups[id], row, v)]);

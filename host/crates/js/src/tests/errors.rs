@@ -53,6 +53,7 @@ async fn results_that_are_no_events_are_refused() {
         ("(e) => { delete e.op; }", "must have its op"),
         ("(e) => { e.after = 5; }", "event.after must be an object or null"),
         ("(e) => { e.source = []; }", "event.source must be an object"),
+        ("(e) => { e.source = null; }", "event.source must be an object"),
         ("(e) => { e.route({ topic: {} }); }", "topic must be text"),
         ("(e) => { e.routing = { topics: 'x' }; }", "event.routing must be"),
         ("(e) => { e.routing = { headers: { a: 1 } }; }", "header a is not text"),
