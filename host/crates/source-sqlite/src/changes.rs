@@ -214,11 +214,11 @@ impl Changes {
                     if len > 0 && size <= hard_bytes {
                         return Ok(Took::NoRoom);
                     }
-                    return Err(SqliteError::RowTooLarge(format!(
-                        "change {sequence} of {} takes {size} bytes; a row may take {hard_bytes}, a quarter of \
-                         spec.max_memory_bytes: raise it, or leave the table out",
-                        decoder.own.schema.qualified()
-                    )));
+                    return Err(SqliteError::row_too_large(
+                        &format!("change {sequence} of {}", decoder.own.schema.qualified()),
+                        size,
+                        hard_bytes,
+                    ));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The thread that talks to SQLite: reads, copies, reconciles, cleans up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,14 +16,10 @@ use crate::config::{SchemaDrift, SnapshotMode, SqliteConfig};
 use crate::error::{Doing, SqliteError, is_busy};
 use crate::install;
 use crate::log;
-use crate::mailbox::Mailbox;
 use crate::position::{At, Job};
 use crate::snapshot::{Chunk, must_restart};
+use crate::thread::Work;
 
-/// How often the database is asked for changes while it is active and the file system has not spoken.
-const ACTIVE_PAUSE: Duration = Duration::from_millis(5);
-/// How long after a change it counts as active.
-const ACTIVE_FOR: Duration = Duration::from_secs(1);
 /// Most rows removed from the log in one write transaction, and the time one may take.
 const SLICE: i64 = 1_000;
 const SLICE_TIME: Duration = Duration::from_millis(5);
@@ -148,78 +144,6 @@ impl Worker {
         self.at.identity.clone()
     }
 
-    /// Works until the reader is dropped or something fails.
-    pub fn run(mut self, mailbox: &Arc<Mailbox>) {
-        let watcher = crate::wake::watch(&self.path, mailbox.clone());
-        let idle_pause = Duration::from_millis(self.config.poll_interval_ms.get());
-        let mut active_until = Instant::now() + ACTIVE_FOR;
-        let mut pause = Duration::ZERO;
-        loop {
-            let news = mailbox.wait(pause);
-            if news.stop {
-                break;
-            }
-            if let Some(sequence) = news.confirmed {
-                self.confirmed = sequence;
-                self.cleanup_due = true;
-            }
-            self.clean_up();
-            if !news.room {
-                pause = if self.cleanup_due { ACTIVE_PAUSE } else { idle_pause };
-                continue;
-            }
-            match self.look(news.changed) {
-                Ok(Some(batch)) => {
-                    mailbox.put(Ok(batch));
-                    active_until = Instant::now() + ACTIVE_FOR;
-                    pause = Duration::ZERO;
-                }
-                Ok(None) => {
-                    let active = watcher.is_none()
-                        || news.changed
-                        || self.cleanup_due
-                        || Instant::now() < active_until;
-                    pause = if active { ACTIVE_PAUSE.min(idle_pause) } else { idle_pause };
-                    if news.changed {
-                        active_until = Instant::now() + ACTIVE_FOR;
-                    }
-                }
-                Err(error) if error.is_busy() => {
-                    tracing::debug!(%error, "the database is locked; trying again");
-                    pause = ACTIVE_PAUSE;
-                }
-                Err(error) => {
-                    mailbox.put(Err(error.into()));
-                    break;
-                }
-            }
-        }
-        drop(watcher);
-        mailbox.end();
-    }
-
-    /// Looks for something new; `None`: nothing.
-    fn look(&mut self, _hint: bool) -> Result<Option<SourceBatch>, SqliteError> {
-        let version: i64 = pragma(&self.db, "data_version")?;
-        if version == self.data_version && self.at.jobs.is_empty() && self.schema_version >= 0 {
-            self.check_file()?;
-            self.check_size();
-            return Ok(self.silent_progress(SILENT_FOR));
-        }
-        loop {
-            let before = self.at.clone();
-            let looked = self.poll().inspect_err(|_| self.at = before)?;
-            match looked {
-                Looked::Batch(batch) => return Ok(Some(batch)),
-                Looked::Nothing => {
-                    self.data_version = version;
-                    return Ok(self.silent_progress(SILENT_FOR));
-                }
-                Looked::SchemaChanged => self.adapt()?,
-            }
-        }
-    }
-
     /// One short read transaction: the schema's version, the log from where we are, and at its end a chunk of the
     /// copies under way.
     fn poll(&mut self) -> Result<Looked, SqliteError> {
@@ -327,11 +251,47 @@ impl Worker {
             );
         }
     }
+}
+
+impl Work for Worker {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn idle_pause(&self) -> Duration {
+        Duration::from_millis(self.config.poll_interval_ms.get())
+    }
+
+    fn look(&mut self) -> Result<Option<SourceBatch>, SqliteError> {
+        let version: i64 = pragma(&self.db, "data_version")?;
+        if version == self.data_version && self.at.jobs.is_empty() && self.schema_version >= 0 {
+            self.check_file()?;
+            self.check_size();
+            return Ok(self.silent_progress(SILENT_FOR));
+        }
+        loop {
+            let before = self.at.clone();
+            let looked = self.poll().inspect_err(|_| self.at = before)?;
+            match looked {
+                Looked::Batch(batch) => return Ok(Some(batch)),
+                Looked::Nothing => {
+                    self.data_version = version;
+                    return Ok(self.silent_progress(SILENT_FOR));
+                }
+                Looked::SchemaChanged => self.adapt()?,
+            }
+        }
+    }
+
+    fn confirmed(&mut self, sequence: i64) {
+        self.confirmed = sequence;
+        self.cleanup_due = true;
+    }
 
     /// Removes what no reader needs, one short transaction at a time; gives way to everybody.
-    fn clean_up(&mut self) {
+    fn tidy(&mut self) -> bool {
         if !self.cleanup_due {
-            return;
+            return false;
         }
         let began = Instant::now();
         let outcome = self
@@ -353,6 +313,7 @@ impl Worker {
                 self.cleanup_due = false;
             }
         }
+        self.cleanup_due
     }
 }
 
