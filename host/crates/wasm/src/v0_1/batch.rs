@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use deltaforge_model::edit::SideEdit;
 use deltaforge_model::value::CellKind;
 use deltaforge_model::view::{Column, Flat, presence};
+use std::result::Result as StdResult;
 use tracing::Level;
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -14,6 +15,7 @@ use super::bindings::processor::deltaforge::plugin::{clock, events, log, metrics
 use super::convert::{cell, emit, extras, image, named, origin, route, source, tables, value};
 use crate::error::Ended;
 use crate::guest::Guest;
+use crate::json::JsonProblem;
 
 impl types::Host for Guest {}
 impl events::Host for Guest {}
@@ -135,6 +137,31 @@ impl events::HostBatch for Guest {
 
     fn get(&mut self, _: Resource<Shown>, row: u32, of: types::Image, column: u32) -> Result<types::Value> {
         Ok(value(&self.call()?.get(row, image(of), column)?))
+    }
+
+    fn json_rows(&mut self, _: Resource<Shown>, of: types::Image) -> Result<types::Flat> {
+        let (call, encoders) = self.call_and_encoders()?;
+        let Flat { present, ends, data } = call.json_rows(image(of), encoders);
+        Ok(types::Flat { present, ends, data })
+    }
+
+    fn json_origins(&mut self, _: Resource<Shown>) -> Result<types::Flat> {
+        let (call, encoders) = self.call_and_encoders()?;
+        let Flat { present, ends, data } = call.json_origins(encoders);
+        Ok(types::Flat { present, ends, data })
+    }
+
+    fn to_json(&mut self, _: Resource<Shown>) -> Result<String> {
+        let (call, encoders) = self.call_and_encoders()?;
+        Ok(call.to_json(encoders)?)
+    }
+
+    fn replace_json(&mut self, _: Resource<Shown>, text: String) -> Result<StdResult<(), String>> {
+        match self.call()?.replace_json(&text) {
+            Ok(()) => Ok(Ok(())),
+            Err(JsonProblem::Said(problem)) => Ok(Err(problem)),
+            Err(JsonProblem::Ended(ended)) => Err(ended.into()),
+        }
     }
 
     fn keep(&mut self, _: Resource<Shown>, mask: Vec<u8>) -> Result<()> {

@@ -1,0 +1,7 @@
+#![allow(clippy::unwrap_used)]
+
+mod errors;
+mod exact;
+mod limits;
+mod semantics;
+mod support;
