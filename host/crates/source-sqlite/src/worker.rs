@@ -58,7 +58,7 @@ pub(crate) struct Worker {
 
 /// Whether a look at the log found something.
 enum Looked {
-    Batch(SourceBatch),
+    Batch(Box<SourceBatch>),
     Nothing,
     /// The schema is another one now.
     SchemaChanged,
@@ -173,9 +173,11 @@ impl Worker {
         }
         tx.finish().doing(|| "end reading".into())?;
         if batcher.builder.is_empty() {
-            return Ok(self.silent_progress(SILENT_FOR).map_or(Looked::Nothing, Looked::Batch));
+            return Ok(self
+                .silent_progress(SILENT_FOR)
+                .map_or(Looked::Nothing, |batch| Looked::Batch(Box::new(batch))));
         }
-        Ok(Looked::Batch(self.close(batcher)))
+        Ok(Looked::Batch(Box::new(self.close(batcher))))
     }
 
     fn close(&mut self, batcher: Batcher) -> SourceBatch {
@@ -273,7 +275,7 @@ impl Work for Worker {
             let before = self.at.clone();
             let looked = self.poll().inspect_err(|_| self.at = before)?;
             match looked {
-                Looked::Batch(batch) => return Ok(Some(batch)),
+                Looked::Batch(batch) => return Ok(Some(*batch)),
                 Looked::Nothing => {
                     self.data_version = version;
                     return Ok(self.silent_progress(SILENT_FOR));
