@@ -24,6 +24,7 @@ mod mailbox;
 mod polling;
 mod position;
 mod reader;
+mod resume;
 mod snapshot;
 mod sql;
 mod table;

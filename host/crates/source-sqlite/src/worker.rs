@@ -17,6 +17,7 @@ use crate::error::{Doing, SqliteError, is_busy};
 use crate::install;
 use crate::log;
 use crate::position::{At, Job};
+use crate::resume;
 use crate::snapshot::{Chunk, must_restart};
 use crate::thread::Work;
 
@@ -27,6 +28,9 @@ const SLICE_TIME: Duration = Duration::from_millis(5);
 const SILENT_ROWS: i64 = 512;
 /// How long progress without an event may stay untold.
 const SILENT_FOR: Duration = Duration::from_secs(1);
+/// How long a read waits for a lock before it is tried again later, and how long an installation waits.
+const READ_WAIT: Duration = Duration::from_millis(100);
+const INSTALL_WAIT: Duration = Duration::from_secs(5);
 /// How often the log's size is looked at.
 const SIZE_EVERY: Duration = Duration::from_secs(10);
 
@@ -71,24 +75,22 @@ impl Worker {
             config.file().ok_or_else(|| SqliteError::Unsupported("no database file is configured".into()))?;
         let database = install::database_name(&path);
         let mut db = install::open(&path)?;
-        let resume = context.resume.as_ref().map(At::parse).transpose()?;
-        if let Some(at) = &resume {
-            check_resume(&db, at)?;
+        let held = context.resume.as_ref().map(At::parse).transpose()?;
+        if let Some(at) = &held {
+            resume::check(&db, at)?;
         }
         let patterns = config.patterns();
-        let known = Known {
-            reading: resume.is_some(),
-            consistent_through: resume.as_ref().map_or(0, |at| at.sequence),
-        };
+        let known =
+            Known { reading: held.is_some(), consistent_through: held.as_ref().map_or(0, |at| at.sequence) };
         reconcile(&mut db, &config, &database, &patterns, known)?;
         let identity = log::incarnation(&db)?.ok_or_else(|| {
             SqliteError::Unsupported("the change log vanished while it was installed".into())
         })?;
         let mut changes = Changes::new(database.clone(), patterns.clone(), identity.clone());
         changes.set_versions(catalog::load(&db)?);
-        let first = resume.is_none();
-        let told = resume.clone();
-        let mut at = resume.unwrap_or_else(|| At::start(identity));
+        let first = held.is_none();
+        let told = held.clone();
+        let mut at = held.unwrap_or_else(|| At::start(identity));
         for job in &mut at.jobs {
             if must_restart(job, changes.versions()) {
                 job.generation = new_generation(&db)?;
@@ -102,7 +104,7 @@ impl Worker {
             SnapshotMode::Always => true,
         };
         if first {
-            start(&db, &mut at, snapshot)?;
+            resume::start(&db, &mut at, snapshot)?;
         }
         if snapshot {
             at.jobs = vec![initial_job(&db, &database, &patterns)?];
@@ -115,6 +117,10 @@ impl Worker {
         };
         let reader = format!("{}/{}/{}", info.tenant, info.pipeline, info.source_id);
         log::register(&db, &reader, at.sequence)?;
+        db.busy_timeout(READ_WAIT).doing(|| "set the lock time-out".into())?;
+        if crate::table::matching(&db, &database, &patterns)?.is_empty() {
+            tracing::warn!(path = %path.display(), "no table matches yet; tables are captured when they are created");
+        }
         Ok(Self {
             file_id: file_id(&path),
             database,
@@ -153,7 +159,7 @@ impl Worker {
             return Ok(Looked::SchemaChanged);
         }
         if let Some(expected) = self.at.nonce {
-            check_nonce(&tx, self.at.sequence, expected)?;
+            resume::check_nonce(&tx, self.at.sequence, expected)?;
         }
         self.consistent_through = log::highest(&tx)?;
         let builder = BatchBuilder::new(self.info.clone());
@@ -211,7 +217,9 @@ impl Worker {
                 "the change log is gone from the database, or is another one; connecting anew".into(),
             ));
         }
+        self.db.busy_timeout(INSTALL_WAIT).doing(|| "set the lock time-out".into())?;
         let changed = reconcile(&mut self.db, &self.config, &self.database, &self.patterns, known)?;
+        self.db.busy_timeout(READ_WAIT).doing(|| "set the lock time-out".into())?;
         self.changes.set_versions(catalog::load(&self.db)?);
         self.schema_version = if changed { pragma(&self.db, "schema_version")? } else { seen };
         if changed {
@@ -268,7 +276,6 @@ impl Work for Worker {
         let version: i64 = pragma(&self.db, "data_version")?;
         if version == self.data_version && self.at.jobs.is_empty() && self.schema_version >= 0 {
             self.check_file()?;
-            self.check_size();
             return Ok(self.silent_progress(SILENT_FOR));
         }
         loop {
@@ -292,6 +299,7 @@ impl Work for Worker {
 
     /// Removes what no reader needs, one short transaction at a time; gives way to everybody.
     fn tidy(&mut self) -> bool {
+        self.check_size();
         if !self.cleanup_due {
             return false;
         }
@@ -300,7 +308,7 @@ impl Work for Worker {
             .db
             .busy_timeout(Duration::ZERO)
             .and_then(|()| log::confirm(&mut self.db, &self.reader, self.confirmed, self.slice));
-        if let Err(error) = self.db.busy_timeout(Duration::from_secs(5)) {
+        if let Err(error) = self.db.busy_timeout(READ_WAIT) {
             tracing::warn!(%error, "set the lock time-out");
         }
         match outcome {
@@ -360,75 +368,6 @@ fn reconcile(
         }
         Err(error) => Err(error),
     }
-}
-
-/// Compares a checkpoint with the database, both ways: what we hold must be in it, and what it has removed we must
-/// hold.
-fn check_resume(db: &Connection, at: &At) -> Result<(), SqliteError> {
-    match log::incarnation(db)? {
-        Some(identity) if identity == at.identity => {}
-        found => {
-            return Err(SqliteError::Unrelated(format!(
-                "the checkpoint is of database incarnation {}, but this one is {}: it is another database, or capture \
-                 was removed in between. Restore the right file, or delete the checkpoint to start with a new snapshot",
-                at.identity,
-                found.as_deref().unwrap_or("without a change log"),
-            )));
-        }
-    }
-    let (lowest, highest) = (log::lowest(db)?, log::highest(db)?);
-    if at.sequence > highest {
-        return Err(rewound(at.sequence, highest));
-    }
-    match (at.nonce, log::nonce(db, at.sequence)?) {
-        (Some(expected), Some(found)) if expected != found => Err(rewound(at.sequence, highest)),
-        (Some(_), None) => Err(SqliteError::PositionLost(format!(
-            "the checkpoint is at change {}, but the log now starts at {}; delete the checkpoint to start with a new \
-             snapshot",
-            at.sequence,
-            lowest.unwrap_or_default()
-        ))),
-        (None, _) if lowest.is_some_and(|lowest| lowest > at.sequence + 1) => {
-            Err(SqliteError::PositionLost(format!(
-                "the checkpoint is at change {}, but the log now starts at {}; delete the checkpoint to start with a new \
-             snapshot",
-                at.sequence,
-                lowest.unwrap_or_default()
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_nonce(db: &Connection, sequence: i64, expected: i64) -> Result<(), SqliteError> {
-    match log::nonce(db, sequence)? {
-        Some(found) if found == expected => Ok(()),
-        _ => Err(rewound(sequence, log::highest(db)?)),
-    }
-}
-
-fn rewound(held: i64, highest: i64) -> SqliteError {
-    let phantoms = if held > highest {
-        format!("changes {} to {held} were delivered", highest + 1)
-    } else {
-        format!("changes up to {held} were delivered and at least change {held} is another one now")
-    };
-    SqliteError::Rewound(format!(
-        "the database went back, perhaps to a backup: {phantoms}, but it ends at {highest} and does not know them. \
-         Consumers hold changes that never happened; delete the checkpoint to start with a new snapshot"
-    ))
-}
-
-/// Where a reader without a checkpoint starts: at the oldest kept change; with a snapshot at the log's end, since
-/// the copy shows all that came before.
-fn start(db: &Connection, at: &mut At, snapshot: bool) -> Result<(), SqliteError> {
-    at.sequence = match (snapshot, log::lowest(db)?) {
-        (true, _) => log::highest(db)?,
-        (false, Some(lowest)) => lowest - 1,
-        (false, None) => 0,
-    };
-    at.nonce = log::nonce(db, at.sequence)?;
-    Ok(())
 }
 
 fn initial_job(db: &Connection, database: &str, patterns: &Patterns) -> Result<Job, SqliteError> {

@@ -5,6 +5,7 @@ mod config;
 mod harness;
 mod operations;
 mod polling;
+mod processes;
 mod resume;
 mod schema;
 mod snapshot;
