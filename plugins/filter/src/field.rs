@@ -58,9 +58,11 @@ impl<'a> Field<'a> {
             Self::Cell(cell) => match cell.as_str() {
                 Some(text) => Some(Cow::Borrowed(text)),
                 None => match cell {
-                    Value::Date(_) | Value::Time(_) | Value::DateTime(_) | Value::Timestamp(_) | Value::Uuid(_) => {
-                        Some(Cow::Owned(cell.to_json().trim_matches('"').to_owned()))
-                    }
+                    Value::Date(_)
+                    | Value::Time(_)
+                    | Value::DateTime(_)
+                    | Value::Timestamp(_)
+                    | Value::Uuid(_) => Some(Cow::Owned(cell.to_json().trim_matches('"').to_owned())),
                     _ => None,
                 },
             },
@@ -103,7 +105,9 @@ impl<'a> Field<'a> {
                 decimal::compare(held, text).or_else(|| (held == text).then_some(Ordering::Equal))
             }
             // Points in time compare as such, however many digits their text has.
-            Self::Cell(cell @ (Value::Date(_) | Value::Time(_) | Value::DateTime(_) | Value::Timestamp(_))) => {
+            Self::Cell(
+                cell @ (Value::Date(_) | Value::Time(_) | Value::DateTime(_) | Value::Timestamp(_)),
+            ) => {
                 let kind = cell.kind();
                 let quoted = Json::from(text).to_string();
                 let other = json::cell_from_json(&quoted, Kind::Of(kind)).ok()?;

@@ -29,7 +29,11 @@ impl Processor for Filter {
     type Config = Config;
 
     fn describe() -> Manifest {
-        Manifest::new("filter", env!("CARGO_PKG_VERSION"), "keeps events by operation, table and field values")
+        Manifest::new(
+            "filter",
+            env!("CARGO_PKG_VERSION"),
+            "keeps events by operation, table and field values",
+        )
     }
 
     fn open(config: Config) -> Result<Self, Failure> {
@@ -38,7 +42,8 @@ impl Processor for Filter {
                 .map_err(|bad| Failure::fatal(format!("tables.{at}: {bad:?} is no table pattern")))
         };
         let predicates = config.fields.into_iter().enumerate().map(|(at, predicate)| {
-            predicate::Check::new(predicate).map_err(|problem| Failure::fatal(format!("fields[{at}].{problem}")))
+            predicate::Check::new(predicate)
+                .map_err(|problem| Failure::fatal(format!("fields[{at}].{problem}")))
         });
         Ok(Self {
             ops: config.ops.into_iter().map(Operation::op).collect(),

@@ -113,7 +113,8 @@ impl Check {
                 presence::VALUE => fast.passes(row, &self.test),
                 _ => {
                     // Another kind of value than declared, or one that was not logged: look at the cell.
-                    let cell = |image| id.map_or(deltaforge_sdk::Value::Absent, |id| batch.get(row, image, id));
+                    let cell =
+                        |image| id.map_or(deltaforge_sdk::Value::Absent, |id| batch.get(row, image, id));
                     let now = cell(Image::After);
                     let before = || Some(cell(Image::Before)).filter(|cell| !cell.is_nothing());
                     let now = match now {
@@ -146,12 +147,15 @@ impl Check {
     /// The column at once, where every table declares it as what the test is about.
     fn fast(&self, batch: &Batch<'_>, column: &str) -> Option<Column> {
         let kinds = declared(batch, column);
-        let all = |fits: fn(CellKind) -> bool| kinds.iter().all(|kind| matches!(kind, Kind::Of(kind) if fits(*kind)));
+        let all = |fits: fn(CellKind) -> bool| {
+            kinds.iter().all(|kind| matches!(kind, Kind::Of(kind) if fits(*kind)))
+        };
         if self.test.is_about_text() && all(|kind| matches!(kind, CellKind::Text | CellKind::Enum)) {
             return Some(Column::Texts(batch.flats(Image::After, column)));
         }
         let integers = |kind| matches!(kind, CellKind::Int | CellKind::UInt);
-        (self.test.is_about_integers() && all(integers)).then(|| Column::Ints(batch.ints(Image::After, column)))
+        (self.test.is_about_integers() && all(integers))
+            .then(|| Column::Ints(batch.ints(Image::After, column)))
     }
 
     fn each_changed(
@@ -206,7 +210,9 @@ impl Column {
 impl Test {
     fn is_about_text(&self) -> bool {
         match self {
-            Self::Equals { value, .. } | Self::Compares { value, .. } | Self::Contains(value) => value.is_string(),
+            Self::Equals { value, .. } | Self::Compares { value, .. } | Self::Contains(value) => {
+                value.is_string()
+            }
             Self::In { values, .. } => values.iter().all(Json::is_string),
             Self::Matches(_) => true,
             Self::Exists { .. } | Self::Changed => false,
@@ -226,9 +232,7 @@ impl Test {
         match self {
             Self::Equals { value, not } => is(value) != *not,
             Self::In { values, not } => values.iter().any(is) != *not,
-            Self::Compares { value, wanted } => {
-                wanted.contains(&value.as_str().map(|value| text.cmp(value)))
-            }
+            Self::Compares { value, wanted } => wanted.contains(&value.as_str().map(|value| text.cmp(value))),
             Self::Contains(value) => value.as_str().is_some_and(|value| text.contains(value)),
             Self::Matches(regex) => regex.is_match(text),
             Self::Exists { not } => !not,
@@ -240,7 +244,9 @@ impl Test {
         match self {
             Self::Equals { value, not } => (value.as_i64() == Some(held)) != *not,
             Self::In { values, not } => values.iter().any(|value| value.as_i64() == Some(held)) != *not,
-            Self::Compares { value, wanted } => wanted.contains(&value.as_i64().map(|value| held.cmp(&value))),
+            Self::Compares { value, wanted } => {
+                wanted.contains(&value.as_i64().map(|value| held.cmp(&value)))
+            }
             Self::Exists { not } => !not,
             Self::Contains(_) | Self::Matches(_) => false,
             Self::Changed => true,

@@ -3,7 +3,9 @@
 //! NULL stays NULL, and a value that the source did not log stays so. A column that belongs to its table's key can
 //! only be masked by a keyed hash: anything else would let two rows become one, or the key be guessed.
 
-use deltaforge_sdk::{Batch, ColumnId, Failure, Flat, Image, Kind, Manifest, Processor, Table, Value, presence};
+use deltaforge_sdk::{
+    Batch, ColumnId, Failure, Flat, Image, Kind, Manifest, Processor, Table, Value, presence,
+};
 
 mod config;
 mod hide;
@@ -59,9 +61,10 @@ impl Processor for Mask {
 
 impl Masked {
     fn refuse_keys(&self, tables: &[Table], in_tables: &[bool], column: &str) -> Result<(), Failure> {
-        let key_of = tables.iter().zip(in_tables).find(|(table, masked)| {
-            **masked && table.column(column).is_some_and(|at| table.is_key(at))
-        });
+        let key_of = tables
+            .iter()
+            .zip(in_tables)
+            .find(|(table, masked)| **masked && table.column(column).is_some_and(|at| table.is_key(at)));
         match key_of {
             Some((table, _)) if !self.hide.is_keyed() => Err(Failure::fatal(format!(
                 "{}.{column} belongs to the key, which only a hash with a `key` can mask: \
