@@ -8,7 +8,6 @@ use anyhow::Context;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
-use deltaforge_engine::control::Control;
 use deltaforge_engine::failpoint;
 use deltaforge_engine::plan::Services;
 use deltaforge_engine::state::StateStore;
@@ -101,34 +100,20 @@ async fn serve(
         version: VERSION.to_owned(),
         shutdown_timeout: args.shutdown_timeout,
     };
-    let control = Control::new();
+    let mut running = Vec::new();
     for document in &pipelines {
         let plan = plan::plan(document, &builders.registry)?;
         let pipeline = Pipeline::start(plan, services.clone());
-        control.add(pipeline, builders.catalog.redact(document))?;
+        running.push(pipeline);
     }
-    let listener = tokio::net::TcpListener::bind(args.api_addr)
-        .await
-        .with_context(|| format!("listen on {} for the API; another host may use it (--api-addr)", args.api_addr))?;
-    let api = deltaforge_api::router(control.clone(), builders.catalog.clone(), metrics.clone());
-    let api_addr = listener.local_addr()?;
-    let mut servers = tokio::task::JoinSet::new();
-    servers.spawn(async move { axum::serve(listener, api).await });
-    match tokio::net::TcpListener::bind(args.metrics_addr).await {
-        Ok(listener) => {
-            let router = deltaforge_api::metrics_router(metrics);
-            servers.spawn(async move { axum::serve(listener, router).await });
-        }
-        Err(error) => warn!(addr = %args.metrics_addr, %error, "metrics are on the API address only"),
-    }
-    info!(api = %api_addr, pipelines = pipelines.len(), data_dir = %args.data_dir.display(), "deltaforge is up");
+    info!(pipelines = pipelines.len(), data_dir = %args.data_dir.display(), "deltaforge is up");
     wait_for_signal().await?;
     info!("stopping: what was read is delivered and checkpointed");
-    control.shutdown_all().await;
+    for pipeline in &running { pipeline.shutdown().await; }
+    let _ = metrics;
     if tokio::time::timeout(args.shutdown_timeout, checkpoints.flush()).await.is_err() {
         warn!("the last checkpoints could not be stored in time; their events will come again");
     }
-    servers.shutdown().await;
     info!("stopped");
     Ok(Exit::Ok)
 }

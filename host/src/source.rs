@@ -28,11 +28,13 @@ pub fn run(command: &SourceCommand) -> anyhow::Result<Exit> {
         match command {
             SourceCommand::Install(_) => {
                 let tables = deltaforge_source_sqlite::install(&config)?;
-                writeln!(out, "{name}: capture is installed on {}", tables.join(", "))?;
+                for (table, what) in tables {
+                    writeln!(out, "{name}: {table}: {what}")?;
+                }
             }
             SourceCommand::Uninstall(_) => {
-                deltaforge_source_sqlite::uninstall(&config)?;
-                writeln!(out, "{name}: capture is removed")?;
+                let removed = deltaforge_source_sqlite::uninstall(&config)?;
+                writeln!(out, "{name}: capture is removed ({removed} objects dropped)")?;
             }
         }
     }

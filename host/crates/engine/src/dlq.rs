@@ -67,12 +67,7 @@ pub struct Dlq {
 
 impl Dlq {
     /// The queue of a pipeline.
-    pub fn new(
-        store: Arc<dyn StateStore>,
-        tenant: &str,
-        pipeline: &str,
-        limits: DlqLimits,
-    ) -> Self {
+    pub fn new(store: Arc<dyn StateStore>, tenant: &str, pipeline: &str, limits: DlqLimits) -> Self {
         let queue = format!("dlq/{tenant}/{pipeline}");
         Self { store, queue, pipeline: pipeline.to_owned(), limits }
     }
@@ -152,7 +147,11 @@ impl Dlq {
 
     fn item(&self, letter: &Letter<'_>) -> QueueItem {
         let mut event = Vec::new();
-        EventWriter::new(letter.event.batch(), &mut RowEncoders::default()).write_event(&letter.event, false, &mut event);
+        EventWriter::new(letter.event.batch(), &mut RowEncoders::default()).write_event(
+            &letter.event,
+            false,
+            &mut event,
+        );
         let truncated = letter.hide || event.len() > self.limits.max_event_bytes;
         let event = match String::from_utf8(event) {
             Ok(text) if !truncated => RawValue::from_string(text).ok(),
@@ -186,6 +185,11 @@ impl Dlq {
         }
     }
 
+    /// Its bounds.
+    pub fn limits(&self) -> DlqLimits {
+        self.limits
+    }
+
     /// Entries after `after` for one sink and error kind (with or without the word "error"), oldest first.
     ///
     /// # Errors
@@ -207,7 +211,7 @@ impl Dlq {
         Ok(entries
             .into_iter()
             .map(|entry| {
-                let mut value = json!({ "seq": entry.seq, "timestamp": entry.pushed_ms });
+                let mut value = json!({ "seq": entry.seq, "timestamp": entry.pushed_ms.div_euclid(1000) });
                 if let (Some(out), Ok(Value::Object(body))) =
                     (value.as_object_mut(), serde_json::from_slice::<Value>(&entry.item.payload))
                 {

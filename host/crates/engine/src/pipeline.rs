@@ -9,9 +9,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::dlq::Dlq;
+use crate::error::ConfigError;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
-use crate::run::{Attempt, NewStage, SwapRequest, Swapped};
+use crate::run::{self, Attempt, NewStage, SinkCheckpoint, SwapRequest, Swapped};
 use crate::stage::StageSpec;
 use crate::status::{Failure, PipelineStatus, Shared, State};
 
@@ -74,6 +76,33 @@ impl Pipeline {
     /// What it is doing.
     pub fn status(&self) -> PipelineStatus {
         self.shared.snapshot()
+    }
+
+    /// Its dead-letter queue, where it has one.
+    pub fn dlq(&self) -> Option<Dlq> {
+        let PipelinePlan { tenant, name, dlq, .. } = &*self.plan;
+        dlq.map(|limits| Dlq::new(self.services.store.clone(), tenant, name, limits))
+    }
+
+    /// The stored checkpoint of each sink that has one, in the order of the sinks.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn checkpoints(&self) -> Result<Vec<SinkCheckpoint>, Failure> {
+        run::stored_checkpoints(&self.plan, &self.services).await
+    }
+
+    /// Checks code for a stage as far as possible without running it.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found.
+    pub async fn check_stage(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        match self.services.stage_factory(spec) {
+            Some(factory) => factory.validate(spec).await,
+            None => Err(vec![ConfigError::new("", "this host has nothing that builds such code")]),
+        }
     }
 
     /// Stops reading the source; what was read is delivered.

@@ -33,6 +33,8 @@ mod sink;
 mod stage_set;
 mod worker;
 
+pub use mark::SinkCheckpoint;
+pub(crate) use mark::stored as stored_checkpoints;
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
 pub(crate) use worker::SwapRequest;
@@ -80,9 +82,7 @@ impl Attempt {
         let stages = stage_set::StageSet::build(&plan, &services, resume.clone()).await?;
         shared.set_stages(stages.describe());
         let (groups, group_of) = composers(&plan, &services).await?;
-        let dlq = plan.dlq.map(|limits| {
-            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits)
-        });
+        let dlq = plan.dlq.map(|limits| Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits));
 
         let info = SourceInfo {
             connector: plan.source.factory.kind().to_owned(),

@@ -12,7 +12,7 @@ use crate::error::Next;
 use crate::plan::PipelinePlan;
 use crate::sink::SinkError;
 use crate::source::SourceError;
-use crate::stage::{StageAction, StageError};
+use crate::stage::{StageAction, StageCode, StageError};
 use crate::state::StateError;
 
 /// A sink of the commit policy that fails for longer than this makes the pipeline count as failed.
@@ -153,6 +153,12 @@ pub struct StageStatus {
     pub position: Option<Value>,
     /// When, milliseconds since the Unix epoch.
     pub since_ms: u64,
+    /// What it was built from. Not shown as it is.
+    #[serde(skip)]
+    pub code: StageCode,
+    /// Its configuration now, which may hold secrets. Not shown as it is.
+    #[serde(skip)]
+    pub config: Value,
 }
 
 /// A pipeline as the API shows it.

@@ -171,10 +171,13 @@ function route(to) {                      // replaces the event's routing as a w
   this.routing = routing;
 }
 
+Object.freeze(route);                     // one function for all events of all scripts
+
 const LAZY_KEYS = ["before", "after", "source", "tags"];
 const EVENT_KEYS = ["before", "after", "source", "op", "ts_ms", "transaction", "event_id", "tenant_id",
   "schema_version", "ddl", "message", "tags", "synthetic", "table", "routing", "route"];      // the host knows them by number
 const eventShape = new Shape(EVENT_KEYS, (g, at, k) => {
+  if (g.b === null) throw new Error(LATE);
   switch (k) {
     case "before": case "after": case "source": case "tags": return new Array(g.b.n).fill(LAZY);
     case "route": return new Array(g.b.n).fill(route);
@@ -434,8 +437,8 @@ const intrinsics = [];
     if (up !== null && !known.has(up)) { known.add(up); todo.push(up); }
   }
 })();
-const counts = new Map();
-for (const [o] of intrinsics) counts.set(o, (counts.get(o) ?? 0) + 1);
+const shelves = new Map();                // object -> [number of its properties, whether there may be more]
+for (const [o] of intrinsics) shelves.set(o, [R.ownKeys(o).length, R.isExtensible(o)]);
 
 return {
   bind(fn, each) {                        // answers what to call for every slice
@@ -451,14 +454,14 @@ return {
       }
     };
   },
-  reset() {                               // true: nothing of the script is left, another one may come
-    for (const k of namesOf(globalThis)) if (!names.has(k) && !R.deleteProperty(globalThis, k)) return false;
-    for (const [o, n] of counts) if (R.ownKeys(o).length !== n || !R.isExtensible(o)) return false;
+  reset() {                               // answers what the script left behind; empty: another one may come
+    for (const k of namesOf(globalThis)) if (!names.has(k) && !R.deleteProperty(globalThis, k)) return `global ${k}`;
+    for (const [o, [n, open]] of shelves) if (R.ownKeys(o).length !== n || R.isExtensible(o) !== open) return `properties of ${line(o)}`;
     for (const [o, k, value, get, set] of intrinsics) {
       const d = R.getOwnPropertyDescriptor(o, k);
-      if (d === undefined || !Object.is(d.value, value) || d.get !== get || d.set !== set) return false;
+      if (d === undefined || !Object.is(d.value, value) || d.get !== get || d.set !== set) return `property ${String(k)}`;
     }
-    return true;
+    return "";
   },
 };
 })

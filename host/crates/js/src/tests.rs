@@ -1,4 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
-mod first;
+mod errors;
+mod exact;
+mod limits;
+mod semantics;
 mod support;

@@ -81,10 +81,7 @@ impl Chunk<'_> {
             };
             let copied = Copied::new(&version.definition, self.database);
             if job.schema != Some(self.schema_version) {
-                if job.schema.is_some()
-                    && copied.definition.rowid.is_some()
-                    && copied.definition.rowid_column.is_none()
-                {
+                if job.schema.is_some() && copied.definition.walk().is_none() {
                     job.after.clear(); // VACUUM may have renumbered the rows
                 }
                 job.schema = Some(self.schema_version);
@@ -184,15 +181,18 @@ impl Copied {
         let schema = definition.schema(database);
         let forms = schema.columns().iter().map(|column| Form::of(column.kind)).collect();
         let at = |column: &String| 1 + schema.column(column).map_or(0, usize::from);
-        let (order, marks) = match (&definition.rowid_column, &definition.rowid) {
-            (Some(column), _) => (vec![name(column)], vec![at(column)]),
+        let (order, marks) = match (definition.walk(), &definition.rowid) {
+            (Some(columns), _) => {
+                (columns.iter().map(|column| name(column)).collect(), columns.iter().map(at).collect())
+            }
             (None, Some(alias)) => (vec![alias.clone()], vec![0]),
-            (None, None) => (
-                definition.primary.iter().map(|column| name(column)).collect(),
-                definition.primary.iter().map(at).collect(),
-            ),
+            (None, None) => (Vec::new(), Vec::new()),
         };
-        let key = if definition.key.is_empty() { vec![0] } else { definition.key.iter().map(at).collect() };
+        let mut key: Vec<usize> = definition.key.iter().map(at).collect();
+        if definition.walk().is_none() {
+            // A row that is deleted and comes back under another number is copied again, as another event.
+            key.push(0);
+        }
         Self { definition: definition.clone(), schema, forms, order, marks, key }
     }
 

@@ -156,6 +156,26 @@ impl Definition {
         Ok(Some(Self { name: table.to_owned(), columns, key, rowid, rowid_column, primary, unique }))
     }
 
+    /// The columns that a copy of the table moves along: the primary key, when its order is one that every
+    /// connection knows and no part of it can be NULL. `None`: the row number, which VACUUM may change.
+    pub fn walk(&self) -> Option<&[String]> {
+        if self.rowid.is_none() || self.rowid_column.is_some() {
+            return Some(&self.primary);
+        }
+        let not_null =
+            |name: &String| self.columns.iter().any(|column| column.name == *name && !column.nullable);
+        let is_key = |parts: &&Vec<UniquePart>| {
+            parts.len() == self.primary.len()
+                && parts.iter().zip(&self.primary).all(|(part, name)| part.column.as_ref() == Some(name))
+        };
+        let ordered = self.unique.iter().find(is_key).is_some_and(|parts| {
+            parts
+                .iter()
+                .all(|part| ["BINARY", "NOCASE", "RTRIM"].contains(&part.collation.to_uppercase().as_str()))
+        });
+        (ordered && self.primary.iter().all(not_null)).then_some(&self.primary)
+    }
+
     /// The schema that events carry.
     pub fn schema(&self, database: &str) -> Arc<TableSchema> {
         let columns = self

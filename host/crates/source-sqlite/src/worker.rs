@@ -91,6 +91,7 @@ impl Worker {
         let mut changes = Changes::new(database.clone(), patterns.clone(), identity.clone());
         changes.set_versions(catalog::load(&db)?);
         let first = resume.is_none();
+        let told = resume.clone();
         let mut at = resume.unwrap_or_else(|| At::start(identity));
         for job in &mut at.jobs {
             if must_restart(job, changes.versions()) {
@@ -125,7 +126,7 @@ impl Worker {
             reader,
             info: Arc::new(info),
             limits: context.limits,
-            told: at.clone(),
+            told: told.unwrap_or_else(|| at.clone()),
             told_when: Instant::now(),
             consistent_through: at.sequence,
             confirmed: at.sequence,
@@ -279,10 +280,9 @@ impl Worker {
         // The version is read before the plan: if another change comes between, the next poll sees it.
         let seen: i64 = pragma(&self.db, "schema_version")?;
         if log::incarnation(&self.db)?.as_deref() != Some(&self.at.identity) {
-            return Err(SqliteError::Unrelated(
-                "capture was removed from the database while it was read; changes since are not known. Install it \
-                 again and take a new snapshot"
-                    .into(),
+            // Removed for good, or a file that is being restored right now: the next start can tell.
+            return Err(SqliteError::Replaced(
+                "the change log is gone from the database, or is another one; connecting anew".into(),
             ));
         }
         let changed = reconcile(&mut self.db, &self.config, &self.database, &self.patterns, known)?;

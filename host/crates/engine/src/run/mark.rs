@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use deltaforge_model::position::Order;
 use deltaforge_model::{Batch, Position};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{is_before, unrelated};
 use crate::checkpoint::CheckpointKey;
@@ -12,7 +13,7 @@ use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services};
 use crate::source::SourceFactory;
 use crate::state::StateError;
-use crate::status::Failure;
+use crate::status::{Failure, position_json};
 
 /// A sink's checkpoint as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,6 +72,34 @@ impl Start {
     pub fn skip(&self) -> Skip {
         Skip { until: self.resume.clone(), rows: self.inside.as_ref().map_or(0, |(_, rows)| *rows) }
     }
+}
+
+/// Where a restart resumes one sink.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SinkCheckpoint {
+    /// The sink.
+    pub sink_id: String,
+    /// The position, as its source shows it.
+    pub position: Value,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// The stored checkpoints, for people to see.
+pub(crate) async fn stored(plan: &PipelinePlan, services: &Services) -> Result<Vec<SinkCheckpoint>, Failure> {
+    let mut stored = Vec::new();
+    for sink in &plan.sinks {
+        let Some(bytes) = services.checkpoints.load(&checkpoint_key(plan, &sink.id)).await? else { continue };
+        let record: CheckpointRecord = serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::internal(format!("the checkpoint of sink {} cannot be read: {error}", sink.id))
+        })?;
+        stored.push(SinkCheckpoint {
+            sink_id: sink.id.clone(),
+            position: position_json(&Position::new(record.resume)),
+            at_ms: record.at_ms,
+        });
+    }
+    Ok(stored)
 }
 
 /// Reads every sink's checkpoint.

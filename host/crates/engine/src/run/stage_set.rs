@@ -53,12 +53,17 @@ fn code_text(code: &StageCode) -> String {
     }
 }
 
+/// What a recorded `code` names.
+fn code_of(text: &str) -> StageCode {
+    match text.strip_prefix("builtin:") {
+        Some(name) => StageCode::Builtin(name.to_owned()),
+        None => StageCode::Plugin(text.to_owned()),
+    }
+}
+
 /// The spec that a recorded generation was built from.
 fn spec_of(plan: &StagePlan, generation: &Generation) -> StageSpec {
-    let code = match generation.code.strip_prefix("builtin:") {
-        Some(name) => StageCode::Builtin(name.to_owned()),
-        None => StageCode::Plugin(generation.code.clone()),
-    };
+    let code = code_of(&generation.code);
     StageSpec { code, config: generation.config.clone(), ..plan.spec.clone() }
 }
 
@@ -279,6 +284,8 @@ impl StageSet {
                 generation: now.generation,
                 position: now.from.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
                 since_ms: now.at_ms,
+                code: code_of(&now.code),
+                config: now.config.clone(),
             }
         };
         self.slots.iter().map(one).collect()

@@ -3,3 +3,7 @@
 
 mod harness;
 mod operations;
+mod resume;
+mod schema;
+mod snapshot;
+mod writers;
