@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use deltaforge_api::Api;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
+use deltaforge_engine::control::Control;
 use deltaforge_engine::failpoint;
 use deltaforge_engine::plan::Services;
 use deltaforge_engine::state::StateStore;
 use deltaforge_store::{DataDir, MemoryStore, SqliteStore};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -100,20 +104,39 @@ async fn serve(
         version: VERSION.to_owned(),
         shutdown_timeout: args.shutdown_timeout,
     };
-    let mut running = Vec::new();
+    let control = Control::new();
     for document in &pipelines {
         let plan = plan::plan(document, &builders.registry)?;
         let pipeline = Pipeline::start(plan, services.clone());
-        running.push(pipeline);
+        let origin = document.origin.as_ref().map(|origin| origin.file.display().to_string());
+        control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
     }
-    info!(pipelines = pipelines.len(), data_dir = %args.data_dir.display(), "deltaforge is up");
+    let listener = TcpListener::bind(args.api_addr).await.with_context(|| {
+        format!("listen on {} for the API; another host may use it (--api-addr)", args.api_addr)
+    })?;
+    let api_addr = listener.local_addr()?;
+    let mut api = Api::new(control.clone(), builders.catalog.clone(), metrics.clone())
+        .timeout(args.shutdown_timeout + Duration::from_secs(30));
+    if !deltaforge_api::is_loopback(api_addr.ip()) {
+        api = api.any_host();
+    }
+    let mut servers = JoinSet::new();
+    servers.spawn(async move { axum::serve(listener, api.router()).await });
+    match TcpListener::bind(args.metrics_addr).await {
+        Ok(listener) => {
+            let router = deltaforge_api::metrics_router(metrics);
+            servers.spawn(async move { axum::serve(listener, router).await });
+        }
+        Err(error) => warn!(addr = %args.metrics_addr, %error, "metrics are on the API address only"),
+    }
+    info!(api = %api_addr, pipelines = pipelines.len(), data_dir = %args.data_dir.display(), "deltaforge is up");
     wait_for_signal().await?;
     info!("stopping: what was read is delivered and checkpointed");
-    for pipeline in &running { pipeline.shutdown().await; }
-    let _ = metrics;
+    control.shutdown_all().await;
     if tokio::time::timeout(args.shutdown_timeout, checkpoints.flush()).await.is_err() {
         warn!("the last checkpoints could not be stored in time; their events will come again");
     }
+    servers.shutdown().await;
     info!("stopped");
     Ok(Exit::Ok)
 }
