@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deltaforge_config::{Block, Catalog, Finding, Limits, Part};
+use deltaforge_config::{Block, Catalog, Finding, Part};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::sink::SinkFactory;
 use deltaforge_engine::source::SourceFactory;
@@ -73,5 +73,3 @@ pub fn findings(result: Result<(), Vec<ConfigError>>) -> Vec<Finding> {
     found.into_iter().map(|error| Finding::new(pointer(&error.path), error.message)).collect()
 }
 
-/// The limits of plugins and of scripts where a document is silent.
-pub const DEFAULT_LIMITS: (Limits, Limits) = (Limits::PLUGIN, Limits::SCRIPT);

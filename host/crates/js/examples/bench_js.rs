@@ -244,7 +244,7 @@ fn main() {
         };
         let (mut stage, _) = runtime.block_on(factory.build(&spec, None)).expect("the script loads");
         let view = View::all(batch.clone());
-        let mut lazily = |stage: &mut dyn Stage| {
+        let lazily = |stage: &mut dyn Stage| {
             let mut edits = Overlay::new();
             runtime.block_on(stage.process(&view, &mut edits)).expect("the script runs");
             edits.byte_size()

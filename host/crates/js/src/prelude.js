@@ -298,16 +298,19 @@ const pairs = (list) => {
   return o;
 };
 
+const idsOf = (b) => b.byId ??= new Map(b.groups[0].c.event_id.map((x, i) => [x, i]));
 function find(b, o) {                     // the event of the batch that `o` is; -1: it is none of them
-  if (b.groups[0].w.event_id !== undefined) return (b.byObject ??= new Map(b.orig.map((x, i) => [x, i]))).get(o) ?? -1;
+  if (b.groups[0].w.event_id !== undefined || idsOf(b).size !== b.n) {      // ids that scripts made need not differ
+    return (b.byObject ??= new Map(b.orig.map((x, i) => [x, i]))).get(o) ?? -1;
+  }
   const base = baseOf(b, o, b.n);
   return base >= 0 && b.orig[base] === o ? base : -1;
 }
 function baseOf(b, o, hint) {             // the event of the batch that a returned object is a copy of; -1: none
   if (o === null || typeof o !== "object" || isArray(o)) throw new TypeError("a script must return events, got " + (o === null ? "null" : isArray(o) ? "an array" : typeof o));
-  const id = o.event_id, ids = b.groups[0].c.event_id;
+  const id = o.event_id;
   if (id === undefined) return -1;
-  return hint < b.n && ids[hint] === id ? hint : (b.byId ??= new Map(ids.map((x, i) => [x, i]))).get(id) ?? -1;
+  return hint < b.n && b.groups[0].c.event_id[hint] === id ? hint : idsOf(b).get(id) ?? -1;
 }
 function replace(b, base, o) {            // a copy takes the place of its event: as if it had been written into it
   const g = b.groups[0], [set, gone] = difference(g, base, o);
@@ -318,7 +321,8 @@ function replace(b, base, o) {            // a copy takes the place of its event
 function describe(b, base, o) {           // an added event: what differs from the event that it is a copy of
   if (base < 0) return { base: -1, set: o };
   const [set, gone] = difference(b.groups[0], base, o);
-  const it = { base, set: pairs(set), gone };
+  const it = { base, set: pairs(set), gone: gone.filter((k) => k !== "source") };
+  if (it.set.source === null) throw new TypeError("event.source must be an object");
   for (const k of ["after", "before", "source"]) {
     const v = it.set[k], [id, row] = k === "source" ? [1, base] : b.image(k, base);
     if (v === undefined || v === null || typeof v !== "object" || id < 0 || b.groups[0].w[k]?.includes(base)) continue;
@@ -339,8 +343,9 @@ function takeImages(b) {                  // objects in the place of records: on
       if (seen.has(i)) continue;
       seen.add(i);
       const v = g.c[k][i];
-      if (v === undefined || v === null) { whole.push(i); continue; }
-      if (typeof v !== "object" || isArray(v)) throw new TypeError(`event.${k} must be an object` + (k === "source" ? "" : " or null"));
+      if (k === "source" && v === undefined) continue;      // an event always has one: left out, it stays
+      if (k !== "source" && (v === undefined || v === null)) { whole.push(i); continue; }
+      if (v === null || typeof v !== "object" || isArray(v)) throw new TypeError(`event.${k} must be an object` + (k === "source" ? "" : " or null"));
       const [id, row] = k === "source" ? [1, i] : b.image(k, i);
       if (id < 0) { whole.push(i); continue; }
       writes.push([b.groups[id], row, ...difference(b.groups[id], row, v)]);

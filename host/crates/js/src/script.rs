@@ -139,12 +139,12 @@ impl Engine {
         self.desk(|desk| desk.console = crate::console::Console::new(owner));
         self.guarded(limits, |engine| {
             let text = serde_json::to_string(source).expect("text");
-            let mut function = engine.evaluate(&format!("{HEAD}{source}{TAIL}"))?;
+            let mut function = engine.evaluate(INLINE, &format!("{HEAD}{source}{TAIL}"))?;
             // A text that closes the function around it would get at what outlives it.
-            engine.evaluate(&format!("new Function({text})"))?;
+            engine.evaluate("<check>", &format!("new Function({text})"))?;
             let mut each = false;
             if function.is_none() {
-                function = engine.evaluate(&format!("{EVAL_HEAD}{text}{EVAL_TAIL}"))?;
+                function = engine.evaluate(INLINE, &format!("{EVAL_HEAD}{text}{EVAL_TAIL}"))?;
                 each = true;
             }
             let function = function.ok_or_else(|| {
@@ -216,11 +216,11 @@ impl Engine {
     }
 
     /// Runs a text; answers the function that it evaluates to, if it is one.
-    fn evaluate(&mut self, text: &str) -> Result<Option<v8::Global<v8::Function>>, ScriptError> {
+    fn evaluate(&mut self, name: &str, text: &str) -> Result<Option<v8::Global<v8::Function>>, ScriptError> {
         let mem_mb = self.mem_mb;
         deno_core::scope!(scope, &mut self.runtime);
         v8::tc_scope!(let scope, scope);
-        let (Some(name), Some(text)) = (v8::String::new(scope, INLINE), v8::String::new(scope, text)) else {
+        let (Some(name), Some(text)) = (v8::String::new(scope, name), v8::String::new(scope, text)) else {
             return Err(ScriptError::Memory { mem_mb: self.mem_mb });
         };
         let origin =
@@ -253,6 +253,8 @@ impl Engine {
         v8::tc_scope!(let scope, scope);
         let function = v8::Local::new(scope, function);
         let nothing = v8::undefined(scope).into();
+        // No microtask checkpoint: the engine runs jobs until there are none, past any termination. So what a
+        // script hangs on a promise never runs.
         match function.call(scope, nothing, &[]) {
             Some(value) => Ok(v8::Global::new(scope, value)),
             None => Err(thrown(scope, mem_mb)),

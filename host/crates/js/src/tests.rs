@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod documented;
 mod errors;
 mod exact;
 mod limits;

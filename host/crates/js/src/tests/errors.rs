@@ -53,6 +53,7 @@ async fn results_that_are_no_events_are_refused() {
         ("(e) => { delete e.op; }", "must have its op"),
         ("(e) => { e.after = 5; }", "event.after must be an object or null"),
         ("(e) => { e.source = []; }", "event.source must be an object"),
+        ("(e) => { e.source = null; }", "event.source must be an object"),
         ("(e) => { e.route({ topic: {} }); }", "topic must be text"),
         ("(e) => { e.routing = { topics: 'x' }; }", "event.routing must be"),
         ("(e) => { e.routing = { headers: { a: 1 } }; }", "header a is not text"),
@@ -174,4 +175,56 @@ async fn a_swapped_script_finds_nothing_of_the_one_before() {
             "{script}"
         );
     }
+}
+
+#[tokio::test]
+async fn whatever_is_thrown_is_an_error_of_the_script() {
+    for what in [
+        "null",
+        "undefined",
+        "Symbol('s')",
+        "5n",
+        "new Proxy({}, { get() { throw 1; } })",
+        "Object.assign(new Error('x'), { cause: { get message() { throw 2; } } })",
+        "(() => { const e = new Error('round'); e.cause = e; return e; })()",
+        "Object.defineProperty(new Error('x'), 'stack', { get() { throw new Error('y'); } })",
+        "new AggregateError([new Error('a')], 'many')",
+        "{ toString() { throw 3; } }",
+    ] {
+        let message = fails(&format!("function processBatch(events) {{ throw {what}; }}")).await;
+        assert!(!message.is_empty(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn jobs_and_imports_reach_nothing() {
+    let script = "globalThis.said = [];
+        function processBatch(events) {
+          events[0].said = said.slice();
+          Promise.resolve().then(() => said.push('job'));
+          const endless = () => Promise.resolve().then(endless);
+          endless();
+          for (const name of ['ext:core/ops', 'ext:core/mod.js', 'ext:deltaforge/ops', 'node:fs', './x.js'])
+            import(name).then(m => said.push('got ' + name + Object.keys(m)), e => said.push('no'));
+          events[0].tags = ['kept'];
+        }";
+    let mut stage = stage(script).await;
+    for _ in 0..3 {
+        let out = run(&mut *stage, batch()).await.unwrap();
+        assert_eq!(out.event(0).side().tags.clone().unwrap(), ["kept"]);
+        let said = &out.event(0).side().fields[0].1;
+        assert_eq!(said, "[]", "nothing hung on a promise runs");
+    }
+}
+
+#[tokio::test]
+async fn equal_ids_made_by_scripts_do_not_mix_events_up() {
+    let first = "(e) => { e.event_id = 'same'; }";
+    let second = "function processBatch(events) { return events.filter(e => e.op === 'c').reverse(); }";
+    let out = run(&mut *stage(first).await, batch()).await.unwrap();
+    let ids: Vec<_> = batch().events().filter(|e| e.op().code() == "c").map(|e| e.id()).collect();
+    let out = run(&mut *stage(second).await, out).await.unwrap();
+    let mut reversed: Vec<_> = out.events().map(|event| event.id()).collect();
+    reversed.reverse();
+    assert_eq!(reversed, ids);
 }

@@ -393,6 +393,20 @@ async fn an_earlier_scripts_members_are_seen() {
 }
 
 #[tokio::test]
+async fn an_event_put_together_from_parts_stays_the_event() {
+    let script = "function processBatch(events) {
+        return events.map(e => ({ event_id: e.event_id, op: e.op, before: e.before, after: e.after, ts_ms: e.ts_ms, part: 1 })); }";
+    let input = batch();
+    let out = run(&mut *stage(script).await, input.clone()).await.unwrap();
+    for (old, new) in json(&input).iter().zip(json(&out)) {
+        for member in ["event_id", "op", "before", "after", "ts_ms", "source"] {
+            assert_eq!(old[member], new[member], "{member}");
+        }
+        assert_eq!((new["part"].as_i64(), new.get("tenant_id")), (Some(1), None));
+    }
+}
+
+#[tokio::test]
 async fn new_events_stand_where_they_were_put() {
     let script = "function processBatch(events) {
         return [events[0], { table: 'shop.users', op: 'c', after: { id: 5, name: 'new' }, tags: ['made'] }, events[1]];
