@@ -72,7 +72,9 @@ impl FormatterFactory for Envelopes {
         match &spec.code {
             StageCode::Builtin(name) if name == "native" => envelope::Envelope::<Native>::open(spec),
             StageCode::Builtin(name) if name == "debezium" => envelope::Envelope::<Debezium>::open(spec),
-            StageCode::Builtin(name) if name == "cloudevents" => envelope::Envelope::<CloudEvents>::open(spec),
+            StageCode::Builtin(name) if name == "cloudevents" => {
+                envelope::Envelope::<CloudEvents>::open(spec)
+            }
             other => Err(StageError::stop("config", format!("{other:?} is no built-in envelope"))),
         }
     }

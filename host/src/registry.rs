@@ -72,4 +72,3 @@ pub fn findings(result: Result<(), Vec<ConfigError>>) -> Vec<Finding> {
     let found = result.err().unwrap_or_default();
     found.into_iter().map(|error| Finding::new(pointer(&error.path), error.message)).collect()
 }
-

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use deltaforge_config::Pipeline;
 
+use crate::Exit;
 use crate::check::{Builders, show};
 use crate::cli::{SourceArgs, SourceCommand};
-use crate::Exit;
 
 /// Prepares or cleans up the databases of all pipelines in a file or folder.
 pub fn run(command: &SourceCommand) -> anyhow::Result<Exit> {
