@@ -24,7 +24,7 @@ impl Default for Registry {
                 Arc::new(FileSinkFactory::default()),
                 Arc::new(StdoutSinkFactory::default()),
                 Arc::new(NullSinkFactory),
-                Arc::new(HttpSinkFactory::default()),
+                Arc::new(HttpSinkFactory),
             ],
         }
     }
