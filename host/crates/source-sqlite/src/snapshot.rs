@@ -121,19 +121,18 @@ impl Chunk<'_> {
                 if !batcher.builder.is_empty() && size <= self.hard_bytes {
                     return Ok(true);
                 }
-                return Err(SqliteError::RowTooLarge(format!(
-                    "a row of {} takes {size} bytes; a row may take {}, a quarter of spec.max_memory_bytes: raise \
-                     it, or leave the table out",
-                    copied.schema.qualified(),
-                    self.hard_bytes
-                )));
+                return Err(SqliteError::row_too_large(
+                    &format!("a row of {}", copied.schema.qualified()),
+                    size,
+                    self.hard_bytes,
+                ));
             }
             *left -= 1;
             job.rows += 1;
             at.snapshot_rows += 1;
             job.after.clear();
             for column in &copied.marks {
-                job.after.push(mark_of(row.get_ref(*column).doing(action)?));
+                job.after.push(mark_of(row.get_ref(*column).doing(action)?, &copied.definition.name)?);
             }
         }
         Ok(false)
@@ -255,17 +254,26 @@ fn key_bytes(out: &mut Vec<u8>, value: ValueRef<'_>) {
     out.extend_from_slice(bytes);
 }
 
-fn mark_of(value: ValueRef<'_>) -> Mark {
-    match value {
-        ValueRef::Null => Mark::Blob(String::new()), // no key column of a table without row numbers is NULL
+fn mark_of(value: ValueRef<'_>, table: &str) -> Result<Mark, SqliteError> {
+    Ok(match value {
         ValueRef::Integer(v) => Mark::Int(v),
         ValueRef::Real(v) => Mark::Real(v.to_bits()),
         ValueRef::Text(text) => match std::str::from_utf8(text) {
             Ok(text) => Mark::Text(text.to_owned()),
-            Err(_) => Mark::Blob(hex::encode(text)),
+            Err(_) => {
+                return Err(SqliteError::Unsupported(format!(
+                    "table {table} has a key that is no UTF-8 text, and no copy can be marked there; leave the table out \
+                     or repair the row"
+                )));
+            }
         },
         ValueRef::Blob(blob) => Mark::Blob(hex::encode(blob)),
-    }
+        ValueRef::Null => {
+            return Err(SqliteError::Unsupported(format!(
+                "table {table} has a NULL in a key that cannot hold one"
+            )));
+        }
+    })
 }
 
 fn value(mark: &Mark) -> Value {

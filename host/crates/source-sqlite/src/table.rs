@@ -120,6 +120,14 @@ impl Definition {
                 |row| row.get(0),
             )
             .doing(action)?;
+        let far =
+            |name: &String| columns.iter().position(|column| column.name == *name) >= Some(crate::log::PART);
+        if without_rowid && primary.iter().any(far) {
+            return Err(SqliteError::Unsupported(format!(
+                "table {table} is WITHOUT ROWID and has a key column behind its first {} columns; leave it out",
+                crate::log::PART
+            )));
+        }
         let (indexes, has_key_index) = unique_indexes(db, table)?;
         let declared_integer = |name: &String| {
             columns
