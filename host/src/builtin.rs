@@ -1,24 +1,58 @@
 //! Built-in processors and envelopes: plugins of this repository, linked natively.
+//!
+//! The same sources are built as components; a test holds both to the same results.
 
-use std::cell::RefCell;
 use std::sync::Arc;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use async_trait::async_trait;
 use deltaforge_config::{Block, Catalog, Finding, Limits};
 use deltaforge_engine::error::ConfigError;
-use deltaforge_engine::message::{Bodies, Formatter, FormatterFactory};
-use deltaforge_engine::stage::{StageCode, StageError, StageFactory, StageSpec};
-use deltaforge_model::View;
-use deltaforge_model::json::RowEncoders;
+use deltaforge_engine::message::{Formatter, FormatterFactory};
+use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageSpec, StageVersion};
 use deltaforge_plugin_cloudevents::CloudEvents;
 use deltaforge_plugin_debezium::Debezium;
+use deltaforge_plugin_filter::Filter;
+use deltaforge_plugin_mask::Mask;
 use deltaforge_plugin_native::Native;
-use deltaforge_sdk::native::{self, CallError};
+use deltaforge_sdk::native::CallError;
 use deltaforge_sdk::{Failure, FailureKind};
 
 use crate::check::wait;
 use crate::registry::findings;
+
+mod envelope;
+mod lend;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+/// Builds the processors that every build has: `filter`, `mask`.
+#[derive(Debug, Default)]
+pub struct Processors;
+
+#[async_trait]
+impl StageFactory for Processors {
+    fn handles(&self, code: &StageCode) -> bool {
+        matches!(code, StageCode::Builtin(name) if matches!(name.as_str(), "filter" | "mask"))
+    }
+
+    async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
+    }
+
+    /// `digest` is not looked at: the code is this program's own, and an older one cannot be had.
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        _digest: Option<&str>,
+    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+        match &spec.code {
+            StageCode::Builtin(name) if name == "filter" => stage::Native::<Filter>::open(spec),
+            StageCode::Builtin(name) if name == "mask" => stage::Native::<Mask>::open(spec),
+            other => Err(StageError::stop("config", format!("{other:?} is no built-in processor"))),
+        }
+    }
+}
 
 /// Builds the envelopes that every build has: `native`, `debezium`, `cloudevents`.
 #[derive(Debug, Default)]
@@ -35,73 +69,18 @@ impl FormatterFactory for Envelopes {
     }
 
     async fn build(&self, spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
-        let config = spec.config.to_string();
         match &spec.code {
-            StageCode::Builtin(name) if name == "native" => Envelope::<Native>::open(config),
-            StageCode::Builtin(name) if name == "debezium" => Envelope::<Debezium>::open(config),
-            StageCode::Builtin(name) if name == "cloudevents" => Envelope::<CloudEvents>::open(config),
+            StageCode::Builtin(name) if name == "native" => envelope::Envelope::<Native>::open(spec),
+            StageCode::Builtin(name) if name == "debezium" => envelope::Envelope::<Debezium>::open(spec),
+            StageCode::Builtin(name) if name == "cloudevents" => {
+                envelope::Envelope::<CloudEvents>::open(spec)
+            }
             other => Err(StageError::stop("config", format!("{other:?} is no built-in envelope"))),
         }
     }
 }
 
-/// A formatter plugin at work natively.
-struct Envelope<F> {
-    plugin: F,
-    config: String,
-    content_type: String,
-    encoders: RefCell<RowEncoders>,
-}
-
-impl<F: deltaforge_sdk::Formatter> Envelope<F> {
-    fn open(config: String) -> Result<Box<dyn Formatter>, StageError> {
-        let plugin = native::open(&config, F::open).map_err(failed)?;
-        let content_type = plugin.content_type().to_owned();
-        Ok(Box::new(Self { plugin, config, content_type, encoders: RefCell::default() }))
-    }
-}
-
-#[async_trait]
-impl<F: deltaforge_sdk::Formatter> Formatter for Envelope<F> {
-    async fn format(&mut self, view: &View, tx_end: &[bool], bodies: &mut Bodies) -> Result<(), StageError> {
-        let kept = bodies.buffer().len();
-        let before = bodies.len();
-        let mut made = deltaforge_sdk::Bodies::over(std::mem::take(bodies.buffer()));
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            native::format(&mut self.plugin, view, tx_end, &self.encoders, &mut made)
-        }));
-        let answered = made.len();
-        let (buffer, ends, rejects) = made.into_parts();
-        *bodies.buffer() = buffer;
-        let result = match result {
-            Ok(Ok(())) if answered == view.len() => Ok(()),
-            Ok(Ok(())) => Err(StageError::stop(
-                "plugin_trap",
-                format!("the envelope made {answered} bodies for {} rows", view.len()),
-            )),
-            Ok(Err(error)) => Err(refused(error)),
-            Err(panic) => {
-                self.plugin = native::open(&self.config, F::open).map_err(failed)?;
-                self.encoders = RefCell::default();
-                Err(StageError::isolate("plugin_trap", panic_text(panic.as_ref())))
-            }
-        };
-        if result.is_err() {
-            bodies.buffer().truncate(kept);
-            return result;
-        }
-        bodies.end_all(ends);
-        for (row, reason) in rejects {
-            bodies.reject_row(before + row, reason);
-        }
-        Ok(())
-    }
-
-    fn content_type(&self) -> &str {
-        &self.content_type
-    }
-}
-
+/// A failure that a plugin answered.
 fn failed(failure: Failure) -> StageError {
     match failure.kind {
         FailureKind::Retry => StageError::retry("plugin_failed", failure.message),
@@ -112,7 +91,7 @@ fn failed(failure: Failure) -> StageError {
 fn refused(error: CallError) -> StageError {
     match error {
         CallError::Failure(failure) => failed(failure),
-        CallError::Edit(error) => StageError::isolate("plugin_trap", error.to_string()),
+        CallError::Edit(error) => StageError::isolate("plugin_edit", error.to_string()),
     }
 }
 
@@ -125,14 +104,15 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 include!(concat!(env!("OUT_DIR"), "/components.rs"));
 
-/// Adds the components that this binary carries to a registry.
+/// Adds the components that this binary carries to a registry. A binary built before `./dev plugins` carries
+/// none, and the registry says so when one is asked for.
 pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wasm::Registry {
     for (name, bytes) in COMPONENTS {
         let kind = match *name {
             "native" | "debezium" | "cloudevents" => deltaforge_wasm::PluginKind::Formatter,
             _ => deltaforge_wasm::PluginKind::Processor,
         };
-        registry = registry.with_builtin(name, "1.0.0", kind, bytes);
+        registry = registry.with_builtin(name, env!("CARGO_PKG_VERSION"), kind, bytes);
     }
     registry
 }
@@ -143,25 +123,22 @@ pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> C
     let javascript = Block::of::<deltaforge_js::JavascriptConfig>()
         .limits(Limits::SCRIPT)
         .check(move |config| check_builtin(&*scripts, "javascript", config));
-    let envelope = |schema: schemars::Schema, name: &'static str| {
-        Block::from_schema(schema).check(move |config| {
-            findings(wait(Envelopes.validate(&spec(name, config))))
-        })
-    };
     catalog
         .processor("javascript", javascript)
+        .processor("filter", stage_block::<deltaforge_plugin_filter::Config>("filter"))
+        .processor("mask", stage_block::<deltaforge_plugin_mask::Config>("mask"))
         .envelope("native", Block::empty())
         .envelope("debezium", Block::empty())
-        .envelope("cloudevents", envelope(schemars::schema_for!(CloudEventsConfig), "cloudevents"))
+        .envelope(
+            "cloudevents",
+            Block::of::<deltaforge_plugin_cloudevents::Config>()
+                .check(|config| findings(wait(Envelopes.validate(&spec("cloudevents", config))))),
+        )
 }
 
-/// The settings of `type: cloudevents`.
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "read by the plugin; here for the schema")]
-struct CloudEventsConfig {
-    /// What the event type begins with, as in `com.example.cdc.created`.
-    type_prefix: String,
+/// The settings of a built-in processor, checked by opening it.
+fn stage_block<C: serde::de::DeserializeOwned + schemars::JsonSchema>(name: &'static str) -> Block {
+    Block::of::<C>().check(move |config| check_builtin(&Processors, name, config))
 }
 
 fn spec(name: &str, config: &serde_json::Value) -> StageSpec {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use deltaforge_config::Pipeline;
 
+use crate::Exit;
 use crate::check::{Builders, show};
 use crate::cli::{SourceArgs, SourceCommand};
-use crate::Exit;
 
 /// Prepares or cleans up the databases of all pipelines in a file or folder.
 pub fn run(command: &SourceCommand) -> anyhow::Result<Exit> {
@@ -28,11 +28,13 @@ pub fn run(command: &SourceCommand) -> anyhow::Result<Exit> {
         match command {
             SourceCommand::Install(_) => {
                 let tables = deltaforge_source_sqlite::install(&config)?;
-                writeln!(out, "{name}: capture is installed on {}", tables.join(", "))?;
+                for (table, what) in tables {
+                    writeln!(out, "{name}: {table}: {what}")?;
+                }
             }
             SourceCommand::Uninstall(_) => {
-                deltaforge_source_sqlite::uninstall(&config)?;
-                writeln!(out, "{name}: capture is removed")?;
+                let removed = deltaforge_source_sqlite::uninstall(&config)?;
+                writeln!(out, "{name}: capture is removed ({removed} objects dropped)")?;
             }
         }
     }

@@ -24,6 +24,7 @@ pub struct CloudEvents {
 
 /// Its configuration.
 #[derive(Debug, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// What every `type` starts with: `com.example.cdc` makes `com.example.cdc.created`.

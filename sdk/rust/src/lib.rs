@@ -80,6 +80,7 @@ use native as backend;
 pub use batch::Batch;
 pub use bodies::Bodies;
 pub use deltaforge_model::json;
+pub use deltaforge_model::pattern::Patterns;
 pub use deltaforge_model::value::CellKind;
 pub use deltaforge_model::view::{Column as Ints, Column as Floats, Flat, presence};
 pub use deltaforge_model::{EventId, Image, Kind, Op};

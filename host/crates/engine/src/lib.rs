@@ -23,6 +23,7 @@ pub mod retry;
 mod run;
 pub mod sink;
 pub mod source;
+pub mod spill;
 pub mod stage;
 pub mod stages;
 pub mod state;

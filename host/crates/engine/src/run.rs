@@ -26,6 +26,7 @@ use crate::source::SourceContext;
 use crate::stage::StageSpec;
 use crate::status::{Failure, Shared};
 
+mod backlog;
 mod commit;
 mod mark;
 mod reader;
@@ -33,6 +34,7 @@ mod sink;
 mod stage_set;
 mod worker;
 
+use backlog::Backlog;
 pub use mark::SinkCheckpoint;
 pub(crate) use mark::stored as stored_checkpoints;
 pub(crate) use stage_set::NewStage;
@@ -76,7 +78,16 @@ impl Attempt {
     pub async fn run(self) -> Result<(), Failure> {
         let Self { plan, services, shared, drain, paused, swaps } = self;
         let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
-        let marks = self::mark::load(&plan, &services).await?;
+        let mut marks = self::mark::load(&plan, &services).await?;
+        let mut backlogs = Vec::new();
+        for (index, sink) in plan.sinks.iter().enumerate() {
+            backlogs.push(match backlog::may_spill(&plan, sink) {
+                true => Some(
+                    Backlog::open(index, sink, &plan, &services, shared.clone(), &mut marks[index]).await?,
+                ),
+                false => None,
+            });
+        }
         let resume = mark::lowest(&marks, compare)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
         let stages = stage_set::StageSet::build(&plan, &services, resume.clone()).await?;
@@ -109,9 +120,16 @@ impl Attempt {
         let (confirm_tx, confirm_rx) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let mut feeds = Vec::new();
-        for (index, sink) in plan.sinks.iter().enumerate() {
-            let (feed, task) =
-                sink::start(index, sink, &plan, &services, &marks[index], dlq.clone(), &event_tx).await?;
+        let sinks = sink::SinkShared {
+            plan: plan.clone(),
+            services: services.clone(),
+            dlq: dlq.clone(),
+            progress: event_tx.clone(),
+            budget: budget.clone(),
+            run: uuid::Uuid::new_v4().to_string().into(),
+        };
+        for (index, backlog) in backlogs.into_iter().enumerate() {
+            let (feed, task) = sink::start(index, &sinks, &marks[index], backlog).await?;
             feeds.push(feed);
             let (fuse, shared) = (fuse.clone(), shared.clone());
             tasks.spawn(async move {
@@ -120,9 +138,9 @@ impl Attempt {
                 }
             });
         }
+        drop(sinks);
         let worker = worker::Worker {
             plan: plan.clone(),
-            services: services.clone(),
             shared: shared.clone(),
             stages,
             groups,
@@ -147,7 +165,13 @@ impl Attempt {
             );
         }
         {
-            let committer = commit::Committer::new(&plan, &services, shared.clone(), confirm_tx);
+            let committer = commit::Committer::new(
+                &plan,
+                &services,
+                shared.clone(),
+                confirm_tx,
+                marks.iter().map(|mark| mark.spill_acked).collect(),
+            );
             tasks.spawn(committer.run(event_rx));
         }
         {

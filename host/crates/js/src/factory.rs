@@ -37,6 +37,11 @@ pub struct Javascript {
 }
 
 impl Javascript {
+    /// How many script engines were started so far: each costs 25 ms, and some memory for good.
+    pub fn engines_started(&self) -> usize {
+        self.workshop.started()
+    }
+
     fn check(spec: &StageSpec) -> Result<(Arc<str>, StageLimits), Vec<ConfigError>> {
         let config: JavascriptConfig = parse(&spec.config)?;
         let limits = spec.limits.unwrap_or(DEFAULT_LIMITS);

@@ -7,6 +7,7 @@ use deltaforge_engine::stage::{StageError, StageLimits};
 use deltaforge_model::View;
 use deno_core::error::JsError;
 use deno_core::{JsRuntime, RuntimeOptions, v8};
+use tracing::debug;
 
 use crate::changes::Changes;
 use crate::console::{Owner, cut};
@@ -137,11 +138,13 @@ impl Engine {
         self.run = None;
         self.desk(|desk| desk.console = crate::console::Console::new(owner));
         self.guarded(limits, |engine| {
-            let mut function = engine.evaluate(&format!("{HEAD}{source}{TAIL}"))?;
+            let text = serde_json::to_string(source).expect("text");
+            let mut function = engine.evaluate(INLINE, &format!("{HEAD}{source}{TAIL}"))?;
+            // A text that closes the function around it would get at what outlives it.
+            engine.evaluate("<check>", &format!("new Function({text})"))?;
             let mut each = false;
             if function.is_none() {
-                let text = serde_json::to_string(source).expect("text");
-                function = engine.evaluate(&format!("{EVAL_HEAD}{text}{EVAL_TAIL}"))?;
+                function = engine.evaluate(INLINE, &format!("{EVAL_HEAD}{text}{EVAL_TAIL}"))?;
                 each = true;
             }
             let function = function.ok_or_else(|| {
@@ -174,12 +177,14 @@ impl Engine {
         self.run = None;
         let limits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: self.mem_mb };
         let reset = self.reset.clone();
-        let clean = self.guarded(&limits, |engine| {
+        let left = self.guarded(&limits, |engine| {
             let answer = engine.call(&reset)?;
             deno_core::scope!(scope, &mut engine.runtime);
-            Ok(v8::Local::new(scope, answer).is_true())
+            let left = v8::Local::new(scope, answer);
+            Ok(left.to_rust_string_lossy(scope))
         });
-        clean == Ok(true) && self.desk(|desk| desk.shapes.len()) <= MAX_SHAPES
+        debug!(?left, "script unloaded");
+        left.as_deref() == Ok("") && self.desk(|desk| desk.shapes.len()) <= MAX_SHAPES
     }
 
     fn desk<R>(&mut self, with: impl FnOnce(&mut Desk) -> R) -> R {
@@ -211,16 +216,17 @@ impl Engine {
     }
 
     /// Runs a text; answers the function that it evaluates to, if it is one.
-    fn evaluate(&mut self, text: &str) -> Result<Option<v8::Global<v8::Function>>, ScriptError> {
+    fn evaluate(&mut self, name: &str, text: &str) -> Result<Option<v8::Global<v8::Function>>, ScriptError> {
+        let mem_mb = self.mem_mb;
         deno_core::scope!(scope, &mut self.runtime);
         v8::tc_scope!(let scope, scope);
-        let (Some(name), Some(text)) = (v8::String::new(scope, INLINE), v8::String::new(scope, text)) else {
+        let (Some(name), Some(text)) = (v8::String::new(scope, name), v8::String::new(scope, text)) else {
             return Err(ScriptError::Memory { mem_mb: self.mem_mb });
         };
         let origin =
             v8::ScriptOrigin::new(scope, name.into(), 0, 0, false, 0, None, false, false, false, None);
         let value = v8::Script::compile(scope, text, Some(&origin)).and_then(|script| script.run(scope));
-        let Some(value) = value else { return Err(thrown(scope)) };
+        let Some(value) = value else { return Err(thrown(scope, mem_mb)) };
         Ok(v8::Local::<v8::Function>::try_from(value).ok().map(|function| v8::Global::new(scope, function)))
     }
 
@@ -229,6 +235,7 @@ impl Engine {
         function: &v8::Global<v8::Function>,
         each: bool,
     ) -> Result<v8::Global<v8::Function>, ScriptError> {
+        let mem_mb = self.mem_mb;
         deno_core::scope!(scope, &mut self.runtime);
         v8::tc_scope!(let scope, scope);
         let (bind, function) = (v8::Local::new(scope, &self.bind), v8::Local::new(scope, function));
@@ -236,24 +243,30 @@ impl Engine {
         let bound = bind.call(scope, nothing, &[function.into(), each]);
         match bound.and_then(|bound| v8::Local::<v8::Function>::try_from(bound).ok()) {
             Some(bound) => Ok(v8::Global::new(scope, bound)),
-            None => Err(thrown(scope)),
+            None => Err(thrown(scope, mem_mb)),
         }
     }
 
     fn call(&mut self, function: &v8::Global<v8::Function>) -> Result<v8::Global<v8::Value>, ScriptError> {
+        let mem_mb = self.mem_mb;
         deno_core::scope!(scope, &mut self.runtime);
         v8::tc_scope!(let scope, scope);
         let function = v8::Local::new(scope, function);
         let nothing = v8::undefined(scope).into();
+        // No microtask checkpoint: the engine runs jobs until there are none, past any termination. So what a
+        // script hangs on a promise never runs.
         match function.call(scope, nothing, &[]) {
             Some(value) => Ok(v8::Global::new(scope, value)),
-            None => Err(thrown(scope)),
+            None => Err(thrown(scope, mem_mb)),
         }
     }
 }
 
 /// What the script threw, with the place in its text.
-fn thrown(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>) -> ScriptError {
+fn thrown(
+    scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>,
+    mem_mb: u64,
+) -> ScriptError {
     if scope.has_terminated() {
         return ScriptError::Failed("the script was ended".to_owned());
     }
@@ -261,6 +274,10 @@ fn thrown(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>
         return ScriptError::Failed("the script failed without an error".to_owned());
     };
     let error = JsError::from_v8_exception(scope, exception);
+    // One allocation beyond the limit is refused by itself, long before the heap is full.
+    if error.name.as_deref() == Some("InternalError") && error.message.as_deref() == Some("out of memory") {
+        return ScriptError::Memory { mem_mb };
+    }
     ScriptError::Failed(describe(&error))
 }
 

@@ -1,4 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
-mod first;
+mod documented;
+mod errors;
+mod exact;
+mod limits;
+mod semantics;
 mod support;

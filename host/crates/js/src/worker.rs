@@ -34,6 +34,7 @@ pub(crate) struct Workshop {
     watchdog: Watchdog,
     idle: Mutex<Vec<Worker>>,
     abandoned: Arc<AtomicUsize>,
+    started: AtomicUsize,
 }
 
 enum Job {
@@ -76,13 +77,21 @@ impl Workshop {
         };
         match idle {
             Some(worker) => Ok(worker),
-            None => Worker::start(kind.clone(), self.watchdog.clone(), self.abandoned.clone()).await,
+            None => {
+                self.started.fetch_add(1, Ordering::Relaxed);
+                Worker::start(kind.clone(), self.watchdog.clone(), self.abandoned.clone()).await
+            }
         }
     }
 
     /// How many threads scripts keep that would not stop.
     pub(crate) fn abandoned(&self) -> usize {
         self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// How many engines were started so far.
+    pub(crate) fn started(&self) -> usize {
+        self.started.load(Ordering::Relaxed)
     }
 
     fn keep(&self, worker: Worker) {

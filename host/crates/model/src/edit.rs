@@ -106,7 +106,7 @@ pub enum SideEdit {
     Topic(Option<String>),
     /// Replaces the message key; `None`: the sink's own.
     Key(Option<String>),
-    /// Sets a member on the wire: dotted path and JSON text.
+    /// Sets a member on the wire: dotted path and JSON text; an empty text takes the member away.
     Field(String, String),
     /// Marks the event as made by this producer.
     Synthetic(String),

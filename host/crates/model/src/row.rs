@@ -95,6 +95,12 @@ impl<'a> Row<'a> {
         inline + (0..self.len()).map(|at| self.raw(at).1.len()).filter(|len| *len > LARGE).sum::<usize>()
     }
 
+    /// Where the first of the image's large cells starts in their section.
+    pub(crate) fn large_start(&self) -> Option<usize> {
+        let column = self.kinds.iter().position(|byte| byte & LARGE_BIT != 0)?;
+        Some(u64_at(self.bytes, self.start(column)) as usize)
+    }
+
     /// Appends a copy of this image to other sections; answers where it starts.
     pub(crate) fn copy_to(&self, rows: &mut Vec<u8>, large: &mut Vec<u8>) -> u64 {
         if self.kinds.iter().all(|byte| byte & LARGE_BIT == 0) {

@@ -1,16 +1,19 @@
 //! Rows of the log to events, straight from SQLite's values into the batch.
 
+mod change;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use deltaforge_engine::batcher::Batcher;
 use deltaforge_model::pattern::Patterns;
-use deltaforge_model::{EventHead, EventId, Image, Op, Side, SnapshotMark, TableSchema};
+use deltaforge_model::{EventHead, EventId, Op, Side, SnapshotMark, TableSchema};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
+use self::change::Change;
 use crate::catalog::{Reason, Version, Versions};
-use crate::decode::{self, Form};
+use crate::decode::Form;
 use crate::error::{Doing, SqliteError};
 use crate::log::{Layout, PART, op};
 use crate::position::{At, Job};
@@ -181,9 +184,6 @@ impl Changes {
         let tab = integer(row, 1).unwrap_or_default();
         let mut cells = 0;
         if op == op::MARKER {
-            if !batcher.builder.is_empty() && batcher.builder.len() + 2 > u32::MAX as usize {
-                return Ok(Took::NoRoom);
-            }
             self.marker(db, row, sequence, tab, at, batcher)?;
         } else if op >= 0 {
             let decoder = match self.decoders.get(&tab) {
@@ -214,11 +214,11 @@ impl Changes {
                     if len > 0 && size <= hard_bytes {
                         return Ok(Took::NoRoom);
                     }
-                    return Err(SqliteError::RowTooLarge(format!(
-                        "change {sequence} of {} takes {size} bytes; a row may take {hard_bytes}, a quarter of \
-                         spec.max_memory_bytes: raise it, or leave the table out",
-                        decoder.own.schema.qualified()
-                    )));
+                    return Err(SqliteError::row_too_large(
+                        &format!("change {sequence} of {}", decoder.own.schema.qualified()),
+                        size,
+                        hard_bytes,
+                    ));
                 }
             }
         }
@@ -356,171 +356,4 @@ fn integer(row: &Row<'_>, column: usize) -> Option<i64> {
 
 fn id(ts_ms: i64, identity: &[u8], sequence: i64, ordinal: u32) -> EventId {
     EventId::derive(ts_ms, &[identity, &sequence.to_le_bytes(), &ordinal.to_le_bytes()])
-}
-
-/// One row of the log that is a change.
-struct Change<'a> {
-    db: &'a Connection,
-    row: &'a Row<'a>,
-    sequence: i64,
-    op: i64,
-    decoder: &'a Decoder,
-    identity: &'a [u8],
-}
-
-impl Change<'_> {
-    fn write(&self, batcher: &mut Batcher, scratch: &mut String) -> Result<(), SqliteError> {
-        let layout = self.decoder.layout;
-        match self.op {
-            op::CREATE => {
-                self.event(batcher, Op::Create, 0);
-                self.image(batcher, Image::After, 0, scratch)
-            }
-            op::DELETE => {
-                self.event(batcher, Op::Delete, 0);
-                self.image(batcher, Image::Before, 0, scratch)
-            }
-            op::UPDATE if !self.key_changed()? => {
-                self.event(batcher, Op::Update, 0);
-                self.image(batcher, Image::Before, 0, scratch)?;
-                self.image(batcher, Image::After, layout.after(), scratch)
-            }
-            op::UPDATE => {
-                let (old, new) = (self.key(0)?, self.key(layout.after())?);
-                self.event(batcher, Op::Delete, 0);
-                self.image(batcher, Image::Before, 0, scratch)?;
-                batcher.builder.side(header("__debezium.newkey", new));
-                self.event(batcher, Op::Create, 1);
-                self.image(batcher, Image::After, layout.after(), scratch)?;
-                batcher.builder.side(header("__debezium.oldkey", old));
-                Ok(())
-            }
-            other => Err(SqliteError::Unsupported(format!(
-                "change {} in the log has the unknown operation {other}",
-                self.sequence
-            ))),
-        }
-    }
-
-    fn shape(&self) -> &Shape {
-        match &self.decoder.late {
-            Some((after, shape)) if self.sequence > *after => shape,
-            _ => &self.decoder.own,
-        }
-    }
-
-    fn event(&self, batcher: &mut Batcher, op: Op, ordinal: u32) {
-        let ts_ms = integer(self.row, 3).unwrap_or_default();
-        let table = batcher.builder.table(&self.shape().schema);
-        batcher.builder.event(EventHead {
-            id: id(ts_ms, self.identity, self.sequence, ordinal),
-            op,
-            table,
-            transaction: None,
-            ordinal,
-            ts_us: ts_ms.saturating_mul(1_000),
-            pos: self.sequence as u64,
-            last: true,
-            snapshot: SnapshotMark::No,
-        });
-    }
-
-    fn image(
-        &self,
-        batcher: &mut Batcher,
-        image: Image,
-        first: usize,
-        scratch: &mut String,
-    ) -> Result<(), SqliteError> {
-        let forms = &self.shape().forms;
-        let columns = self.decoder.layout.columns;
-        batcher.builder.image(image, |writer| {
-            for (part, range) in self.decoder.layout.parts(first) {
-                if part == 0 {
-                    for column in range {
-                        let value = self.row.get_ref(HEAD + first + column).doing(|| self.action())?;
-                        decode::push(writer, forms[column], value, scratch);
-                    }
-                } else {
-                    self.wide(part, |row| {
-                        for column in range {
-                            let value = row.get_ref((first + column) % PART).doing(|| self.action())?;
-                            decode::push(writer, forms[column], value, scratch);
-                        }
-                        Ok(())
-                    })?;
-                }
-            }
-            for _ in columns..forms.len() {
-                writer.push(&deltaforge_model::Cell::Unavailable);
-            }
-            Ok(())
-        })
-    }
-
-    fn action(&self) -> String {
-        format!("read change {}", self.sequence)
-    }
-
-    fn wide<T>(
-        &self,
-        part: usize,
-        read: impl FnOnce(&Row<'_>) -> Result<T, SqliteError>,
-    ) -> Result<T, SqliteError> {
-        let cells: Vec<String> = (0..PART).map(|cell| format!("c{cell}")).collect();
-        let sql =
-            format!("SELECT {} FROM _df_cdc_log_wide WHERE sequence = ?1 AND part = ?2", cells.join(", "));
-        let mut statement = self.db.prepare_cached(&sql).doing(|| self.action())?;
-        let mut rows = statement.query([self.sequence, part as i64]).doing(|| self.action())?;
-        match rows.next().doing(|| self.action())? {
-            Some(row) => read(row),
-            None => Err(SqliteError::PositionLost(format!(
-                "change {} is in the log, but part {part} of it is not",
-                self.sequence
-            ))),
-        }
-    }
-
-    fn with_cell<T>(&self, cell: usize, read: impl FnOnce(ValueRef<'_>) -> T) -> Result<T, SqliteError> {
-        if cell < PART {
-            return self.row.get_ref(HEAD + cell).map(read).doing(|| self.action());
-        }
-        self.wide(cell / PART, |row| row.get_ref(cell % PART).map(read).doing(|| self.action()))
-    }
-
-    fn key_changed(&self) -> Result<bool, SqliteError> {
-        let after = self.decoder.layout.after();
-        for column in self.decoder.own.schema.key() {
-            let column = usize::from(*column);
-            let same = self.with_cell(column, |old| self.with_cell(after + column, |new| old == new))??;
-            if !same {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn key(&self, first: usize) -> Result<serde_json::Value, SqliteError> {
-        let schema = &self.decoder.own.schema;
-        let mut key = serde_json::Map::new();
-        for column in schema.key() {
-            let value = self.with_cell(first + usize::from(*column), json)?;
-            key.insert(schema.columns()[usize::from(*column)].name.clone(), value);
-        }
-        Ok(key.into())
-    }
-}
-
-fn header(name: &str, key: serde_json::Value) -> Side {
-    Side { headers: vec![(name.to_owned(), key.to_string())], ..Side::default() }
-}
-
-fn json(value: ValueRef<'_>) -> serde_json::Value {
-    match value {
-        ValueRef::Null => serde_json::Value::Null,
-        ValueRef::Integer(v) => v.into(),
-        ValueRef::Real(v) => v.into(),
-        ValueRef::Text(bytes) => String::from_utf8_lossy(bytes).into(),
-        ValueRef::Blob(bytes) => hex::encode(bytes).into(),
-    }
 }

@@ -177,6 +177,10 @@ impl SqliteConfig {
                 "lossy",
                 "`polling` sees inserts only, best effort: set `lossy: accept` if that is enough, or `cdc_mode: triggers`",
             )),
+            CdcMode::Polling if self.snapshot_mode() == SnapshotMode::Always => problems.push(ConfigError::new(
+                "snapshot.mode",
+                "`polling` can read existing rows once (`initial`), not at every start",
+            )),
             CdcMode::Auto | CdcMode::Triggers if self.lossy.is_some() => {
                 problems.push(ConfigError::new("lossy", "only `cdc_mode: polling` loses changes; remove `lossy`"));
             }

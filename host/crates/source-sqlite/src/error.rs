@@ -43,6 +43,14 @@ pub enum SqliteError {
 }
 
 impl SqliteError {
+    /// A row that takes more than its share of the budget.
+    pub(crate) fn row_too_large(what: &str, size: usize, hard_bytes: usize) -> Self {
+        Self::RowTooLarge(format!(
+            "{what} takes {size} bytes; a row may take {hard_bytes}, a quarter of spec.max_memory_bytes: raise it, or \
+             leave the table out"
+        ))
+    }
+
     /// Whether another connection holds a lock that we need; trying again shortly helps.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self, Self::Database { cause, .. } if is_busy(cause))

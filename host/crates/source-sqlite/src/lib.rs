@@ -4,7 +4,8 @@
 //! * `trigger`, `log`, `catalog`: what is put into the database, and how it is kept up to date;
 //! * `changes`, `decode`: rows of the log to events, straight into the batch;
 //! * `snapshot`: copies of existing rows, in step with the log;
-//! * `worker`, `reader`, `mailbox`, `wake`: the thread that talks to SQLite and the task that asks it.
+//! * `worker`, `thread`, `reader`, `mailbox`, `wake`: the thread that talks to SQLite and the task that asks it;
+//! * `polling`: the lossy way without triggers.
 //!
 //! What it guarantees: every committed change of a captured table appears once a stream, in commit order for each
 //! key, and a rolled back one never; a restart goes on after its checkpoint with the same event ids; a database
@@ -20,11 +21,14 @@ mod error;
 mod install;
 mod log;
 mod mailbox;
+mod polling;
 mod position;
 mod reader;
+mod resume;
 mod snapshot;
 mod sql;
 mod table;
+mod thread;
 mod trigger;
 mod wake;
 mod worker;
@@ -38,7 +42,7 @@ use serde_json::Value;
 
 pub use config::SqliteConfig;
 pub use error::SqliteError;
-pub use install::{install, uninstall};
+pub use install::{Keep, install, uninstall};
 
 /// Makes SQLite readers: `type: sqlite`, or `type: turso` for a file.
 #[derive(Debug, Clone, Copy)]
@@ -96,13 +100,14 @@ impl SourceFactory for SqliteSource {
         let mailbox = mailbox::Mailbox::new();
         let (opened, identity) = tokio::sync::oneshot::channel();
         let thread_mailbox = mailbox.clone();
-        let thread = move || match worker::Worker::open(config, context) {
-            Ok(worker) => {
-                if opened.send(Ok(worker.identity())).is_ok() {
-                    worker.run(&thread_mailbox);
-                }
+        let thread = move || {
+            if config.cdc_mode == config::CdcMode::Polling {
+                let work = polling::Polling::open(config, context).map(|work| (work.identity(), work));
+                start(work, opened, &thread_mailbox);
+            } else {
+                let work = worker::Worker::open(config, context).map(|work| (work.identity(), work));
+                start(work, opened, &thread_mailbox);
             }
-            Err(error) => drop(opened.send(Err(error))),
         };
         std::thread::Builder::new()
             .name("sqlite-source".into())
@@ -120,5 +125,21 @@ impl SourceFactory for SqliteSource {
 
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize {
         position::rows_through(batch, position)
+    }
+}
+
+/// Tells whether opening worked, and then works.
+fn start<W: thread::Work>(
+    work: Result<(String, W), SqliteError>,
+    opened: tokio::sync::oneshot::Sender<Result<String, SqliteError>>,
+    mailbox: &std::sync::Arc<mailbox::Mailbox>,
+) {
+    match work {
+        Ok((identity, work)) => {
+            if opened.send(Ok(identity)).is_ok() {
+                thread::run(work, mailbox);
+            }
+        }
+        Err(error) => drop(opened.send(Err(error))),
     }
 }

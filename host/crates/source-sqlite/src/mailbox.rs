@@ -10,8 +10,8 @@ use deltaforge_model::SourceBatch;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-/// Batches made ahead of the engine: one being handed over, one being filled.
-const AHEAD: usize = 1;
+/// Batches that may wait for the engine while another one is made.
+const AHEAD: usize = 2;
 
 #[derive(Default)]
 struct State {
@@ -102,7 +102,7 @@ impl Mailbox {
     /// nothing to do.
     pub fn wait(&self, pause: Duration) -> News {
         let mut state = self.state.lock();
-        let room = |state: &State| state.ready.len() <= AHEAD - 1;
+        let room = |state: &State| state.ready.len() < AHEAD;
         let pause_until = std::time::Instant::now() + pause;
         while !(state.stop || state.confirmed.is_some() || (state.changed && room(&state))) {
             if room(&state) && pause.is_zero() {

@@ -1,5 +1,7 @@
 //! Positions: what a checkpoint says, and how two compare.
 
+use std::collections::BTreeMap;
+
 use deltaforge_model::position::Order;
 use deltaforge_model::{Batch, Op, Position};
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,7 @@ pub(crate) enum Mark {
     Real(u64),
     /// A text.
     Text(String),
-    /// A blob, or a text that is no UTF-8, in hexadecimal.
+    /// A blob, in hexadecimal.
     Blob(String),
 }
 
@@ -66,6 +68,12 @@ pub(crate) struct At {
     /// Copies under way, in turn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<Job>,
+    /// Polling: the last row number read, by table. `sequence` counts the rows then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, i64>,
+    /// Polling: when it first began, milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +94,8 @@ impl At {
             nonce: None,
             snapshot_rows: 0,
             jobs: Vec::new(),
+            tables: BTreeMap::new(),
+            started_ms: None,
         }
     }
 

@@ -81,10 +81,7 @@ impl Chunk<'_> {
             };
             let copied = Copied::new(&version.definition, self.database);
             if job.schema != Some(self.schema_version) {
-                if job.schema.is_some()
-                    && copied.definition.rowid.is_some()
-                    && copied.definition.rowid_column.is_none()
-                {
+                if job.schema.is_some() && copied.definition.walk().is_none() {
                     job.after.clear(); // VACUUM may have renumbered the rows
                 }
                 job.schema = Some(self.schema_version);
@@ -124,19 +121,18 @@ impl Chunk<'_> {
                 if !batcher.builder.is_empty() && size <= self.hard_bytes {
                     return Ok(true);
                 }
-                return Err(SqliteError::RowTooLarge(format!(
-                    "a row of {} takes {size} bytes; a row may take {}, a quarter of spec.max_memory_bytes: raise \
-                     it, or leave the table out",
-                    copied.schema.qualified(),
-                    self.hard_bytes
-                )));
+                return Err(SqliteError::row_too_large(
+                    &format!("a row of {}", copied.schema.qualified()),
+                    size,
+                    self.hard_bytes,
+                ));
             }
             *left -= 1;
             job.rows += 1;
             at.snapshot_rows += 1;
             job.after.clear();
             for column in &copied.marks {
-                job.after.push(mark_of(row.get_ref(*column).doing(action)?));
+                job.after.push(mark_of(row.get_ref(*column).doing(action)?, &copied.definition.name)?);
             }
         }
         Ok(false)
@@ -184,15 +180,18 @@ impl Copied {
         let schema = definition.schema(database);
         let forms = schema.columns().iter().map(|column| Form::of(column.kind)).collect();
         let at = |column: &String| 1 + schema.column(column).map_or(0, usize::from);
-        let (order, marks) = match (&definition.rowid_column, &definition.rowid) {
-            (Some(column), _) => (vec![name(column)], vec![at(column)]),
+        let (order, marks) = match (definition.walk(), &definition.rowid) {
+            (Some(columns), _) => {
+                (columns.iter().map(|column| name(column)).collect(), columns.iter().map(at).collect())
+            }
             (None, Some(alias)) => (vec![alias.clone()], vec![0]),
-            (None, None) => (
-                definition.primary.iter().map(|column| name(column)).collect(),
-                definition.primary.iter().map(at).collect(),
-            ),
+            (None, None) => (Vec::new(), Vec::new()),
         };
-        let key = if definition.key.is_empty() { vec![0] } else { definition.key.iter().map(at).collect() };
+        let mut key: Vec<usize> = definition.key.iter().map(at).collect();
+        if definition.walk().is_none() {
+            // A row that is deleted and comes back under another number is copied again, as another event.
+            key.push(0);
+        }
         Self { definition: definition.clone(), schema, forms, order, marks, key }
     }
 
@@ -255,17 +254,26 @@ fn key_bytes(out: &mut Vec<u8>, value: ValueRef<'_>) {
     out.extend_from_slice(bytes);
 }
 
-fn mark_of(value: ValueRef<'_>) -> Mark {
-    match value {
-        ValueRef::Null => Mark::Blob(String::new()), // no key column of a table without row numbers is NULL
+fn mark_of(value: ValueRef<'_>, table: &str) -> Result<Mark, SqliteError> {
+    Ok(match value {
         ValueRef::Integer(v) => Mark::Int(v),
         ValueRef::Real(v) => Mark::Real(v.to_bits()),
         ValueRef::Text(text) => match std::str::from_utf8(text) {
             Ok(text) => Mark::Text(text.to_owned()),
-            Err(_) => Mark::Blob(hex::encode(text)),
+            Err(_) => {
+                return Err(SqliteError::Unsupported(format!(
+                    "table {table} has a key that is no UTF-8 text, and no copy can be marked there; leave the table out \
+                     or repair the row"
+                )));
+            }
         },
         ValueRef::Blob(blob) => Mark::Blob(hex::encode(blob)),
-    }
+        ValueRef::Null => {
+            return Err(SqliteError::Unsupported(format!(
+                "table {table} has a NULL in a key that cannot hold one"
+            )));
+        }
+    })
 }
 
 fn value(mark: &Mark) -> Value {

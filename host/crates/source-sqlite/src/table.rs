@@ -120,6 +120,14 @@ impl Definition {
                 |row| row.get(0),
             )
             .doing(action)?;
+        let far =
+            |name: &String| columns.iter().position(|column| column.name == *name) >= Some(crate::log::PART);
+        if without_rowid && primary.iter().any(far) {
+            return Err(SqliteError::Unsupported(format!(
+                "table {table} is WITHOUT ROWID and has a key column behind its first {} columns; leave it out",
+                crate::log::PART
+            )));
+        }
         let (indexes, has_key_index) = unique_indexes(db, table)?;
         let declared_integer = |name: &String| {
             columns
@@ -154,6 +162,26 @@ impl Definition {
         let key = if primary.is_empty() { first_unique_key(&columns, &indexes) } else { primary.clone() };
         let unique = indexes.into_iter().map(|index| index.parts).collect();
         Ok(Some(Self { name: table.to_owned(), columns, key, rowid, rowid_column, primary, unique }))
+    }
+
+    /// The columns that a copy of the table moves along: the primary key, when its order is one that every
+    /// connection knows and no part of it can be NULL. `None`: the row number, which VACUUM may change.
+    pub fn walk(&self) -> Option<&[String]> {
+        if self.rowid.is_none() || self.rowid_column.is_some() {
+            return Some(&self.primary);
+        }
+        let not_null =
+            |name: &String| self.columns.iter().any(|column| column.name == *name && !column.nullable);
+        let is_key = |parts: &&Vec<UniquePart>| {
+            parts.len() == self.primary.len()
+                && parts.iter().zip(&self.primary).all(|(part, name)| part.column.as_ref() == Some(name))
+        };
+        let ordered = self.unique.iter().find(is_key).is_some_and(|parts| {
+            parts
+                .iter()
+                .all(|part| ["BINARY", "NOCASE", "RTRIM"].contains(&part.collation.to_uppercase().as_str()))
+        });
+        (ordered && self.primary.iter().all(not_null)).then_some(&self.primary)
     }
 
     /// The schema that events carry.

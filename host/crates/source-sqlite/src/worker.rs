@@ -1,6 +1,6 @@
 //! The thread that talks to SQLite: reads, copies, reconciles, cleans up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,14 +16,11 @@ use crate::config::{SchemaDrift, SnapshotMode, SqliteConfig};
 use crate::error::{Doing, SqliteError, is_busy};
 use crate::install;
 use crate::log;
-use crate::mailbox::Mailbox;
 use crate::position::{At, Job};
+use crate::resume;
 use crate::snapshot::{Chunk, must_restart};
+use crate::thread::Work;
 
-/// How often the database is asked for changes while it is active and the file system has not spoken.
-const ACTIVE_PAUSE: Duration = Duration::from_millis(5);
-/// How long after a change it counts as active.
-const ACTIVE_FOR: Duration = Duration::from_secs(1);
 /// Most rows removed from the log in one write transaction, and the time one may take.
 const SLICE: i64 = 1_000;
 const SLICE_TIME: Duration = Duration::from_millis(5);
@@ -31,6 +28,9 @@ const SLICE_TIME: Duration = Duration::from_millis(5);
 const SILENT_ROWS: i64 = 512;
 /// How long progress without an event may stay untold.
 const SILENT_FOR: Duration = Duration::from_secs(1);
+/// How long a read waits for a lock before it is tried again later, and how long an installation waits.
+const READ_WAIT: Duration = Duration::from_millis(100);
+const INSTALL_WAIT: Duration = Duration::from_secs(5);
 /// How often the log's size is looked at.
 const SIZE_EVERY: Duration = Duration::from_secs(10);
 
@@ -62,7 +62,7 @@ pub(crate) struct Worker {
 
 /// Whether a look at the log found something.
 enum Looked {
-    Batch(SourceBatch),
+    Batch(Box<SourceBatch>),
     Nothing,
     /// The schema is another one now.
     SchemaChanged,
@@ -75,23 +75,22 @@ impl Worker {
             config.file().ok_or_else(|| SqliteError::Unsupported("no database file is configured".into()))?;
         let database = install::database_name(&path);
         let mut db = install::open(&path)?;
-        let resume = context.resume.as_ref().map(At::parse).transpose()?;
-        if let Some(at) = &resume {
-            check_resume(&db, at)?;
+        let held = context.resume.as_ref().map(At::parse).transpose()?;
+        if let Some(at) = &held {
+            resume::check(&db, at)?;
         }
         let patterns = config.patterns();
-        let known = Known {
-            reading: resume.is_some(),
-            consistent_through: resume.as_ref().map_or(0, |at| at.sequence),
-        };
+        let known =
+            Known { reading: held.is_some(), consistent_through: held.as_ref().map_or(0, |at| at.sequence) };
         reconcile(&mut db, &config, &database, &patterns, known)?;
         let identity = log::incarnation(&db)?.ok_or_else(|| {
             SqliteError::Unsupported("the change log vanished while it was installed".into())
         })?;
         let mut changes = Changes::new(database.clone(), patterns.clone(), identity.clone());
         changes.set_versions(catalog::load(&db)?);
-        let first = resume.is_none();
-        let mut at = resume.unwrap_or_else(|| At::start(identity));
+        let first = held.is_none();
+        let told = held.clone();
+        let mut at = held.unwrap_or_else(|| At::start(identity));
         for job in &mut at.jobs {
             if must_restart(job, changes.versions()) {
                 job.generation = new_generation(&db)?;
@@ -105,7 +104,7 @@ impl Worker {
             SnapshotMode::Always => true,
         };
         if first {
-            start(&db, &mut at, snapshot)?;
+            resume::start(&db, &mut at, snapshot)?;
         }
         if snapshot {
             at.jobs = vec![initial_job(&db, &database, &patterns)?];
@@ -118,6 +117,10 @@ impl Worker {
         };
         let reader = format!("{}/{}/{}", info.tenant, info.pipeline, info.source_id);
         log::register(&db, &reader, at.sequence)?;
+        db.busy_timeout(READ_WAIT).doing(|| "set the lock time-out".into())?;
+        if crate::table::matching(&db, &database, &patterns)?.is_empty() {
+            tracing::warn!(path = %path.display(), "no table matches yet; tables are captured when they are created");
+        }
         Ok(Self {
             file_id: file_id(&path),
             database,
@@ -125,7 +128,7 @@ impl Worker {
             reader,
             info: Arc::new(info),
             limits: context.limits,
-            told: at.clone(),
+            told: told.unwrap_or_else(|| at.clone()),
             told_when: Instant::now(),
             consistent_through: at.sequence,
             confirmed: at.sequence,
@@ -147,78 +150,6 @@ impl Worker {
         self.at.identity.clone()
     }
 
-    /// Works until the reader is dropped or something fails.
-    pub fn run(mut self, mailbox: &Arc<Mailbox>) {
-        let watcher = crate::wake::watch(&self.path, mailbox.clone());
-        let idle_pause = Duration::from_millis(self.config.poll_interval_ms.get());
-        let mut active_until = Instant::now() + ACTIVE_FOR;
-        let mut pause = Duration::ZERO;
-        loop {
-            let news = mailbox.wait(pause);
-            if news.stop {
-                break;
-            }
-            if let Some(sequence) = news.confirmed {
-                self.confirmed = sequence;
-                self.cleanup_due = true;
-            }
-            self.clean_up();
-            if !news.room {
-                pause = if self.cleanup_due { ACTIVE_PAUSE } else { idle_pause };
-                continue;
-            }
-            match self.look(news.changed) {
-                Ok(Some(batch)) => {
-                    mailbox.put(Ok(batch));
-                    active_until = Instant::now() + ACTIVE_FOR;
-                    pause = Duration::ZERO;
-                }
-                Ok(None) => {
-                    let active = watcher.is_none()
-                        || news.changed
-                        || self.cleanup_due
-                        || Instant::now() < active_until;
-                    pause = if active { ACTIVE_PAUSE.min(idle_pause) } else { idle_pause };
-                    if news.changed {
-                        active_until = Instant::now() + ACTIVE_FOR;
-                    }
-                }
-                Err(error) if error.is_busy() => {
-                    tracing::debug!(%error, "the database is locked; trying again");
-                    pause = ACTIVE_PAUSE;
-                }
-                Err(error) => {
-                    mailbox.put(Err(error.into()));
-                    break;
-                }
-            }
-        }
-        drop(watcher);
-        mailbox.end();
-    }
-
-    /// Looks for something new; `None`: nothing.
-    fn look(&mut self, _hint: bool) -> Result<Option<SourceBatch>, SqliteError> {
-        let version: i64 = pragma(&self.db, "data_version")?;
-        if version == self.data_version && self.at.jobs.is_empty() && self.schema_version >= 0 {
-            self.check_file()?;
-            self.check_size();
-            return Ok(self.silent_progress(SILENT_FOR));
-        }
-        loop {
-            let before = self.at.clone();
-            let looked = self.poll().inspect_err(|_| self.at = before)?;
-            match looked {
-                Looked::Batch(batch) => return Ok(Some(batch)),
-                Looked::Nothing => {
-                    self.data_version = version;
-                    return Ok(self.silent_progress(SILENT_FOR));
-                }
-                Looked::SchemaChanged => self.adapt()?,
-            }
-        }
-    }
-
     /// One short read transaction: the schema's version, the log from where we are, and at its end a chunk of the
     /// copies under way.
     fn poll(&mut self) -> Result<Looked, SqliteError> {
@@ -228,7 +159,7 @@ impl Worker {
             return Ok(Looked::SchemaChanged);
         }
         if let Some(expected) = self.at.nonce {
-            check_nonce(&tx, self.at.sequence, expected)?;
+            resume::check_nonce(&tx, self.at.sequence, expected)?;
         }
         self.consistent_through = log::highest(&tx)?;
         let builder = BatchBuilder::new(self.info.clone());
@@ -248,9 +179,11 @@ impl Worker {
         }
         tx.finish().doing(|| "end reading".into())?;
         if batcher.builder.is_empty() {
-            return Ok(self.silent_progress(SILENT_FOR).map_or(Looked::Nothing, Looked::Batch));
+            return Ok(self
+                .silent_progress(SILENT_FOR)
+                .map_or(Looked::Nothing, |batch| Looked::Batch(Box::new(batch))));
         }
-        Ok(Looked::Batch(self.close(batcher)))
+        Ok(Looked::Batch(Box::new(self.close(batcher))))
     }
 
     fn close(&mut self, batcher: Batcher) -> SourceBatch {
@@ -279,13 +212,14 @@ impl Worker {
         // The version is read before the plan: if another change comes between, the next poll sees it.
         let seen: i64 = pragma(&self.db, "schema_version")?;
         if log::incarnation(&self.db)?.as_deref() != Some(&self.at.identity) {
-            return Err(SqliteError::Unrelated(
-                "capture was removed from the database while it was read; changes since are not known. Install it \
-                 again and take a new snapshot"
-                    .into(),
+            // Removed for good, or a file that is being restored right now: the next start can tell.
+            return Err(SqliteError::Replaced(
+                "the change log is gone from the database, or is another one; connecting anew".into(),
             ));
         }
+        self.db.busy_timeout(INSTALL_WAIT).doing(|| "set the lock time-out".into())?;
         let changed = reconcile(&mut self.db, &self.config, &self.database, &self.patterns, known)?;
+        self.db.busy_timeout(READ_WAIT).doing(|| "set the lock time-out".into())?;
         self.changes.set_versions(catalog::load(&self.db)?);
         self.schema_version = if changed { pragma(&self.db, "schema_version")? } else { seen };
         if changed {
@@ -327,18 +261,54 @@ impl Worker {
             );
         }
     }
+}
+
+impl Work for Worker {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn idle_pause(&self) -> Duration {
+        Duration::from_millis(self.config.poll_interval_ms.get())
+    }
+
+    fn look(&mut self) -> Result<Option<SourceBatch>, SqliteError> {
+        let version: i64 = pragma(&self.db, "data_version")?;
+        if version == self.data_version && self.at.jobs.is_empty() && self.schema_version >= 0 {
+            self.check_file()?;
+            return Ok(self.silent_progress(SILENT_FOR));
+        }
+        loop {
+            let before = self.at.clone();
+            let looked = self.poll().inspect_err(|_| self.at = before)?;
+            match looked {
+                Looked::Batch(batch) => return Ok(Some(*batch)),
+                Looked::Nothing => {
+                    self.data_version = version;
+                    return Ok(self.silent_progress(SILENT_FOR));
+                }
+                Looked::SchemaChanged => self.adapt()?,
+            }
+        }
+    }
+
+    fn confirmed(&mut self, sequence: i64) {
+        self.confirmed = sequence;
+        self.cleanup_due = true;
+    }
 
     /// Removes what no reader needs, one short transaction at a time; gives way to everybody.
-    fn clean_up(&mut self) {
+    fn tidy(&mut self) -> bool {
+        self.check_size();
         if !self.cleanup_due {
-            return;
+            return false;
         }
         let began = Instant::now();
         let outcome = self
             .db
             .busy_timeout(Duration::ZERO)
             .and_then(|()| log::confirm(&mut self.db, &self.reader, self.confirmed, self.slice));
-        if let Err(error) = self.db.busy_timeout(Duration::from_secs(5)) {
+        if let Err(error) = self.db.busy_timeout(READ_WAIT) {
             tracing::warn!(%error, "set the lock time-out");
         }
         match outcome {
@@ -353,6 +323,7 @@ impl Worker {
                 self.cleanup_due = false;
             }
         }
+        self.cleanup_due
     }
 }
 
@@ -397,75 +368,6 @@ fn reconcile(
         }
         Err(error) => Err(error),
     }
-}
-
-/// Compares a checkpoint with the database, both ways: what we hold must be in it, and what it has removed we must
-/// hold.
-fn check_resume(db: &Connection, at: &At) -> Result<(), SqliteError> {
-    match log::incarnation(db)? {
-        Some(identity) if identity == at.identity => {}
-        found => {
-            return Err(SqliteError::Unrelated(format!(
-                "the checkpoint is of database incarnation {}, but this one is {}: it is another database, or capture \
-                 was removed in between. Restore the right file, or delete the checkpoint to start with a new snapshot",
-                at.identity,
-                found.as_deref().unwrap_or("without a change log"),
-            )));
-        }
-    }
-    let (lowest, highest) = (log::lowest(db)?, log::highest(db)?);
-    if at.sequence > highest {
-        return Err(rewound(at.sequence, highest));
-    }
-    match (at.nonce, log::nonce(db, at.sequence)?) {
-        (Some(expected), Some(found)) if expected != found => Err(rewound(at.sequence, highest)),
-        (Some(_), None) => Err(SqliteError::PositionLost(format!(
-            "the checkpoint is at change {}, but the log now starts at {}; delete the checkpoint to start with a new \
-             snapshot",
-            at.sequence,
-            lowest.unwrap_or_default()
-        ))),
-        (None, _) if lowest.is_some_and(|lowest| lowest > at.sequence + 1) => {
-            Err(SqliteError::PositionLost(format!(
-                "the checkpoint is at change {}, but the log now starts at {}; delete the checkpoint to start with a new \
-             snapshot",
-                at.sequence,
-                lowest.unwrap_or_default()
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_nonce(db: &Connection, sequence: i64, expected: i64) -> Result<(), SqliteError> {
-    match log::nonce(db, sequence)? {
-        Some(found) if found == expected => Ok(()),
-        _ => Err(rewound(sequence, log::highest(db)?)),
-    }
-}
-
-fn rewound(held: i64, highest: i64) -> SqliteError {
-    let phantoms = if held > highest {
-        format!("changes {} to {held} were delivered", highest + 1)
-    } else {
-        format!("changes up to {held} were delivered and at least change {held} is another one now")
-    };
-    SqliteError::Rewound(format!(
-        "the database went back, perhaps to a backup: {phantoms}, but it ends at {highest} and does not know them. \
-         Consumers hold changes that never happened; delete the checkpoint to start with a new snapshot"
-    ))
-}
-
-/// Where a reader without a checkpoint starts: at the oldest kept change; with a snapshot at the log's end, since
-/// the copy shows all that came before.
-fn start(db: &Connection, at: &mut At, snapshot: bool) -> Result<(), SqliteError> {
-    at.sequence = match (snapshot, log::lowest(db)?) {
-        (true, _) => log::highest(db)?,
-        (false, Some(lowest)) => lowest - 1,
-        (false, None) => 0,
-    };
-    at.nonce = log::nonce(db, at.sequence)?;
-    Ok(())
 }
 
 fn initial_job(db: &Connection, database: &str, patterns: &Patterns) -> Result<Job, SqliteError> {

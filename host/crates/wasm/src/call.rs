@@ -98,9 +98,8 @@ impl Call {
             return Some(known as u32);
         }
         let batch = self.view.batch();
-        let indexes: Vec<_> = (0..batch.tables().len())
-            .map(|table| self.edits.column_of(batch, table as u16, name))
-            .collect();
+        let indexes: Vec<_> =
+            (0..batch.tables().len()).map(|table| self.edits.column_of(batch, table as u16, name)).collect();
         if indexes.iter().all(Option::is_none) {
             return None;
         }
@@ -163,11 +162,7 @@ impl Call {
     }
 
     /// Counts the columns that would be added to a row's table.
-    fn count_new_columns<'a>(
-        &mut self,
-        row: u32,
-        names: impl Iterator<Item = &'a str>,
-    ) -> Result<(), Ended> {
+    fn count_new_columns<'a>(&mut self, row: u32, names: impl Iterator<Item = &'a str>) -> Result<(), Ended> {
         let (batch, table) = (self.view.batch(), self.event(row)?.table_index() as u16);
         let new = names.filter(|name| self.edits.column_of(batch, table, name).is_none()).count();
         self.added += new;
@@ -246,8 +241,13 @@ impl Call {
         if self.added > MAX_ADDED_COLUMNS {
             return Err(Ended::Bound(format!("{MAX_ADDED_COLUMNS} added columns")));
         }
-        self.edits.add_column(&self.view, name, Kind::from_name(kind).unwrap_or(Kind::Any));
-        let batch = self.view.batch();
+        let (batch, kind) = (self.view.batch(), Kind::from_name(kind).unwrap_or(Kind::Any));
+        let mut in_view = vec![false; batch.tables().len()];
+        for event in self.view.events() {
+            if !std::mem::replace(&mut in_view[event.table_index()], true) {
+                self.edits.column_or_add(batch, event.table_index() as u16, name, kind);
+            }
+        }
         if let Some(known) = self.columns.iter_mut().find(|column| column.name == name) {
             for (table, index) in known.indexes.iter_mut().enumerate() {
                 *index = self.edits.column_of(batch, table as u16, name);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::{Formatter, FormatterFactory};
-use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion};
+use deltaforge_engine::stage::{
+    Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
+};
 use deltaforge_model::pattern::Patterns;
 
 use crate::error::{LOAD, cut};
@@ -136,8 +138,10 @@ impl Problem {
         match self {
             Self::Stage(error) => error,
             Self::Config(problems) => {
-                let text: Vec<String> =
-                    problems.into_iter().map(|ConfigError { path, message }| format!("{path}: {message}")).collect();
+                let text: Vec<String> = problems
+                    .into_iter()
+                    .map(|ConfigError { path, message }| format!("{path}: {message}"))
+                    .collect();
                 StageError::stop(LOAD, format!("stage {stage}: {}", text.join("; ")))
             }
         }
@@ -147,7 +151,12 @@ impl Problem {
 impl Workshop {
     /// Finds a stage's plugin and makes the first instance of it: nothing that could be known before the first
     /// batch is left to find out.
-    async fn ready(&self, spec: &StageSpec, digest: Option<&str>, kind: PluginKind) -> Result<Ready, Problem> {
+    async fn ready(
+        &self,
+        spec: &StageSpec,
+        digest: Option<&str>,
+        kind: PluginKind,
+    ) -> Result<Ready, Problem> {
         let grants = Grants::parse(&spec.grants).map_err(Problem::Config)?;
         let limits = check_limits(spec.limits).map_err(Problem::Config)?;
         let (resolved, loaded) = self.load(spec, digest).await?;
@@ -169,7 +178,8 @@ impl Workshop {
             let text = format!("its table pattern {:?} is none", cut(&pattern));
             return Err(Problem::at("plugin", text));
         }
-        let mut instance = blueprint.instantiate().await.map_err(|error| Problem::at("plugin", error.describe().1))?;
+        let mut instance =
+            blueprint.instantiate().await.map_err(|error| Problem::at("plugin", error.describe().1))?;
         match instance.open(&blueprint.config).await {
             Ok(Ok(())) => Ok(Ready { resolved, blueprint, description, instance }),
             Ok(Err(failure)) if failure.kind == "retry" => {
@@ -199,14 +209,6 @@ impl Workshop {
             Ok((resolved, loaded))
         })
         .await
-    }
-}
-
-impl Blueprint {
-    /// Asks the plugin what it is, in an instance that is thrown away.
-    async fn describe(&self) -> Result<Description, String> {
-        let mut instance = self.instantiate().await.map_err(|error| error.describe().1)?;
-        instance.describe().await.map_err(|error| format!("describing the plugin: {}", error.describe().1))
     }
 }
 
@@ -241,7 +243,7 @@ fn check(loaded: &Loaded, grants: Grants, kind: PluginKind) -> Result<(), Vec<Co
 }
 
 /// Runs what reads files or compiles.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {

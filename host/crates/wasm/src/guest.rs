@@ -41,7 +41,8 @@ impl Guest {
 
     pub(crate) fn call_and_encoders(&mut self) -> Result<(&Call, &mut RowEncoders), Ended> {
         let Self { call, encoders, .. } = self;
-        let call = call.as_ref().ok_or_else(|| Ended::Edit("there is no batch outside of a call".to_owned()))?;
+        let call =
+            call.as_ref().ok_or_else(|| Ended::Edit("there is no batch outside of a call".to_owned()))?;
         Ok((call, encoders))
     }
 }

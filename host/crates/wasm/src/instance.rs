@@ -52,10 +52,17 @@ impl Blueprint {
         });
         store.set_epoch_deadline(1);
         let running = self.runtime.running();
-        let instantiated = self.limits.meter.run(self.limits.start(), self.loaded.linked.instantiate(&mut store));
+        let instantiated =
+            self.limits.meter.run(self.limits.start(), self.loaded.linked.instantiate(&mut store));
         let exports = finish(instantiated.await, &mut store, self.limits.start().timeout_ms)?;
         drop(running);
         Ok(Instance { store, exports, limits: self.limits.clone(), runtime: self.runtime.clone() })
+    }
+
+    /// Asks the plugin what it is, in an instance that is thrown away.
+    pub(crate) async fn describe(&self) -> Result<Description, String> {
+        let mut instance = self.instantiate().await.map_err(|error| error.describe().1)?;
+        instance.describe().await.map_err(|error| format!("describing the plugin: {}", error.describe().1))
     }
 
     /// Makes an instance that is ready for batches.

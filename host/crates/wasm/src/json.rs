@@ -116,8 +116,8 @@ impl Call {
     /// anything is changed.
     pub(crate) fn replace_json(&mut self, text: &str) -> Result<(), JsonProblem> {
         let said = |at: usize, problem: &str| JsonProblem::Said(format!("event {at}: {}", cut(problem)));
-        let raw: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|error| JsonProblem::Said(format!("no array of events: {error}")))?;
+        let raw: Vec<&RawValue> = serde_json::from_str(text)
+            .map_err(|error| JsonProblem::Said(format!("no array of events: {error}")))?;
         let by_id: HashMap<String, u32> =
             self.view.events().enumerate().map(|(row, event)| (event.id().to_string(), row as u32)).collect();
         let mut named = vec![false; self.view.len()];
@@ -183,10 +183,13 @@ impl Call {
         let parent = self.view.event(at as usize);
         let image = |raw: Option<&RawValue>| -> Result<Option<NamedCells>, String> {
             raw.filter(|raw| raw.get() != "null")
-                .map(|raw| named_cells_from_json(raw.get(), parent.table()).map_err(|error| error.to_string()))
+                .map(|raw| {
+                    named_cells_from_json(raw.get(), parent.table()).map_err(|error| error.to_string())
+                })
                 .transpose()
         };
-        let mut side: Vec<SideEdit> = json.tags.clone().map(|tags| SideEdit::Tags(Some(tags))).into_iter().collect();
+        let mut side: Vec<SideEdit> =
+            json.tags.clone().map(|tags| SideEdit::Tags(Some(tags))).into_iter().collect();
         side.extend(routes(json.route.as_ref())?);
         side.extend(fields(&parent, members));
         Ok(Emit {
@@ -246,7 +249,8 @@ fn image_changes(
             return Ok(());
         }
         (None, Some(json)) => {
-            let cells = named_cells_from_json(json.get(), event.table()).map_err(|error| error.to_string())?;
+            let cells =
+                named_cells_from_json(json.get(), event.table()).map_err(|error| error.to_string())?;
             changes.push(Change::Image(image, Some(cells)));
             return Ok(());
         }
@@ -257,10 +261,12 @@ fn image_changes(
         .0;
     for (at, column) in event.table().columns().iter().enumerate() {
         let held = row.cell(at);
-        let member = members.iter().rposition(|(name, _)| *name == column.name).map(|at| members.swap_remove(at));
+        let member =
+            members.iter().rposition(|(name, _)| *name == column.name).map(|at| members.swap_remove(at));
         match member {
             Some((name, raw)) => {
-                let cell = cell_from_json_over(raw.get(), column.kind, &held).map_err(|error| format!("{name}: {error}"))?;
+                let cell = cell_from_json_over(raw.get(), column.kind, &held)
+                    .map_err(|error| format!("{name}: {error}"))?;
                 changes.extend(cell.map(|cell| Change::Cell(image, name.into_owned(), cell)));
             }
             None if matches!(held, Cell::Absent) => {}
@@ -269,7 +275,8 @@ fn image_changes(
     }
     members.sort_by(|(a, _), (b, _)| a.cmp(b)); // added in an order that does not depend on how the rest stood
     for (name, raw) in members {
-        let cell = cell_from_json_over(raw.get(), Kind::Any, &Cell::Absent).map_err(|error| format!("{name}: {error}"))?;
+        let cell = cell_from_json_over(raw.get(), Kind::Any, &Cell::Absent)
+            .map_err(|error| format!("{name}: {error}"))?;
         changes.extend(cell.map(|cell| Change::Cell(image, name.into_owned(), cell)));
     }
     Ok(())
@@ -294,7 +301,9 @@ fn fields(event: &Event<'_>, members: &Members<'_>) -> impl Iterator<Item = Side
     let held = &event.side().fields;
     let mut new: Vec<SideEdit> = members
         .iter()
-        .filter(|(name, _)| !FIXED.contains(&name.as_ref()) && !CHANGED.contains(&name.as_ref()) && !name.contains('.'))
+        .filter(|(name, _)| {
+            !FIXED.contains(&name.as_ref()) && !CHANGED.contains(&name.as_ref()) && !name.contains('.')
+        })
         .filter(|(name, raw)| !held.iter().any(|(path, json)| path == name.as_ref() && json == raw.get()))
         // What a script has set inside of a member of its own is shown as part of that member.
         .filter(|(name, _)| !held.iter().any(|(path, _)| path.split('.').next() == Some(name.as_ref())))

@@ -15,6 +15,7 @@ mod factory;
 mod formatter;
 mod grants;
 mod guest;
+mod inspect;
 mod instance;
 mod json;
 mod limits;
@@ -32,6 +33,7 @@ pub use error::{DEADLINE, EDIT, FAILED, LOAD, MAX_GUEST_TEXT, MEMORY, REJECTED, 
 pub use factory::{WasmFormatterFactory, WasmStageFactory};
 pub use formatter::WasmFormatter;
 pub use grants::Grants;
+pub use inspect::Inspection;
 pub use limits::{BODY_BYTES, DEFAULT_LIMITS, EDIT_BYTES, MAX_ADDED_COLUMNS, MAX_EMITTED};
 pub use manifest::PluginManifest;
 pub use plugin::{Description, PluginKind, digest_of};

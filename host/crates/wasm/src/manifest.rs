@@ -36,8 +36,9 @@ impl PluginManifest {
     ///
     /// What does not fit.
     pub fn parse(yaml: &str) -> Result<Self, String> {
-        let manifest: Self =
-            serde_json::to_value(members(yaml)?).and_then(serde_json::from_value).map_err(|e| e.to_string())?;
+        let manifest: Self = serde_json::to_value(members(yaml)?)
+            .and_then(serde_json::from_value)
+            .map_err(|e| e.to_string())?;
         if is_digest(&manifest.sha256) { Ok(manifest) } else { Err("sha256 is not 64 hex digits".to_owned()) }
     }
 
@@ -65,7 +66,8 @@ enum Member {
 
 /// The members of the one mapping that the YAML is.
 fn members(yaml: &str) -> Result<BTreeMap<String, Member>, String> {
-    let mut events = Parser::new_from_str(yaml).map(|event| event.map(|(event, _)| event).map_err(|e| e.to_string()));
+    let mut events =
+        Parser::new_from_str(yaml).map(|event| event.map(|(event, _)| event).map_err(|e| e.to_string()));
     let mut next = || events.next().unwrap_or(Ok(Event::StreamEnd));
     let mut members = BTreeMap::new();
     loop {

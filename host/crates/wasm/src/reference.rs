@@ -56,7 +56,9 @@ impl fmt::Display for Wanted {
 
 /// A text that names no plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} names no plugin: {problem}; write `name`, `name@1`, `name@1.2.3`, `@tenant/name@1` or `./file.wasm`")]
+#[error(
+    "{text:?} names no plugin: {problem}; write `name`, `name@1`, `name@1.2.3`, `@tenant/name@1` or `./file.wasm`"
+)]
 pub struct ReferenceError {
     text: String,
     problem: &'static str,
@@ -143,22 +145,39 @@ mod tests {
 
     #[test]
     fn references_read_and_print_the_same() {
-        for text in ["mask", "mask@1", "mask@1.2", "mask@1.2.3", "@acme/mask@1", "./x.wasm", "/opt/x.wasm", "m@1.0.0-rc.1"]
-        {
+        for text in [
+            "mask",
+            "mask@1",
+            "mask@1.2",
+            "mask@1.2.3",
+            "@acme/mask@1",
+            "./x.wasm",
+            "/opt/x.wasm",
+            "m@1.0.0-rc.1",
+        ] {
             assert_eq!(text.parse::<Reference>().unwrap().to_string(), text);
         }
-        for text in
-            ["", "Mask", "mask@", "mask@x", "mask@1.2.3.4", "../../etc/passwd", "@acme", "@/x", "a/b", "mask@+1", "-a"]
-        {
+        for text in [
+            "",
+            "Mask",
+            "mask@",
+            "mask@x",
+            "mask@1.2.3.4",
+            "../../etc/passwd",
+            "@acme",
+            "@/x",
+            "a/b",
+            "mask@+1",
+            "-a",
+        ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_shorter_version_takes_the_newer_ones() {
-        let matches = |text: &str, version: &str| {
-            wanted(text).unwrap().matches(&Version::parse(version).unwrap())
-        };
+        let matches =
+            |text: &str, version: &str| wanted(text).unwrap().matches(&Version::parse(version).unwrap());
         assert!(matches("1", "1.9.3") && !matches("1", "2.0.0") && !matches("1", "1.0.0-rc.1"));
         assert!(matches("0.1", "0.1.7") && !matches("0.1", "0.2.0"));
         assert!(matches("1.2.3", "1.2.3") && !matches("1.2.3", "1.2.4"));

@@ -174,9 +174,11 @@ impl Registry {
         name: &str,
         wanted: Option<&Wanted>,
     ) -> Result<Resolved, RegistryError> {
-        let fits = |version: &Version| wanted.map_or(version.pre.is_empty(), |wanted| wanted.matches(version));
+        let fits =
+            |version: &Version| wanted.map_or(version.pre.is_empty(), |wanted| wanted.matches(version));
         let builtins = self.builtins.iter().filter(|builtin| tenant.is_none() && builtin.name == name);
-        let builtin = builtins.filter(|builtin| fits(&builtin.version)).max_by_key(|builtin| &builtin.version);
+        let builtin =
+            builtins.filter(|builtin| fits(&builtin.version)).max_by_key(|builtin| &builtin.version);
         let versions = self.versions(tenant, name)?;
         let published = versions.iter().filter(|version| fits(version)).max();
         match (builtin, published) {
@@ -201,7 +203,12 @@ impl Registry {
         }
     }
 
-    fn published(&self, tenant: Option<&str>, name: &str, version: &Version) -> Result<Resolved, RegistryError> {
+    fn published(
+        &self,
+        tenant: Option<&str>,
+        name: &str,
+        version: &Version,
+    ) -> Result<Resolved, RegistryError> {
         let plugin = qualified(tenant, name, version);
         let folder = self.folder(tenant, name).join(version.to_string());
         let manifest = read_manifest(&folder)?;
@@ -247,7 +254,7 @@ impl Registry {
                 .unwrap_or_else(|_| format!("sha256:{digest}"));
             return Ok(Resolved { plugin, digest: digest.to_owned(), bytes: bytes.into() });
         }
-        for info in self.list()?.into_iter().filter(|info| info.manifest.sha256 == digest && !info.builtin) {
+        if let Some(info) = self.list()?.iter().find(|info| info.manifest.sha256 == digest && !info.builtin) {
             return self.published(info.tenant.as_deref(), &info.name, &info.version);
         }
         Err(RegistryError::NotFound(format!(
@@ -281,7 +288,8 @@ impl Registry {
         let is_kept = fs::metadata(&path).is_ok_and(|held| held.len() == resolved.bytes.len() as u64);
         if !is_kept {
             fs::create_dir_all(&self.kept).map_err(io_error(doing()))?;
-            write_whole(&path.with_extension("name"), resolved.plugin.as_bytes()).map_err(io_error(doing()))?;
+            write_whole(&path.with_extension("name"), resolved.plugin.as_bytes())
+                .map_err(io_error(doing()))?;
             write_whole(&path, &resolved.bytes).map_err(io_error(doing()))?;
         }
         let is_version = matches!(resolved.plugin.parse(), Ok(Reference::Named { .. }));
@@ -331,7 +339,10 @@ impl Registry {
         let held = folder.join("plugin.yaml").exists().then(|| read_manifest(&folder)).transpose()?;
         let first = self.first_used(&plugin);
         let changed = |known: &str| known != digest;
-        if taken || held.as_ref().is_some_and(|held| changed(&held.sha256)) || first.is_some_and(|d| changed(&d)) {
+        if taken
+            || held.as_ref().is_some_and(|held| changed(&held.sha256))
+            || first.is_some_and(|d| changed(&d))
+        {
             return Err(RegistryError::Exists(plugin));
         }
         let doing = || format!("publish {plugin} in {}", self.dir.display());

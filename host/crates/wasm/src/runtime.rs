@@ -118,7 +118,8 @@ impl Runtime {
         let component = Component::from_binary(&self.engine, bytes)
             .map_err(|error| LoadError::NotAComponent(format!("it does not compile: {error:#}")))?;
         if let Some(cache) = &self.cache {
-            let kept = component.serialize().map_err(io::Error::other).and_then(|code| cache.put(digest, &code));
+            let kept =
+                component.serialize().map_err(io::Error::other).and_then(|code| cache.put(digest, &code));
             if let Err(error) = kept {
                 tracing::warn!(%error, digest, "compiled plugin cannot be kept");
             }

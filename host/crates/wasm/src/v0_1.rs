@@ -8,7 +8,7 @@ use wasmtime::component::{Component, HasSelf, Linker, Resource};
 use crate::error::{Ended, cut};
 use crate::guest::Guest;
 use crate::limits::BODY_BYTES;
-use crate::plugin::{PluginKind, Description};
+use crate::plugin::{Description, PluginKind};
 
 mod batch;
 mod bindings;
@@ -110,7 +110,8 @@ impl Exports {
 
     pub(crate) async fn process(&self, store: &mut Store<Guest>) -> wasmtime::Result<Result<(), Failure>> {
         let Self::Processor(guest) = self else { return Err(wrong_world("processor")) };
-        let answer = guest.deltaforge_plugin_processing().call_process(store, Resource::new_borrow(0)).await?;
+        let answer =
+            guest.deltaforge_plugin_processing().call_process(store, Resource::new_borrow(0)).await?;
         Ok(answer.map_err(|failure| Failure { kind: failure.kind, message: failure.message }))
     }
 
@@ -163,7 +164,8 @@ fn take_bodies(
     let mut reasons: Vec<Option<&str>> = vec![None; rows];
     for (row, reason) in rejects {
         let slot = reasons.get_mut(*row as usize);
-        *slot.ok_or_else(|| Ended::Edit(format!("row {row} is rejected, the batch has {rows}")))? = Some(reason);
+        *slot.ok_or_else(|| Ended::Edit(format!("row {row} is rejected, the batch has {rows}")))? =
+            Some(reason);
     }
     for (row, present) in flat.present.iter().enumerate() {
         let problem = match (*present, reasons[row]) {

@@ -9,10 +9,11 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use metrics::{Gauge, gauge};
 use tokio::sync::{mpsc, watch};
 
+use super::backlog::Backlog;
 use super::mark::{CheckpointRecord, checkpoint_key, now_ms};
 use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::failpoint;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Mark};
 use crate::plan::{PipelinePlan, Services};
 use crate::status::Shared;
 
@@ -24,8 +25,24 @@ pub(crate) enum Progress {
     Durable { sink: usize, seq: u64, state: Option<Vec<u8>> },
     /// A sink has everything up to `seq` in its fsynced spill, or in a recorded gap.
     Spilled { sink: usize, seq: u64 },
-    /// A sink has delivered, out of its spill, everything up to this position.
-    SpillDelivered { sink: usize, mark: crate::ledger::Mark, state: Option<Vec<u8>> },
+    /// A sink has delivered everything up to batch `number` of its spill; `seq`: of this run.
+    Drained {
+        sink: usize,
+        number: u64,
+        seq: Option<u64>,
+        mark: Mark,
+        state: Option<Vec<u8>>,
+        backlog: Backlog,
+    },
+}
+
+/// A checkpoint that is stored.
+struct Stored {
+    sink: usize,
+    /// 0: none of this run.
+    seq: u64,
+    resume: String,
+    drained: Option<(u64, Backlog)>,
 }
 
 pub(crate) struct Committer {
@@ -34,8 +51,10 @@ pub(crate) struct Committer {
     checkpoints: Arc<Checkpoints>,
     shared: Arc<Shared>,
     confirms: watch::Sender<Option<Position>>,
-    stored: FuturesUnordered<BoxFuture<'static, Option<(usize, u64, String)>>>,
+    stored: FuturesUnordered<BoxFuture<'static, Option<Stored>>>,
     last_checkpoint: Gauge,
+    /// Per sink: the newest batch of its spill that it is done with.
+    drained: Vec<u64>,
 }
 
 impl Committer {
@@ -44,6 +63,7 @@ impl Committer {
         services: &Services,
         shared: Arc<Shared>,
         confirms: watch::Sender<Option<Position>>,
+        drained: Vec<u64>,
     ) -> Self {
         Self {
             ledger: Ledger::new(plan.policy, plan.sinks.iter().map(|sink| sink.required).collect()),
@@ -52,6 +72,7 @@ impl Committer {
             shared,
             confirms,
             stored: FuturesUnordered::new(),
+            drained,
             last_checkpoint: gauge!("deltaforge_last_checkpoint_ts", "pipeline" => plan.name.clone()),
         }
     }
@@ -67,9 +88,12 @@ impl Committer {
                 },
                 Some(stored) = self.stored.next(), if !self.stored.is_empty() => {
                     // None: the host is going down and the checkpoint was not stored.
-                    let Some((sink, seq, resume)) = stored else { continue };
+                    let Some(Stored { sink, seq, resume, drained }) = stored else { continue };
                     failpoint::hit("checkpoint.stored");
                     self.ledger.checkpointed(sink, seq);
+                    if let Some((number, backlog)) = drained {
+                        backlog.ack(number);
+                    }
                     self.last_checkpoint.set(now_ms() as f64 / 1000.0);
                     self.shared.checkpointed(sink, &resume, now_ms());
                 }
@@ -91,21 +115,24 @@ impl Committer {
                 self.shared.durable(sink, seq);
                 // No mark: the batch is confirmed, which needed a later checkpoint of this sink.
                 let Some(mark) = self.ledger.mark(seq) else { return };
-                let record = CheckpointRecord::new(mark, state.as_deref());
-                self.store(sink, seq, record);
+                let record = CheckpointRecord::new(mark, state.as_deref(), self.drained[sink]);
+                self.store(sink, seq, record, None);
             }
             Progress::Spilled { sink, seq } => self.ledger.spilled(sink, seq),
-            Progress::SpillDelivered { sink, mark, state } => {
-                let record = CheckpointRecord::new(&mark, state.as_deref());
-                self.store(sink, 0, record);
+            Progress::Drained { sink, number, seq, mark, state, backlog } => {
+                self.drained[sink] = number;
+                let record = CheckpointRecord::new(&mark, state.as_deref(), number);
+                self.store(sink, seq.unwrap_or(0), record, Some((number, backlog)));
             }
         }
     }
 
-    fn store(&mut self, sink: usize, seq: u64, record: CheckpointRecord) {
+    fn store(&mut self, sink: usize, seq: u64, record: CheckpointRecord, drained: Option<(u64, Backlog)>) {
         failpoint::hit("checkpoint.hand_in");
         let bytes = serde_json::to_vec(&record).expect("a checkpoint record is plain JSON");
         let stored = self.checkpoints.put(&self.keys[sink], bytes);
-        self.stored.push(Box::pin(async move { stored.await.ok().map(|()| (sink, seq, record.resume)) }));
+        self.stored.push(Box::pin(async move {
+            stored.await.ok().map(|()| Stored { sink, seq, resume: record.resume, drained })
+        }));
     }
 }

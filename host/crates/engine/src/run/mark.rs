@@ -28,20 +28,28 @@ pub(crate) struct CheckpointRecord {
     /// What the sink wants to be opened with.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<String>,
+    /// The newest batch of its spill that it is done with.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub spill: u64,
     /// When it was made, milliseconds since the Unix epoch.
     pub at_ms: u64,
 }
 
 impl CheckpointRecord {
-    pub fn new(mark: &Mark, state: Option<&[u8]>) -> Self {
+    pub fn new(mark: &Mark, state: Option<&[u8]>, spill: u64) -> Self {
         Self {
             v: 1,
             resume: mark.resume.as_str().to_owned(),
             inside: mark.inside.clone(),
             state: state.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+            spill,
             at_ms: now_ms(),
         }
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Milliseconds since the Unix epoch.
@@ -66,6 +74,8 @@ pub(crate) struct Start {
     pub resume: Option<Position>,
     pub inside: Option<(String, u64)>,
     pub state: Option<Vec<u8>>,
+    /// The newest batch of its spill that it is done with.
+    pub spill_acked: u64,
 }
 
 impl Start {
@@ -117,6 +127,7 @@ pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec
                     resume: Some(Position::new(record.resume)),
                     inside: record.inside,
                     state: record.state.map(String::into_bytes),
+                    spill_acked: record.spill,
                 }
             }
         };

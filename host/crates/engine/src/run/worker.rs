@@ -8,13 +8,13 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::commit::Progress;
 use super::mark::Skip;
 use super::reader::Held;
-use super::sink::{Feed, FeedItem};
+use super::sink::{Feed, FeedItem, Offer, Origin};
 use super::stage_set::{NewStage, StageSet, Swapped};
 use crate::budget::Reservation;
 use crate::compose::{Composer, Unwritten};
 use crate::dlq::{Dlq, Letter};
 use crate::failpoint;
-use crate::plan::{PipelinePlan, Services};
+use crate::plan::PipelinePlan;
 use crate::sink::Delivery;
 use crate::status::{Failure, Shared};
 
@@ -27,7 +27,6 @@ pub struct SwapRequest {
 
 pub(crate) struct Worker {
     pub plan: Arc<PipelinePlan>,
-    pub services: Services,
     pub shared: Arc<Shared>,
     pub stages: StageSet,
     pub groups: Vec<Composer>,
@@ -135,11 +134,22 @@ impl Worker {
                 .filter(|at| messages.get(*at as usize).meta.source_row >= first_rows[index])
                 .collect();
             let item = FeedItem {
-                delivery: Delivery { seq: self.seq, messages, indexes, done: 0 },
+                delivery: Delivery { seq: 0, messages, indexes, done: 0 },
+                origin: Origin::Queue { seq: self.seq },
                 batch: kept.clone(),
                 _held: held.clone(),
             };
-            feed.send(item, &batch, &from, &through, &boundary).await?;
+            let (seq, first_row) = (self.seq, first_rows[index]);
+            let offer = Offer {
+                item,
+                batch: &batch,
+                seq,
+                first_row,
+                from: &from,
+                through: &through,
+                boundary: &boundary,
+            };
+            feed.offer(offer).await?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A batch to run scripts on, and what comes out as JSON.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec};
 use deltaforge_model::json::{EventWriter, RowEncoders};
@@ -149,8 +149,11 @@ pub(super) fn batch() -> Batch {
     builder.finish()
 }
 
+/// Shared by tests, so that engines are used again: starting one takes a while in a debug build.
+static FACTORY: LazyLock<Javascript> = LazyLock::new(Javascript::default);
+
 pub(super) async fn stage(inline: &str) -> Box<dyn Stage> {
-    Javascript::default().build(&spec(inline, WIDE), None).await.unwrap().0
+    FACTORY.build(&spec(inline, WIDE), None).await.unwrap().0
 }
 
 /// Runs a script over a batch and applies what it did.

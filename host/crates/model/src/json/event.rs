@@ -231,10 +231,27 @@ fn set_fields(plain: &[u8], fields: &[(String, String)], out: &mut Vec<u8>) {
     let mut event: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(plain).expect("this module wrote the object");
     for (path, json) in fields {
+        if json.is_empty() {
+            remove_field(&mut event, path);
+            continue;
+        }
         let value = serde_json::from_str(json).unwrap_or_else(|_| json.as_str().into());
         set_field(&mut event, path, value);
     }
     serde_json::to_writer(out, &event).expect("a vector takes every byte");
+}
+
+fn remove_field(object: &mut serde_json::Map<String, serde_json::Value>, path: &str) {
+    match path.split_once('.') {
+        None => {
+            object.shift_remove(path);
+        }
+        Some((member, rest)) => {
+            if let Some(inner) = object.get_mut(member).and_then(serde_json::Value::as_object_mut) {
+                remove_field(inner, rest);
+            }
+        }
+    }
 }
 
 fn set_field(object: &mut serde_json::Map<String, serde_json::Value>, path: &str, value: serde_json::Value) {

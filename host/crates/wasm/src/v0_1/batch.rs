@@ -5,8 +5,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use deltaforge_model::edit::SideEdit;
 use deltaforge_model::value::CellKind;
 use deltaforge_model::view::{Column, Flat, presence};
-use tracing::Level;
 use std::result::Result as StdResult;
+use tracing::Level;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
