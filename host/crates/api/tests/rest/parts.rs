@@ -247,7 +247,7 @@ impl Sink for ShelfSink {
             }
             let row: Value = serde_json::from_slice(message.body.unwrap()).unwrap();
             let n = row["n"].as_u64().unwrap();
-            if self.shelf.refuse.is_some_and(|refuse| n % refuse == 0) {
+            if self.shelf.refuse.is_some_and(|refuse| n.is_multiple_of(refuse)) {
                 return Err(SinkError::Rejected {
                     place,
                     kind: "serialization",
