@@ -22,6 +22,8 @@ use crate::registry::findings;
 
 mod envelope;
 mod lend;
+#[cfg(test)]
+mod parity;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -72,7 +74,9 @@ impl FormatterFactory for Envelopes {
         match &spec.code {
             StageCode::Builtin(name) if name == "native" => envelope::Envelope::<Native>::open(spec),
             StageCode::Builtin(name) if name == "debezium" => envelope::Envelope::<Debezium>::open(spec),
-            StageCode::Builtin(name) if name == "cloudevents" => envelope::Envelope::<CloudEvents>::open(spec),
+            StageCode::Builtin(name) if name == "cloudevents" => {
+                envelope::Envelope::<CloudEvents>::open(spec)
+            }
             other => Err(StageError::stop("config", format!("{other:?} is no built-in envelope"))),
         }
     }

@@ -39,7 +39,7 @@ impl Builders {
         let wasm_formatters = Arc::new(deltaforge_wasm::WasmFormatterFactory::new(runtime, components));
         let scripts = Arc::new(deltaforge_js::Javascript::default());
         let stages: Vec<Arc<dyn StageFactory>> =
-            vec![scripts.clone(), wasm_stages.clone()];
+            vec![Arc::new(builtin::Processors), scripts.clone(), wasm_stages.clone()];
         let formatters: Vec<Arc<dyn FormatterFactory>> =
             vec![Arc::new(builtin::Envelopes), wasm_formatters.clone()];
         let catalog = builtin::describe(registry.catalog(), &scripts)
