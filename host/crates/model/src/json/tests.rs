@@ -242,7 +242,7 @@ fn an_array_of_events_comes_back_as_edits() {
     let before: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
     assert_eq!(replaced(&json).unwrap(), before);
 
-    let mut events = before.clone();
+    let mut events = before;
     events[0]["after"] = serde_json::json!({"a": "9007199254740993", "new": 1.5});
     events[0]["before"] = serde_json::Value::Null;
     events[0]["op"] = "c".into();
