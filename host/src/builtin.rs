@@ -106,14 +106,18 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 include!(concat!(env!("OUT_DIR"), "/components.rs"));
 
-/// Adds the components that this binary carries to a registry.
+/// The version of the components that this binary carries, as plugins/Cargo.toml says it.
+const COMPONENTS_VERSION: &str = "1.0.0";
+
+/// Adds the components that this binary carries to a registry. A binary built before `./dev plugins` carries
+/// none, and the registry says so when one is asked for.
 pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wasm::Registry {
     for (name, bytes) in COMPONENTS {
         let kind = match *name {
             "native" | "debezium" | "cloudevents" => deltaforge_wasm::PluginKind::Formatter,
             _ => deltaforge_wasm::PluginKind::Processor,
         };
-        registry = registry.with_builtin(name, "1.0.0", kind, bytes);
+        registry = registry.with_builtin(name, COMPONENTS_VERSION, kind, bytes);
     }
     registry
 }

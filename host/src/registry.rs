@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use deltaforge_config::{Block, Catalog, Finding, Limits, Part};
+use deltaforge_config::{Block, Catalog, Finding, Part};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::sink::SinkFactory;
 use deltaforge_engine::source::SourceFactory;
 use deltaforge_sink_file::{FileSinkFactory, NullSinkFactory, StdoutSinkFactory};
+use deltaforge_sink_http::HttpSinkFactory;
 use deltaforge_source_sqlite::SqliteSource;
 
 /// Every connector of this build.
@@ -23,6 +24,7 @@ impl Default for Registry {
                 Arc::new(FileSinkFactory::default()),
                 Arc::new(StdoutSinkFactory::default()),
                 Arc::new(NullSinkFactory),
+                Arc::new(HttpSinkFactory),
             ],
         }
     }
@@ -72,6 +74,3 @@ pub fn findings(result: Result<(), Vec<ConfigError>>) -> Vec<Finding> {
     let found = result.err().unwrap_or_default();
     found.into_iter().map(|error| Finding::new(pointer(&error.path), error.message)).collect()
 }
-
-/// The limits of plugins and of scripts where a document is silent.
-pub const DEFAULT_LIMITS: (Limits, Limits) = (Limits::PLUGIN, Limits::SCRIPT);

@@ -4,8 +4,16 @@
 //! heavy tests short, `DELTAFORGE_TEST_SEED` repeats a failure.
 #![allow(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
+mod config;
 mod crash;
+mod dead_letters;
+mod examples;
+mod health;
+mod secrets;
+mod shapes;
+mod snapshot;
 mod stop;
+mod swap;
 
 use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

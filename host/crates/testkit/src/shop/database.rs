@@ -45,6 +45,12 @@ impl Shop {
         connect(&self.path)
     }
 
+    /// The one number that a query answers.
+    #[track_caller]
+    pub fn number(&self, sql: &str) -> i64 {
+        self.connect().query_row(sql, [], |row| row.get(0)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
     /// Runs SQL.
     #[track_caller]
     pub fn run(&self, sql: &str) {

@@ -1,0 +1,180 @@
+//! A processor is given other code while rows stream: every event passes exactly one version, and which one is a
+//! function of its position, whatever is killed when.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use deltaforge_testkit::arrivals::Arrivals;
+use deltaforge_testkit::host::Host;
+use deltaforge_testkit::random::{Random, seed};
+use deltaforge_testkit::shop::{Story, Writer};
+use deltaforge_testkit::{scale, wait};
+use serde_json::{Value, json};
+
+use crate::{MINUTES, Place, pipeline, shared, wait_for_last};
+
+const SWAPS: u64 = 1_000;
+const PER_SECOND: u64 = 1_000;
+/// More changes than the swaps can take; the writer is told to stop after the last one.
+const ENDLESS: u64 = u64::MAX;
+const MARKS: [&str; 2] = ["a", "b"];
+
+/// A script that puts a mark on each event.
+fn script(mark: &str) -> String {
+    format!(
+        "function processBatch(events) {{ return events.map(e => {{ e.tags = ['{mark}']; return e; }}); }}"
+    )
+}
+
+fn yaml() -> String {
+    pipeline(&format!(
+        "  processors:
+    - {{ type: javascript, id: mark, inline: \"{}\" }}
+  sinks:
+    - {{ type: file, config: {{ id: out, path: out.jsonl, rotate: {{ max_bytes: 4194304 }} }} }}
+",
+        script(MARKS[0])
+    ))
+}
+
+/// From which sequence on (exclusive) which mark is due.
+struct Versions {
+    /// Generation to the sequence it took over after, and its mark.
+    taken_over: BTreeMap<u64, (u64, &'static str)>,
+}
+
+impl Versions {
+    fn new() -> Self {
+        Self { taken_over: BTreeMap::from([(1, (0, MARKS[0]))]) }
+    }
+
+    fn newest(&self) -> u64 {
+        *self.taken_over.keys().next_back().unwrap()
+    }
+
+    /// Notes a swap from what the API says of it: `generation` and `position`.
+    fn note(&mut self, shown: &Value, mark: &'static str) {
+        let (generation, position) = (shown["generation"].as_u64().unwrap(), &shown["position"]);
+        assert_eq!(generation, self.newest() + 1, "generations have no holes: {shown}");
+        let after = position["sequence"].as_u64().unwrap_or_else(|| {
+            assert!(position.is_null(), "not a position: {shown}");
+            0
+        });
+        self.taken_over.insert(generation, (after, mark));
+    }
+
+    /// The mark that is due at a sequence: that of the last version that took over before it.
+    fn due(&self, sequence: u64) -> &'static str {
+        self.taken_over.values().rfind(|(after, _)| *after < sequence).unwrap().1
+    }
+
+    /// Holds every event, repeats included, against its due mark.
+    fn assert_on(&self, arrived: &Arrivals) {
+        for arrival in &arrived.all {
+            let event = arrival.json();
+            let due = self.due(event["source"]["sequence"].as_u64().unwrap());
+            assert_eq!(event["tags"], json!([due]), "{event}");
+        }
+        let takeovers: Vec<u64> = self.taken_over.values().map(|(after, _)| *after).collect();
+        assert!(takeovers.is_sorted(), "versions take over in the order of positions: {takeovers:?}");
+    }
+}
+
+/// Stops the writer, waits until all has arrived, and holds it against the story and the versions.
+fn assert_all(place: &Place, mut host: Host, writer: Writer, seed: u64, versions: &Versions) {
+    let happened = Story::until(seed, writer.stop());
+    wait_for_last(&place.file("out.jsonl"), &happened);
+    assert!(host.terminate(wait::SOON).0.success());
+    let arrived = Arrivals::of_file(&place.file("out.jsonl"));
+    versions.assert_on(&arrived);
+    arrived.assert_tell(&happened);
+}
+
+#[test]
+fn each_event_bears_the_mark_of_exactly_one_version() {
+    let _machine = shared();
+    let seed = seed("each_event_bears_the_mark_of_exactly_one_version");
+    let place = Place::new();
+    let mut host = Host::new(place.path(), &yaml());
+    host.start_ready();
+    let writer = place.writer(seed, ENDLESS, PER_SECOND);
+    let (rest, mut versions) = (host.rest(), Versions::new());
+    for swap in 1..=scale::count(SWAPS, 100) {
+        let mark = MARKS[swap as usize % 2];
+        let answer =
+            rest.put("/pipelines/shop/processors/mark/script", &json!({ "inline": script(mark) })).ok();
+        assert_ne!(answer["previous_digest"], answer["current_digest"], "{answer}");
+        versions.note(&answer, mark);
+    }
+    let shown = host.pipeline("shop");
+    assert_eq!(shown["overrides"][0]["generation"], versions.newest(), "{shown}");
+    assert_all(&place, host, writer, seed, &versions);
+}
+
+#[test]
+fn with_kills_among_swaps_each_event_bears_the_version_that_its_position_has() {
+    let _machine = shared();
+    let seed = seed("with_kills_among_swaps_each_event_bears_the_version_that_its_position_has");
+    let mut random = Random::new(seed);
+    let place = Place::new();
+    let mut host = Host::new(place.path(), &yaml());
+    host.start_ready();
+    let writer = place.writer(seed, ENDLESS, PER_SECOND);
+    let mut versions = Versions::new();
+    let mut swap = 0;
+    for life in 0..scale::count(20, 6) {
+        host.kill();
+        // Every other life ends at the very moment a swap is stored, the others anywhere.
+        let armed =
+            ["swap.stored", "sink.durable", "stage.applied", "checkpoint.stored"][random.below(4) as usize];
+        let (failpoint, count) =
+            if life % 2 == 0 { ("swap.stored", 1 + random.below(8)) } else { (armed, 3 + random.below(12)) };
+        host.start_armed(failpoint, count);
+        if !host.listens(MINUTES) {
+            host.wait_exit(wait::SOON);
+            continue;
+        }
+        let rest = host.rest();
+        let mut mark = MARKS[0];
+        let mut unanswered = false;
+        // Until it dies, or has survived enough swaps.
+        for _ in 0..scale::count(SWAPS, 100) / 20 + 10 {
+            mark = MARKS[(swap as usize + 1) % 2];
+            match rest.send(
+                "PUT",
+                "/pipelines/shop/processors/mark/script",
+                Some(&json!({ "inline": script(mark) })),
+            ) {
+                // Refused while it starts or is failed: the same swap is tried again.
+                Ok(answer) if answer.status == 409 || answer.status == 503 => {
+                    std::thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
+                Ok(answer) => versions.note(&answer.ok(), mark),
+                Err(_) => {
+                    unanswered = true;
+                    break;
+                }
+            }
+            swap += 1;
+        }
+        host.kill();
+        if unanswered {
+            // It may have been stored before the host died: the next life says.
+            host.start_ready();
+            let shown = host.wait_pipeline("shop", "the stage is shown", wait::SOON, |shown| {
+                shown["ops"]["processors"][0].is_object()
+            });
+            let stages = [&shown["overrides"][0], &shown["ops"]["processors"][0]];
+            let stage = stages.into_iter().find(|stage| stage.is_object()).unwrap();
+            if stage["generation"].as_u64().unwrap() > versions.newest() {
+                versions.note(stage, mark);
+                swap += 1;
+            }
+        }
+    }
+    host.kill();
+    host.start_ready();
+    assert!(versions.newest() > scale::count(SWAPS, 100) / 4, "only {} swaps took place", versions.newest());
+    assert_all(&place, host, writer, seed, &versions);
+}
