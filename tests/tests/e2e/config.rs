@@ -115,7 +115,8 @@ fn a_database_is_prepared_and_cleaned_up_on_request() {
             .replace("shop.db", place.shop.path().to_str().unwrap()),
     );
     let yaml = host.yaml_path();
-    let ours = || place.shop.number(r"SELECT count(*) FROM sqlite_master WHERE name LIKE '\_df\_cdc%' ESCAPE '\'");
+    let ours =
+        || place.shop.number(r"SELECT count(*) FROM sqlite_master WHERE name LIKE '\_df\_cdc%' ESCAPE '\'");
     let installed = command(&["source", "install", "--config", yaml.to_str().unwrap()], &[]);
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
     assert!(ours() > 0);
