@@ -72,7 +72,9 @@ impl FormatterFactory for Envelopes {
         match &spec.code {
             StageCode::Builtin(name) if name == "native" => envelope::Envelope::<Native>::open(spec),
             StageCode::Builtin(name) if name == "debezium" => envelope::Envelope::<Debezium>::open(spec),
-            StageCode::Builtin(name) if name == "cloudevents" => envelope::Envelope::<CloudEvents>::open(spec),
+            StageCode::Builtin(name) if name == "cloudevents" => {
+                envelope::Envelope::<CloudEvents>::open(spec)
+            }
             other => Err(StageError::stop("config", format!("{other:?} is no built-in envelope"))),
         }
     }
@@ -102,6 +104,9 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 include!(concat!(env!("OUT_DIR"), "/components.rs"));
 
+/// The version of the components that this binary carries, as plugins/Cargo.toml says it.
+const COMPONENTS_VERSION: &str = "1.0.0";
+
 /// Adds the components that this binary carries to a registry. A binary built before `./dev plugins` carries
 /// none, and the registry says so when one is asked for.
 pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wasm::Registry {
@@ -110,7 +115,7 @@ pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wa
             "native" | "debezium" | "cloudevents" => deltaforge_wasm::PluginKind::Formatter,
             _ => deltaforge_wasm::PluginKind::Processor,
         };
-        registry = registry.with_builtin(name, env!("CARGO_PKG_VERSION"), kind, bytes);
+        registry = registry.with_builtin(name, COMPONENTS_VERSION, kind, bytes);
     }
     registry
 }

@@ -10,10 +10,10 @@ use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::FormatterFactory;
 use deltaforge_engine::stage::{StageCode, StageFactory, StageSpec};
 
+use crate::Exit;
 use crate::builtin;
 use crate::cli::ValidateArgs;
 use crate::registry::{Registry, findings};
-use crate::Exit;
 
 /// Everything that can build stages and envelopes, and the catalog that checks documents with it.
 pub struct Builders {
@@ -35,7 +35,8 @@ impl Builders {
         let components = builtin::with_components(deltaforge_wasm::Registry::new(plugins, kept));
         let components = Arc::new(components);
         let runtime = deltaforge_wasm::Runtime::new(cache).context("start the WebAssembly runtime")?;
-        let wasm_stages = Arc::new(deltaforge_wasm::WasmStageFactory::new(runtime.clone(), components.clone()));
+        let wasm_stages =
+            Arc::new(deltaforge_wasm::WasmStageFactory::new(runtime.clone(), components.clone()));
         let wasm_formatters = Arc::new(deltaforge_wasm::WasmFormatterFactory::new(runtime, components));
         let scripts = Arc::new(deltaforge_js::Javascript::default());
         let stages: Vec<Arc<dyn StageFactory>> =
@@ -154,7 +155,11 @@ pub fn explain(code: &str) -> anyhow::Result<Exit> {
         }
         None => {
             let known: Vec<&str> = ERROR_PAGES.iter().map(|(code, _)| *code).collect();
-            writeln!(std::io::stderr(), "error: no page for {code}; there are pages for {}", known.join(", "))?;
+            writeln!(
+                std::io::stderr(),
+                "error: no page for {code}; there are pages for {}",
+                known.join(", ")
+            )?;
             Ok(Exit::Config)
         }
     }

@@ -120,7 +120,18 @@ pub enum SourceCommand {
     /// Install what capture needs (SQLite: the log table and triggers)
     Install(SourceArgs),
     /// Remove everything capture installed
-    Uninstall(SourceArgs),
+    Uninstall(UninstallArgs),
+}
+
+/// Flags of `source uninstall`.
+#[derive(Debug, Args, Clone)]
+pub struct UninstallArgs {
+    /// What every `source` command takes.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Remove the triggers only, as before a DROP COLUMN: the next start installs them again and reads the tables anew
+    #[arg(long)]
+    pub keep_log: bool,
 }
 
 /// Flags of `source`.

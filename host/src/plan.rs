@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use deltaforge_config::{EnvelopeSpec, Implementation, OverflowPolicy, Pipeline, PipelineSpec, ProcessorSpec, SinkSpec};
+use deltaforge_config::{
+    EnvelopeSpec, Implementation, OverflowPolicy, Pipeline, PipelineSpec, ProcessorSpec, SinkSpec,
+};
 use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::compose::SinkFilter;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
@@ -22,9 +24,11 @@ use crate::registry::Registry;
 /// When the document names something this build does not know, which checking it has ruled out.
 pub fn plan(pipeline: &Pipeline, registry: &Registry) -> anyhow::Result<PipelinePlan> {
     let document = &pipeline.spec;
-    let base_dir = pipeline.origin.as_ref().and_then(|origin| origin.file.parent()).map(|folder| {
-        if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
-    });
+    let base_dir = pipeline
+        .origin
+        .as_ref()
+        .and_then(|origin| origin.file.parent())
+        .map(|folder| if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() });
     let (metadata, spec) = (&document.metadata, &document.spec);
     let max_memory_bytes = spec.max_memory_bytes as usize;
     let stages = spec
@@ -43,7 +47,11 @@ pub fn plan(pipeline: &Pipeline, registry: &Registry) -> anyhow::Result<Pipeline
     Ok(PipelinePlan {
         name: metadata.name.clone(),
         tenant: metadata.tenant.clone(),
-        source: SourcePlan { id: spec.source.id.clone(), factory: source, config: spec.source.config.clone() },
+        source: SourcePlan {
+            id: spec.source.id.clone(),
+            factory: source,
+            config: spec.source.config.clone(),
+        },
         stages,
         sinks,
         limits: BatchLimits {

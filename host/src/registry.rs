@@ -7,6 +7,7 @@ use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::sink::SinkFactory;
 use deltaforge_engine::source::SourceFactory;
 use deltaforge_sink_file::{FileSinkFactory, NullSinkFactory, StdoutSinkFactory};
+use deltaforge_sink_http::HttpSinkFactory;
 use deltaforge_source_sqlite::SqliteSource;
 
 /// Every connector of this build.
@@ -23,6 +24,7 @@ impl Default for Registry {
                 Arc::new(FileSinkFactory::default()),
                 Arc::new(StdoutSinkFactory::default()),
                 Arc::new(NullSinkFactory),
+                Arc::new(HttpSinkFactory),
             ],
         }
     }
@@ -72,4 +74,3 @@ pub fn findings(result: Result<(), Vec<ConfigError>>) -> Vec<Finding> {
     let found = result.err().unwrap_or_default();
     found.into_iter().map(|error| Finding::new(pointer(&error.path), error.message)).collect()
 }
-

@@ -28,7 +28,8 @@ const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
 /// Runs pipelines until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     start_log(args.log_format);
-    let loopback = [args.api_addr, args.metrics_addr].iter().all(|addr| deltaforge_api::is_loopback(addr.ip()));
+    let loopback =
+        [args.api_addr, args.metrics_addr].iter().all(|addr| deltaforge_api::is_loopback(addr.ip()));
     if !args.insecure_no_auth && !loopback {
         error!(
             "{} and {} must be loopback addresses while nobody has to log in; --insecure-no-auth serves others all the same",
@@ -110,9 +111,9 @@ async fn serve(
         let origin = document.origin.as_ref().map(|origin| origin.file.display().to_string());
         control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
     }
-    let listener = tokio::net::TcpListener::bind(args.api_addr)
-        .await
-        .with_context(|| format!("listen on {} for the API; another host may use it (--api-addr)", args.api_addr))?;
+    let listener = tokio::net::TcpListener::bind(args.api_addr).await.with_context(|| {
+        format!("listen on {} for the API; another host may use it (--api-addr)", args.api_addr)
+    })?;
     let mut api = Api::new(control.clone(), builders.catalog.clone(), metrics.clone())
         .timeout(args.shutdown_timeout + Duration::from_secs(10));
     if args.insecure_no_auth {
@@ -162,8 +163,7 @@ fn start_log(format: LogFormat) {
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    const LATENCY: [f64; 13] =
-        [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+    const LATENCY: [f64; 13] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
     const EVENTS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0];
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_latency_seconds".to_owned()), &LATENCY)?

@@ -4,14 +4,18 @@ use std::io::Write;
 use std::path::Path;
 
 use deltaforge_config::Pipeline;
+use deltaforge_source_sqlite::Keep;
 
+use crate::Exit;
 use crate::check::{Builders, show};
 use crate::cli::{SourceArgs, SourceCommand};
-use crate::Exit;
 
 /// Prepares or cleans up the databases of all pipelines in a file or folder.
 pub fn run(command: &SourceCommand) -> anyhow::Result<Exit> {
-    let (SourceCommand::Install(args) | SourceCommand::Uninstall(args)) = command;
+    let args = match command {
+        SourceCommand::Install(args) => args,
+        SourceCommand::Uninstall(args) => &args.source,
+    };
     let pipelines = match read(args)? {
         Ok(pipelines) => pipelines,
         Err(exit) => return Ok(exit),
@@ -20,7 +24,7 @@ pub fn run(command: &SourceCommand) -> anyhow::Result<Exit> {
     for pipeline in &pipelines {
         let source = &pipeline.spec.spec.source;
         let name = &pipeline.spec.metadata.name;
-        if source.kind != "sqlite" {
+        if !matches!(source.kind.as_str(), "sqlite" | "turso") {
             writeln!(out, "{name}: a {} source needs no installation", source.kind)?;
             continue;
         }
@@ -32,9 +36,10 @@ pub fn run(command: &SourceCommand) -> anyhow::Result<Exit> {
                     writeln!(out, "{name}: {table}: {what}")?;
                 }
             }
-            SourceCommand::Uninstall(_) => {
-                let removed = deltaforge_source_sqlite::uninstall(&config)?;
-                writeln!(out, "{name}: capture is removed ({removed} objects dropped)")?;
+            SourceCommand::Uninstall(args) => {
+                let keep = if args.keep_log { Keep::Log } else { Keep::Nothing };
+                let removed = deltaforge_source_sqlite::uninstall(&config, keep)?;
+                writeln!(out, "{name}: capture is removed ({removed} triggers dropped)")?;
             }
         }
     }

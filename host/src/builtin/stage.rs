@@ -41,9 +41,7 @@ impl<P: Processor> Stage for Native<P> {
     async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError> {
         let before = edits.savepoint();
         let result = catch_unwind(AssertUnwindSafe(|| {
-            native::with_host(&self.host, || {
-                native::process(&mut self.plugin, view, edits, &self.encoders)
-            })
+            native::with_host(&self.host, || native::process(&mut self.plugin, view, edits, &self.encoders))
         }));
         let result = match result {
             Ok(result) => result.map_err(refused),

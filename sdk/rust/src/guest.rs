@@ -142,10 +142,8 @@ pub fn format<P: Formatter>(
         plugin.format(&crate::Batch(Batch { handle, edits: Vec::new() }), &mut bodies)?;
         let (data, ends, rejects) = bodies.into_parts();
         let rejects: Vec<(u32, String)> = rejects.into_iter().map(|(row, why)| (row as u32, why)).collect();
-        let mut present: Vec<u8> = ends
-            .iter()
-            .map(|(_, there)| if *there { presence::VALUE } else { presence::NULL })
-            .collect();
+        let mut present: Vec<u8> =
+            ends.iter().map(|(_, there)| if *there { presence::VALUE } else { presence::NULL }).collect();
         for (row, _) in &rejects {
             if let Some(present) = present.get_mut(*row as usize) {
                 *present = presence::NONE;
@@ -196,11 +194,13 @@ macro_rules! __export_processor {
             static PLUGIN: $crate::guest::Slot<$plugin> = $crate::guest::Slot::new();
             $crate::__lifecycle!($plugin, Processor);
             impl $crate::guest::processing::exports::deltaforge::plugin::processing::Guest for Exported {
-                fn process(batch: &$crate::guest::events::Batch) -> Result<(), $crate::guest::types::Failure> {
+                fn process(
+                    batch: &$crate::guest::events::Batch,
+                ) -> Result<(), $crate::guest::types::Failure> {
                     $crate::guest::process(&PLUGIN, batch)
                 }
             }
-            $crate::guest::processing::export_world!(Exported with_types_in $crate::guest::processing);
+    $crate::guest::processing::export_world!(Exported with_types_in $crate::guest::processing);
         };
     };
 }
@@ -227,7 +227,7 @@ macro_rules! __export_formatter {
                     $crate::guest::format(&PLUGIN, batch)
                 }
             }
-            $crate::guest::formatting::export_world!(Exported with_types_in $crate::guest::formatting);
+    $crate::guest::formatting::export_world!(Exported with_types_in $crate::guest::formatting);
         };
     };
 }
@@ -277,7 +277,8 @@ impl<'a> Batch<'a> {
     }
 
     pub(crate) fn extras(&self, row: usize) -> Extras {
-        let types::Extras { tags, headers, topic, key, ddl, message, synthetic } = self.handle.extras(row as u32);
+        let types::Extras { tags, headers, topic, key, ddl, message, synthetic } =
+            self.handle.extras(row as u32);
         Extras { tags, headers, topic, key, ddl, message, synthetic }
     }
 

@@ -396,9 +396,7 @@ impl<'a> Batch<'a> {
     }
 
     pub(crate) fn header(&mut self, row: usize, name: &str, value: &str) {
-        self.edit(|view, edits| {
-            edits.side(view, row, SideEdit::Header(name.to_owned(), value.to_owned()))
-        });
+        self.edit(|view, edits| edits.side(view, row, SideEdit::Header(name.to_owned(), value.to_owned())));
     }
 
     pub(crate) fn route(&mut self, row: usize, route: &Route) {
@@ -492,11 +490,8 @@ impl Rows<'_> {
     #[inline]
     pub(crate) fn get(&self, row: usize, image: Image, nth: usize) -> Value<'_> {
         let event = self.view.event(row);
-        let column = if self.all {
-            Some(nth)
-        } else {
-            self.indexes[nth][event.table_index()].map(usize::from)
-        };
+        let column =
+            if self.all { Some(nth) } else { self.indexes[nth][event.table_index()].map(usize::from) };
         match (event.image(image), column) {
             (Some(image), Some(column)) => image.cell(column).into(),
             _ => Value::Absent,

@@ -104,7 +104,7 @@ pub(crate) struct Plan {
     /// The members of `source` in this slice.
     source: Vec<String>,
     /// What the prelude reads: events, groups, whether an earlier script added members, the shape of each group,
-    /// then for each event the group and row of its images (-1: none) and the number of its tag list.
+    /// its number of rows, then for each event the group and row of its images (-1: none) and the number of its tag list.
     words: Vec<i32>,
     /// A side that has each distinct tag list, as a row of the view.
     tag_rows: Vec<u32>,
@@ -154,6 +154,8 @@ impl Plan {
         head.push(i32::from(any_fields));
         head.extend([Shapes::EVENT as i32, shapes.of_source(source.clone()) as i32]);
         head.extend(groups.iter().map(|group| shapes.of_table(&tables[group.table as usize]) as i32));
+        head.extend([view.len() as i32; 2]);
+        head.extend(groups.iter().map(|group| group.rows.len() as i32));
         head.extend(words);
         Self { groups, source, words: head, tag_rows }
     }
@@ -170,7 +172,7 @@ impl Plan {
 
     /// The group and row of an event's image.
     pub(crate) fn record(&self, row: u32, image: Image) -> Option<(u32, u32)> {
-        let at = 3 + self.words[1] as usize + row as usize * 5 + usize::from(image == Image::Before) * 2;
+        let at = 3 + 2 * self.words[1] as usize + row as usize * 5 + usize::from(image == Image::Before) * 2;
         let [group, record] = *self.words.get(at..at + 2)? else { return None };
         Some((u32::try_from(group).ok()?, record as u32))
     }

@@ -16,6 +16,7 @@ const define = Object.defineProperty, become = Object.setPrototypeOf, hasOwn = O
 const R = { __proto__: null };
 for (const k of namesOf(Reflect)) R[k] = Reflect[k];
 const LATE = "this event belongs to an earlier batch: keep a copy, such as JSON.parse(JSON.stringify(event))";
+const HOT = 32;                            // then one batch finds out anew
 const LAZY = Symbol("lazy"), GROUP = Symbol("group"), SEP = "\x1f";
 
 // ---- columns, groups, records ----
@@ -23,6 +24,7 @@ const LAZY = Symbol("lazy"), GROUP = Symbol("group"), SEP = "\x1f";
 class Shape {                             // the columns of one table version, made once
   constructor(names, load) {
     this.keys = names = names.map((k) => keysOf({ [k]: 0 })[0]);      // interned: the same string as in the script
+    this.hot = 0;                         // for how many more batches records are made whole at once
     const q = names.map((k) => stringify(k)), at = (o, j) => o + "[" + q[j] + "]";
     const put = (j) => names[j] === "__proto__" ? `define(t, ${q[j]}, { value: v, writable: true, enumerable: true, configurable: true })` : `${at("t", j)} = v`;
     this.fill = new Function("define", "return (t, c, i) => { let v, n = 0;" + q.map((_, j) =>
@@ -51,8 +53,10 @@ function fetched(g, at, k) {              // a column from the host: values, the
 }
 
 class Group {                             // the records of one shape in one batch
-  constructor(b, id, shape) {
-    this.b = b; this.id = id; this.shape = shape; this.keys = shape.keys;
+  constructor(b, id, shape, rows) {
+    this.b = b; this.id = id; this.shape = shape; this.keys = shape.keys; this.rows = rows;
+    this.hot = shape.hot > 0;             // lately nearly all were enumerated: make them whole at once
+    this.filled = 0;
     this.c = { __proto__: shape.proto, [GROUP]: this };
     this.w = { __proto__: null };         // column -> rows written
     this.nested = null;                   // columns with objects from the host in them
@@ -62,6 +66,19 @@ class Group {                             // the records of one shape in one bat
     if (this.b === null) throw new Error(LATE);
     if (this.c[k] === undefined) { this.keys = [...this.keys, k]; putColumn(this.c, k, []); }      // a new key
     return this.w[k] = [];
+  }
+  copy(t, i) {                            // writes a row into a plain object; answers how many keys it has
+    const { c, shape } = this;
+    let n = shape.fill(t, c, i);
+    const { keys, nested } = this;
+    for (let j = shape.keys.length; j < keys.length; j++) { const k = keys[j], v = c[k][i]; if (v !== undefined) { t[k] = v; n++; } }
+    if (nested !== null) for (let j = 0; j < nested.length; j++) { const k = nested[j], v = c[k][i]; if (typeof v === "object" && v !== null) this.lend(k, i, v); }
+    return n;
+  }
+  whole(i) {                              // a record that is filled from the start
+    const t = {};
+    this.copy(t, i);
+    return new Proxy(t, new Filled(this.c, i));
   }
   lend(k, i, v) {                         // an object from the host goes out: find changes inside it afterwards
     if (this.b === null || this.nested === null || !this.nested.includes(k)) return v;
@@ -96,16 +113,14 @@ class Record {                            // the handler of a record that nobody
   defineProperty(t, k, d) { this.fill(t); return this.defineProperty(t, k, d); }
   preventExtensions(t) { this.fill(t); return R.preventExtensions(t); }
   fill(t) {                               // from here on the engine reads the plain object; answers its keys where known
-    const { c, i } = this, g = c[GROUP], { shape } = g;
-    let n = shape.fill(t, c, i);
-    const { keys, nested } = g;
-    for (let j = shape.keys.length; j < keys.length; j++) { const k = keys[j], v = c[k][i]; if (v !== undefined) { t[k] = v; n++; } }
-    if (nested !== null) for (let j = 0; j < nested.length; j++) { const k = nested[j], v = c[k][i]; if (typeof v === "object" && v !== null) g.lend(k, i, v); }
+    const g = this.c[GROUP], n = g.copy(t, this.i);
+    g.filled++;
     become(this, Filled.prototype);
-    return n === keys.length ? keys : undefined;
+    return n === g.keys.length ? g.keys : undefined;
   }
 }
 class Filled {                            // its handler afterwards: only writes are seen
+  constructor(c, i) { this.c = c; this.i = i; }
   set(t, k, v) {
     if (!R.set(t, k, v)) return false;
     if (typeof k !== "symbol") this.note(k, v);
@@ -124,34 +139,36 @@ class Filled {                            // its handler afterwards: only writes
 }
 Filled.prototype.note = Record.prototype.note;
 
-class Event extends Record {
+class Event {                             // not `extends`: a constructor that calls another costs twice as much
+  constructor(c, i) { this.c = c; this.i = i; }
   get(t, k) {
     const c = this.c[k];
     if (c === undefined) return t[k];
     const v = c[this.i];
-    return v === LAZY ? this.make(k, c) : v === undefined ? t[k] : v;
+    return v === LAZY ? make(this.c, k, this.i) : v === undefined ? t[k] : v;
   }
   has(t, k) { if (k === "tags") this.get(t, k); return super.has(t, k); }
-  make(k, c) {
-    const b = this.c[GROUP].b, i = this.i;
-    if (b === null) throw new Error(LATE);
-    const s = b.head + i * 5;
-    let v;
-    switch (k) {
-      case "after": v = record(b, b.plan[s], b.plan[s + 1]); break;
-      case "before": v = record(b, b.plan[s + 2], b.plan[s + 3]); break;
-      case "source": v = record(b, 1, i); break;
-      default: v = b.tagset(i)?.slice(); if (v !== undefined) b.lent.push(i);
-    }
-    return c[i] = v;
-  }
-  fill(t) {
-    const c = this.c;
-    for (let j = 0; j < LAZY_KEYS.length; j++) { const k = LAZY_KEYS[j]; if (c[k][this.i] === LAZY) this.make(k, c[k]); }
-    return super.fill(t);
-  }
+  fill(t) { makeAll(this.c, this.i); return super.fill(t); }
 }
-const record = (b, id, i) => id < 0 ? null : new Proxy({}, new Record(b.groups[id].c, i));
+become(Event.prototype, Record.prototype);
+function make(c, k, i) {                  // what an event holds is made when first touched
+  const b = c[GROUP].b;
+  if (b === null) throw new Error(LATE);
+  if (k === "tags") {
+    const v = b.tagset(i)?.slice();
+    if (v !== undefined) b.lent.push(i);
+    return c[k][i] = v;
+  }
+  const s = b.head + i * 5;
+  let id = 1, row = i;
+  if (k === "after") { id = b.plan[s]; row = b.plan[s + 1]; } else if (k === "before") { id = b.plan[s + 2]; row = b.plan[s + 3]; }
+  if (id < 0) return c[k][i] = null;
+  const g = b.groups[id];
+  return c[k][i] = g.hot ? g.whole(row) : new Proxy({}, new Record(g.c, row));
+}
+function makeAll(c, i) {
+  for (let j = 0; j < LAZY_KEYS.length; j++) { const k = LAZY_KEYS[j]; if (c[k][i] === LAZY) make(c, k, i); }
+}
 
 const asText = (v, what) => {
   if (v === undefined || v === null) return undefined;
@@ -195,15 +212,16 @@ class Batch {
   constructor() {
     const plan = this.plan = new Int32Array(op_df_plan().buffer);
     const n = this.n = plan[0], count = plan[1];
-    this.head = 3 + count;
+    this.head = 3 + 2 * count;
     this.groups = [];
-    for (let id = 0; id < count; id++) this.groups.push(new Group(this, id, shapeOf(plan[3 + id])));
+    for (let id = 0; id < count; id++) this.groups.push(new Group(this, id, shapeOf(plan[3 + id]), plan[3 + count + id]));
     this.tagsets = null;
     this.lent = [];                       // events whose tags array went out
     this.byId = this.byObject = null;     // made when an order has to be found out
     const g = this.groups[0], out = this.out = new Array(n), orig = this.orig = new Array(n);
-    for (let i = 0; i < n; i++) out[i] = orig[i] = new Proxy({}, new Event(g.c, i));
     if (plan[2] !== 0) this.extras();
+    if (!g.hot) for (let i = 0; i < n; i++) out[i] = orig[i] = new Proxy({}, new Event(g.c, i));
+    else for (let i = 0; i < n; i++) { makeAll(g.c, i); out[i] = orig[i] = g.whole(i); }
   }
   extras() {                              // members that an earlier script added to events or their source
     for (const [id, k, rows, values] of parse(op_df_extras())) {
@@ -455,7 +473,10 @@ return {
         refuse(result);
         commit(b, result);
       } finally {
-        for (const g of b.groups) g.c = g.b = g.seen = g.w = g.nested = null;      // no cycles left: freed at once
+        for (const g of b.groups) {
+          if (g.filled * 3 > g.rows * 2) g.shape.hot = HOT; else if (g.shape.hot > 0) g.shape.hot--;
+          g.c = g.b = g.seen = g.w = g.nested = null;      // no cycles left: freed at once, nothing to collect
+        }
       }
     };
   },

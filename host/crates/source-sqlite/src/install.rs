@@ -72,33 +72,45 @@ pub fn install(config: &SqliteConfig) -> Result<Vec<(String, &'static str)>, Sql
     reconcile(&mut db, &database_name(&path), &config.patterns(), known)
 }
 
-/// Removes every trigger and table of capture, and with them what was not yet read. Answers how many triggers
+/// What [`uninstall`] leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing. Checkpoints of this database are worth nothing afterwards.
+    Nothing,
+    /// The log. For a change of the schema that triggers stand in the way of, such as `DROP COLUMN`: the next start
+    /// installs them again, tells the gap and reads the tables anew.
+    Log,
+}
+
+/// Removes the triggers, and the log with what was not yet read unless it is to be kept. Answers how many triggers
 /// there were.
 ///
 /// # Errors
 ///
 /// When the file cannot be opened or written.
-pub fn uninstall(config: &SqliteConfig) -> Result<usize, SqliteError> {
+pub fn uninstall(config: &SqliteConfig, keep: Keep) -> Result<usize, SqliteError> {
     let mut db = open(&file(config)?)?;
     let tx = db
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .doing(|| "begin removing capture".into())?;
-    let names = |kind: &str| {
-        tx.prepare("SELECT name FROM sqlite_schema WHERE type = ?1 AND name GLOB '_df_cdc_*'")
-            .and_then(|mut statement| {
-                statement.query_map([kind], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()
-            })
-            .doing(|| "list what capture made".into())
-    };
-    let triggers = names("trigger")?;
+    let triggers = made(&tx, "trigger")?;
     for trigger in &triggers {
         tx.execute_batch(&format!("DROP TRIGGER {}", name(trigger))).doing(|| format!("drop {trigger}"))?;
     }
-    for table in names("table")? {
-        tx.execute_batch(&format!("DROP TABLE {}", name(&table))).doing(|| format!("drop {table}"))?;
+    if keep == Keep::Nothing {
+        for table in made(&tx, "table")? {
+            tx.execute_batch(&format!("DROP TABLE {}", name(&table))).doing(|| format!("drop {table}"))?;
+        }
     }
     tx.commit().doing(|| "commit the removal of capture".into())?;
     Ok(triggers.len())
+}
+
+/// The names of what capture made, of one kind.
+fn made(db: &Connection, kind: &str) -> Result<Vec<String>, SqliteError> {
+    db.prepare("SELECT name FROM sqlite_schema WHERE type = ?1 AND name GLOB '_df_cdc_*'")
+        .and_then(|mut statement| statement.query_map([kind], |row| row.get(0))?.collect())
+        .doing(|| "list what capture made".into())
 }
 
 fn file(config: &SqliteConfig) -> Result<std::path::PathBuf, SqliteError> {

@@ -42,7 +42,7 @@ use serde_json::Value;
 
 pub use config::SqliteConfig;
 pub use error::SqliteError;
-pub use install::{install, uninstall};
+pub use install::{Keep, install, uninstall};
 
 /// Makes SQLite readers: `type: sqlite`, or `type: turso` for a file.
 #[derive(Debug, Clone, Copy)]

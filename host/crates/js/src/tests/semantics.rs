@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::support::{batch, json, run, stage};
+use super::support::{batch, durable, json, run, stage};
 use deltaforge_model::Batch;
 
 const SCRIPTS: &[(&str, &str)] = &[
@@ -301,8 +301,16 @@ async fn scripts_see_plain_objects() {
     for (name, body) in SCRIPTS {
         let expected = on_plain_objects(body, &input).await;
         let script = format!("function processBatch(events) {{ {body} }}");
-        let out = match run(&mut *stage(&script).await, input.clone()).await {
-            Ok(out) => out,
+        let mut stage = stage(&script).await;
+        let out = match run(&mut *stage, input.clone()).await {
+            Ok(out) => {
+                // Records that a script enumerates are made whole at once from the second batch on.
+                for _ in 0..2 {
+                    let again = run(&mut *stage, input.clone()).await.unwrap();
+                    assert_eq!(durable(&again), durable(&out), "{name}: a later batch");
+                }
+                out
+            }
             Err(error) => {
                 wrong.push(format!("{name}: {error}"));
                 continue;

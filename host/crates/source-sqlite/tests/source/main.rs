@@ -9,4 +9,5 @@ mod processes;
 mod resume;
 mod schema;
 mod snapshot;
+mod values;
 mod writers;

@@ -1,7 +1,7 @@
 //! Definitions that change under a running, or an absent, reader.
 
 use deltaforge_engine::error::Next;
-use deltaforge_source_sqlite::{SqliteConfig, install, uninstall};
+use deltaforge_source_sqlite::{Keep, SqliteConfig, install, uninstall};
 use serde_json::json;
 
 use crate::harness::{Db, Reader, Seen, content};
@@ -163,7 +163,7 @@ async fn install_logs_before_the_first_reader_and_uninstall_leaves_nothing() {
     db.run("INSERT INTO t VALUES (1, 'x')");
     let mut reader = db.reader().await;
     assert_eq!(reader.events(1).await, ["c t id=Int(1) a='x'"]);
-    assert_eq!(uninstall(&config).unwrap(), 6);
+    assert_eq!(uninstall(&config, Keep::Nothing).unwrap(), 6);
     let left: i64 = db
         .app
         .query_row("SELECT count(*) FROM sqlite_schema WHERE name LIKE '%_df_%'", [], |row| row.get(0))
@@ -179,4 +179,20 @@ async fn install_logs_before_the_first_reader_and_uninstall_leaves_nothing() {
     let error = Reader::connect(db.config(), reader.through.clone()).await.err().unwrap();
     assert_eq!((error.code, error.next), ("source_changed", Next::Operator));
     db.run("INSERT INTO t VALUES (2, 'free')");
+}
+
+#[tokio::test]
+async fn a_column_can_be_dropped_once_the_triggers_are_out_of_the_way() {
+    let db = Db::with(T);
+    let mut reader = db.reader().await;
+    db.run("INSERT INTO t VALUES (1, 'x')");
+    reader.events(1).await;
+    assert!(db.app.execute_batch("ALTER TABLE t DROP COLUMN a").is_err());
+    let through = reader.through.clone();
+    drop(reader);
+    let config: SqliteConfig = serde_json::from_value(db.config()).unwrap();
+    assert_eq!(uninstall(&config, Keep::Log).unwrap(), 6);
+    db.run("ALTER TABLE t DROP COLUMN a; INSERT INTO t VALUES (2)");
+    let mut reader = Reader::connect(db.config(), through).await.unwrap();
+    assert_eq!(reader.events(4).await, ["ddl t", "m t", "r t id=Int(1)", "r t id=Int(2)"]);
 }
