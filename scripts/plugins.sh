@@ -34,7 +34,7 @@ build() {
 # A component whose source is gone would otherwise be embedded for ever.
 remove_stale() {
   local file
-  for file in plugins/dist/*.wasm "$GUESTS"/dist/*.wasm; do
+  for file in plugins/dist/*.wasm "$FIXTURES"/dist/*.wasm; do
     [[ ! -f $file || " ${BUILT[*]} " == *" $file "* ]] || rm "$file"
   done
 }

@@ -22,6 +22,8 @@ use crate::registry::findings;
 
 mod envelope;
 mod lend;
+#[cfg(test)]
+mod parity;
 mod stage;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use deltaforge_engine::message::{Bodies, Formatter};
 use deltaforge_engine::stage::{StageError, StageSpec};
 use deltaforge_model::View;
 use deltaforge_model::json::RowEncoders;
-use deltaforge_sdk::native;
+use deltaforge_sdk::{BodyParts, native};
 
 use super::lend::Lend;
 use super::{failed, panic_text, refused};
@@ -45,8 +45,8 @@ impl<F: deltaforge_sdk::Formatter> Formatter for Envelope<F> {
             })
         }));
         let answered = made.len();
-        let (buffer, ends, rejects) = made.into_parts();
-        *bodies.buffer() = buffer;
+        let BodyParts { data, ends, rejects } = made.into_parts();
+        *bodies.buffer() = data;
         let result = match result {
             Ok(Ok(())) if answered == view.len() => Ok(()),
             Ok(Ok(())) => Err(StageError::stop(

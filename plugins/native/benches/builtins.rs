@@ -24,7 +24,7 @@ const PASSES: usize = 100;
 
 fn main() {
     let views: Vec<View> = (0..BATCHES).map(|seed| View::all(Arc::new(batch(seed)))).collect();
-    let bytes: usize = views.iter().map(|view| native_bytes(view)).sum();
+    let bytes: usize = views.iter().map(native_bytes).sum();
     println!("{} events of {} bytes as native JSON", EVENTS * BATCHES, bytes / (EVENTS * BATCHES));
     println!("{:<44} {:>8} {:>8} {:>8} {:>12}", "", "p25", "median", "p75", "events/s");
     envelope::<deltaforge_plugin_native::Native>("envelope native", &views, json!({}));
@@ -51,7 +51,7 @@ fn envelope<F: Formatter>(name: &str, views: &[View], config: Value) {
             buffer.clear();
             let mut bodies = Bodies::over(std::mem::take(&mut buffer));
             native::format(&mut plugin, view, &tx_end, &encoders, &mut bodies).expect("it formats");
-            buffer = black_box(bodies).into_parts().0;
+            buffer = black_box(bodies).into_parts().data;
         }
     });
 }
@@ -94,7 +94,7 @@ fn native_bytes(view: &View) -> usize {
     let mut bodies = Bodies::default();
     let tx_end = vec![false; EVENTS];
     native::format(&mut plugin, view, &tx_end, &RefCell::default(), &mut bodies).expect("it formats");
-    bodies.into_parts().0.len()
+    bodies.into_parts().data.len()
 }
 
 fn batch(seed: usize) -> deltaforge_model::Batch {
@@ -117,13 +117,14 @@ fn batch(seed: usize) -> deltaforge_model::Batch {
         .fold(TestBatch::new().table(table, &columns, &["id"]), |batch, at| {
             let id = seed * EVENTS + at;
             let row = |version: usize| {
-                let note = (id % 4 != 0).then(|| format!("leave it at the door of number {id}, please"));
+                let note =
+                    (!id.is_multiple_of(4)).then(|| format!("leave it at the door of number {id}, please"));
                 json!({
                     "id": id, "customer": id * 7919 % 100_000, "quantity": (id + version) % 10,
-                    "status": if id % 2 == 0 { "active" } else { "cancelled" },
+                    "status": if id.is_multiple_of(2) { "active" } else { "cancelled" },
                     "email": format!("customer{id}@mail.example.com"), "sku": format!("SKU-{:08}", id * 31),
                     "address": format!("{id} Long Winding Road, Some Town, 12345"), "note": note,
-                    "total": format!("{}.{:02}", id * 13 % 9999, id % 100), "paid": id % 3 == 0,
+                    "total": format!("{}.{:02}", id * 13 % 9999, id % 100), "paid": id.is_multiple_of(3),
                     "created_at": "2024-01-15T10:30:00.123456Z", "updated_at": "2024-01-16T11:31:00Z"
                 })
             };

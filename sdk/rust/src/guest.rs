@@ -10,7 +10,7 @@ use deltaforge_model::{Image, Kind, Op};
 use crate::events::{ColumnId, Extras, NamedValues, NewEvent, Origin, Route, Source, Table};
 use crate::host::log::Level;
 use crate::value::Value;
-use crate::{Bodies, Failure, Formatter, Processor};
+use crate::{Bodies, BodyParts, Failure, Formatter, Processor};
 
 mod convert;
 
@@ -140,7 +140,7 @@ pub fn format<P: Formatter>(
     slot.with(|plugin| {
         let mut bodies = Bodies::default();
         plugin.format(&crate::Batch(Batch { handle, edits: Vec::new() }), &mut bodies)?;
-        let (data, ends, rejects) = bodies.into_parts();
+        let BodyParts { data, ends, rejects } = bodies.into_parts();
         let rejects: Vec<(u32, String)> = rejects.into_iter().map(|(row, why)| (row as u32, why)).collect();
         let mut present: Vec<u8> =
             ends.iter().map(|(_, there)| if *there { presence::VALUE } else { presence::NULL }).collect();
@@ -424,7 +424,7 @@ impl<'a> Batch<'a> {
 
     pub(crate) fn set_image(&mut self, row: usize, image: Image, values: Option<&NamedValues>) {
         self.flush();
-        let values = values.map(|values| convert::named(values));
+        let values = values.map(convert::named);
         self.handle.set_image(row as u32, convert::image(image), values.as_deref());
     }
 
@@ -457,8 +457,8 @@ impl<'a> Batch<'a> {
         self.edit(events::Edit::Emit(events::NewEvent {
             at: event.at as u32,
             op: event.op as u8,
-            before: event.before.as_ref().map(|values| convert::named(values)),
-            after: event.after.as_ref().map(|values| convert::named(values)),
+            before: event.before.as_ref().map(convert::named),
+            after: event.after.as_ref().map(convert::named),
             tags: event.tags,
             route: convert::route(&event.route),
         }));

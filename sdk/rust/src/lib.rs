@@ -78,7 +78,7 @@ use guest as backend;
 use native as backend;
 
 pub use batch::Batch;
-pub use bodies::Bodies;
+pub use bodies::{Bodies, BodyParts};
 pub use deltaforge_model::json;
 pub use deltaforge_model::pattern::Patterns;
 pub use deltaforge_model::value::CellKind;

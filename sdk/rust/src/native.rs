@@ -375,7 +375,7 @@ impl<'a> Batch<'a> {
     }
 
     pub(crate) fn set_image(&mut self, row: usize, image: Image, values: Option<&NamedValues>) {
-        let cells = values.map(|values| named_cells(values));
+        let cells = values.map(named_cells);
         self.edit(|view, edits| edits.set_image(view, row, image, cells.as_ref()));
     }
 

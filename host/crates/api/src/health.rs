@@ -31,11 +31,21 @@ pub(crate) async fn health(State(app): State<App>) -> (StatusCode, Json<Value>) 
     let known = app.control.list();
     let failed: Vec<&str> =
         known.iter().filter(|known| has_failed(known)).map(|known| known.status.name.as_str()).collect();
-    if failed.is_empty() {
-        (StatusCode::OK, Json(json!({ "status": "healthy", "pipelines": known.len() })))
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unhealthy", "failed_pipelines": failed })))
+    if !failed.is_empty() {
+        let body = json!({ "status": "unhealthy", "failed_pipelines": failed });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body));
     }
+    let mut body = json!({ "status": "healthy", "pipelines": known.len() });
+    let mut degraded = Vec::new();
+    for known in &known {
+        if known.status.degraded || of_dlq(&app, &known.status.name).await.is_some() {
+            degraded.push(known.status.name.as_str());
+        }
+    }
+    if !degraded.is_empty() {
+        body["degraded_pipelines"] = json!(degraded);
+    }
+    (StatusCode::OK, Json(body))
 }
 
 /// Whether every pipeline that should make progress can.

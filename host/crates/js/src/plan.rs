@@ -190,7 +190,8 @@ impl Plan {
     }
 
     /// A column as a JSON array, with one more element at the end: 0, or the rows that have no such cell and
-    /// whether objects are among the values. Empty: no row has such a cell.
+    /// whether objects are among the values, or how many rows have the one value there is. Empty: no row has such
+    /// a cell.
     pub(crate) fn column(&self, view: &View, group: u32, column: u32) -> String {
         let mut out = ColumnText::default();
         match group {
@@ -295,13 +296,24 @@ struct ColumnText {
     rows: u32,
     absent: Vec<u32>,
     nested: bool,
+    /// Where the first value starts and ends, as long as all others are the same.
+    same: Option<(usize, usize)>,
 }
 
 impl ColumnText {
     #[inline]
     fn push(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Seen) {
         self.text.push(if self.rows == 0 { b'[' } else { b',' });
-        match write(&mut self.text) {
+        let start = self.text.len();
+        let seen = write(&mut self.text);
+        if self.rows == 0 {
+            self.same = Some((start, self.text.len()));
+        } else if let Some((from, to)) = self.same
+            && self.text[from..to] != self.text[start..]
+        {
+            self.same = None;
+        }
+        match seen {
             Seen::Absent => {
                 self.text.push(b'0');
                 self.absent.push(self.rows);
@@ -317,6 +329,13 @@ impl ColumnText {
             return String::new();
         }
         if self.absent.is_empty() && !self.nested {
+            if let Some((_, to)) = self.same
+                && self.rows > 1
+            {
+                self.text.truncate(to);
+                self.text.extend_from_slice(format!(",{{\"same\":{}}}]", self.rows).as_bytes());
+                return utf8(self.text);
+            }
             self.text.extend_from_slice(b",0]");
         } else {
             let absent = serde_json::to_string(&self.absent).expect("numbers");

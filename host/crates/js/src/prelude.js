@@ -39,13 +39,14 @@ class Shape {                             // the columns of one table version, m
 }
 const putColumn = (c, name, value) => (define(c, name, { value, writable: true, configurable: true, enumerable: true }), value);
 
-function fetched(g, at, k) {              // a column from the host: values, then 0 or {absent rows, whether objects}
+function fetched(g, at, k) {              // a column from the host: values, then 0 or what is special
   if (g.b === null) throw new Error(LATE);
   const text = op_df_column(g.id, at);
   if (text === "") return new Array(g.b.n);
   const values = parse(text), more = values[values.length - 1];
   values.length--;
   if (more !== 0) {
+    if (more.same !== undefined) return new Array(more.same).fill(values[0]);
     for (let j = 0; j < more.absent.length; j++) values[more.absent[j]] = undefined;
     if (more.nested) (g.nested ??= []).push(k);
   }
@@ -316,19 +317,15 @@ const pairs = (list) => {
   return o;
 };
 
-const idsOf = (b) => b.byId ??= new Map(b.groups[0].c.event_id.map((x, i) => [x, i]));
-function find(b, o) {                     // the event of the batch that `o` is; -1: it is none of them
-  if (b.groups[0].w.event_id !== undefined || idsOf(b).size !== b.n) {      // ids that scripts made need not differ
-    return (b.byObject ??= new Map(b.orig.map((x, i) => [x, i]))).get(o) ?? -1;
-  }
-  const base = baseOf(b, o, b.n);
-  return base >= 0 && b.orig[base] === o ? base : -1;
-}
-function baseOf(b, o, hint) {             // the event of the batch that a returned object is a copy of; -1: none
+function baseOf(b, o, hint) {             // the event of the batch that a returned object is, or is a copy of; -1: none
   if (o === null || typeof o !== "object" || isArray(o)) throw new TypeError("a script must return events, got " + (o === null ? "null" : isArray(o) ? "an array" : typeof o));
-  const id = o.event_id;
+  const { orig, groups } = b, id = o.event_id, ids = groups[0].c.event_id;
+  if (groups[0].w.event_id !== undefined || b.plan[2] !== 0) {      // ids that scripts made need not differ
+    const at = (b.byObject ??= new Map(orig.map((x, i) => [x, i]))).get(o);
+    if (at !== undefined) return at;
+  }
   if (id === undefined) return -1;
-  return hint < b.n && b.groups[0].c.event_id[hint] === id ? hint : idsOf(b).get(id) ?? -1;
+  return hint < b.n && ids[hint] === id ? hint : (b.byId ??= new Map(ids.map((x, i) => [x, i]))).get(id) ?? -1;
 }
 function replace(b, base, o) {            // a copy takes the place of its event: as if it had been written into it
   const g = b.groups[0], [set, gone] = difference(g, base, o);
@@ -356,10 +353,10 @@ function takeImages(b) {                  // objects in the place of records: on
   for (const k of ["after", "before", "source"]) {
     const rows = g.w[k];
     if (rows === undefined) continue;
-    const whole = [], seen = new Set();
+    const whole = [], seen = new Uint8Array(b.n);
     for (const i of rows) {
-      if (seen.has(i)) continue;
-      seen.add(i);
+      if (seen[i] !== 0) continue;
+      seen[i] = 1;
       const v = g.c[k][i];
       if (k === "source" && v === undefined) continue;      // an event always has one: left out, it stays
       if (k !== "source" && (v === undefined || v === null)) { whole.push(i); continue; }
@@ -379,7 +376,7 @@ function takeImages(b) {                  // objects in the place of records: on
 function commit(b, result) {
   const { groups, orig, n } = b, g = groups[0];
   const out = result === undefined || result === null ? b.out : isArray(result) ? result : [result];
-  let cur = 0, keep = null, copies = null, steps = 2 * n;
+  let cur = 0, near = 0, keep = null, copies = null, steps = n;
   const m = out.length;
   while (cur < m && out[cur] === orig[cur]) cur++;
   if (cur !== m || m !== n) {
@@ -389,19 +386,19 @@ function commit(b, result) {
       const o = out[j];
       let p = cur;
       while (p < n && orig[p] !== o && steps-- > 0) p++;
-      if (p >= n || orig[p] !== o) p = find(b, o);
-      if (p >= 0) { keep[j] = p; cur = p + 1; continue; }
+      if (p < n && orig[p] === o) { keep[j] = p; near = cur = p + 1; continue; }
+      const base = baseOf(b, o, near);
+      if (base >= 0) near = base + 1;
+      if (base >= 0 && orig[base] === o) { keep[j] = base; cur = near; continue; }
       keep[j] = -1;
-      (copies ??= []).push(j);
+      (copies ??= []).push(j, base);
     }
   }
   if (copies !== null) {
     const taken = new Uint8Array(n), added = [], later = [];
     for (let j = 0; j < m; j++) if (keep[j] >= 0) taken[keep[j]] = 1;
-    cur = 0;
-    for (const j of copies) {
-      const base = baseOf(b, out[j], cur);
-      if (base >= 0) cur = base + 1;
+    for (let k = 0; k < copies.length; k += 2) {
+      const j = copies[k], base = copies[k + 1];
       if (base >= 0 && taken[base] === 0) { taken[base] = 1; keep[j] = base; replace(b, base, out[j]); } else later.push([j, base]);
     }
     for (const [j, base] of later) { added.push(describe(b, base, out[j])); keep[j] = -added.length; }

@@ -72,7 +72,7 @@ impl Call {
         if self.spent > EDIT_BYTES {
             let bound = EDIT_BYTES + 4 * self.shown_bytes();
             if self.spent > bound {
-                return Err(Ended::Bound(format!("{bound} bytes")));
+                return Err(Ended::Bound(format!("{bound} bytes of edits")));
             }
         }
         Ok(())
@@ -317,7 +317,8 @@ pub(crate) fn check_json(cell: &Cell<'_>) -> Result<(), Ended> {
     }
 }
 
-fn cell_len(cell: &Cell<'_>) -> usize {
+/// Bytes of a value.
+pub(crate) fn cell_len(cell: &Cell<'_>) -> usize {
     match cell {
         Cell::Bytes(bytes) => bytes.len(),
         Cell::Array(array) => array.as_bytes().len(),

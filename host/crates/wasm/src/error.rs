@@ -32,8 +32,8 @@ pub(crate) enum Ended {
     /// A call on the batch makes no sense.
     #[error("{0}")]
     Edit(String),
-    /// The edits pass a bound.
-    #[error("its edits pass the bound of {0}")]
+    /// What it makes or asks for passes a bound.
+    #[error("it passes the bound of {0}")]
     Bound(String),
     /// The guest's own running time is used up.
     #[error("it ran for {ran_ms} ms of its own time, the limit is {limit_ms} ms (limits.cpu_ms)")]

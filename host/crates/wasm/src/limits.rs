@@ -84,6 +84,11 @@ impl MemoryLimit {
         Self { limit, held: 0, tables: 0, refused: false }
     }
 
+    /// The most it may hold, in bytes.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether so much is held that the instance is better replaced than called again.
     pub(crate) fn is_grown(&self) -> bool {
         self.held > self.limit / 4 * 3

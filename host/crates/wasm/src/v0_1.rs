@@ -20,6 +20,9 @@ use bindings::processor::{Processor, ProcessorPre};
 /// The versions this adapter serves, as `major.minor`.
 pub(crate) const SERVES: &str = "0.1";
 
+/// Table patterns, and columns, that a plugin may name when it describes itself.
+const MAX_NAMED: usize = 1_000;
+
 /// What a guest's `batch` handles stand for: the batch of the call it is in.
 pub struct Shown;
 
@@ -78,12 +81,16 @@ impl Exports {
         macro_rules! description {
             ($guest:expr) => {{
                 let manifest = $guest.deltaforge_plugin_lifecycle().call_describe(store).await?;
+                if manifest.tables.len() > MAX_NAMED || manifest.columns.len() > MAX_NAMED {
+                    return Err(Ended::Bound(format!("{MAX_NAMED} tables or columns")).into());
+                }
+                let cut_all = |texts: Vec<String>| texts.iter().map(|text| cut(text)).collect();
                 Description {
-                    name: manifest.name,
-                    version: manifest.version,
-                    description: manifest.description,
-                    tables: manifest.tables,
-                    columns: manifest.columns,
+                    name: cut(&manifest.name),
+                    version: cut(&manifest.version),
+                    description: cut(&manifest.description),
+                    tables: cut_all(manifest.tables),
+                    columns: cut_all(manifest.columns),
                 }
             }};
         }

@@ -244,7 +244,8 @@ async fn impossible_edits_end_the_call() {
         ("bad-uuid", "16 bytes, not 1"),
         ("bad-array", "not well-formed"),
         ("bad-op", "7 is no operation"),
-        ("floods-edits", "bound of"),
+        ("asks-for-all", "fewer columns"),
+        ("floods-edits", "bytes of edits"),
         ("floods-events", "10000 added events"),
         ("floods-columns", "1000 added columns"),
     ] {

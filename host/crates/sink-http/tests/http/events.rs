@@ -62,7 +62,7 @@ async fn the_content_type_is_that_of_the_envelope_unless_configured() {
 #[tokio::test]
 async fn a_server_that_fails_at_random_gets_every_event_in_order() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(42_u64);
-    println!("SEED={seed}");
+    eprintln!("SEED={seed}");
     let server = Server::start(move |seen, number| -> Response {
         // Some answers are lost after the event was taken, as a server's crash would.
         let dice = (seed ^ number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60;

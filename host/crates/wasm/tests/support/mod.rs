@@ -18,7 +18,9 @@ pub fn guest(features: &str) -> &'static Path {
     static PLAIN: LazyLock<PathBuf> = LazyLock::new(|| build(""));
     static FORMATTER: LazyLock<PathBuf> = LazyLock::new(|| build("formatter"));
     static GRANTED: LazyLock<PathBuf> = LazyLock::new(|| build("clock,metrics"));
+    static WASI: LazyLock<PathBuf> = LazyLock::new(|| build("wasi"));
     match features {
+        "wasi" => &WASI,
         "" => &PLAIN,
         "formatter" => &FORMATTER,
         "clock,metrics" => &GRANTED,

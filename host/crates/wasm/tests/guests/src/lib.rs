@@ -3,9 +3,17 @@
 
 use std::sync::OnceLock;
 
-#[cfg(not(feature = "formatter"))]
+#[cfg(not(any(feature = "formatter", feature = "wasi")))]
 mod bindings {
     wit_bindgen::generate!({ world: "processor", path: "../../../../../wit/deltaforge-plugin-0.1.0" });
+}
+#[cfg(feature = "wasi")]
+mod bindings {
+    wit_bindgen::generate!({
+        world: "puppet:wasi/puppet",
+        path: ["../../../../../wit/deltaforge-plugin-0.1.0", "wasi.wit"],
+        generate_all,
+    });
 }
 #[cfg(feature = "formatter")]
 mod bindings {

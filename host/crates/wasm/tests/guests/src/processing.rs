@@ -149,6 +149,21 @@ impl Guest for Puppet {
                 assert!(clock::monotonic() >= before);
                 batch.header_where(&[], "now", &now.to_string());
             }
+            #[cfg(feature = "wasi")]
+            "lives-in-wasi" => {
+                use crate::bindings::wasi;
+                let out = wasi::cli::stdout::get_stdout();
+                out.blocking_write_and_flush(b"first line\nsecond ").expect("stdout takes it");
+                out.blocking_write_and_flush(b"line\nno end").expect("stdout takes it");
+                assert!(wasi::cli::environment::get_environment().is_empty());
+                assert!(wasi::filesystem::preopens::get_directories().is_empty());
+                batch.header_where(&[], "now", &wasi::clocks::wall_clock::now().seconds.to_string());
+                batch.header_where(&[], "random", &wasi::random::random::get_random_u64().to_string());
+            }
+            "asks-for-all" => {
+                let names: Vec<String> = std::iter::repeat_n("note".to_owned(), 500_000).collect();
+                std::hint::black_box(batch.rows(&names));
+            }
             other => return fail("fatal", &format!("there is no act {other}")),
         }
         Ok(())
