@@ -210,6 +210,20 @@ struct Inner {
     policy: Vec<bool>,
 }
 
+impl Inner {
+    /// A sink of the commit policy that has held a running pipeline up for so long that it counts as failed.
+    fn stalled_sink(&self) -> Option<&SinkStatus> {
+        let stalled =
+            |sink: &SinkStatus| sink.failing_since.is_some_and(|since| since.elapsed() > STALLED_AFTER);
+        let mut policy = self.sinks.iter().zip(&self.policy).filter(|(_, policy)| **policy);
+        policy.find(|(sink, _)| self.state == State::Running && stalled(sink)).map(|(sink, _)| sink)
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.stalled_sink().is_some()
+    }
+}
+
 impl Shared {
     /// The status of a pipeline that has not begun.
     pub fn new(plan: &PipelinePlan) -> Self {
@@ -294,7 +308,9 @@ impl Shared {
     pub(crate) fn sink_ok(&self, sink: usize) {
         let mut inner = self.inner.lock();
         inner.sinks[sink].error = None;
-        inner.sinks[sink].failing_since = None;
+        if inner.sinks[sink].failing_since.take().is_some() && !inner.is_stalled() {
+            self.metrics.state(inner.state);
+        }
     }
 
     pub(crate) fn sink_failed(&self, sink: usize, code: &str, error: &SinkError) {
@@ -305,6 +321,9 @@ impl Shared {
         let retriable = matches!(error, SinkError::Failed { next: Next::Retry, .. });
         status.error = Some(Failure { code: code.to_owned(), message: with_causes(error), retriable });
         self.metrics.sinks[sink].errors.increment(1);
+        if inner.is_stalled() {
+            self.metrics.state(State::Failed);
+        }
     }
 
     pub(crate) fn spill(&self, sink: usize, bytes: u64) {
@@ -347,13 +366,9 @@ impl Shared {
     /// What the API shows.
     pub fn snapshot(&self) -> PipelineStatus {
         let inner = self.inner.lock();
-        let stalled = inner.sinks.iter().zip(&inner.policy).find(|(sink, policy)| {
-            **policy && sink.failing_since.is_some_and(|since| since.elapsed() > STALLED_AFTER)
-        });
-        let running = inner.state == State::Running;
-        let (status, error) = match stalled {
-            Some((sink, _)) if running => (State::Failed, sink.error.clone()),
-            _ => (inner.state, inner.error.clone()),
+        let (status, error) = match inner.stalled_sink() {
+            Some(sink) => (State::Failed, sink.error.clone()),
+            None => (inner.state, inner.error.clone()),
         };
         let lag_seconds = inner.running_since.map(|_| match inner.open.front() {
             Some((_, newest_us, _)) if *newest_us > 0 => (now_us() - newest_us).max(0) as f64 / 1e6,
