@@ -89,10 +89,19 @@ impl Dlq {
             Overflow::DropOldest => QueueOverflow::DropOldest,
             Overflow::Reject => QueueOverflow::Reject,
         };
+        // More than fit into an empty queue could wait for ever.
+        let most = usize::try_from(self.limits.max_entries.max(1)).unwrap_or(usize::MAX);
+        for some in items.chunks(most) {
+            self.push(some, overflow).await?;
+        }
+        Ok(())
+    }
+
+    async fn push(&self, items: &[QueueItem], overflow: QueueOverflow) -> Result<(), StateError> {
         let mut pause = Duration::from_millis(100);
         loop {
             self.expire().await?;
-            match self.store.queue_push(&self.queue, items.clone(), self.limits.max_entries, overflow).await {
+            match self.store.queue_push(&self.queue, items.to_vec(), self.limits.max_entries, overflow).await {
                 Ok(pushed) => {
                     self.lost("evicted", pushed.evicted);
                     self.lost("rejected", pushed.rejected);

@@ -110,18 +110,14 @@ impl Pipeline {
         if !self.paused.send_replace(true) {
             counter!("deltaforge_pipeline_pauses_total", "pipeline" => self.plan.name.clone()).increment(1);
         }
-        if *self.want.borrow() == Want::Run {
-            self.shared.set_state(State::Paused);
-        }
+        self.shared.pause(true);
     }
 
     /// Goes on after a pause or a stop, and tries at once after a failure.
     pub fn resume(&self) {
         if self.paused.send_replace(false) {
             counter!("deltaforge_pipeline_resumes_total", "pipeline" => self.plan.name.clone()).increment(1);
-            if *self.want.borrow() == Want::Run {
-                self.shared.set_state(State::Running);
-            }
+            self.shared.pause(false);
         }
         self.want.send_replace(Want::Run);
     }
@@ -174,6 +170,14 @@ impl Pipeline {
     }
 }
 
+/// How an attempt came to a good end.
+enum Ended {
+    /// The source has nothing more, for good.
+    Source,
+    /// It was told to.
+    Drained,
+}
+
 struct Supervisor {
     plan: Arc<PipelinePlan>,
     services: Services,
@@ -200,7 +204,9 @@ impl Supervisor {
                 continue;
             }
             let failure = match result {
-                Ok(()) => {
+                // Stopped, and resumed before the end of it.
+                Ok(Ended::Drained) => continue,
+                Ok(Ended::Source) => {
                     info!(pipeline = self.plan.name, "the source has ended; everything is delivered");
                     self.shared.set_state(State::Stopped);
                     while *self.wanted.borrow_and_update() == Want::Run {
@@ -232,7 +238,7 @@ impl Supervisor {
     }
 
     /// One attempt; ended by a drain, within the shutdown timeout, when the pipeline is to stop.
-    async fn attempt(&mut self) -> Result<(), Failure> {
+    async fn attempt(&mut self) -> Result<Ended, Failure> {
         let drain = CancellationToken::new();
         let attempt = Attempt {
             plan: self.plan.clone(),
@@ -246,7 +252,7 @@ impl Supervisor {
         tokio::pin!(run);
         loop {
             tokio::select! {
-                result = &mut run => return result,
+                result = &mut run => return result.map(|()| Ended::Source),
                 changed = self.wanted.changed() => {
                     if changed.is_err() || *self.wanted.borrow_and_update() == Want::Stop {
                         break;
@@ -256,13 +262,13 @@ impl Supervisor {
         }
         drain.cancel();
         match tokio::time::timeout(self.services.shutdown_timeout, run).await {
-            Ok(result) => result,
+            Ok(result) => result.map(|()| Ended::Drained),
             Err(_) => {
                 warn!(
                     pipeline = self.plan.name,
                     "did not drain in time; what is not checkpointed will be read again"
                 );
-                Ok(())
+                Ok(Ended::Drained)
             }
         }
     }

@@ -41,6 +41,9 @@ pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
 pub(crate) use worker::SwapRequest;
 
+/// How long the state store may take for checkpoints of an earlier attempt.
+const FLUSHED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What an attempt is given besides its plan.
 pub(crate) struct Attempt {
     pub plan: Arc<PipelinePlan>,
@@ -78,6 +81,15 @@ impl Attempt {
     pub async fn run(self) -> Result<(), Failure> {
         let Self { plan, services, shared, drain, paused, swaps } = self;
         let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
+        // What the attempt before handed in must not be stored over what this one begins with.
+        let flushed = tokio::time::timeout(FLUSHED_WITHIN, services.checkpoints.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            return Err(Failure {
+                code: "state_store".into(),
+                message: "earlier checkpoints wait for the state store, which does not take them".into(),
+                retriable: true,
+            });
+        }
         let mut marks = self::mark::load(&plan, &services).await?;
         let mut backlogs = Vec::new();
         for (index, sink) in plan.sinks.iter().enumerate() {
@@ -128,6 +140,7 @@ impl Attempt {
             budget: budget.clone(),
             run: uuid::Uuid::new_v4().to_string().into(),
         };
+        let kept_backlogs = backlogs.clone();
         for (index, backlog) in backlogs.into_iter().enumerate() {
             let (feed, task) = sink::start(index, &sinks, &marks[index], backlog).await?;
             feeds.push(feed);
@@ -139,6 +152,7 @@ impl Attempt {
             });
         }
         drop(sinks);
+        let is_paused = paused.clone();
         let worker = worker::Worker {
             plan: plan.clone(),
             shared: shared.clone(),
@@ -170,7 +184,8 @@ impl Attempt {
                 &services,
                 shared.clone(),
                 confirm_tx,
-                marks.iter().map(|mark| mark.spill_acked).collect(),
+                &marks,
+                kept_backlogs,
             );
             tasks.spawn(committer.run(event_rx));
         }
@@ -191,7 +206,7 @@ impl Attempt {
                 }
             });
         }
-        shared.running();
+        shared.running(*is_paused.borrow());
         loop {
             tokio::select! {
                 () = fuse.token.cancelled() => break,

@@ -208,6 +208,8 @@ struct Inner {
     open: std::collections::VecDeque<(u64, i64, Instant)>,
     durable: Vec<u64>,
     policy: Vec<bool>,
+    /// How many sinks of the policy it does without.
+    slack: usize,
 }
 
 impl Inner {
@@ -215,8 +217,9 @@ impl Inner {
     fn stalled_sink(&self) -> Option<&SinkStatus> {
         let stalled =
             |sink: &SinkStatus| sink.failing_since.is_some_and(|since| since.elapsed() > STALLED_AFTER);
-        let mut policy = self.sinks.iter().zip(&self.policy).filter(|(_, policy)| **policy);
-        policy.find(|(sink, _)| self.state == State::Running && stalled(sink)).map(|(sink, _)| sink)
+        let policy = self.sinks.iter().zip(&self.policy).filter(|(_, policy)| **policy);
+        let mut stalled = policy.map(|(sink, _)| sink).filter(|sink| stalled(sink));
+        if self.state == State::Running { stalled.nth(self.slack) } else { None }
     }
 
     fn is_stalled(&self) -> bool {
@@ -243,7 +246,13 @@ impl Shared {
             })
             .collect();
         let all = matches!(plan.policy, crate::ledger::CommitPolicy::All);
-        let policy = plan.sinks.iter().map(|sink| all || sink.required).collect();
+        let policy: Vec<bool> = plan.sinks.iter().map(|sink| all || sink.required).collect();
+        let slack = match plan.policy {
+            crate::ledger::CommitPolicy::Quorum(n) => {
+                policy.iter().filter(|policy| **policy).count().saturating_sub(n)
+            }
+            _ => 0,
+        };
         Self {
             metrics: PipelineMetrics::new(plan),
             inner: Mutex::new(Inner {
@@ -258,6 +267,7 @@ impl Shared {
                 stages: Vec::new(),
                 open: std::collections::VecDeque::new(),
                 policy,
+                slack,
             }),
         }
     }
@@ -274,16 +284,28 @@ impl Shared {
         self.metrics.state(state);
     }
 
-    pub(crate) fn running(&self) {
+    /// The attempt is at work; `paused`: but reads nothing.
+    pub(crate) fn running(&self, paused: bool) {
         let mut inner = self.inner.lock();
         inner.running_since = Some(Instant::now());
         inner.open.clear();
         inner.durable.iter_mut().for_each(|seq| *seq = 0);
         if inner.state == State::Starting || inner.state == State::Failed {
-            inner.state = State::Running;
+            inner.state = if paused { State::Paused } else { State::Running };
             inner.error = None;
             inner.retry_at = None;
-            self.metrics.state(State::Running);
+            self.metrics.state(inner.state);
+        }
+    }
+
+    /// An operator paused or resumed it. What is not at work stays what it is until it is.
+    pub(crate) fn pause(&self, paused: bool) {
+        let (from, to) =
+            if paused { (State::Running, State::Paused) } else { (State::Paused, State::Running) };
+        let mut inner = self.inner.lock();
+        if inner.state == from {
+            inner.state = to;
+            self.metrics.state(to);
         }
     }
 
@@ -302,8 +324,6 @@ impl Shared {
             inner.stages = stages;
         }
     }
-
-    pub(crate) fn sink_open(&self, _sink: usize) {}
 
     pub(crate) fn sink_ok(&self, sink: usize) {
         let mut inner = self.inner.lock();
@@ -340,9 +360,12 @@ impl Shared {
 
     pub(crate) fn durable(&self, sink: usize, seq: u64) {
         let mut inner = self.inner.lock();
-        inner.durable[sink] = seq;
+        inner.durable[sink] = inner.durable[sink].max(seq);
         self.metrics.sinks[sink].batches.increment(1);
-        let through = inner.durable.iter().zip(&inner.policy).filter(|(_, p)| **p).map(|(seq, _)| *seq).min();
+        let mut policy: Vec<u64> =
+            inner.durable.iter().zip(&inner.policy).filter(|(_, p)| **p).map(|(seq, _)| *seq).collect();
+        policy.sort_unstable();
+        let through = policy.get(inner.slack).copied();
         while let Some((seq, newest_us, opened)) = inner.open.front().copied() {
             if through.is_none_or(|through| seq > through) {
                 break;

@@ -4,6 +4,7 @@
 //! order, until the sink has drained it. Past the spill's bound a gap is recorded, and shown, before the stream
 //! goes on: the sink never skips unseen.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use super::mark::Start;
+use crate::budget::Reservation;
 use crate::disk::RealDisk;
 use crate::failpoint;
 use crate::ledger::Mark;
@@ -29,7 +31,7 @@ use crate::status::{Failure, Gap, Shared, position_json};
 pub(crate) struct Meta {
     /// The run of the pipeline that spilled it, and the batch's number in that run.
     run: String,
-    seq: u64,
+    pub seq: u64,
     through: String,
     resume: String,
     inside: Option<(String, u64)>,
@@ -95,7 +97,22 @@ struct Inner {
     in_gap: bool,
     /// A sink that counts for the commit policy has no gaps: it holds the stream back instead.
     may_gap: bool,
+    /// What the queue was given and no stored checkpoint covers yet, oldest first. A spill begins with these: a
+    /// restart goes on after the newest spilled batch, so nothing older may be in memory only.
+    queued: VecDeque<Queued>,
 }
+
+/// A batch in the sink's queue, or on its way from there.
+pub(crate) struct Queued {
+    pub meta: Meta,
+    pub from: Position,
+    pub through: Position,
+    pub batch: Arc<Batch>,
+    pub _held: Arc<Option<Reservation>>,
+}
+
+/// Gaps told apart; beyond it the oldest ones are shown as one.
+const MAX_GAPS: usize = 100;
 
 fn failed(sink: &str, what: &str, error: impl std::error::Error) -> Failure {
     Failure { code: "spill_failed".into(), message: format!("sink {sink}: {what}: {error}"), retriable: true }
@@ -165,7 +182,7 @@ impl Backlog {
         let spilling = !spill.is_empty();
         shared.spill(index, spill.bytes());
         shared.gaps(index, gaps.clone());
-        let inner = Inner { spill, spilling, gaps, in_gap: false, may_gap: !sink.required };
+        let inner = Inner { spill, spilling, gaps, in_gap: false, may_gap: !sink.required, queued: VecDeque::new() };
         Ok(Self {
             inner: Arc::new(Mutex::new(inner)),
             filled: Arc::default(),
@@ -182,8 +199,40 @@ impl Backlog {
         self.inner.lock().spilling
     }
 
-    /// Keeps a batch for later; safe on return.
+    /// Notes a batch that goes to the queue; before it does.
+    pub fn queue(&self, queued: Queued) {
+        self.inner.lock().queued.push_back(queued);
+    }
+
+    /// The queue did not take what was noted last.
+    pub fn unqueue(&self) {
+        self.inner.lock().queued.pop_back();
+    }
+
+    /// A stored checkpoint covers the queue's batches up to `seq`.
+    pub fn settled(&self, seq: u64) {
+        let mut inner = self.inner.lock();
+        let settled = inner.queued.partition_point(|queued| queued.meta.seq <= seq);
+        inner.queued.drain(..settled);
+    }
+
+    /// Keeps a batch for later, after those that the queue still holds; safe on return.
     pub async fn push(
+        &self,
+        meta: Meta,
+        from: &Position,
+        through: &Position,
+        batch: &Arc<Batch>,
+    ) -> Result<(), Failure> {
+        loop {
+            let first = self.inner.lock().queued.pop_front();
+            let Some(Queued { meta, from, through, batch, .. }) = first else { break };
+            self.push_one(meta, &from, &through, &batch).await?;
+        }
+        self.push_one(meta, from, through, batch).await
+    }
+
+    async fn push_one(
         &self,
         meta: Meta,
         from: &Position,
@@ -244,6 +293,13 @@ impl Backlog {
                     inner.gaps.push(Gap { from: position_json(from), to, events });
                 }
             }
+            if inner.gaps.len() > MAX_GAPS {
+                // The count stays exact; the stretch of the oldest grows over what lies between.
+                let second = inner.gaps.remove(1);
+                let oldest = &mut inner.gaps[0];
+                oldest.to = second.to;
+                oldest.events += second.events;
+            }
             inner.in_gap = true;
             inner.gaps.clone()
         };
@@ -267,6 +323,7 @@ impl Backlog {
             let Some((number, record)) = read else {
                 info!(sink = own.sink, "sink has caught up");
                 inner.spilling = false;
+                inner.in_gap = false;
                 return Ok(None);
             };
             let meta = serde_json::from_slice(&record.meta)

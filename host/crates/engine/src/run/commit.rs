@@ -10,7 +10,7 @@ use metrics::{Gauge, gauge};
 use tokio::sync::{mpsc, watch};
 
 use super::backlog::Backlog;
-use super::mark::{CheckpointRecord, checkpoint_key, now_ms};
+use super::mark::{CheckpointRecord, Start, checkpoint_key, now_ms};
 use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::failpoint;
 use crate::ledger::{Ledger, Mark};
@@ -23,6 +23,8 @@ pub(crate) enum Progress {
     Opened { seq: u64, from: Position, through: Position, boundary: Boundary, newest_us: i64 },
     /// A sink has everything up to `seq` durable.
     Durable { sink: usize, seq: u64, state: Option<Vec<u8>> },
+    /// A sink's stored checkpoint covers everything up to `seq`: it has had that before this run.
+    Covered { sink: usize, seq: u64 },
     /// A sink has everything up to `seq` in its fsynced spill, or in a recorded gap.
     Spilled { sink: usize, seq: u64 },
     /// A sink has delivered everything up to batch `number` of its spill; `seq`: of this run.
@@ -55,7 +57,14 @@ pub(crate) struct Committer {
     last_checkpoint: Gauge,
     /// Per sink: the newest batch of its spill that it is done with.
     drained: Vec<u64>,
+    /// Sinks without a stored checkpoint; where they begin, if that is known before the first batch.
+    unknown: Vec<(usize, Option<Position>)>,
+    backlogs: Vec<Option<Backlog>>,
 }
+
+/// Checkpoints that may wait for the store at once. Past it everything waits: while the store fails the stream
+/// must not run away from it.
+const MAX_UNSTORED: usize = 4096;
 
 impl Committer {
     pub fn new(
@@ -63,8 +72,10 @@ impl Committer {
         services: &Services,
         shared: Arc<Shared>,
         confirms: watch::Sender<Option<Position>>,
-        drained: Vec<u64>,
+        starts: &[Start],
+        backlogs: Vec<Option<Backlog>>,
     ) -> Self {
+        let unknown = starts.iter().enumerate().filter(|(_, start)| !start.known);
         Self {
             ledger: Ledger::new(plan.policy, plan.sinks.iter().map(|sink| sink.required).collect()),
             keys: plan.sinks.iter().map(|sink| checkpoint_key(plan, &sink.id)).collect(),
@@ -72,7 +83,9 @@ impl Committer {
             shared,
             confirms,
             stored: FuturesUnordered::new(),
-            drained,
+            drained: starts.iter().map(|start| start.spill_acked).collect(),
+            unknown: unknown.map(|(sink, start)| (sink, start.resume.clone())).collect(),
+            backlogs,
             last_checkpoint: gauge!("deltaforge_last_checkpoint_ts", "pipeline" => plan.name.clone()),
         }
     }
@@ -82,7 +95,7 @@ impl Committer {
         let mut open = true;
         while open || !self.stored.is_empty() {
             tokio::select! {
-                event = progress.recv(), if open => match event {
+                event = progress.recv(), if open && self.stored.len() < MAX_UNSTORED => match event {
                     Some(event) => self.take(event),
                     None => open = false,
                 },
@@ -91,6 +104,9 @@ impl Committer {
                     let Some(Stored { sink, seq, resume, drained }) = stored else { continue };
                     failpoint::hit("checkpoint.stored");
                     self.ledger.checkpointed(sink, seq);
+                    if let Some(backlog) = &self.backlogs[sink] {
+                        backlog.settled(seq);
+                    }
                     if let Some((number, backlog)) = drained {
                         backlog.ack(number);
                     }
@@ -108,6 +124,13 @@ impl Committer {
     fn take(&mut self, event: Progress) {
         match event {
             Progress::Opened { seq, from, through, boundary, newest_us } => {
+                // A sink that has nothing durable yet must not be taken for a new one at the next start, when
+                // others have gone on: where it begins is stored no later than any checkpoint of another sink.
+                for (sink, begins) in std::mem::take(&mut self.unknown) {
+                    let mark = Mark { resume: begins.unwrap_or_else(|| from.clone()), inside: None };
+                    let record = CheckpointRecord::new(&mark, None, self.drained[sink]);
+                    self.store(sink, 0, record, None);
+                }
                 self.ledger.open(seq, through, from, &boundary);
                 self.shared.opened(seq, newest_us, Instant::now());
             }
@@ -118,9 +141,16 @@ impl Committer {
                 let record = CheckpointRecord::new(mark, state.as_deref(), self.drained[sink]);
                 self.store(sink, seq, record, None);
             }
+            Progress::Covered { sink, seq } => {
+                self.shared.durable(sink, seq);
+                self.ledger.checkpointed(sink, seq);
+            }
             Progress::Spilled { sink, seq } => self.ledger.spilled(sink, seq),
             Progress::Drained { sink, number, seq, mark, state, backlog } => {
                 self.drained[sink] = number;
+                if let Some(seq) = seq {
+                    self.shared.durable(sink, seq);
+                }
                 let record = CheckpointRecord::new(&mark, state.as_deref(), number);
                 self.store(sink, seq.unwrap_or(0), record, Some((number, backlog)));
             }

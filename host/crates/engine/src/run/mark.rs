@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use deltaforge_model::position::Order;
-use deltaforge_model::{Batch, Position};
+use deltaforge_model::{Batch, Boundary, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -70,6 +70,8 @@ pub(crate) fn checkpoint_key(plan: &PipelinePlan, sink: &str) -> CheckpointKey {
 /// Where one sink stands.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Start {
+    /// Whether a checkpoint of it is stored.
+    pub known: bool,
     /// `None`: it has no checkpoint.
     pub resume: Option<Position>,
     pub inside: Option<(String, u64)>,
@@ -124,6 +126,7 @@ pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec
                     StateError::backend(format!("read the checkpoint of sink {}", sink.id), error)
                 })?;
                 Start {
+                    known: true,
                     resume: Some(Position::new(record.resume)),
                     inside: record.inside,
                     state: record.state.map(String::into_bytes),
@@ -183,6 +186,15 @@ pub(crate) struct Skip {
 }
 
 impl Skip {
+    /// Whether the sink's own checkpoint covers everything up to `through`: nothing is left to do for it.
+    pub fn covers(&self, factory: &dyn SourceFactory, through: &Position, boundary: &Boundary) -> bool {
+        self.until.as_ref().is_some_and(|until| match factory.compare(through, until) {
+            Order::Before => true,
+            Order::Same => self.rows == 0 && *boundary == Boundary::Transaction,
+            _ => false,
+        })
+    }
+
     /// The first `source_row` of the batch that the sink has not had; `batch` is as the source handed it out.
     pub fn first_row(
         &mut self,
@@ -190,10 +202,13 @@ impl Skip {
         batch: &Batch,
         from: &Position,
         through: &Position,
+        boundary: &Boundary,
     ) -> u32 {
         let Some(until) = &self.until else { return 0 };
         let mut rows = match factory.compare(through, until) {
-            Order::Before | Order::Same => return u32::MAX,
+            Order::Before => return u32::MAX,
+            // A piece of a large transaction ends where that began, and is not covered by what came before it.
+            Order::Same if *boundary == Boundary::Transaction => return u32::MAX,
             _ if is_before(factory.compare(from, until)) => factory.rows_through(batch, until),
             _ => 0,
         };

@@ -8,7 +8,7 @@ use deltaforge_model::{Batch, Boundary, Position};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::backlog::{Backlog, Meta};
+use super::backlog::{Backlog, Meta, Queued};
 use super::commit::Progress;
 use super::mark::Start;
 use crate::budget::{Budget, Reservation};
@@ -16,6 +16,7 @@ use crate::compose::Composer;
 use crate::dlq::{Dlq, Letter};
 use crate::error::Next;
 use crate::failpoint;
+use crate::message::{Bodies, MessageBatch};
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::Backoff;
 use crate::sink::{Delivery, Sink, SinkContext, SinkError};
@@ -27,6 +28,8 @@ pub(crate) struct FeedItem {
     pub delivery: Delivery,
     /// Where it came from.
     pub origin: Origin,
+    /// What of it concerns the sink at all, but for what went to the dead-letter queue.
+    pub wanted: Arc<[u32]>,
     /// The events, for the dead-letter queue.
     pub batch: Option<Arc<Batch>>,
     pub _held: Arc<Option<Reservation>>,
@@ -69,14 +72,42 @@ impl Feed {
             let _ = self.queue.send(offer.item).await;
             return Ok(());
         };
-        if !backlog.is_spilling() && self.queue.try_send(offer.item).is_ok() {
-            return Ok(());
-        }
-        let Offer { batch, seq, first_row, from, through, boundary, .. } = offer;
+        let Offer { item, batch, seq, first_row, from, through, boundary } = offer;
         let meta = Meta::new(&self.run, seq, first_row, from, through, boundary);
+        if !backlog.is_spilling() {
+            backlog.queue(Queued {
+                meta: meta.clone(),
+                from: from.clone(),
+                through: through.clone(),
+                batch: batch.clone(),
+                _held: item._held.clone(),
+            });
+            if self.queue.try_send(item).is_ok() {
+                return Ok(());
+            }
+            backlog.unqueue();
+        }
         backlog.push(meta, from, through, batch).await?;
         let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
         Ok(())
+    }
+}
+
+impl Feed {
+    /// The sink had this batch before this run.
+    pub async fn covered(&self, seq: u64) {
+        let sink = self.index;
+        let progress = match &self.backlog {
+            // It may have it in its spill only.
+            Some(backlog) if backlog.is_spilling() => Progress::Spilled { sink, seq },
+            _ => Progress::Covered { sink, seq },
+        };
+        let _ = self.progress.send(progress).await;
+    }
+
+    /// Whether batches for this sink may have to go to disk.
+    pub fn may_spill(&self) -> bool {
+        self.backlog.is_some()
     }
 }
 
@@ -106,6 +137,7 @@ pub(crate) async fn start(
             backlog: backlog.clone(),
             composer: super::composer(sink, services).await?,
             budget: budget.clone(),
+            ahead: None,
         }),
         None => None,
     };
@@ -128,6 +160,7 @@ pub(crate) async fn start(
         taken: 0,
         pending: VecDeque::new(),
         written: 0,
+        queued_through: 0,
     };
     Ok((Feed { index, run: run.clone(), queue, backlog, progress: progress.clone() }, task))
 }
@@ -137,6 +170,8 @@ struct Drain {
     backlog: Backlog,
     composer: Composer,
     budget: Budget,
+    /// Read already, and not delivered: what was queued before it comes first, and room is made for it.
+    ahead: Option<(u64, Meta, Batch)>,
 }
 
 pub(crate) struct SinkTask {
@@ -155,6 +190,8 @@ pub(crate) struct SinkTask {
     pending: VecDeque<FeedItem>,
     /// How many of them the open sink has taken.
     written: usize,
+    /// The newest batch of this run that came through the queue.
+    queued_through: u64,
 }
 
 /// Whether there is something to deliver.
@@ -179,7 +216,10 @@ impl SinkTask {
             let (end, progressed) =
                 match self.plan.factory.open(&self.plan.config, self.context.clone()).await {
                     Ok(sink) => {
-                        shared.sink_open(self.index);
+                        if self.pending.is_empty() {
+                            // Nothing is waiting to prove that it works; otherwise only progress does.
+                            shared.sink_ok(self.index);
+                        }
                         self.work(sink, &shared).await?
                     }
                     Err(error) => (End::Failed(error), false),
@@ -191,7 +231,7 @@ impl SinkTask {
             if progressed {
                 backoff.reset();
             }
-            self.written = 0;
+            self.rewind();
             let (next, code) = match &error {
                 SinkError::Failed { next, code, .. } => (*next, *code),
                 SinkError::Rejected { code, .. } => (Next::Operator, *code),
@@ -252,7 +292,22 @@ impl SinkTask {
         }
     }
 
+    /// The next open sink gets everything again that is not durable. Where whole deliveries are sent again, what
+    /// comes after them is too, also if it got through: else an old state of a row would be its last one.
+    fn rewind(&mut self) {
+        if self.pending.iter().take(self.written).any(|item| !item.wanted.is_empty()) {
+            for item in &mut self.pending {
+                item.delivery.indexes = item.wanted.clone();
+                item.delivery.done = 0;
+            }
+        }
+        self.written = 0;
+    }
+
     fn accept(&mut self, mut item: FeedItem) {
+        if let Origin::Queue { seq } = item.origin {
+            self.queued_through = seq;
+        }
         self.taken += 1;
         item.delivery.seq = self.taken;
         self.pending.push_back(item);
@@ -266,18 +321,49 @@ impl SinkTask {
             Err(mpsc::error::TryRecvError::Disconnected) => return Ok(Take::Ended),
             Err(mpsc::error::TryRecvError::Empty) => {}
         }
-        if let Some(drain) = &mut self.drain
-            && let Some((number, meta, batch)) = drain.backlog.next().await?
-        {
-            // What was queued before the spill began may have come in between.
-            let held = drain.budget.reserve(batch.byte_size() * 3).await;
+        let Some(drain) = &mut self.drain else { return Ok(Take::Nothing) };
+        if drain.ahead.is_none() {
+            drain.ahead = match drain.backlog.next().await {
+                Ok(next) => next,
+                // What was taken before damage becomes durable first; then the attempt ends here.
+                Err(_) if !self.pending.is_empty() => return Ok(Take::Nothing),
+                Err(failure) => return Err(failure),
+            };
+            // What was queued before the spill began may have come in between, and is older.
+            if let Ok(item) = self.items.try_recv() {
+                return Ok(Take::Item(item));
+            }
+        }
+        if let Some((number, meta, batch)) = drain.ahead.take() {
+            if meta.seq_of(&self.run).is_some_and(|seq| seq <= self.queued_through) {
+                // It was spilled while it waited in the queue, and has come from there.
+                let messages = Arc::new(MessageBatch::new("", Bodies::default()));
+                return Ok(Take::Item(FeedItem {
+                    delivery: Delivery { seq: 0, messages, indexes: Arc::new([]), done: 0 },
+                    wanted: Arc::new([]),
+                    origin: Origin::Spill { number, meta },
+                    batch: None,
+                    _held: Arc::new(None),
+                }));
+            }
+            // Waiting for room that only this sink's own deliveries can give back would be for ever.
+            let bytes = batch.byte_size() * 3;
+            let held = match drain.budget.try_reserve(bytes) {
+                Some(held) => held,
+                None if self.pending.is_empty() => drain.budget.take(bytes),
+                None => {
+                    drain.ahead = Some((number, meta, batch));
+                    return Ok(Take::Nothing);
+                }
+            };
             let batch = Arc::new(batch);
             let (messages, _) = drain.composer.compose(&batch, &meta.boundary()).await?;
             let first = meta.first_row;
-            let indexes = (0..messages.len() as u32)
+            let indexes: Arc<[u32]> = (0..messages.len() as u32)
                 .filter(|at| messages.get(*at as usize).meta.source_row >= first)
                 .collect();
             return Ok(Take::Item(FeedItem {
+                wanted: indexes.clone(),
                 delivery: Delivery { seq: 0, messages: Arc::new(messages), indexes, done: 0 },
                 origin: Origin::Spill { number, meta },
                 batch: self.dlq.is_some().then(|| batch.clone()),
@@ -337,6 +423,7 @@ impl SinkTask {
                 failpoint::hit("dlq.stored");
                 shared.metrics.sink_rejected(self.index);
                 item.delivery.done = place + 1;
+                item.wanted = item.wanted.iter().copied().filter(|at| *at as usize != index).collect();
                 Ok(None)
             }
             Err(error) => {

@@ -59,6 +59,10 @@ impl Worker {
     }
 
     async fn swap(&mut self, request: SwapRequest) {
+        if request.reply.is_closed() {
+            // Whoever asked went away while it waited: it must not come as a surprise later.
+            return;
+        }
         let result = self.stages.swap(&request.stage, request.new, self.through.as_ref()).await;
         self.shared.set_stages(self.stages.describe());
         // Whoever asked may have gone; the swap stands.
@@ -88,10 +92,12 @@ impl Worker {
     async fn process(&mut self, source: SourceBatch, mut held: Option<Reservation>) -> Result<(), Failure> {
         let SourceBatch { batch, covers, boundary } = source;
         let factory = &*self.plan.source.factory;
+        let had: Vec<bool> =
+            self.skips.iter().map(|skip| skip.covers(factory, &covers.through, &boundary)).collect();
         let first_rows: Vec<u32> = self
             .skips
             .iter_mut()
-            .map(|skip| skip.first_row(factory, &batch, &covers.from, &covers.through))
+            .map(|skip| skip.first_row(factory, &batch, &covers.from, &covers.through, &boundary))
             .collect();
         let newest_us = batch.len().checked_sub(1).map_or(0, |last| batch.event(last).ts_us());
         let mut batch = self.stages.run(batch).await?;
@@ -107,8 +113,10 @@ impl Worker {
             }
             made.push(Arc::new(messages));
         }
-        // With a dead-letter queue the batch stays until the sinks are done: one of them may reject a message.
-        let kept = self.dlq.is_some().then(|| batch.clone());
+        // The batch stays until the sinks are done where one of them may reject a message, or fall behind so that
+        // the batch goes to disk.
+        let stays = self.dlq.is_some() || self.feeds.iter().any(Feed::may_spill);
+        let kept = stays.then(|| batch.clone());
         if let Some(held) = &mut held {
             let messages: usize = made.iter().map(|messages| messages.byte_size()).sum();
             held.resize(messages + kept.as_ref().map_or(0, |batch| batch.byte_size()));
@@ -129,11 +137,16 @@ impl Worker {
             return Ok(());
         }
         for (index, feed) in self.feeds.iter_mut().enumerate() {
+            if had[index] {
+                feed.covered(self.seq).await;
+                continue;
+            }
             let messages = made[self.group_of[index]].clone();
-            let indexes = (0..messages.len() as u32)
+            let indexes: Arc<[u32]> = (0..messages.len() as u32)
                 .filter(|at| messages.get(*at as usize).meta.source_row >= first_rows[index])
                 .collect();
             let item = FeedItem {
+                wanted: indexes.clone(),
                 delivery: Delivery { seq: 0, messages, indexes, done: 0 },
                 origin: Origin::Queue { seq: self.seq },
                 batch: kept.clone(),
