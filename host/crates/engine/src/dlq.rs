@@ -101,7 +101,8 @@ impl Dlq {
         let mut pause = Duration::from_millis(100);
         loop {
             self.expire().await?;
-            match self.store.queue_push(&self.queue, items.to_vec(), self.limits.max_entries, overflow).await {
+            match self.store.queue_push(&self.queue, items.to_vec(), self.limits.max_entries, overflow).await
+            {
                 Ok(pushed) => {
                     self.lost("evicted", pushed.evicted);
                     self.lost("rejected", pushed.rejected);

@@ -1,8 +1,10 @@
 //! A pipeline under supervision: started, paused, swapped, retried, stopped.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use metrics::counter;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -199,7 +201,11 @@ impl Supervisor {
             }
             self.shared.set_state(State::Starting);
             let began = Instant::now();
-            let result = self.attempt().await;
+            // A panic while something is built or connected must not leave the pipeline without a supervisor.
+            let result = AssertUnwindSafe(self.attempt()).catch_unwind().await.unwrap_or_else(|_| {
+                counter!("deltaforge_panics_total").increment(1);
+                Err(Failure::internal("the pipeline panicked while it was being built"))
+            });
             if *self.wanted.borrow() == Want::Stop {
                 continue;
             }

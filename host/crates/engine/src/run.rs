@@ -179,14 +179,8 @@ impl Attempt {
             );
         }
         {
-            let committer = commit::Committer::new(
-                &plan,
-                &services,
-                shared.clone(),
-                confirm_tx,
-                &marks,
-                kept_backlogs,
-            );
+            let committer =
+                commit::Committer::new(&plan, &services, shared.clone(), confirm_tx, &marks, kept_backlogs);
             tasks.spawn(committer.run(event_rx));
         }
         {

@@ -182,7 +182,8 @@ impl Backlog {
         let spilling = !spill.is_empty();
         shared.spill(index, spill.bytes());
         shared.gaps(index, gaps.clone());
-        let inner = Inner { spill, spilling, gaps, in_gap: false, may_gap: !sink.required, queued: VecDeque::new() };
+        let inner =
+            Inner { spill, spilling, gaps, in_gap: false, may_gap: !sink.required, queued: VecDeque::new() };
         Ok(Self {
             inner: Arc::new(Mutex::new(inner)),
             filled: Arc::default(),
