@@ -6,7 +6,6 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::FormatterFactory;
@@ -242,7 +241,6 @@ async fn a_compiled_plugin_is_kept_and_a_damaged_one_made_anew() {
     let mut digests = Vec::new();
     for round in 0..3 {
         let runtime = Runtime::new(Some(&cache)).unwrap();
-        let started = Instant::now();
         let (_, version) =
             WasmStageFactory::new(runtime, registry(dir.path())).build(&puppet("pass"), None).await.unwrap();
         digests.push(version.digest.clone());
@@ -250,7 +248,6 @@ async fn a_compiled_plugin_is_kept_and_a_damaged_one_made_anew() {
         assert_eq!(files.len(), 2, "{files:?}");
         let code = files.iter().find(|file| file.extension().unwrap() == "cwasm").unwrap();
         assert!(code.file_name().unwrap().to_str().unwrap().starts_with(&version.digest));
-        println!("round {round}: {:?}", started.elapsed());
         if round == 1 {
             let mut bytes = fs::read(code).unwrap();
             let at = bytes.len() / 2;
