@@ -23,7 +23,7 @@ fn main() -> io::Result<()> {
     let mut components = String::from("const COMPONENTS: &[(&str, &[u8])] = &[\n");
     let built = files(&root.join("plugins/dist"), "wasm")?;
     for path in built.iter().filter(|path| BUILTIN.contains(&stem(path).as_str())) {
-        let _ = writeln!(components, "    ({:?}, include_bytes!({:?})),", stem(&path), path.canonicalize()?);
+        let _ = writeln!(components, "    ({:?}, include_bytes!({:?})),", stem(path), path.canonicalize()?);
     }
     fs::write(out.join("components.rs"), components + "];\n")?;
     Ok(())

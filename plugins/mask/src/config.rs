@@ -26,6 +26,7 @@ pub struct Rule {
     pub with: Option<String>,
     /// For `hash`: the secret of a keyed hash (HMAC-SHA-256).
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(extend("format" = "password", "writeOnly" = true)))]
     pub key: Option<String>,
     /// For `truncate`: how many characters stay.
     #[serde(default)]

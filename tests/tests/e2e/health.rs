@@ -43,7 +43,10 @@ fn a_dead_required_sink_makes_the_host_unready_until_it_is_back() {
     let shown = host.pipeline("shop");
     assert_eq!(shown["status"], "failed", "{shown}");
     assert!(shown["error"]["message"].is_string(), "{shown}");
-    assert_eq!(host.metric("deltaforge_pipeline_status", &["pipeline=\"shop\""]), Some(-1.0));
+    // The gauge is set at the sink's next try.
+    wait::until("the gauge says so, too", wait::SOON, || {
+        host.metric("deltaforge_pipeline_status", &["pipeline=\"shop\""]).filter(|status| *status == -1.0)
+    });
 
     endpoint.come_up();
     host.wait_ready(Duration::from_secs(120));

@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -158,8 +159,8 @@ fn events_of(body: &str) -> Vec<String> {
     if !body.starts_with('[') {
         return vec![body.to_owned()];
     }
-    let batch: Vec<serde_json::Value> = serde_json::from_str(body).unwrap();
-    batch.iter().map(ToString::to_string).collect()
+    let batch: Vec<&RawValue> = serde_json::from_str(body).unwrap();
+    batch.iter().map(|event| event.get().to_owned()).collect()
 }
 
 impl Drop for HttpSink {

@@ -81,11 +81,6 @@ impl Writer {
         self.committed.load(Ordering::Relaxed)
     }
 
-    /// Whether it has ended by itself.
-    pub fn is_done(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
     /// Waits until it has written everything; answers how many changes that were.
     #[track_caller]
     pub fn finish(mut self, deadline: Duration) -> u64 {
