@@ -6,7 +6,6 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::FormatterFactory;
