@@ -77,7 +77,8 @@ fn literal(text: &str) -> Option<String> {
 
 #[test]
 fn every_test_that_the_guarantees_name_exists() -> Result<()> {
-    let document = std::fs::read_to_string(root().join("docs/GUARANTEES.md")).context("docs/GUARANTEES.md")?;
+    let document =
+        std::fs::read_to_string(root().join("docs/GUARANTEES.md")).context("docs/GUARANTEES.md")?;
     let mut sources = String::new();
     for file in rust_files(true)? {
         sources.push_str(&read(&file)?);
