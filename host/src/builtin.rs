@@ -51,7 +51,9 @@ impl StageFactory for Processors {
         match &spec.code {
             StageCode::Builtin(name) if name == "filter" => stage::Native::<Filter>::open(spec),
             StageCode::Builtin(name) if name == "mask" => stage::Native::<Mask>::open(spec),
-            other => Err(StageError::stop("unknown_processor", format!("{other:?} is no built-in processor"))),
+            other => {
+                Err(StageError::stop("unknown_processor", format!("{other:?} is no built-in processor")))
+            }
         }
     }
 }
