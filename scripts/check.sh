@@ -3,7 +3,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_rust
 
-WORKSPACES=(Cargo.toml plugins/Cargo.toml)
+WORKSPACES=(Cargo.toml plugins/Cargo.toml sdk/rust/samples/Cargo.toml)
 
 formatting() {
   local manifest

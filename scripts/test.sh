@@ -18,6 +18,7 @@ esac
 unit() {
   cargo test --release --workspace --exclude deltaforge-tests -- "$@"
   cargo test --release --manifest-path plugins/Cargo.toml --workspace -- "$@"
+  cargo test --release --manifest-path sdk/rust/samples/Cargo.toml --workspace -- "$@"
 }
 
 # The binary is built by itself first: the tests only run it.

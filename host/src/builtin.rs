@@ -51,7 +51,9 @@ impl StageFactory for Processors {
         match &spec.code {
             StageCode::Builtin(name) if name == "filter" => stage::Native::<Filter>::open(spec),
             StageCode::Builtin(name) if name == "mask" => stage::Native::<Mask>::open(spec),
-            other => Err(StageError::stop("config", format!("{other:?} is no built-in processor"))),
+            other => {
+                Err(StageError::stop("unknown_processor", format!("{other:?} is no built-in processor")))
+            }
         }
     }
 }
@@ -77,7 +79,7 @@ impl FormatterFactory for Envelopes {
             StageCode::Builtin(name) if name == "cloudevents" => {
                 envelope::Envelope::<CloudEvents>::open(spec)
             }
-            other => Err(StageError::stop("config", format!("{other:?} is no built-in envelope"))),
+            other => Err(StageError::stop("unknown_envelope", format!("{other:?} is no built-in envelope"))),
         }
     }
 }
