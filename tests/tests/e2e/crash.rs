@@ -32,7 +32,7 @@ const KILLS: u64 = 50;
 fn kill_again_and_again(host: &mut Host, writer: Writer, seed: u64) -> Vec<Change> {
     let mut random = Random::new(seed);
     for failpoint in FAILPOINTS {
-        for count in [1, 2 + random.below(20)] {
+        for count in [1, 2 + random.below(8)] {
             host.start_armed(failpoint, count);
             let status = host.wait_exit(MINUTES);
             assert_eq!(status.code(), None, "{failpoint}={count} must end the host by SIGKILL: {status}");
@@ -83,7 +83,8 @@ fn an_endpoint_that_fails_at_random_gets_every_change_whenever_the_host_is_kille
     let endpoint = HttpSink::start(Mood::Moody { percent: 10, random: Random::new(seed) });
     let yaml = pipeline(&format!(
         "  sinks:
-    - {{ type: http, config: {{ id: hook, url: \"{}/events\", batch_mode: true, send_timeout_secs: 1, batch_timeout_secs: 2 }} }}
+    - {{ type: http, config: {{ id: hook, url: \"{}/events\", batch_mode: true, send_timeout_secs: 1, batch_timeout_secs: 1 }} }}
+  batch: {{ max_events: 200, max_inflight: 8 }}
 ",
         endpoint.url()
     ));
