@@ -72,12 +72,13 @@ impl Dlq {
         Self { store, queue, pipeline: pipeline.to_owned(), limits }
     }
 
-    /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full.
+    /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full. Answers how
+    /// many entries, old or new, were lost to the bound.
     ///
     /// # Errors
     ///
     /// When the state store fails.
-    pub async fn put(&self, letters: &[Letter<'_>]) -> Result<(), StateError> {
+    pub async fn put(&self, letters: &[Letter<'_>]) -> Result<u64, StateError> {
         let items: Vec<QueueItem> = letters.iter().map(|letter| self.item(letter)).collect();
         for letter in letters {
             counter!("deltaforge_dlq_events_total", "pipeline" => self.pipeline.clone(),
@@ -97,7 +98,7 @@ impl Dlq {
                     self.lost("evicted", pushed.evicted);
                     self.lost("rejected", pushed.rejected);
                     self.observe().await?;
-                    return Ok(());
+                    return Ok(pushed.evicted + pushed.rejected);
                 }
                 Err(StateError::QueueFull { max_entries, .. }) => {
                     warn!(

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::error::Next;
 use crate::plan::PipelinePlan;
-use crate::sink::SinkError;
+use crate::sink::{Delivery, SinkError};
 use crate::source::SourceError;
 use crate::stage::{StageAction, StageCode, StageError};
 use crate::state::StateError;
@@ -182,6 +182,8 @@ pub struct PipelineStatus {
     pub lag_seconds: Option<f64>,
     /// Events read since the host started.
     pub events: u64,
+    /// Dead-letter entries lost to the queue's bound since the host started, as `overflow_policy` asks.
+    pub dead_letters_lost: u64,
     /// The sinks.
     pub sinks: Vec<SinkStatus>,
     /// The stages.
@@ -208,6 +210,7 @@ struct Inner {
     open: std::collections::VecDeque<(u64, i64, Instant)>,
     durable: Vec<u64>,
     policy: Vec<bool>,
+    dead_letters_lost: u64,
 }
 
 impl Inner {
@@ -258,6 +261,7 @@ impl Shared {
                 stages: Vec::new(),
                 open: std::collections::VecDeque::new(),
                 policy,
+                dead_letters_lost: 0,
             }),
         }
     }
@@ -334,6 +338,10 @@ impl Shared {
         self.inner.lock().sinks[sink].gaps = gaps;
     }
 
+    pub(crate) fn dead_letters_lost(&self, entries: u64) {
+        self.inner.lock().dead_letters_lost += entries;
+    }
+
     pub(crate) fn opened(&self, seq: u64, newest_us: i64, at: Instant) {
         self.inner.lock().open.push_back((seq, newest_us, at));
     }
@@ -378,10 +386,11 @@ impl Shared {
             name: inner.name.clone(),
             tenant: inner.tenant.clone(),
             status,
-            degraded: inner
-                .sinks
-                .iter()
-                .any(|sink| sink.error.is_some() || sink.spill_bytes > 0 || !sink.gaps.is_empty()),
+            degraded: inner.dead_letters_lost > 0
+                || inner
+                    .sinks
+                    .iter()
+                    .any(|sink| sink.error.is_some() || sink.spill_bytes > 0 || !sink.gaps.is_empty()),
             error,
             retry_in_ms: inner
                 .retry_at
@@ -389,6 +398,7 @@ impl Shared {
             uptime_seconds: inner.running_since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
             lag_seconds,
             events: self.metrics.events_read(),
+            dead_letters_lost: inner.dead_letters_lost,
             sinks: inner.sinks.clone(),
             stages: inner.stages.clone(),
         }
@@ -418,6 +428,9 @@ pub(crate) struct PipelineMetrics {
 
 struct SinkMetrics {
     batches: Counter,
+    events: Counter,
+    bytes: Counter,
+    latency: Histogram,
     errors: Counter,
     rejected: Counter,
     last_checkpoint: Gauge,
@@ -432,6 +445,9 @@ impl PipelineMetrics {
             let labels = [("pipeline", plan.name.clone()), ("sink", id.to_owned())];
             SinkMetrics {
                 batches: counter!("deltaforge_sink_batch_total", &labels),
+                events: counter!("deltaforge_sink_events_total", &labels),
+                bytes: counter!("deltaforge_sink_bytes_total", &labels),
+                latency: histogram!("deltaforge_sink_latency_seconds", &labels),
                 errors: counter!("deltaforge_sink_errors_total", &labels),
                 rejected: counter!("deltaforge_sink_rejected_total", &labels),
                 last_checkpoint: gauge!("deltaforge_sink_last_checkpoint_ts", &labels),
@@ -491,6 +507,15 @@ impl PipelineMetrics {
 
     pub fn in_flight(&self, batches: usize) {
         self.in_flight.set(batches as f64);
+    }
+
+    /// A delivery is durable.
+    pub fn delivered(&self, sink: usize, delivery: &Delivery, since: Instant) {
+        let body = |index: &u32| delivery.messages.get(*index as usize).body.map_or(0, <[u8]>::len);
+        let metrics = &self.sinks[sink];
+        metrics.events.increment(delivery.indexes.len() as u64);
+        metrics.bytes.increment(delivery.indexes.iter().map(body).sum::<usize>() as u64);
+        metrics.latency.record(since.elapsed().as_secs_f64());
     }
 
     pub fn sink_rejected(&self, sink: usize) {

@@ -146,7 +146,7 @@ impl Exports {
         if flat.data.len() > bound {
             return Err(Ended::Bound(format!("{bound} bytes of bodies")).into());
         }
-        take_bodies(&flat, &messages.rejects, call.view.len(), bodies)?;
+        take_bodies(flat, &messages.rejects, call.view.len(), bodies)?;
         Ok(Ok(()))
     }
 }
@@ -155,9 +155,9 @@ fn wrong_world(wanted: &str) -> wasmtime::Error {
     wasmtime::Error::msg(format!("the plugin is no {wanted}"))
 }
 
-/// Checks a formatter's answer whole, then appends it.
+/// Checks a formatter's answer whole, then takes it over.
 fn take_bodies(
-    flat: &Flat,
+    mut flat: Flat,
     rejects: &[(u32, String)],
     rows: usize,
     bodies: &mut Bodies,
@@ -168,31 +168,78 @@ fn take_bodies(
             "the bodies have {present} presences and {ends} ends for {rows} rows"
         )));
     }
-    let mut reasons: Vec<Option<&str>> = vec![None; rows];
-    for (row, reason) in rejects {
-        let slot = reasons.get_mut(*row as usize);
-        *slot.ok_or_else(|| Ended::Edit(format!("row {row} is rejected, the batch has {rows}")))? =
-            Some(reason);
+    let mut rejected = vec![false; rows];
+    for (row, _) in rejects {
+        let slot = rejected.get_mut(*row as usize);
+        let slot = slot.ok_or_else(|| Ended::Edit(format!("row {row} is rejected, the batch has {rows}")))?;
+        if std::mem::replace(slot, true) {
+            return Err(Ended::Edit(format!("row {row} is rejected twice")));
+        }
     }
-    for (row, present) in flat.present.iter().enumerate() {
-        let problem = match (*present, reasons[row]) {
-            (presence::VALUE, None) if flat.get(row).is_none() => "lies outside its data",
-            (presence::VALUE | presence::NULL, None) | (presence::NONE, Some(_)) => continue,
-            (presence::NONE, None) => "has neither a body nor a reason",
-            (_, Some(_)) => "is rejected and has a body",
+    let mut last = 0;
+    for (row, (present, end)) in flat.present.iter().zip(&flat.ends).enumerate() {
+        let end = *end as usize;
+        let problem = match (*present, rejected[row]) {
+            _ if end < last || end > flat.data.len() => "lies outside its data",
+            (presence::VALUE | presence::NULL, false) | (presence::NONE, true) => {
+                last = end;
+                continue;
+            }
+            (presence::NONE, false) => "has neither a body nor a reason",
+            (_, true) => "is rejected and has a body",
             _ => "has no such presence",
         };
         return Err(Ended::Edit(format!("the body of row {row} {problem}")));
     }
-    for (row, present) in flat.present.iter().enumerate() {
-        match (*present, reasons[row]) {
-            (_, Some(reason)) => bodies.reject(cut(reason)),
-            (presence::VALUE, None) => {
-                bodies.buffer().extend_from_slice(flat.get(row).unwrap_or_default());
-                bodies.end();
-            }
-            _ => bodies.absent(),
-        }
+    flat.data.truncate(last);
+    let (first, before) = (bodies.len(), bodies.buffer().len());
+    if before == 0 {
+        *bodies.buffer() = flat.data; // often hundreds of kilobytes: moved, not copied
+    } else {
+        bodies.buffer().extend_from_slice(&flat.data);
+    }
+    let ends = flat.ends.iter().zip(&flat.present);
+    bodies.end_all(ends.map(|(end, present)| (before + *end as usize, *present == presence::VALUE)));
+    for (row, reason) in rejects {
+        bodies.reject_row(first + *row as usize, cut(reason));
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn flat(present: &[u8], ends: &[u32], data: &[u8]) -> Flat {
+        Flat { present: present.to_vec(), ends: ends.to_vec(), data: data.to_vec() }
+    }
+
+    #[test]
+    fn bodies_follow_those_of_earlier_slices() {
+        let mut bodies = Bodies::default();
+        take_bodies(flat(&[1, 2, 0], &[2, 2, 2], b"abrest"), &[(2, "no".to_owned())], 3, &mut bodies)
+            .unwrap();
+        take_bodies(flat(&[1, 0], &[1, 1], b"c"), &[(1, "never".to_owned())], 2, &mut bodies).unwrap();
+        let all: Vec<Option<&[u8]>> = (0..5).map(|row| bodies.get(row)).collect();
+        assert_eq!(all, [Some(&b"ab"[..]), None, None, Some(b"c"), None]);
+        assert_eq!(bodies.rejects(), [(2, "no".to_owned()), (4, "never".to_owned())]);
+    }
+
+    #[test]
+    fn an_impossible_answer_changes_nothing() {
+        for (flat, rejects) in [
+            (flat(&[1], &[1], b"a"), &[][..]),
+            (flat(&[1, 1], &[2, 1], b"ab"), &[]),
+            (flat(&[1, 1], &[1, 3], b"ab"), &[]),
+            (flat(&[1, 2], &[1, 9], b"ab"), &[]),
+            (flat(&[1, 5], &[1, 1], b"ab"), &[]),
+            (flat(&[1, 0], &[1, 1], b"ab"), &[(1, String::new()), (1, String::new())]),
+            (flat(&[1, 1], &[1, 1], b"ab"), &[(1, String::new())]),
+        ] {
+            let mut bodies = Bodies::default();
+            assert!(take_bodies(flat, rejects, 2, &mut bodies).is_err());
+            assert!(bodies.is_empty() && bodies.buffer().is_empty());
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Boundary, Position};
 use tokio::sync::mpsc;
@@ -29,6 +29,8 @@ pub(crate) struct FeedItem {
     pub origin: Origin,
     /// The events, for the dead-letter queue.
     pub batch: Option<Arc<Batch>>,
+    /// When it was made.
+    pub taken_at: Instant,
     pub _held: Arc<Option<Reservation>>,
 }
 
@@ -242,7 +244,7 @@ impl SinkTask {
                 info!(sink = self.plan.id, "sink closed");
                 return Ok((End::Finished, progressed));
             }
-            match self.await_durable(&mut *sink).await {
+            match self.await_durable(&mut *sink, shared).await {
                 Ok(()) => {
                     progressed = true;
                     shared.sink_ok(self.index);
@@ -281,6 +283,7 @@ impl SinkTask {
                 delivery: Delivery { seq: 0, messages: Arc::new(messages), indexes, done: 0 },
                 origin: Origin::Spill { number, meta },
                 batch: self.dlq.is_some().then(|| batch.clone()),
+                taken_at: Instant::now(),
                 _held: Arc::new(Some(held)),
             }));
         }
@@ -333,7 +336,7 @@ impl SinkTask {
                     message: &message,
                     attempts: 1,
                 };
-                dlq.put(&[letter]).await?;
+                shared.dead_letters_lost(dlq.put(&[letter]).await?);
                 failpoint::hit("dlq.stored");
                 shared.metrics.sink_rejected(self.index);
                 item.delivery.done = place + 1;
@@ -348,7 +351,7 @@ impl SinkTask {
         }
     }
 
-    async fn await_durable(&mut self, sink: &mut dyn Sink) -> Result<(), SinkError> {
+    async fn await_durable(&mut self, sink: &mut dyn Sink, shared: &Shared) -> Result<(), SinkError> {
         // Deliveries with nothing in them need no sink, once all before them are durable.
         let mut through = None;
         if self.pending.iter().take(self.written).any(|item| !item.delivery.indexes.is_empty()) {
@@ -368,6 +371,7 @@ impl SinkTask {
             }
             self.written -= 1;
             let item = self.pending.pop_front().expect("the front was looked at");
+            shared.metrics.delivered(self.index, &item.delivery, item.taken_at);
             state = Some(item.origin);
         }
         if let Some(origin) = state {

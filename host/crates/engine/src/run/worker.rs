@@ -137,6 +137,7 @@ impl Worker {
                 delivery: Delivery { seq: 0, messages, indexes, done: 0 },
                 origin: Origin::Queue { seq: self.seq },
                 batch: kept.clone(),
+                taken_at: std::time::Instant::now(),
                 _held: held.clone(),
             };
             let (seq, first_row) = (self.seq, first_rows[index]);
@@ -181,7 +182,7 @@ impl Worker {
                 attempts: 1,
             })
             .collect();
-        dlq.put(&letters).await?;
+        self.shared.dead_letters_lost(dlq.put(&letters).await?);
         failpoint::hit("dlq.stored");
         drop(letters);
         batch.clear_rejects();
@@ -216,7 +217,7 @@ impl Worker {
                 })
             })
             .collect();
-        dlq.put(&letters).await?;
+        self.shared.dead_letters_lost(dlq.put(&letters).await?);
         failpoint::hit("dlq.stored");
         Ok(())
     }

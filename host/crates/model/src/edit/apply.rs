@@ -91,6 +91,8 @@ impl Overlay {
         }
         let old = batch.row_at(held);
         let old_len = old.map_or(0, |row| row.len());
+        // Only what is patched can differ from the image that it is written over.
+        let in_place = held == before;
         let same = |row: &Row<'_>| {
             let len = scratch.winners.len().max(row.len()).max(old_len);
             (0..len).all(|column| match scratch.winners.get(column) {
@@ -98,7 +100,10 @@ impl Overlay {
                     let patch = &self.patches[at as usize];
                     row.raw(column) == (patch.kind, self.value(patch))
                 }
-                _ => row.raw(column) == old.map_or((CellKind::Absent, &[][..]), |old| old.raw(column)),
+                _ => {
+                    in_place
+                        || row.raw(column) == old.map_or((CellKind::Absent, &[][..]), |old| old.raw(column))
+                }
             })
         };
         if batch.row_at(before).is_some_and(|row| same(&row)) {

@@ -20,6 +20,8 @@ impl Guest for Puppet {
             "pass" => {
                 let (before, after) = (batch.json_rows(Image::Before), batch.json_rows(Image::After));
                 let origins = batch.json_origins();
+                let size = before.data.len() + after.data.len() + origins.data.len() + rows * 40;
+                bodies.data.reserve(size);
                 for row in 0..rows {
                     bodies.data.extend_from_slice(b"{\"before\":");
                     bodies.data.extend_from_slice(part(&before, row).unwrap_or(b"null"));
