@@ -172,6 +172,9 @@ fn past_the_spill_a_gap_is_recorded_and_shown() {
     assert!(has_gap(&shown), "a gap survives a restart: {shown}");
     endpoint.set(Mood::Kind);
     // What comes after the gap arrives again; one more row makes the end plain.
+    host.wait_pipeline("shop", "the spill is empty", MINUTES, |shown| {
+        shown["ops"]["sinks"][1]["spill_bytes"] == 0
+    });
     place.shop.run("INSERT INTO customers (id, name, rev) VALUES (100000, 'the end', 1)");
     wait::until("the last row arrives", 2 * MINUTES, || {
         endpoint.last_event().filter(|event| event.contains("the end"))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Boundary, Position};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -59,10 +60,28 @@ pub(crate) struct Feed {
     run: Arc<str>,
     queue: mpsc::Sender<FeedItem>,
     backlog: Option<Backlog>,
+    kept: Arc<Mutex<VecDeque<Kept>>>,
     progress: mpsc::Sender<Progress>,
 }
 
+/// A batch in the queue of a sink that may fall behind. It is in memory only until the sink is done with it or has
+/// fallen behind; then it goes to disk before what comes after it, which the source may forget from then on.
+struct Kept {
+    seq: u64,
+    first_row: u32,
+    from: Position,
+    through: Position,
+    boundary: Boundary,
+    batch: Arc<Batch>,
+    _held: Arc<Option<Reservation>>,
+}
+
 impl Feed {
+    /// Whether batches stay in memory until the sink is done with them.
+    pub fn keeps_batches(&self) -> bool {
+        self.backlog.is_some()
+    }
+
     /// Hands a batch to the sink. While its queue is full a sink that the commit policy waits for holds the
     /// stream back; for another one the batch goes to disk.
     pub async fn offer(&mut self, offer: Offer<'_>) -> Result<(), Failure> {
@@ -71,13 +90,31 @@ impl Feed {
             let _ = self.queue.send(offer.item).await;
             return Ok(());
         };
-        if !backlog.is_spilling() && self.queue.try_send(offer.item).is_ok() {
-            return Ok(());
+        let kept = Kept {
+            seq: offer.seq,
+            first_row: offer.first_row,
+            from: offer.from.clone(),
+            through: offer.through.clone(),
+            boundary: offer.boundary.clone(),
+            batch: offer.batch.clone(),
+            _held: offer.item._held.clone(),
+        };
+        let mut behind = VecDeque::new();
+        if !backlog.is_spilling() {
+            // Before it is sent: the sink forgets it when it is done.
+            self.kept.lock().push_back(kept);
+            if self.queue.try_send(offer.item).is_ok() {
+                return Ok(());
+            }
+            behind = std::mem::take(&mut *self.kept.lock());
+        } else {
+            behind.push_back(kept);
         }
-        let Offer { batch, seq, first_row, from, through, boundary, .. } = offer;
-        let meta = Meta::new(&self.run, seq, first_row, from, through, boundary);
-        backlog.push(meta, from, through, batch).await?;
-        let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
+        for Kept { seq, first_row, from, through, boundary, batch, _held } in behind {
+            let meta = Meta::new(&self.run, seq, first_row, &from, &through, &boundary);
+            backlog.push(meta, &from, &through, &batch).await?;
+        }
+        let _ = self.progress.send(Progress::Spilled { sink: self.index, seq: offer.seq }).await;
         Ok(())
     }
 }
@@ -111,8 +148,11 @@ pub(crate) async fn start(
         }),
         None => None,
     };
+    let kept = Arc::new(Mutex::new(VecDeque::new()));
     let task = SinkTask {
         index,
+        kept: kept.clone(),
+        queued: 0,
         plan: sink.clone(),
         context: SinkContext {
             pipeline: plan.name.clone(),
@@ -131,7 +171,7 @@ pub(crate) async fn start(
         pending: VecDeque::new(),
         written: 0,
     };
-    Ok((Feed { index, run: run.clone(), queue, backlog, progress: progress.clone() }, task))
+    Ok((Feed { index, run: run.clone(), queue, backlog, kept, progress: progress.clone() }, task))
 }
 
 /// How a sink that fell behind gets its batches from disk.
@@ -143,6 +183,9 @@ struct Drain {
 
 pub(crate) struct SinkTask {
     index: usize,
+    kept: Arc<Mutex<VecDeque<Kept>>>,
+    /// The last of the worker's batches that came through the queue.
+    queued: u64,
     plan: SinkPlan,
     context: SinkContext,
     max_inflight: usize,
@@ -255,6 +298,9 @@ impl SinkTask {
     }
 
     fn accept(&mut self, mut item: FeedItem) {
+        if let Origin::Queue { seq } = item.origin {
+            self.queued = seq;
+        }
         self.taken += 1;
         item.delivery.seq = self.taken;
         self.pending.push_back(item);
@@ -262,20 +308,23 @@ impl SinkTask {
 
     /// What comes next, without waiting for the worker: what is queued is older than what was spilled.
     async fn take(&mut self) -> Result<Take, Failure> {
+        // Nothing is queued any more once batches go to disk, so an empty queue then means that all older ones came.
+        let spilling = self.drain.as_ref().is_some_and(|drain| drain.backlog.is_spilling());
         match self.items.try_recv() {
             Ok(item) => return Ok(Take::Item(item)),
             // What is in the spill stays there for the next run.
             Err(mpsc::error::TryRecvError::Disconnected) => return Ok(Take::Ended),
             Err(mpsc::error::TryRecvError::Empty) => {}
         }
-        if let Some(drain) = &mut self.drain
+        if let Some(drain) = self.drain.as_mut().filter(|_| spilling)
             && let Some((number, meta, batch)) = drain.backlog.next().await?
         {
-            // What was queued before the spill began may have come in between.
             let held = drain.budget.reserve(batch.byte_size() * 3).await;
             let batch = Arc::new(batch);
             let (messages, _) = drain.composer.compose(&batch, &meta.boundary()).await?;
-            let first = meta.first_row;
+            // What was in the queue when the sink fell behind came from there; the copy is for the next run.
+            let came = meta.seq_of(&self.run).is_some_and(|seq| seq <= self.queued);
+            let first = if came { u32::MAX } else { meta.first_row };
             let indexes = (0..messages.len() as u32)
                 .filter(|at| messages.get(*at as usize).meta.source_row >= first)
                 .collect();
@@ -362,7 +411,8 @@ impl SinkTask {
             }
             through = Some(durable.through);
         }
-        let mut state = None;
+        // The last one from the queue and the last one from the spill, in the order they came.
+        let mut done: Vec<Origin> = Vec::with_capacity(2);
         while self.written > 0 {
             let Some(item) = self.pending.front() else { break };
             let seq = item.delivery.seq;
@@ -372,17 +422,22 @@ impl SinkTask {
             self.written -= 1;
             let item = self.pending.pop_front().expect("the front was looked at");
             shared.metrics.delivered(self.index, &item.delivery, item.taken_at);
-            state = Some(item.origin);
+            done.retain(|origin| std::mem::discriminant(origin) != std::mem::discriminant(&item.origin));
+            done.push(item.origin);
         }
-        if let Some(origin) = state {
+        for origin in done {
             let (sink, state) = (self.index, self.context.state.clone());
             let progress = match (origin, &self.drain) {
-                (Origin::Queue { seq }, _) => Progress::Durable { sink, seq, state },
+                (Origin::Queue { seq }, _) => {
+                    let mut kept = self.kept.lock();
+                    while kept.pop_front_if(|kept| kept.seq <= seq).is_some() {}
+                    Progress::Durable { sink, seq, state }
+                }
                 (Origin::Spill { number, meta }, Some(drain)) => {
                     let (seq, mark) = (meta.seq_of(&self.run), meta.mark());
                     Progress::Drained { sink, number, seq, mark, state, backlog: drain.backlog.clone() }
                 }
-                (Origin::Spill { .. }, None) => return Ok(()),
+                (Origin::Spill { .. }, None) => continue,
             };
             // The committer outlives the sinks.
             let _ = self.progress.send(progress).await;

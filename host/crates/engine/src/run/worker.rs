@@ -109,9 +109,11 @@ impl Worker {
         }
         // With a dead-letter queue the batch stays until the sinks are done: one of them may reject a message.
         let kept = self.dlq.is_some().then(|| batch.clone());
+        // So it does where a sink may have to put it on disk later.
+        let stays = kept.is_some() || self.feeds.iter().any(Feed::keeps_batches);
         if let Some(held) = &mut held {
             let messages: usize = made.iter().map(|messages| messages.byte_size()).sum();
-            held.resize(messages + kept.as_ref().map_or(0, |batch| batch.byte_size()));
+            held.resize(messages + if stays { batch.byte_size() } else { 0 });
         }
         let held = Arc::new(held);
 
