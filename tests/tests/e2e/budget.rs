@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use deltaforge_testkit::arrivals::{Arrival, Arrivals};
+use deltaforge_testkit::arrivals::Arrivals;
 use deltaforge_testkit::host::Host;
 use deltaforge_testkit::http::{HttpSink, Mood};
 use deltaforge_testkit::random::seed;
-use deltaforge_testkit::shop::{Change, Story, steps};
+use deltaforge_testkit::shop::Story;
 use deltaforge_testkit::{scale, wait};
 use serde_json::Value;
 
-use crate::{MINUTES, Place, alone, pipeline, shared, wait_for_last};
+use crate::{MINUTES, Place, alone, pipeline, shared, wait_for_last, wait_for_last_at};
 
 const BUDGET_BYTES: u64 = 64 << 20;
 /// What a host may use besides the budget of its pipeline.
@@ -49,18 +49,6 @@ fn watch_memory(host: &Host, time: Duration, mut ask: impl FnMut() -> bool) -> u
         (start.elapsed() >= time && ask()).then_some(())
     });
     most
-}
-
-/// Waits until the endpoint has the last step of what happened.
-#[track_caller]
-fn wait_for_last_at(endpoint: &HttpSink, happened: &[Change]) {
-    let last = steps(happened).pop().unwrap();
-    let mut looked_at = 0;
-    wait::until(&format!("{last:?} is the last at the endpoint"), 2 * MINUTES, || {
-        let taken = endpoint.taken_count();
-        let is_new = std::mem::replace(&mut looked_at, taken) != taken;
-        (is_new && Arrival::parse(&endpoint.last_event()?).step == last).then_some(())
-    });
 }
 
 /// How many batches took at most how long from commit to durable, by bucket, and in all.
@@ -177,7 +165,7 @@ fn past_the_spill_a_gap_is_recorded_and_shown() {
     });
     place.shop.run("INSERT INTO customers (id, name, rev) VALUES (100000, 'the end', 1)");
     wait::until("the last row arrives", 2 * MINUTES, || {
-        endpoint.last_event().filter(|event| event.contains("the end"))
+        endpoint.taken().pop().filter(|taken| taken.body.contains("the end"))
     });
     let gaps = host.pipeline("shop")["ops"]["sinks"][1]["gaps"].clone();
     assert!(host.terminate(wait::SOON).0.success());

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use deltaforge_testkit::arrivals::{Arrival, Arrivals};
+use deltaforge_testkit::arrivals::Arrivals;
 use deltaforge_testkit::host::Host;
 use deltaforge_testkit::http::{HttpSink, Mood};
 use deltaforge_testkit::random::{Random, seed};
-use deltaforge_testkit::shop::{Change, Story, Writer, steps};
+use deltaforge_testkit::shop::{Change, Story, Writer};
 use deltaforge_testkit::{scale, wait};
 
-use crate::{MINUTES, Place, pipeline, shared, wait_for_last};
+use crate::{MINUTES, Place, pipeline, shared, wait_for_last, wait_for_last_at};
 
 /// The failpoints that every pipeline passes; those of swaps, dead letters and spills are in their own tests.
 const FAILPOINTS: [&str; 9] = [
@@ -93,13 +93,7 @@ fn an_endpoint_that_fails_at_random_gets_every_change_whenever_the_host_is_kille
     host.kill();
     let writer = place.writer(seed, u64::MAX, PER_SECOND);
     let happened = kill_again_and_again(&mut host, writer, seed);
-    let last = steps(&happened).pop().unwrap();
-    let mut looked_at = 0;
-    wait::until("the last change arrives", MINUTES, || {
-        let taken = endpoint.taken_count();
-        let is_new = std::mem::replace(&mut looked_at, taken) != taken;
-        (is_new && Arrival::parse(&endpoint.last_event()?).step == last).then_some(())
-    });
+    wait_for_last_at(&endpoint, &happened);
     assert!(host.terminate(wait::SOON).0.success());
     let arrived = Arrivals::parse(&endpoint.events());
     arrived.assert_tell(&happened);
