@@ -197,7 +197,10 @@ fn swap_among_kills(code: Code, seed: u64) {
     let mut versions = Versions::new();
     let mut swap = 0;
     let most = scale::count(SWAPS, 100) / 10;
-    for life in 0..scale::count(20, 6) {
+    for life in 0.. {
+        if versions.newest() >= scale::count(SWAPS, 100) {
+            break;
+        }
         host.kill();
         // Every other life ends at the very moment a swap is stored, the others anywhere.
         let armed =
@@ -244,6 +247,10 @@ fn swap_among_kills(code: Code, seed: u64) {
                 (Arrival::parse(&line).step.rev >= committed).then_some(())
             });
             let stage = &host.pipeline("shop")["ops"]["processors"][0];
+            eprintln!(
+                "life {life}: {failpoint}={count}, swap {swap} unanswered, newest {}, shown {stage}",
+                versions.newest()
+            );
             if stage["generation"].as_u64().unwrap() > versions.newest() {
                 versions.note(stage, mark);
                 swap += 1;
@@ -252,6 +259,5 @@ fn swap_among_kills(code: Code, seed: u64) {
     }
     host.kill();
     host.start_ready();
-    assert!(versions.newest() > scale::count(SWAPS, 100) / 4, "only {} swaps took place", versions.newest());
     assert_all(&place, host, writer, seed, &versions, code);
 }
