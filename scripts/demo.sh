@@ -29,7 +29,7 @@ clean_up() {
   [ -n "$keep" ] || rm -rf "$folder"
 }
 trap clean_up EXIT
-cd "$folder"
+cd "$folder" || exit
 
 # Waits until a command succeeds, at most 30 seconds.
 await() {

@@ -22,7 +22,7 @@ stop() {
   host=''
 }
 trap 'stop; rm -rf "$folder"' EXIT
-cd "$folder"
+cd "$folder" || exit
 
 pipeline() { # mode of the processor: none, mask, javascript
   local processors='processors: []'

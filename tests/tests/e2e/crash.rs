@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use deltaforge_testkit::arrivals::{Arrival, Arrivals};
+use deltaforge_testkit::arrivals::Arrivals;
 use deltaforge_testkit::host::Host;
 use deltaforge_testkit::http::{HttpSink, Mood};
 use deltaforge_testkit::random::{Random, seed};
-use deltaforge_testkit::shop::{Change, Story, Writer, steps};
+use deltaforge_testkit::shop::{Change, Story, Writer};
 use deltaforge_testkit::{scale, wait};
 
-use crate::{MINUTES, Place, pipeline, shared, wait_for_last};
+use crate::{MINUTES, Place, pipeline, shared, wait_for_last, wait_for_last_at};
 
 /// The failpoints that every pipeline passes; those of swaps, dead letters and spills are in their own tests.
 const FAILPOINTS: [&str; 9] = [
@@ -32,7 +32,7 @@ const KILLS: u64 = 50;
 fn kill_again_and_again(host: &mut Host, writer: Writer, seed: u64) -> Vec<Change> {
     let mut random = Random::new(seed);
     for failpoint in FAILPOINTS {
-        for count in [1, 2 + random.below(20)] {
+        for count in [1, 2 + random.below(8)] {
             host.start_armed(failpoint, count);
             let status = host.wait_exit(MINUTES);
             assert_eq!(status.code(), None, "{failpoint}={count} must end the host by SIGKILL: {status}");
@@ -83,7 +83,8 @@ fn an_endpoint_that_fails_at_random_gets_every_change_whenever_the_host_is_kille
     let endpoint = HttpSink::start(Mood::Moody { percent: 10, random: Random::new(seed) });
     let yaml = pipeline(&format!(
         "  sinks:
-    - {{ type: http, config: {{ id: hook, url: \"{}/events\", batch_mode: true, send_timeout_secs: 1, batch_timeout_secs: 2 }} }}
+    - {{ type: http, config: {{ id: hook, url: \"{}/events\", batch_mode: true, send_timeout_secs: 1, batch_timeout_secs: 1 }} }}
+  batch: {{ max_events: 200, max_inflight: 8 }}
 ",
         endpoint.url()
     ));
@@ -92,13 +93,7 @@ fn an_endpoint_that_fails_at_random_gets_every_change_whenever_the_host_is_kille
     host.kill();
     let writer = place.writer(seed, u64::MAX, PER_SECOND);
     let happened = kill_again_and_again(&mut host, writer, seed);
-    let last = steps(&happened).pop().unwrap();
-    let mut looked_at = 0;
-    wait::until("the last change arrives", MINUTES, || {
-        let taken = endpoint.taken_count();
-        let is_new = std::mem::replace(&mut looked_at, taken) != taken;
-        (is_new && Arrival::parse(&endpoint.last_event()?).step == last).then_some(())
-    });
+    wait_for_last_at(&endpoint, &happened);
     assert!(host.terminate(wait::SOON).0.success());
     let arrived = Arrivals::parse(&endpoint.events());
     arrived.assert_tell(&happened);

@@ -51,7 +51,7 @@ fn a_dead_required_sink_makes_the_host_unready_until_it_is_back() {
     endpoint.come_up();
     host.wait_ready(Duration::from_secs(120));
     assert_eq!(rest.get("/health").status, 200);
-    wait::until("the event arrives", wait::SOON, || endpoint.last_event());
+    wait::until("the event arrives", wait::SOON, || endpoint.taken().pop());
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_dead_optional_sink_degrades_but_does_not_stop() {
     host.wait_pipeline("shop", "nothing is degraded", Duration::from_secs(120), |shown| {
         shown["degraded"] == false
     });
-    wait::until("the event arrives", wait::SOON, || endpoint.last_event());
+    wait::until("the event arrives", wait::SOON, || endpoint.taken().pop());
 }
 
 #[test]

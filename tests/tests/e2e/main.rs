@@ -4,6 +4,7 @@
 //! heavy tests short, `DELTAFORGE_TEST_SEED` repeats a failure.
 #![allow(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
+mod budget;
 mod config;
 mod crash;
 mod dead_letters;
@@ -20,6 +21,7 @@ use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use deltaforge_testkit::arrivals::Arrival;
+use deltaforge_testkit::http::HttpSink;
 use deltaforge_testkit::shop::{Change, Shop, Writer, steps};
 use deltaforge_testkit::{lines, wait};
 use tempfile::TempDir;
@@ -90,5 +92,18 @@ fn wait_for_last(file: &Path, happened: &[Change]) {
     let last = steps(happened).pop().unwrap();
     wait::until(&format!("{last:?} is the last line of {}", file.display()), MINUTES, || {
         lines::last(file).is_some_and(|line| Arrival::parse(&line).step == last).then_some(())
+    });
+}
+
+/// Waits until the last step of what happened is at the endpoint. With `batch_mode` it need not come last there: only
+/// each row's changes are in order.
+#[track_caller]
+fn wait_for_last_at(endpoint: &HttpSink, happened: &[Change]) {
+    let last = steps(happened).pop().unwrap();
+    let mut looked_at = 0;
+    wait::until(&format!("{last:?} is at the endpoint"), 2 * MINUTES, || {
+        let (events, taken) = endpoint.events_since(looked_at);
+        looked_at = taken;
+        events.iter().any(|event| Arrival::parse(event).step == last).then_some(())
     });
 }

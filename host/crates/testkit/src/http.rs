@@ -148,10 +148,10 @@ impl HttpSink {
         self.taken().iter().flat_map(|taken| events_of(&taken.body)).collect()
     }
 
-    /// The last event taken so far.
-    pub fn last_event(&self) -> Option<String> {
-        let inside = self.inside.lock().unwrap();
-        inside.taken.last().and_then(|taken| events_of(&taken.body).pop())
+    /// The events of the requests after the first `from` ones, and how many requests were taken so far.
+    pub fn events_since(&self, from: usize) -> (Vec<String>, usize) {
+        let taken = self.inside.lock().unwrap().taken.get(from..).unwrap_or_default().to_vec();
+        (taken.iter().flat_map(|taken| events_of(&taken.body)).collect(), from + taken.len())
     }
 }
 

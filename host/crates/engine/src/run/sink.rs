@@ -451,7 +451,8 @@ impl SinkTask {
             }
             through = Some(durable.through);
         }
-        let mut state = None;
+        // The last one from the queue and the last one from the spill, in the order they came.
+        let mut done: Vec<Origin> = Vec::with_capacity(2);
         while self.written > 0 {
             let Some(item) = self.pending.front() else { break };
             let seq = item.delivery.seq;
@@ -461,9 +462,10 @@ impl SinkTask {
             self.written -= 1;
             let item = self.pending.pop_front().expect("the front was looked at");
             shared.metrics.delivered(self.index, &item.delivery, item.taken_at);
-            state = Some(item.origin);
+            done.retain(|origin| std::mem::discriminant(origin) != std::mem::discriminant(&item.origin));
+            done.push(item.origin);
         }
-        if let Some(origin) = state {
+        for origin in done {
             let (sink, state) = (self.index, self.context.state.clone());
             let progress = match (origin, &self.drain) {
                 (Origin::Queue { seq }, _) => Progress::Durable { sink, seq, state },
@@ -471,7 +473,7 @@ impl SinkTask {
                     let (seq, mark) = (meta.seq_of(&self.run), meta.mark());
                     Progress::Drained { sink, number, seq, mark, state, backlog: drain.backlog.clone() }
                 }
-                (Origin::Spill { .. }, None) => return Ok(()),
+                (Origin::Spill { .. }, None) => continue,
             };
             // The committer outlives the sinks.
             let _ = self.progress.send(progress).await;

@@ -199,6 +199,11 @@ impl StageSet {
         }
     }
 
+    /// Whether generations are recorded for positions that are yet to come: a restart began before them.
+    pub fn is_replaying(&self) -> bool {
+        self.slots.iter().any(|slot| slot.active + 1 < slot.history.generations.len())
+    }
+
     /// The first position after `from` and before `through` at which a recorded generation takes over. Those
     /// at or before `from` take over now.
     pub async fn advance(
@@ -261,7 +266,7 @@ impl StageSet {
         Some(batch)
     }
 
-    /// Puts new code in place from `from` on: stored first, then at work.
+    /// Puts new code in place from `from` on: stored first, then at work. Not while [`StageSet::is_replaying`].
     pub async fn swap(
         &mut self,
         id: &str,
@@ -271,7 +276,6 @@ impl StageSet {
         let (plan, index) = self.find(id)?;
         let slot = &self.slots[index];
         let mut history = slot.history.clone();
-        history.generations.truncate(slot.active + 1);
         let previous = history.generations[slot.active].clone();
         let newest = slot.history.generations.iter().map(|generation| generation.generation).max();
         let number = newest.unwrap_or(0) + 1;

@@ -47,9 +47,11 @@ impl Worker {
         let swaps = self.swaps.clone();
         let mut swaps = swaps.lock().await;
         loop {
+            // A stretch that was processed before is processed by what is recorded for it; a swap comes after that.
+            let replaying = self.stages.is_replaying();
             tokio::select! {
                 biased;
-                Some(swap) = swaps.recv() => self.swap(swap).await,
+                Some(swap) = swaps.recv(), if !replaying => self.swap(swap).await,
                 held = batches.recv() => match held {
                     None => return Ok(()),
                     Some((batch, held)) => self.take(batch, held).await?,
@@ -86,7 +88,14 @@ impl Worker {
             };
         }
         self.shared.set_stages(self.stages.describe());
-        self.process(rest, held.take()).await
+        self.process(rest, held.take()).await?;
+        if self.stages.is_replaying()
+            && let Some(through) = self.through.clone()
+        {
+            self.stages.advance(&through, &through).await?;
+            self.shared.set_stages(self.stages.describe());
+        }
+        Ok(())
     }
 
     async fn process(&mut self, source: SourceBatch, mut held: Option<Reservation>) -> Result<(), Failure> {
