@@ -15,8 +15,9 @@ case ${1:-} in
 esac
 [ "${1:-}" != -- ] || shift
 
+# Not the examples: those are for benchmarks, and lints look at them.
 unit() {
-  cargo test --release --workspace --exclude deltaforge-tests -- "$@"
+  cargo test --release --workspace --exclude deltaforge-tests --lib --bins --tests -- "$@"
   cargo test --release --manifest-path plugins/Cargo.toml --workspace -- "$@"
   cargo test --release --manifest-path sdk/rust/samples/Cargo.toml --workspace -- "$@"
 }
