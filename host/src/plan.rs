@@ -11,6 +11,7 @@ use deltaforge_engine::compose::SinkFilter;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, SinkPlan, SourcePlan, StagePlan};
+use deltaforge_engine::secrets::Secrets;
 use deltaforge_engine::stage::{StageCode, StageLimits, StageSpec};
 use deltaforge_engine::stages::{OnError, TableFilter};
 use deltaforge_model::pattern::Patterns;
@@ -22,7 +23,7 @@ use crate::registry::Registry;
 /// # Errors
 ///
 /// When the document names something this build does not know, which checking it has ruled out.
-pub fn plan(pipeline: &Pipeline, registry: &Registry) -> anyhow::Result<PipelinePlan> {
+pub fn plan(pipeline: &Pipeline, registry: &Registry, secrets: Secrets) -> anyhow::Result<PipelinePlan> {
     let document = &pipeline.spec;
     let base_dir = pipeline
         .origin
@@ -45,6 +46,7 @@ pub fn plan(pipeline: &Pipeline, registry: &Registry) -> anyhow::Result<Pipeline
         .source(&spec.source.kind)
         .ok_or_else(|| anyhow::anyhow!("no source {}", spec.source.kind))?;
     Ok(PipelinePlan {
+        secrets,
         name: metadata.name.clone(),
         tenant: metadata.tenant.clone(),
         source: SourcePlan {

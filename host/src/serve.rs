@@ -12,6 +12,7 @@ use deltaforge_engine::checkpoint::Checkpoints;
 use deltaforge_engine::control::Control;
 use deltaforge_engine::failpoint;
 use deltaforge_engine::plan::Services;
+use deltaforge_engine::secrets::Secrets;
 use deltaforge_engine::state::StateStore;
 use deltaforge_store::{DataDir, MemoryStore, SqliteStore};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -104,16 +105,20 @@ async fn serve(
         version: VERSION.to_owned(),
         shutdown_timeout: args.shutdown_timeout,
     };
+    let listener = tokio::net::TcpListener::bind(args.api_addr).await.with_context(|| {
+        format!("listen on {} for the API; another host may use it (--api-addr)", args.api_addr)
+    })?;
     let control = Control::new();
     for document in &pipelines {
-        let plan = plan::plan(document, &builders.registry)?;
+        let plan = plan::plan(
+            document,
+            &builders.registry,
+            Secrets::new(builders.catalog.secrets(&document.document)),
+        )?;
         let pipeline = Pipeline::start(plan, services.clone());
         let origin = document.origin.as_ref().map(|origin| origin.file.display().to_string());
         control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
     }
-    let listener = tokio::net::TcpListener::bind(args.api_addr).await.with_context(|| {
-        format!("listen on {} for the API; another host may use it (--api-addr)", args.api_addr)
-    })?;
     let mut api = Api::new(control.clone(), builders.catalog.clone(), metrics.clone())
         .timeout(args.shutdown_timeout + Duration::from_secs(10));
     if args.insecure_no_auth {

@@ -26,6 +26,11 @@ pub(crate) struct NewPlugin {
     config: Option<Value>,
 }
 
+/// Whether a plugin reference is a file's: where those lie is the business of who writes the pipeline's file.
+fn is_path(reference: &str) -> bool {
+    reference.starts_with(['.', '/'])
+}
+
 /// Another script.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +89,13 @@ pub(crate) async fn plugin(
     Names((name, id)): Names<(String, String)>,
     JsonBody(new): JsonBody<NewPlugin>,
 ) -> Result<Json<SwapAnswer>, ApiError> {
+    if new.plugin.as_deref().is_some_and(is_path) {
+        return Err(ApiError::new(
+            axum::http::StatusCode::BAD_REQUEST,
+            "PLUGIN_IS_A_FILE",
+            "a request names a plugin of the registry, such as mask@1; files of the host are named in pipeline files only",
+        ));
+    }
     let change = Change::Stage { plugin: new.plugin, config: new.config };
     swap(app, name, id, change).await
 }

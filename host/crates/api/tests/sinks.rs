@@ -76,6 +76,7 @@ impl Host {
             start_now: false,
         });
         let plan = PipelinePlan {
+            secrets: Default::default(),
             name: "p".into(),
             tenant: "acme".into(),
             source: SourcePlan {

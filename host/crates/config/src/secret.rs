@@ -103,6 +103,16 @@ pub fn hide_passwords(text: &str) -> String {
     with_passwords(text, |_| HIDDEN.to_owned())
 }
 
+/// The passwords of URLs and connection strings in `text`.
+pub(crate) fn passwords(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    with_passwords(text, |password| {
+        found.push(password.to_owned());
+        password.to_owned()
+    });
+    found
+}
+
 /// Whether a password in `text` is `***`, so that the real one is not there.
 pub(crate) fn has_hidden_password(text: &str) -> bool {
     let mut hidden = false;

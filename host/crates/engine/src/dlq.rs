@@ -10,6 +10,7 @@ use metrics::{counter, gauge};
 use serde_json::{Value, json, value::RawValue};
 use tracing::{error, warn};
 
+use crate::secrets::Secrets;
 use crate::state::{QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
 use crate::status::Failure;
 use crate::waits::{Waiting, Waits};
@@ -66,18 +67,26 @@ pub struct Dlq {
     pipeline: String,
     limits: DlqLimits,
     waits: Waits,
+    secrets: Secrets,
 }
 
 impl Dlq {
     /// The queue of a pipeline.
     pub fn new(store: Arc<dyn StateStore>, tenant: &str, pipeline: &str, limits: DlqLimits) -> Self {
         let queue = format!("dlq/{tenant}/{pipeline}");
-        Self { store, queue, pipeline: pipeline.to_owned(), limits, waits: Waits::default() }
+        Self {
+            store,
+            queue,
+            pipeline: pipeline.to_owned(),
+            limits,
+            waits: Waits::default(),
+            secrets: Secrets::default(),
+        }
     }
 
-    /// Lets it say where it waits for room.
-    pub(crate) fn telling(self, waits: Waits) -> Self {
-        Self { waits, ..self }
+    /// Lets it say where it waits for room, and keeps secrets out of what it stores.
+    pub(crate) fn telling(self, waits: Waits, secrets: Secrets) -> Self {
+        Self { waits, secrets, ..self }
     }
 
     /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full. Answers how
@@ -199,7 +208,7 @@ impl Dlq {
                 "stage_id": letter.stage_id,
                 "error_kind": format!("{} error", letter.kind),
                 "error_code": letter.code,
-                "error_message": letter.message,
+                "error_message": self.secrets.hide(letter.message),
                 "attempts": letter.attempts,
             },
         });

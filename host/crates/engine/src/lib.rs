@@ -21,6 +21,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod retry;
 mod run;
+pub mod secrets;
 pub mod sink;
 pub mod source;
 pub mod spill;

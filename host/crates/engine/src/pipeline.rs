@@ -209,7 +209,7 @@ impl Supervisor {
             if *self.wanted.borrow() == Want::Stop {
                 continue;
             }
-            let failure = match result {
+            let failure = self.plan.secrets.hide_in(match result {
                 // Stopped, and resumed before the end of it.
                 Ok(Ended::Drained) => continue,
                 Ok(Ended::Source) => {
@@ -223,7 +223,7 @@ impl Supervisor {
                     continue;
                 }
                 Err(failure) => failure,
-            };
+            });
             if began.elapsed() >= SETTLED_AFTER {
                 backoff.reset();
             }

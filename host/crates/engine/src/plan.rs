@@ -13,6 +13,7 @@ use crate::compose::SinkFilter;
 use crate::dlq::DlqLimits;
 use crate::ledger::CommitPolicy;
 use crate::message::FormatterFactory;
+use crate::secrets::Secrets;
 use crate::sink::SinkFactory;
 use crate::source::SourceFactory;
 use crate::stage::{StageFactory, StageSpec};
@@ -42,6 +43,8 @@ pub struct PipelinePlan {
     pub max_memory_bytes: usize,
     /// The dead-letter queue; `None`: an event that cannot be delivered stops the pipeline.
     pub dlq: Option<DlqLimits>,
+    /// What its configuration holds that nobody may read.
+    pub secrets: Secrets,
 }
 
 /// A source to connect.

@@ -109,7 +109,8 @@ impl Attempt {
         shared.set_stages(stages.describe());
         let (groups, group_of) = composers(&plan, &services).await?;
         let dlq = plan.dlq.map(|limits| {
-            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits).telling(shared.waits().clone())
+            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits)
+                .telling(shared.waits().clone(), plan.secrets.clone())
         });
 
         let info = SourceInfo {

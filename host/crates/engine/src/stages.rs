@@ -12,6 +12,7 @@ use futures::FutureExt;
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::warn;
 
+use crate::secrets::Secrets;
 use crate::stage::{Stage, StageAction, StageError, StageVersion};
 use crate::status::Failure;
 use crate::waits::Waits;
@@ -69,6 +70,8 @@ pub struct RunningStage {
     pub metrics: StageMetrics,
     /// Where it says that it waits for something.
     pub waits: Waits,
+    /// What it must not say.
+    pub secrets: Secrets,
 }
 
 /// Handles made once, so that a batch formats no label.
@@ -185,7 +188,8 @@ impl RunningStage {
 
     fn give_up(&self, slice: &View, error: &StageError, edits: &mut Overlay) -> Result<(), StageError> {
         let rows = slice.len();
-        warn!(stage = self.id, code = error.code, rows, error = error.message, "stage fails on rows");
+        let text = self.secrets.hide(&error.message);
+        warn!(stage = self.id, code = error.code, rows, error = text, "stage fails on rows");
         let mut own = Overlay::new();
         for row in 0..rows {
             let edit = match self.on_error {
@@ -220,11 +224,12 @@ impl RunningStage {
                     warn!(
                         stage = self.id,
                         code = error.code,
-                        error = error.message,
+                        error = self.secrets.hide(&error.message),
                         "stage is not available, retrying"
                     );
                     waiting.get_or_insert_with(|| {
-                        self.waits.begin(format!("processor {}", self.id), Failure::from(error))
+                        let failure = self.secrets.hide_in(Failure::from(error));
+                        self.waits.begin(format!("processor {}", self.id), failure)
                     });
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(60));

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::Next;
 use crate::plan::PipelinePlan;
+use crate::secrets::Secrets;
 use crate::sink::{Delivery, SinkError};
 use crate::source::SourceError;
 use crate::stage::{StageAction, StageCode, StageError};
@@ -196,6 +197,7 @@ pub struct PipelineStatus {
 pub struct Shared {
     inner: Mutex<Inner>,
     waits: Waits,
+    secrets: Secrets,
     /// Metrics with their labels made once.
     pub(crate) metrics: PipelineMetrics,
 }
@@ -262,6 +264,7 @@ impl Shared {
         Self {
             metrics: PipelineMetrics::new(plan),
             waits: Waits::default(),
+            secrets: plan.secrets.clone(),
             inner: Mutex::new(Inner {
                 name: plan.name.clone(),
                 tenant: plan.tenant.clone(),
@@ -352,7 +355,8 @@ impl Shared {
         status.errors += 1;
         status.failing_since.get_or_insert_with(Instant::now);
         let retriable = matches!(error, SinkError::Failed { next: Next::Retry, .. });
-        status.error = Some(Failure { code: code.to_owned(), message: with_causes(error), retriable });
+        let message = self.secrets.hide(&with_causes(error));
+        status.error = Some(Failure { code: code.to_owned(), message, retriable });
         self.metrics.sinks[sink].errors.increment(1);
         if inner.is_stalled() {
             self.metrics.state(State::Failed);

@@ -172,6 +172,7 @@ impl Host {
             start_now: false,
         };
         let pipeline = PipelinePlan {
+            secrets: Default::default(),
             name: plan.name.into(),
             tenant: "acme".into(),
             source: SourcePlan {

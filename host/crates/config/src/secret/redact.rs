@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{HIDDEN, has_hidden_password, hide_passwords, is_secret, sounds_secret};
+use super::{HIDDEN, has_hidden_password, hide_passwords, is_secret, passwords, sounds_secret};
 use crate::catalog::Catalog;
 use crate::path::Path;
 use crate::problem::{Code, Report};
@@ -19,6 +19,16 @@ impl Catalog {
             *text = if secret { HIDDEN.to_owned() } else { hide_passwords(text) };
         });
         document
+    }
+
+    /// Every secret that [`Catalog::redact`] would hide in `document`.
+    pub fn secrets(&self, document: &Value) -> Vec<String> {
+        let mut secrets = Vec::new();
+        self.visit(&mut document.clone(), &mut |_, text, secret| match secret {
+            true => secrets.push(text.clone()),
+            false => secrets.extend(passwords(text)),
+        });
+        secrets
     }
 
     /// `sent` with the secrets of `stored` wherever `sent` has what [`Catalog::redact`] shows for

@@ -19,8 +19,9 @@ use crate::error::Next;
 use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::Backoff;
+use crate::secrets::Secrets;
 use crate::sink::{Delivery, Sink, SinkContext, SinkError};
-use crate::status::{Failure, Shared};
+use crate::status::{Failure, Shared, with_causes};
 
 /// A delivery with what must stay until it is durable.
 pub(crate) struct FeedItem {
@@ -171,6 +172,7 @@ pub(crate) async fn start(
         written: 0,
         queued_through: 0,
         leaving: Leaving { leave: leave.clone(), ended: ended.clone(), grace: services.shutdown_timeout / 3 },
+        secrets: plan.secrets.clone(),
     };
     let _ended = ended.drop_guard();
     Ok((Feed { index, run: run.clone(), queue, backlog, progress: progress.clone(), _ended }, task))
@@ -195,6 +197,7 @@ pub(crate) struct SinkTask {
     /// The newest batch of this run that came through the queue.
     queued_through: u64,
     leaving: Leaving,
+    secrets: Secrets,
 }
 
 /// When a sink that has a spill stops trying: what it has not delivered stays on disk for the next start, and a
@@ -263,8 +266,14 @@ impl SinkTask {
                 return Err(Failure::of_sink(&self.plan.id, error));
             }
             let pause = backoff.next();
-            warn!(sink = self.plan.id, code, error = %error, cause = ?std::error::Error::source(&error),
-                retry_in_ms = pause.as_millis() as u64, "sink failed");
+            let text = self.secrets.hide(&with_causes(&error));
+            warn!(
+                sink = self.plan.id,
+                code,
+                error = text,
+                retry_in_ms = pause.as_millis() as u64,
+                "sink failed"
+            );
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = leaving.began(), if may_leave => return self.leave().await,
@@ -326,7 +335,8 @@ impl SinkTask {
                     continue;
                 }
                 if let Err(error) = sink.close().await {
-                    error!(sink = self.plan.id, error = %error, "sink could not be closed; nothing is lost");
+                    let text = self.secrets.hide(&with_causes(&error));
+                    error!(sink = self.plan.id, error = text, "sink could not be closed; nothing is lost");
                 }
                 info!(sink = self.plan.id, "sink closed");
                 return Ok((End::Finished, progressed));

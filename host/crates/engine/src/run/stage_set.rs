@@ -205,6 +205,7 @@ impl StageSet {
             tables: plan.tables.clone(),
             metrics: StageMetrics::new(&self.plan.name, &plan.spec.id),
             waits: self.waits.clone(),
+            secrets: self.plan.secrets.clone(),
         }
     }
 
