@@ -57,12 +57,17 @@ impl BatchBuilder {
     }
 
     /// The index of a table schema, added on first use. Cheap for the table used last.
+    ///
+    /// # Panics
+    ///
+    /// If the batch would hold more than 65,536 schemas.
     pub fn table(&mut self, schema: &Arc<TableSchema>) -> u16 {
         let known = self.batch.tables.iter().rposition(|known| Arc::ptr_eq(known, schema));
-        known.unwrap_or_else(|| {
+        let at = known.unwrap_or_else(|| {
             self.batch.tables.push(schema.clone());
             self.batch.tables.len() - 1
-        }) as u16
+        });
+        u16::try_from(at).expect("a batch holds at most 65,536 schemas")
     }
 
     /// Adds a transaction; its events name it by the number this answers.
@@ -139,7 +144,10 @@ impl BatchBuilder {
     /// Takes back the event started last, with its images.
     pub fn undo(&mut self) {
         let Some(entry) = self.batch.entries.pop() else { return };
-        if let Some(at) = [entry.before, entry.after].into_iter().filter(|at| *at != NONE64).min() {
+        let images = [entry.before, entry.after];
+        let large = images.iter().filter_map(|at| self.batch.row_at(*at)?.large_start()).min();
+        self.batch.large.truncate(large.unwrap_or(usize::MAX));
+        if let Some(at) = images.into_iter().filter(|at| *at != NONE64).min() {
             self.batch.rows.truncate(at as usize);
         }
     }
