@@ -3,7 +3,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_rust
 
-WORKSPACES=(Cargo.toml plugins/Cargo.toml)
+WORKSPACES=(Cargo.toml plugins/Cargo.toml sdk/rust/samples/Cargo.toml)
 
 formatting() {
   local manifest
@@ -20,8 +20,8 @@ lints() {
 
 shell_scripts() {
   local script
-  for script in dev .ci/run scripts/*.sh; do bash -n "$script"; done
-  if have shellcheck; then shellcheck --severity=warning dev .ci/run scripts/*.sh; fi
+  for script in dev .ci/run scripts/*.sh scripts/bench/*.sh; do bash -n "$script"; done
+  if have shellcheck; then shellcheck --severity=warning dev .ci/run scripts/*.sh scripts/bench/*.sh; fi
 }
 
 find_cargo_deny() {

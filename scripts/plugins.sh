@@ -2,14 +2,14 @@
 # ./dev plugins: builds every plugin of this repository as a WebAssembly component.
 #
 #   plugins/dist/NAME.wasm   the built-in plugins and the SDK's samples; the host embeds the former
-#   GUESTS/dist/NAME.wasm    the misbehaving guests that the host's tests are run against
+#   plugins/fixtures/dist/NAME.wasm   plugins that tests run: they behave badly, or show what ran
 #
 # NAME is the package's name without `deltaforge-` and `plugin-`.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_rust
 
 SAMPLES=sdk/rust/samples
-GUESTS=host/crates/wasm/tests/guests
+FIXTURES=plugins/fixtures
 PROFILE=component
 BUILT=()
 
@@ -34,7 +34,7 @@ build() {
 # A component whose source is gone would otherwise be embedded for ever.
 remove_stale() {
   local file
-  for file in plugins/dist/*.wasm "$GUESTS"/dist/*.wasm; do
+  for file in plugins/dist/*.wasm "$FIXTURES"/dist/*.wasm; do
     [[ ! -f $file || " ${BUILT[*]} " == *" $file "* ]] || rm "$file"
   done
 }
@@ -42,5 +42,5 @@ remove_stale() {
 "$ROOT/scripts/wasm-target.sh" setup
 build plugins/Cargo.toml plugins/dist
 [ ! -f "$SAMPLES/Cargo.toml" ] || build "$SAMPLES/Cargo.toml" plugins/dist
-[ ! -f "$GUESTS/Cargo.toml" ] || build "$GUESTS/Cargo.toml" "$GUESTS/dist"
+build "$FIXTURES/Cargo.toml" "$FIXTURES/dist"
 remove_stale

@@ -18,6 +18,7 @@ esac
 unit() {
   cargo test --release --workspace --exclude deltaforge-tests -- "$@"
   cargo test --release --manifest-path plugins/Cargo.toml --workspace -- "$@"
+  cargo test --release --manifest-path sdk/rust/samples/Cargo.toml --workspace -- "$@"
 }
 
 # The binary is built by itself first: the tests only run it.
@@ -27,7 +28,7 @@ e2e() {
 }
 
 say "plugins as components, then the tests ($what), in the release profile"
-note "a first build takes 20 to 40 minutes on two cores, a later one about 2; the tests take some 5 minutes"
+note "a first build takes 20 to 40 minutes on two cores, a later one about 2, the tests some 15 (DELTAFORGE_TEST_SCALE=0.1: 3)"
 step "plugins" "$ROOT/scripts/plugins.sh"
 [ "$what" = e2e ] || step "unit tests" unit "$@"
 [ "$what" = unit ] || step "end-to-end tests" e2e "$@"

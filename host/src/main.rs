@@ -1,2 +1,51 @@
-//! deltaforge
-fn main() {}
+//! `deltaforge`: change data capture with sandboxed plugins.
+
+mod builtin;
+mod check;
+mod cli;
+mod plan;
+mod registry;
+mod serve;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What the process ends with. Stable: scripts rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// Something failed.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Config = 2,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let result = match cli.command() {
+        cli::Command::Run(run) => serve::run(&run),
+        cli::Command::Validate(validate) => check::validate(&validate),
+        cli::Command::Schema => check::schema(),
+        cli::Command::Explain { code } => check::explain(&code),
+        cli::Command::Source(command) => source::run(&command),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            #[allow(clippy::print_stderr, reason = "the last word of a command")]
+            {
+                eprintln!("error: {error:#}");
+            }
+            Exit::Failed.into()
+        }
+    }
+}

@@ -5,6 +5,7 @@ use deltaforge_model::{Image, Kind, Op};
 
 use crate::backend;
 use crate::events::{ColumnId, Extras, NamedValues, NewEvent, Origin, Route, Source, Table};
+use crate::json_events::JsonEvents;
 use crate::rows::Rows;
 use crate::value::Value;
 
@@ -120,6 +121,11 @@ impl<'a> Batch<'a> {
     /// If there is no such row.
     pub fn get(&self, row: usize, image: Image, column: ColumnId) -> Value<'a> {
         self.0.get(row, image, column)
+    }
+
+    /// The events as ready-made JSON, row by row: what a formatter wants.
+    pub fn json_events(&self) -> JsonEvents<'a> {
+        JsonEvents(self.0.json_events())
     }
 
     /// Per row, the image as a JSON object; presence 0 where there is none.

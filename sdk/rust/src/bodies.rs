@@ -58,8 +58,19 @@ impl Bodies {
         &self.rejects
     }
 
-    /// The buffer, the end of each body in it and whether there is one, and the rejects.
-    pub fn into_parts(self) -> (Vec<u8>, Vec<(usize, bool)>, Vec<(usize, String)>) {
-        (self.data, self.ends, self.rejects)
+    /// Takes it apart.
+    pub fn into_parts(self) -> BodyParts {
+        BodyParts { data: self.data, ends: self.ends, rejects: self.rejects }
     }
+}
+
+/// What [`Bodies`] hold.
+#[derive(Debug, Default)]
+pub struct BodyParts {
+    /// The buffer: what was there before, and the bodies behind it.
+    pub data: Vec<u8>,
+    /// The end of each body in `data`, and whether there is one.
+    pub ends: Vec<(usize, bool)>,
+    /// Rows that cannot be written, with the reason.
+    pub rejects: Vec<(usize, String)>,
 }

@@ -64,6 +64,7 @@ mod failure;
 #[doc(hidden)]
 pub mod guest;
 mod host;
+mod json_events;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 mod rows;
@@ -77,14 +78,16 @@ use guest as backend;
 use native as backend;
 
 pub use batch::Batch;
-pub use bodies::Bodies;
+pub use bodies::{Bodies, BodyParts};
 pub use deltaforge_model::json;
+pub use deltaforge_model::pattern::Patterns;
 pub use deltaforge_model::value::CellKind;
 pub use deltaforge_model::view::{Column as Ints, Column as Floats, Flat, presence};
 pub use deltaforge_model::{EventId, Image, Kind, Op};
 pub use events::{ColumnId, Extras, NewEvent, Origin, Route, Source, Table};
 pub use failure::{Failure, FailureKind};
 pub use host::{clock, log, metrics};
+pub use json_events::JsonEvents;
 pub use rows::{RowView, Rows};
 pub use value::Value;
 

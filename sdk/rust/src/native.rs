@@ -8,7 +8,7 @@ use std::sync::Arc;
 use deltaforge_model::edit::{EditError, Emit, OwnedCell, SideEdit};
 use deltaforge_model::json::{EventWriter, RowEncoders};
 use deltaforge_model::view::{Column, Flat, presence};
-use deltaforge_model::{Image, Kind, Op, Overlay, View};
+use deltaforge_model::{Event, Image, Kind, Op, Overlay, View};
 
 use crate::events::{ColumnId, Extras, NamedValues, NewEvent, Origin, Route, Source, Table};
 use crate::host::log::Level;
@@ -232,11 +232,16 @@ impl<'a> Batch<'a> {
         let mut writer = EventWriter::new(self.view.batch(), &mut encoders);
         let mut flat = self.empty_flat();
         for (row, event) in self.view.events().enumerate() {
-            writer.write_origin(&event, self.ends_transaction(row), &mut flat.data);
+            writer.write_origin(&event, ends_transaction(self.tx_end, row, &event), &mut flat.data);
             flat.present.push(presence::VALUE);
             flat.ends.push(flat.data.len() as u32);
         }
         flat
+    }
+
+    pub(crate) fn json_events(&self) -> JsonEvents<'a> {
+        let writer = EventWriter::new(self.view.batch(), &mut self.encoders.borrow_mut());
+        JsonEvents { view: self.view, tx_end: self.tx_end, writer }
     }
 
     fn empty_flat(&self) -> Flat {
@@ -245,13 +250,6 @@ impl<'a> Batch<'a> {
             present: Vec::with_capacity(rows),
             ends: Vec::with_capacity(rows),
             data: Vec::with_capacity(rows * 512),
-        }
-    }
-
-    fn ends_transaction(&self, row: usize) -> bool {
-        match self.tx_end {
-            Some(tx_end) => tx_end.get(row).copied().unwrap_or(false),
-            None => self.view.event(row).is_last(),
         }
     }
 
@@ -315,7 +313,7 @@ impl<'a> Batch<'a> {
 
     pub(crate) fn add_column(&mut self, name: &str, kind: Kind) -> ColumnId {
         let indexes = self.edit(|view, edits| {
-            edits.add_column(view, name, kind);
+            edits.add_column(view, name, kind)?;
             let tables = 0..view.batch().tables().len();
             Ok(tables.map(|table| edits.column_of(view.batch(), table as u16, name)).collect())
         });
@@ -377,7 +375,7 @@ impl<'a> Batch<'a> {
     }
 
     pub(crate) fn set_image(&mut self, row: usize, image: Image, values: Option<&NamedValues>) {
-        let cells = values.map(|values| named_cells(values));
+        let cells = values.map(named_cells);
         self.edit(|view, edits| edits.set_image(view, row, image, cells.as_ref()));
     }
 
@@ -398,9 +396,7 @@ impl<'a> Batch<'a> {
     }
 
     pub(crate) fn header(&mut self, row: usize, name: &str, value: &str) {
-        self.edit(|view, edits| {
-            edits.side(view, row, SideEdit::Header(name.to_owned(), value.to_owned()))
-        });
+        self.edit(|view, edits| edits.side(view, row, SideEdit::Header(name.to_owned(), value.to_owned())));
     }
 
     pub(crate) fn route(&mut self, row: usize, route: &Route) {
@@ -418,6 +414,38 @@ impl<'a> Batch<'a> {
             side: tags.chain(route_edits(&event.route)).collect(),
         };
         self.edit(|view, edits| edits.emit(view, event.at, emit));
+    }
+}
+
+fn ends_transaction(tx_end: Option<&[bool]>, row: usize, event: &Event<'_>) -> bool {
+    match tx_end {
+        Some(tx_end) => tx_end.get(row).copied().unwrap_or(false),
+        None => event.is_last(),
+    }
+}
+
+/// Events written straight from their cells.
+pub struct JsonEvents<'a> {
+    view: &'a View,
+    tx_end: Option<&'a [bool]>,
+    writer: EventWriter<'a>,
+}
+
+impl JsonEvents<'_> {
+    #[inline]
+    pub(crate) fn write(&mut self, row: usize, out: &mut Vec<u8>) {
+        let event = self.view.event(row);
+        self.writer.write_event(&event, ends_transaction(self.tx_end, row, &event), out);
+    }
+
+    #[inline]
+    pub(crate) fn write_image(&mut self, row: usize, image: Image, out: &mut Vec<u8>) -> bool {
+        let event = self.view.event(row);
+        let held = event.image(image);
+        if held.is_some() {
+            self.writer.write_image(&event, held, out);
+        }
+        held.is_some()
     }
 }
 
@@ -462,11 +490,8 @@ impl Rows<'_> {
     #[inline]
     pub(crate) fn get(&self, row: usize, image: Image, nth: usize) -> Value<'_> {
         let event = self.view.event(row);
-        let column = if self.all {
-            Some(nth)
-        } else {
-            self.indexes[nth][event.table_index()].map(usize::from)
-        };
+        let column =
+            if self.all { Some(nth) } else { self.indexes[nth][event.table_index()].map(usize::from) };
         match (event.image(image), column) {
             (Some(image), Some(column)) => image.cell(column).into(),
             _ => Value::Absent,

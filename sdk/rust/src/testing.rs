@@ -9,7 +9,7 @@ use deltaforge_model::json::{EventWriter, RowEncoders, cell_from_json};
 use deltaforge_model::schema::Column;
 use deltaforge_model::value::CellKind;
 use deltaforge_model::{
-    Batch, BatchBuilder, Cell, EventHead, EventId, Image, Kind, Op, Overlay, SnapshotMark, SourceInfo,
+    Batch, BatchBuilder, Cell, EventHead, EventId, Image, Kind, Op, Overlay, Side, SnapshotMark, SourceInfo,
     TableSchema, Transaction, View,
 };
 use serde_json::Value as Json;
@@ -33,6 +33,39 @@ struct TestEvent {
     op: Op,
     before: Json,
     after: Json,
+    tags: Option<Vec<String>>,
+    ddl: Option<(String, String)>,
+}
+
+/// A batch as a file holds it: what golden files are made of.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(default)]
+    tables: Vec<DocumentTable>,
+    events: Vec<DocumentEvent>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentTable {
+    name: String,
+    columns: Vec<(String, String)>,
+    #[serde(default)]
+    key: Vec<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentEvent {
+    table: String,
+    op: String,
+    #[serde(default)]
+    before: Json,
+    #[serde(default)]
+    after: Json,
+    tags: Option<Vec<String>>,
+    ddl: Option<(String, String)>,
 }
 
 impl TestBatch {
@@ -74,8 +107,30 @@ impl TestBatch {
 
     /// Adds any event; an image that is JSON `null` is not there.
     pub fn event(mut self, table: &str, op: Op, before: Json, after: Json) -> Self {
-        self.events.push(TestEvent { table: table.to_owned(), op, before, after });
+        self.events.push(TestEvent { table: table.to_owned(), op, before, after, tags: None, ddl: None });
         self
+    }
+
+    /// Reads a batch from JSON: `tables` (`name`, `columns` as pairs of name and kind, `key`) and `events` (`table`,
+    /// `op` as on the wire, and where there are any `before`, `after`, `tags`, `ddl` as statement and database).
+    ///
+    /// # Panics
+    ///
+    /// If the text is not that.
+    pub fn from_json(text: &str) -> Self {
+        let document: Document = serde_json::from_str(text).expect("a batch as JSON");
+        let tables = document.tables.into_iter().fold(Self::new(), |batch, table| {
+            let columns: Vec<(&str, &str)> =
+                table.columns.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
+            let key: Vec<&str> = table.key.iter().map(String::as_str).collect();
+            batch.table(&table.name, &columns, &key)
+        });
+        document.events.into_iter().fold(tables, |mut batch, event| {
+            let op = Op::from_code(&event.op).unwrap_or_else(|| panic!("{} is no operation", event.op));
+            let DocumentEvent { table, before, after, tags, ddl, .. } = event;
+            batch.events.push(TestEvent { table, op, before, after, tags, ddl });
+            batch
+        })
     }
 
     /// The batch in the host's own form.
@@ -86,7 +141,7 @@ impl TestBatch {
     pub fn build(&self) -> Batch {
         let info = SourceInfo {
             connector: "test".to_owned(),
-            version: concat!("deltaforge-", env!("CARGO_PKG_VERSION")).to_owned(),
+            version: "deltaforge-test".to_owned(),
             pipeline: "test".to_owned(),
             tenant: "acme".to_owned(),
             source_id: "test".to_owned(),
@@ -119,6 +174,9 @@ impl TestBatch {
             for (image, row) in [(Image::Before, &event.before), (Image::After, &event.after)] {
                 write_image(&mut builder, &schema, image, row);
             }
+            if event.tags.is_some() || event.ddl.is_some() {
+                builder.side(Side { tags: event.tags.clone(), ddl: event.ddl.clone(), ..Side::default() });
+            }
         }
         builder.finish()
     }
@@ -131,7 +189,9 @@ impl TestBatch {
         }
         let mut columns: Vec<Column> = Vec::new();
         for event in self.events.iter().filter(|event| event.table == table) {
-            for (name, value) in [&event.before, &event.after].into_iter().filter_map(Json::as_object).flatten() {
+            for (name, value) in
+                [&event.before, &event.after].into_iter().filter_map(Json::as_object).flatten()
+            {
                 let kind = kind_of(value);
                 match columns.iter_mut().find(|column| column.name == *name) {
                     Some(column) if column.kind == Kind::Any => column.kind = kind,
@@ -225,6 +285,27 @@ impl Outcome {
     pub fn batch(&self) -> &Batch {
         &self.batch
     }
+}
+
+/// Compares what came out with a golden file. With `UPDATE_GOLDEN` set in the environment the file is written anew
+/// instead, to be looked at before it is committed.
+///
+/// # Panics
+///
+/// If they differ, naming the first line that does.
+pub fn assert_golden(path: impl AsRef<std::path::Path>, found: &[u8]) {
+    let path = path.as_ref();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, found).unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
+        return;
+    }
+    let golden = std::fs::read(path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+    let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect::<Vec<_>>();
+    let (golden, found) = (lines(&golden), lines(found));
+    for (at, (golden, found)) in golden.iter().zip(&found).enumerate() {
+        assert_eq!(found, golden, "{}, line {}", path.display(), at + 1);
+    }
+    assert_eq!(found.len(), golden.len(), "lines of {}", path.display());
 }
 
 fn qualified(schema: &TableSchema) -> &str {

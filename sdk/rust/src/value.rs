@@ -125,6 +125,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The same value, borrowing from this one.
+    pub fn by_ref(&self) -> Value<'_> {
+        match self {
+            Self::Array(bytes) => Value::Array(Cow::Borrowed(bytes)),
+            other => other.as_cell().into(),
+        }
+    }
+
     /// The value in the batch's own form. Bytes of an array that are none become [`Cell::Null`].
     pub fn as_cell(&self) -> Cell<'_> {
         match self {

@@ -13,7 +13,7 @@ use crate::repository::{root, run};
 
 const TABLE_IN: &str = "docs/ARCHITECTURE.md";
 const TABLE_HEAD: &str = "| folder | may use | its tests also |";
-const WORKSPACES: [&str; 2] = ["Cargo.toml", "plugins/Cargo.toml"];
+const WORKSPACES: [&str; 3] = ["Cargo.toml", "plugins/Cargo.toml", "sdk/rust/samples/Cargo.toml"];
 
 /// One crate of ours, and the crates of ours that it names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

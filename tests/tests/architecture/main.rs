@@ -2,6 +2,7 @@
 //! exist, and that no file grows past what a reader can hold. Needs nothing but the checkout.
 
 mod dependencies;
+mod documents;
 mod files;
 mod links;
 mod repository;

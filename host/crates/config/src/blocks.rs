@@ -9,7 +9,7 @@ use crate::path::Path;
 use crate::problem::{Code, quoted};
 use crate::problems::Problems;
 use crate::spec::Grant;
-use crate::text::Place;
+use crate::text::{Lines, Place};
 use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS, SOURCE_KEYS};
 use crate::yaml::{Kind, Node, Style};
 
@@ -50,8 +50,13 @@ impl<'a> Asking<'a> {
         let own = known.own(&config, &SOURCE_KEYS);
         // Findings name the source's own keys; the document may have them under an alias.
         let written = |finding: Finding| {
-            let key =
-                finding.pointer.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
+            let key = finding
+                .pointer
+                .trim_start_matches('/')
+                .split(['/', '.', '['])
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             let alias = known.renamed.iter().find(|(from, to)| *to == key && config.get(from).is_some());
             match alias {
                 Some((from, _)) => Finding { pointer: finding.pointer.replacen(&key, from, 1), ..finding },
@@ -142,49 +147,54 @@ impl<'a> Asking<'a> {
             folder: self.folder,
         };
         for finding in check.check(&plugin) {
-            let code = if finding.pointer == "/plugin" { Code::UnknownPlugin } else { Code::Invalid };
+            let code = if finding.pointer.trim_start_matches('/') == "plugin" {
+                Code::UnknownPlugin
+            } else {
+                Code::Invalid
+            };
             self.report(finding, path, code);
         }
     }
 
     fn report(&mut self, finding: Finding, block: &Path, code: Code) {
-        let path = block.below_pointer(&finding.pointer);
-        let node = self.document.nearest(&path);
-        let place = match finding.inside {
-            Some(inside) => self.inside(node, inside),
-            None => node.place,
-        };
-        // A check that quotes what it refuses would show the value of an environment variable.
-        let message = if node.is_expanded() {
-            "the value from the environment is refused".to_owned()
-        } else {
-            finding.message
-        };
-        self.problems.add(&path, place, code, message).maybe(finding.suggestion);
+        add(self.problems, self.document, finding, block, code);
     }
+}
 
-    /// Line and column `inside` the text of `node`, as far as its style keeps lines.
-    fn inside(&self, node: &Node, (line, column): (u32, u32)) -> Place {
-        let Kind::Scalar(scalar) = &node.kind else { return node.place };
-        let place = node.place;
-        match scalar.style {
-            // The place of such a text is its first line that is not empty.
-            Style::Literal if place.is_known() => {
-                let text = scalar.value.as_str().unwrap_or_default();
-                let empty = text.bytes().take_while(|b| *b == b'\n').count();
-                let first = place.line.saturating_sub(u32::try_from(empty).unwrap_or(u32::MAX));
-                let indent = self.problems.lines.indent_of(place.line).unwrap_or(0);
-                Place {
-                    line: first.saturating_add(line - 1),
-                    column: column.saturating_add(indent),
-                    width: 1,
-                }
-            }
-            _ if line == 1 && place.is_known() => {
-                Place { column: place.column.saturating_add(column), width: 1, ..place }
-            }
-            _ => place,
+/// Adds what the part at `block` found in its settings.
+pub(crate) fn add(problems: &mut Problems, document: &Node, finding: Finding, block: &Path, code: Code) {
+    let path = block.below_written(&finding.pointer);
+    let node = document.nearest(&path);
+    let place = match finding.inside {
+        Some(at) => inside(&problems.lines, node, at),
+        None => node.place,
+    };
+    // A check that quotes what it refuses would show the value of an environment variable.
+    let message = if node.is_expanded() {
+        "the value from the environment is refused".to_owned()
+    } else {
+        finding.message
+    };
+    problems.add(&path, place, code, message).maybe(finding.suggestion);
+}
+
+/// Line and column inside the text of `node`, as far as its style keeps lines.
+fn inside(lines: &Lines, node: &Node, (line, column): (u32, u32)) -> Place {
+    let Kind::Scalar(scalar) = &node.kind else { return node.place };
+    let place = node.place;
+    match scalar.style {
+        // The place of such a text is its first line that is not empty.
+        Style::Literal if place.is_known() => {
+            let text = scalar.value.as_str().unwrap_or_default();
+            let empty = text.bytes().take_while(|b| *b == b'\n').count();
+            let first = place.line.saturating_sub(u32::try_from(empty).unwrap_or(u32::MAX));
+            let indent = lines.indent_of(place.line).unwrap_or(0);
+            Place { line: first.saturating_add(line - 1), column: column.saturating_add(indent), width: 1 }
         }
+        _ if line == 1 && place.is_known() => {
+            Place { column: place.column.saturating_add(column), width: 1, ..place }
+        }
+        _ => place,
     }
 }
 

@@ -40,19 +40,24 @@ impl Path {
         path
     }
 
-    /// This path with what the JSON pointer `pointer` names below it.
-    ///
-    /// Digits name an index; a text that is no pointer is one key.
-    pub(crate) fn below_pointer(&self, pointer: &str) -> Self {
+    /// This path with what `written` names below it: a JSON pointer (`/rotate/max_bytes`) or keys
+    /// with dots (`rotate.max_bytes`, `tables[0]`).
+    pub(crate) fn below_written(&self, written: &str) -> Self {
         let mut path = self.clone();
-        let pointer = pointer.strip_prefix('/').unwrap_or(pointer);
-        for step in pointer.split('/').filter(|_| !pointer.is_empty()) {
-            match step.parse() {
-                Ok(index) => path.index(index),
-                Err(_) => path.key(&step.replace("~1", "/").replace("~0", "~")),
-            }
+        if let Some(pointer) = written.strip_prefix('/') {
+            pointer.split('/').for_each(|step| path.step(&step.replace("~1", "/").replace("~0", "~")));
+            return path;
         }
+        let steps = written.split(['.', '[', ']']).filter(|step| !step.is_empty());
+        steps.for_each(|step| path.step(step));
         path
+    }
+
+    fn step(&mut self, step: &str) {
+        match step.parse() {
+            Ok(index) => self.index(index),
+            Err(_) => self.key(step),
+        }
     }
 }
 

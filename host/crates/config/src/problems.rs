@@ -29,6 +29,11 @@ impl Problems {
         Self { file: file.map(str::to_owned), lines: Lines::new(text), found: Vec::new() }
     }
 
+    /// No problems yet in a document whose lines are known.
+    pub(crate) fn of_lines(file: Option<&str>, lines: Lines) -> Self {
+        Self { file: file.map(str::to_owned), lines, found: Vec::new() }
+    }
+
     /// Adds a problem; the handle takes a suggestion.
     pub(crate) fn add(
         &mut self,

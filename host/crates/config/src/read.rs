@@ -5,16 +5,17 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Finding};
 use crate::expand::{self, Lookup};
 use crate::path::Path;
 use crate::problem::{Code, Problem, Report, quoted};
 use crate::problems::Problems;
 use crate::spec::PipelineSpec;
-use crate::text::Place;
+use crate::text::{Lines, Place};
 use crate::yaml::{self, Node};
 use crate::{blocks, rules, shape, typed};
 
@@ -24,7 +25,7 @@ const MAX_FILES: usize = 10_000;
 const MAX_FOLDERS: usize = 32;
 
 /// A document that passed every check.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Pipeline {
     /// What it means.
     pub spec: PipelineSpec,
@@ -33,6 +34,27 @@ pub struct Pipeline {
     pub document: Value,
     /// Where it came from; `None` for a document that came over the network.
     pub origin: Option<Origin>,
+    places: Arc<Places>,
+}
+
+/// Where the parts of a document stand.
+struct Places {
+    node: Node,
+    lines: Lines,
+}
+
+impl Pipeline {
+    /// A report of what was found in the block at `block` (`spec.processors[0]`) by a check that
+    /// could not run while the document was read, at the right lines; `None` without findings.
+    pub fn report(&self, block: &str, findings: Vec<Finding>) -> Option<Report> {
+        let file = self.origin.as_ref().map(|origin| origin.file.display().to_string());
+        let mut problems = Problems::of_lines(file.as_deref(), self.places.lines.clone());
+        let block = Path::default().below_written(block);
+        for finding in findings {
+            blocks::add(&mut problems, &self.places.node, finding, &block, Code::Invalid);
+        }
+        Report::of(problems.finish())
+    }
 }
 
 // The document may hold secrets, so it is not printed.
@@ -132,9 +154,12 @@ impl Catalog {
         }
         let document = node.to_json();
         match typed::pipeline(self, &document) {
-            Ok(spec) => Some(Pipeline { spec, document, origin: None }),
+            Ok(spec) => {
+                let places = Arc::new(Places { node, lines: problems.lines.clone() });
+                Some(Pipeline { spec, document, origin: None, places })
+            }
             Err(mismatch) => {
-                let path = Path::default().below_pointer(&mismatch.pointer);
+                let path = Path::default().below_written(&mismatch.pointer);
                 problems.add(&path, node.nearest(&path).place, Code::Invalid, mismatch.message);
                 None
             }

@@ -13,7 +13,6 @@ use crate::problem::{Code, quoted};
 use crate::problems::Problems;
 use crate::spec::{Batch, DEFAULT_MEMORY_BYTES, Limits, MAX_NAME_LEN};
 use crate::text::Place;
-use crate::typed::plugin_name;
 use crate::yaml::Node;
 
 /// Adds what breaks a rule.
@@ -75,17 +74,11 @@ impl<'a> Rules<'a> {
         }
         let mut processors = Ids::default();
         for (path, block) in self.items("processors") {
-            let id = path.below(&["id"]);
-            if let Some(node) = block.get("id") {
-                check_name(node, &id, self.problems);
-                if let Some(text) = node.text() {
-                    processors.add(text, node.place, &id, "processor", self.problems);
-                }
-                continue;
-            }
-            let plugin = block.get("plugin").and_then(Node::text).map(plugin_name);
-            if let Some(default) = plugin.or_else(|| block.get("type").and_then(Node::text)) {
-                processors.add(default, block.place, &id, "processor", self.problems);
+            let Some(id) = block.get("id") else { continue };
+            let path = path.below(&["id"]);
+            check_name(id, &path, self.problems);
+            if let Some(text) = id.text() {
+                processors.add(text, id.place, &path, "processor", self.problems);
             }
         }
     }

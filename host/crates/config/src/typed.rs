@@ -1,5 +1,7 @@
 //! From a checked document to its typed form.
 
+use std::collections::HashSet;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -36,7 +38,11 @@ pub(crate) fn pipeline(catalog: &Catalog, document: &Value) -> Typed<PipelineSpe
     let body = document.get("spec").unwrap_or(&Value::Null);
     let list = |key: &str| body.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let each = |at: usize, key: &str| format!("/spec/{key}/{at}");
-    let processors = list("processors").iter().enumerate();
+    let blocks = list("processors").iter().enumerate();
+    let mut processors = blocks
+        .map(|(at, block)| processor(catalog, block, &each(at, "processors")))
+        .collect::<Typed<Vec<ProcessorSpec>>>()?;
+    fill_ids(&mut processors);
     let sinks = list("sinks").iter().enumerate();
     Ok(PipelineSpec {
         api_version: text("apiVersion", API_VERSION),
@@ -44,9 +50,7 @@ pub(crate) fn pipeline(catalog: &Catalog, document: &Value) -> Typed<PipelineSpe
         metadata: required(document, "metadata", "")?,
         spec: Spec {
             source: source(catalog, body.get("source").unwrap_or(&Value::Null))?,
-            processors: processors
-                .map(|(at, block)| processor(catalog, block, &each(at, "processors")))
-                .collect::<Typed<_>>()?,
+            processors,
             sinks: sinks.map(|(at, block)| sink(catalog, block, &each(at, "sinks"))).collect::<Typed<_>>()?,
             batch: optional(body, "batch", "/spec")?,
             commit_policy: optional(body, "commit_policy", "/spec")?,
@@ -100,7 +104,6 @@ fn sink(catalog: &Catalog, block: &Value, at: &str) -> Typed<SinkSpec> {
 }
 
 fn processor(catalog: &Catalog, block: &Value, at: &str) -> Typed<ProcessorSpec> {
-    let id = block.get("id").and_then(Value::as_str);
     let (implementation, limits, tables) = match block.get("plugin").and_then(Value::as_str) {
         Some(reference) => {
             let limits: WrittenLimits = optional(block, "limits", at)?;
@@ -120,7 +123,7 @@ fn processor(catalog: &Catalog, block: &Value, at: &str) -> Typed<ProcessorSpec>
         }
     };
     Ok(ProcessorSpec {
-        id: id.unwrap_or_else(|| default_id(&implementation)).to_owned(),
+        id: block.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
         implementation,
         tables,
         limits,
@@ -167,15 +170,34 @@ fn plugin(block: &Value, reference: &str) -> Implementation {
     Implementation::Plugin { reference: reference.to_owned(), config }
 }
 
-fn default_id(implementation: &Implementation) -> &str {
-    match implementation {
+/// Names the processors that have no id: by what they run, and a number from the second on.
+fn fill_ids(processors: &mut [ProcessorSpec]) {
+    let mut taken: HashSet<String> = processors.iter().map(|processor| processor.id.clone()).collect();
+    for processor in processors.iter_mut().filter(|processor| processor.id.is_empty()) {
+        let name = default_id(&processor.implementation);
+        let numbered = (2..).map(|number| format!("{name}-{number}"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|id| !taken.contains(id));
+        processor.id = free.expect("numbers do not end before the processors do");
+        taken.insert(processor.id.clone());
+    }
+}
+
+/// The kind of a built-in, or a plugin's bare name in the letters that ids have.
+fn default_id(implementation: &Implementation) -> String {
+    let name = match implementation {
         Implementation::Builtin { kind, .. } => kind,
         Implementation::Plugin { reference, .. } => plugin_name(reference),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name: String = name.chars().take(100).map(|c| if plain(c) { c } else { '-' }).collect();
+    match name.trim_start_matches(['-', '_', '.']) {
+        "" => "plugin".to_owned(),
+        name => name.to_owned(),
     }
 }
 
 /// The bare name in a plugin reference: no tenant, version, folder or file ending.
-pub(crate) fn plugin_name(reference: &str) -> &str {
+fn plugin_name(reference: &str) -> &str {
     if reference.ends_with(".wasm") {
         let file = reference.rsplit('/').next().unwrap_or(reference);
         return file.strip_suffix(".wasm").unwrap_or(file);

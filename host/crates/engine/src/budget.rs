@@ -36,6 +36,29 @@ impl Budget {
         *self.0.held.lock()
     }
 
+    /// Takes `bytes` if they fit now.
+    pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        {
+            let mut held = self.0.held.lock();
+            if *held > 0 && *held + bytes > self.0.limit {
+                return None;
+            }
+            *held += bytes;
+        }
+        let mut own = Reservation { budget: self.clone(), bytes, parent: None };
+        if let Some(parent) = &self.0.parent {
+            own.parent = Some(Box::new(parent.try_reserve(bytes)?));
+        }
+        Some(own)
+    }
+
+    /// Takes `bytes` whether they fit or not: for who already holds them, and must go on so that others can.
+    pub fn take(&self, bytes: usize) -> Reservation {
+        *self.0.held.lock() += bytes;
+        let parent = self.0.parent.as_ref().map(|parent| Box::new(parent.take(bytes)));
+        Reservation { budget: self.clone(), bytes, parent }
+    }
+
     /// Waits until `bytes` fit. A single reservation may pass the limit when nothing else is held, so that one
     /// large row can still get through.
     pub async fn reserve(&self, bytes: usize) -> Reservation {

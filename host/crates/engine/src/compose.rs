@@ -53,6 +53,7 @@ pub struct Unwritten {
 pub struct Composer {
     formatter: Box<dyn Formatter>,
     destination: Option<Template>,
+    ignores_routed: bool,
     key: Option<Template>,
     filter: SinkFilter,
     encoders: RowEncoders,
@@ -75,6 +76,7 @@ impl Composer {
         Ok(Self {
             formatter,
             destination,
+            ignores_routed: addressing.ignores_routed,
             key: parse(&addressing.key)?,
             filter,
             encoders: RowEncoders::default(),
@@ -140,7 +142,8 @@ impl Composer {
             }
             let batch_row = view.rows()[row];
             let side = event.side();
-            let destination = match (&side.topic, &self.destination) {
+            let routed = side.topic.as_ref().filter(|_| !self.ignores_routed);
+            let destination = match (routed, &self.destination) {
                 (Some(topic), _) => Some(intern(&mut names, topic)),
                 (None, None) => None,
                 (None, Some(template)) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deltaforge_model::Event;
+use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
 use serde_json::{Value, json, value::RawValue};
 use tracing::{error, warn};
@@ -35,9 +36,6 @@ pub struct DlqLimits {
     pub max_event_bytes: usize,
 }
 
-/// Writes one event as JSON, as the native envelope shows it.
-pub type EventJson = fn(&Event<'_>, &mut Vec<u8>);
-
 /// One event that goes to the queue.
 pub struct Letter<'a> {
     /// The event, masked already.
@@ -65,28 +63,22 @@ pub struct Dlq {
     queue: String,
     pipeline: String,
     limits: DlqLimits,
-    event_json: EventJson,
 }
 
 impl Dlq {
     /// The queue of a pipeline.
-    pub fn new(
-        store: Arc<dyn StateStore>,
-        tenant: &str,
-        pipeline: &str,
-        limits: DlqLimits,
-        event_json: EventJson,
-    ) -> Self {
+    pub fn new(store: Arc<dyn StateStore>, tenant: &str, pipeline: &str, limits: DlqLimits) -> Self {
         let queue = format!("dlq/{tenant}/{pipeline}");
-        Self { store, queue, pipeline: pipeline.to_owned(), limits, event_json }
+        Self { store, queue, pipeline: pipeline.to_owned(), limits }
     }
 
-    /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full.
+    /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full. Answers how
+    /// many entries, old or new, were lost to the bound.
     ///
     /// # Errors
     ///
     /// When the state store fails.
-    pub async fn put(&self, letters: &[Letter<'_>]) -> Result<(), StateError> {
+    pub async fn put(&self, letters: &[Letter<'_>]) -> Result<u64, StateError> {
         let items: Vec<QueueItem> = letters.iter().map(|letter| self.item(letter)).collect();
         for letter in letters {
             counter!("deltaforge_dlq_events_total", "pipeline" => self.pipeline.clone(),
@@ -98,15 +90,27 @@ impl Dlq {
             Overflow::DropOldest => QueueOverflow::DropOldest,
             Overflow::Reject => QueueOverflow::Reject,
         };
+        // More than fit into an empty queue could wait for ever.
+        let most = usize::try_from(self.limits.max_entries.max(1)).unwrap_or(usize::MAX);
+        let mut lost = 0;
+        for some in items.chunks(most) {
+            lost += self.push(some, overflow).await?;
+        }
+        Ok(lost)
+    }
+
+    /// Answers how many entries were lost by it.
+    async fn push(&self, items: &[QueueItem], overflow: QueueOverflow) -> Result<u64, StateError> {
         let mut pause = Duration::from_millis(100);
         loop {
             self.expire().await?;
-            match self.store.queue_push(&self.queue, items.clone(), self.limits.max_entries, overflow).await {
+            match self.store.queue_push(&self.queue, items.to_vec(), self.limits.max_entries, overflow).await
+            {
                 Ok(pushed) => {
                     self.lost("evicted", pushed.evicted);
                     self.lost("rejected", pushed.rejected);
                     self.observe().await?;
-                    return Ok(());
+                    return Ok(pushed.evicted + pushed.rejected);
                 }
                 Err(StateError::QueueFull { max_entries, .. }) => {
                     warn!(
@@ -156,7 +160,11 @@ impl Dlq {
 
     fn item(&self, letter: &Letter<'_>) -> QueueItem {
         let mut event = Vec::new();
-        (self.event_json)(&letter.event, &mut event);
+        EventWriter::new(letter.event.batch(), &mut RowEncoders::default()).write_event(
+            &letter.event,
+            false,
+            &mut event,
+        );
         let truncated = letter.hide || event.len() > self.limits.max_event_bytes;
         let event = match String::from_utf8(event) {
             Ok(text) if !truncated => RawValue::from_string(text).ok(),
@@ -190,6 +198,11 @@ impl Dlq {
         }
     }
 
+    /// Its bounds.
+    pub fn limits(&self) -> DlqLimits {
+        self.limits
+    }
+
     /// Entries after `after` for one sink and error kind (with or without the word "error"), oldest first.
     ///
     /// # Errors
@@ -211,7 +224,7 @@ impl Dlq {
         Ok(entries
             .into_iter()
             .map(|entry| {
-                let mut value = json!({ "seq": entry.seq, "timestamp": entry.pushed_ms });
+                let mut value = json!({ "seq": entry.seq, "timestamp": entry.pushed_ms.div_euclid(1000) });
                 if let (Some(out), Ok(Value::Object(body))) =
                     (value.as_object_mut(), serde_json::from_slice::<Value>(&entry.item.payload))
                 {

@@ -26,6 +26,18 @@ pub struct Mark {
     pub inside: Option<(String, u64)>,
 }
 
+impl Mark {
+    /// Where a sink stands that has everything of a batch.
+    pub fn of(from: &Position, through: &Position, boundary: &Boundary) -> Self {
+        match boundary {
+            Boundary::Transaction => Self { resume: through.clone(), inside: None },
+            Boundary::Inside { transaction, rows_done } => {
+                Self { resume: from.clone(), inside: Some((transaction.clone(), *rows_done)) }
+            }
+        }
+    }
+}
+
 /// The batches on their way, and how far each sink is.
 #[derive(Debug)]
 pub struct Ledger {
@@ -48,13 +60,7 @@ impl Ledger {
 
     /// A batch is on its way. Batches are opened in `seq` order.
     pub fn open(&mut self, seq: u64, resume: Position, from: Position, boundary: &Boundary) {
-        let mark = match boundary {
-            Boundary::Transaction => Mark { resume, inside: None },
-            Boundary::Inside { transaction, rows_done } => {
-                Mark { resume: from, inside: Some((transaction.clone(), *rows_done)) }
-            }
-        };
-        self.open.push_back((seq, mark));
+        self.open.push_back((seq, Mark::of(&from, &resume, boundary)));
     }
 
     /// What the checkpoint of a sink that is durable through `seq` says; `None` when the batch is confirmed already.

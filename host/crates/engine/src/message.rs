@@ -59,6 +59,12 @@ impl Bodies {
         self.ends.push((self.data.len(), true));
     }
 
+    /// Takes over bodies that were appended to [`Bodies::buffer`] in one go: where each of them ends in it, and
+    /// whether it is there at all.
+    pub fn end_all(&mut self, ends: impl IntoIterator<Item = (usize, bool)>) {
+        self.ends.extend(ends);
+    }
+
     /// Appends a message without a body.
     pub fn absent(&mut self) {
         self.ends.push((self.data.len(), false));
@@ -69,6 +75,11 @@ impl Bodies {
         self.data.truncate(self.ends.last().map_or(0, |(end, _)| *end));
         self.rejects.push((self.ends.len(), reason.into()));
         self.absent();
+    }
+
+    /// Notes that a row that has been answered already cannot be written.
+    pub fn reject_row(&mut self, row: usize, reason: impl Into<String>) {
+        self.rejects.push((row, reason.into()));
     }
 
     /// How many bodies there are, rejected ones included.

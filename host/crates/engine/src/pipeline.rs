@@ -1,17 +1,21 @@
 //! A pipeline under supervision: started, paused, swapped, retried, stopped.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use metrics::counter;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::dlq::Dlq;
+use crate::error::ConfigError;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
-use crate::run::{Attempt, NewStage, SwapRequest, Swapped};
+use crate::run::{self, Attempt, NewStage, SinkCheckpoint, SwapRequest, Swapped};
 use crate::stage::StageSpec;
 use crate::status::{Failure, PipelineStatus, Shared, State};
 
@@ -76,23 +80,46 @@ impl Pipeline {
         self.shared.snapshot()
     }
 
+    /// Its dead-letter queue, where it has one.
+    pub fn dlq(&self) -> Option<Dlq> {
+        let PipelinePlan { tenant, name, dlq, .. } = &*self.plan;
+        dlq.map(|limits| Dlq::new(self.services.store.clone(), tenant, name, limits))
+    }
+
+    /// The stored checkpoint of each sink that has one, in the order of the sinks.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn checkpoints(&self) -> Result<Vec<SinkCheckpoint>, Failure> {
+        run::stored_checkpoints(&self.plan, &self.services).await
+    }
+
+    /// Checks code for a stage as far as possible without running it.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found.
+    pub async fn check_stage(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        match self.services.stage_factory(spec) {
+            Some(factory) => factory.validate(spec).await,
+            None => Err(vec![ConfigError::new("", "this host has nothing that builds such code")]),
+        }
+    }
+
     /// Stops reading the source; what was read is delivered.
     pub fn pause(&self) {
         if !self.paused.send_replace(true) {
             counter!("deltaforge_pipeline_pauses_total", "pipeline" => self.plan.name.clone()).increment(1);
         }
-        if *self.want.borrow() == Want::Run {
-            self.shared.set_state(State::Paused);
-        }
+        self.shared.pause(true);
     }
 
     /// Goes on after a pause or a stop, and tries at once after a failure.
     pub fn resume(&self) {
         if self.paused.send_replace(false) {
             counter!("deltaforge_pipeline_resumes_total", "pipeline" => self.plan.name.clone()).increment(1);
-            if *self.want.borrow() == Want::Run {
-                self.shared.set_state(State::Running);
-            }
+            self.shared.pause(false);
         }
         self.want.send_replace(Want::Run);
     }
@@ -145,6 +172,14 @@ impl Pipeline {
     }
 }
 
+/// How an attempt came to a good end.
+enum Ended {
+    /// The source has nothing more, for good.
+    Source,
+    /// It was told to.
+    Drained,
+}
+
 struct Supervisor {
     plan: Arc<PipelinePlan>,
     services: Services,
@@ -166,12 +201,18 @@ impl Supervisor {
             }
             self.shared.set_state(State::Starting);
             let began = Instant::now();
-            let result = self.attempt().await;
+            // A panic while something is built or connected must not leave the pipeline without a supervisor.
+            let result = AssertUnwindSafe(self.attempt()).catch_unwind().await.unwrap_or_else(|_| {
+                counter!("deltaforge_panics_total").increment(1);
+                Err(Failure::internal("the pipeline panicked while it was being built"))
+            });
             if *self.wanted.borrow() == Want::Stop {
                 continue;
             }
             let failure = match result {
-                Ok(()) => {
+                // Stopped, and resumed before the end of it.
+                Ok(Ended::Drained) => continue,
+                Ok(Ended::Source) => {
                     info!(pipeline = self.plan.name, "the source has ended; everything is delivered");
                     self.shared.set_state(State::Stopped);
                     while *self.wanted.borrow_and_update() == Want::Run {
@@ -203,7 +244,7 @@ impl Supervisor {
     }
 
     /// One attempt; ended by a drain, within the shutdown timeout, when the pipeline is to stop.
-    async fn attempt(&mut self) -> Result<(), Failure> {
+    async fn attempt(&mut self) -> Result<Ended, Failure> {
         let drain = CancellationToken::new();
         let attempt = Attempt {
             plan: self.plan.clone(),
@@ -217,7 +258,7 @@ impl Supervisor {
         tokio::pin!(run);
         loop {
             tokio::select! {
-                result = &mut run => return result,
+                result = &mut run => return result.map(|()| Ended::Source),
                 changed = self.wanted.changed() => {
                     if changed.is_err() || *self.wanted.borrow_and_update() == Want::Stop {
                         break;
@@ -227,13 +268,13 @@ impl Supervisor {
         }
         drain.cancel();
         match tokio::time::timeout(self.services.shutdown_timeout, run).await {
-            Ok(result) => result,
+            Ok(result) => result.map(|()| Ended::Drained),
             Err(_) => {
                 warn!(
                     pipeline = self.plan.name,
                     "did not drain in time; what is not checkpointed will be read again"
                 );
-                Ok(())
+                Ok(Ended::Drained)
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::batcher::BatchLimits;
 use crate::budget::Budget;
 use crate::checkpoint::Checkpoints;
 use crate::compose::SinkFilter;
-use crate::dlq::{DlqLimits, EventJson};
+use crate::dlq::DlqLimits;
 use crate::ledger::CommitPolicy;
 use crate::message::FormatterFactory;
 use crate::sink::SinkFactory;
@@ -114,8 +114,6 @@ pub struct Services {
     pub version: String,
     /// How long a graceful stop may take.
     pub shutdown_timeout: Duration,
-    /// An event as JSON, for the dead-letter queue.
-    pub event_json: EventJson,
 }
 
 impl Services {

@@ -26,6 +26,7 @@ use crate::source::SourceContext;
 use crate::stage::StageSpec;
 use crate::status::{Failure, Shared};
 
+mod backlog;
 mod commit;
 mod mark;
 mod reader;
@@ -33,9 +34,15 @@ mod sink;
 mod stage_set;
 mod worker;
 
+use backlog::Backlog;
+pub use mark::SinkCheckpoint;
+pub(crate) use mark::stored as stored_checkpoints;
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
 pub(crate) use worker::SwapRequest;
+
+/// How long the state store may take for checkpoints of an earlier attempt.
+const FLUSHED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What an attempt is given besides its plan.
 pub(crate) struct Attempt {
@@ -74,15 +81,31 @@ impl Attempt {
     pub async fn run(self) -> Result<(), Failure> {
         let Self { plan, services, shared, drain, paused, swaps } = self;
         let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
-        let marks = self::mark::load(&plan, &services).await?;
+        // What the attempt before handed in must not be stored over what this one begins with.
+        let flushed = tokio::time::timeout(FLUSHED_WITHIN, services.checkpoints.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            return Err(Failure {
+                code: "state_store".into(),
+                message: "earlier checkpoints wait for the state store, which does not take them".into(),
+                retriable: true,
+            });
+        }
+        let mut marks = self::mark::load(&plan, &services).await?;
+        let mut backlogs = Vec::new();
+        for (index, sink) in plan.sinks.iter().enumerate() {
+            backlogs.push(match backlog::may_spill(&plan, sink) {
+                true => Some(
+                    Backlog::open(index, sink, &plan, &services, shared.clone(), &mut marks[index]).await?,
+                ),
+                false => None,
+            });
+        }
         let resume = mark::lowest(&marks, compare)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
         let stages = stage_set::StageSet::build(&plan, &services, resume.clone()).await?;
         shared.set_stages(stages.describe());
         let (groups, group_of) = composers(&plan, &services).await?;
-        let dlq = plan.dlq.map(|limits| {
-            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits, services.event_json)
-        });
+        let dlq = plan.dlq.map(|limits| Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits));
 
         let info = SourceInfo {
             connector: plan.source.factory.kind().to_owned(),
@@ -109,9 +132,17 @@ impl Attempt {
         let (confirm_tx, confirm_rx) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let mut feeds = Vec::new();
-        for (index, sink) in plan.sinks.iter().enumerate() {
-            let (feed, task) =
-                sink::start(index, sink, &plan, &services, &marks[index], dlq.clone(), &event_tx).await?;
+        let sinks = sink::SinkShared {
+            plan: plan.clone(),
+            services: services.clone(),
+            dlq: dlq.clone(),
+            progress: event_tx.clone(),
+            budget: budget.clone(),
+            run: uuid::Uuid::new_v4().to_string().into(),
+        };
+        let kept_backlogs = backlogs.clone();
+        for (index, backlog) in backlogs.into_iter().enumerate() {
+            let (feed, task) = sink::start(index, &sinks, &marks[index], backlog).await?;
             feeds.push(feed);
             let (fuse, shared) = (fuse.clone(), shared.clone());
             tasks.spawn(async move {
@@ -120,9 +151,10 @@ impl Attempt {
                 }
             });
         }
+        drop(sinks);
+        let is_paused = paused.clone();
         let worker = worker::Worker {
             plan: plan.clone(),
-            services: services.clone(),
             shared: shared.clone(),
             stages,
             groups,
@@ -147,7 +179,8 @@ impl Attempt {
             );
         }
         {
-            let committer = commit::Committer::new(&plan, &services, shared.clone(), confirm_tx);
+            let committer =
+                commit::Committer::new(&plan, &services, shared.clone(), confirm_tx, &marks, kept_backlogs);
             tasks.spawn(committer.run(event_rx));
         }
         {
@@ -167,7 +200,7 @@ impl Attempt {
                 }
             });
         }
-        shared.running();
+        shared.running(*is_paused.borrow());
         loop {
             tokio::select! {
                 () = fuse.token.cancelled() => break,

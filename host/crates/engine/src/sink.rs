@@ -104,6 +104,8 @@ pub struct Addressing {
     pub destination: Option<String>,
     /// Template of the key; a missing value is empty text. `None`: the table's key columns as JSON.
     pub key: Option<String>,
+    /// Whether a destination that a processor gave an event (a topic, stream or subject) means nothing here.
+    pub ignores_routed: bool,
 }
 
 /// Makes sinks of one kind.

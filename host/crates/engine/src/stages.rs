@@ -16,8 +16,10 @@ use crate::stage::{Stage, StageAction, StageError, StageVersion};
 
 /// Most events a stage gets at once.
 const SLICE: usize = 500;
-/// Most runs spent on finding the rows of one slice that fail.
+/// How much is spent on finding the rows of one slice that fail: so many runs, and more while the time is not up
+/// yet. What is not told apart then is given up together.
 const MAX_RUNS: u32 = 32;
+const MAX_SEARCH: Duration = Duration::from_secs(2);
 
 /// What becomes of a row that a stage fails on or rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -109,7 +111,11 @@ impl RunningStage {
         let mut start = 0;
         while start < view.len() {
             let end = (start + SLICE).min(view.len());
-            self.run_slice(&view, start..end, &mut edits).await?;
+            let done = self.run_slice(&view, start..end, &mut edits).await;
+            done.map_err(|error| StageError {
+                message: format!("processor {}: {}", self.id, error.message),
+                ..error
+            })?;
             start = end;
         }
         drop(batch);
@@ -145,14 +151,15 @@ impl RunningStage {
     ) -> Result<(), StageError> {
         let mut todo = vec![(range.clone(), false)];
         let mut runs = 0;
+        let started = Instant::now();
         while let Some((range, again)) = todo.pop() {
             let slice = view.slice(range.clone());
             runs += 1;
             let error = match self.call(&slice).await {
-                Ok(own) => {
-                    edits.absorb(view.batch(), own);
-                    continue;
-                }
+                Ok(own) => match edits.absorb(view.batch(), own) {
+                    Ok(()) => continue,
+                    Err(error) => StageError::isolate("plugin_edit", error.to_string()),
+                },
                 Err(error) => error,
             };
             self.metrics.errors.increment(1);
@@ -161,7 +168,7 @@ impl RunningStage {
             }
             if !again {
                 todo.push((range, true));
-            } else if range.len() > 1 && runs < MAX_RUNS {
+            } else if range.len() > 1 && (runs < MAX_RUNS || started.elapsed() < MAX_SEARCH) {
                 let middle = range.start + range.len() / 2;
                 todo.push((middle..range.end, true));
                 todo.push((range.start..middle, true));
@@ -186,8 +193,7 @@ impl RunningStage {
         if self.on_error == OnError::Skip {
             self.metrics.skipped.increment(rows as u64);
         }
-        edits.absorb(slice.batch(), own);
-        Ok(())
+        edits.absorb(slice.batch(), own).map_err(|edit| StageError::stop("internal", edit.to_string()))
     }
 
     /// One call: waits out what is unavailable, takes a panic as a trap, and looks at what the stage rejected.

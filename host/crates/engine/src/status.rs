@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use crate::error::Next;
 use crate::plan::PipelinePlan;
-use crate::sink::SinkError;
+use crate::sink::{Delivery, SinkError};
 use crate::source::SourceError;
-use crate::stage::{StageAction, StageError};
+use crate::stage::{StageAction, StageCode, StageError};
 use crate::state::StateError;
 
 /// A sink of the commit policy that fails for longer than this makes the pipeline count as failed.
@@ -153,6 +153,12 @@ pub struct StageStatus {
     pub position: Option<Value>,
     /// When, milliseconds since the Unix epoch.
     pub since_ms: u64,
+    /// What it was built from. Not shown as it is.
+    #[serde(skip)]
+    pub code: StageCode,
+    /// Its configuration now, which may hold secrets. Not shown as it is.
+    #[serde(skip)]
+    pub config: Value,
 }
 
 /// A pipeline as the API shows it.
@@ -176,6 +182,8 @@ pub struct PipelineStatus {
     pub lag_seconds: Option<f64>,
     /// Events read since the host started.
     pub events: u64,
+    /// Dead-letter entries lost to the queue's bound since the host started, as `overflow_policy` asks.
+    pub dead_letters_lost: u64,
     /// The sinks.
     pub sinks: Vec<SinkStatus>,
     /// The stages.
@@ -202,6 +210,24 @@ struct Inner {
     open: std::collections::VecDeque<(u64, i64, Instant)>,
     durable: Vec<u64>,
     policy: Vec<bool>,
+    /// How many sinks of the policy it does without.
+    slack: usize,
+    dead_letters_lost: u64,
+}
+
+impl Inner {
+    /// A sink of the commit policy that has held a running pipeline up for so long that it counts as failed.
+    fn stalled_sink(&self) -> Option<&SinkStatus> {
+        let stalled =
+            |sink: &SinkStatus| sink.failing_since.is_some_and(|since| since.elapsed() > STALLED_AFTER);
+        let policy = self.sinks.iter().zip(&self.policy).filter(|(_, policy)| **policy);
+        let mut stalled = policy.map(|(sink, _)| sink).filter(|sink| stalled(sink));
+        if self.state == State::Running { stalled.nth(self.slack) } else { None }
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.stalled_sink().is_some()
+    }
 }
 
 impl Shared {
@@ -223,7 +249,13 @@ impl Shared {
             })
             .collect();
         let all = matches!(plan.policy, crate::ledger::CommitPolicy::All);
-        let policy = plan.sinks.iter().map(|sink| all || sink.required).collect();
+        let policy: Vec<bool> = plan.sinks.iter().map(|sink| all || sink.required).collect();
+        let slack = match plan.policy {
+            crate::ledger::CommitPolicy::Quorum(n) => {
+                policy.iter().filter(|policy| **policy).count().saturating_sub(n)
+            }
+            _ => 0,
+        };
         Self {
             metrics: PipelineMetrics::new(plan),
             inner: Mutex::new(Inner {
@@ -238,6 +270,8 @@ impl Shared {
                 stages: Vec::new(),
                 open: std::collections::VecDeque::new(),
                 policy,
+                slack,
+                dead_letters_lost: 0,
             }),
         }
     }
@@ -254,16 +288,28 @@ impl Shared {
         self.metrics.state(state);
     }
 
-    pub(crate) fn running(&self) {
+    /// The attempt is at work; `paused`: but reads nothing.
+    pub(crate) fn running(&self, paused: bool) {
         let mut inner = self.inner.lock();
         inner.running_since = Some(Instant::now());
         inner.open.clear();
         inner.durable.iter_mut().for_each(|seq| *seq = 0);
         if inner.state == State::Starting || inner.state == State::Failed {
-            inner.state = State::Running;
+            inner.state = if paused { State::Paused } else { State::Running };
             inner.error = None;
             inner.retry_at = None;
-            self.metrics.state(State::Running);
+            self.metrics.state(inner.state);
+        }
+    }
+
+    /// An operator paused or resumed it. What is not at work stays what it is until it is.
+    pub(crate) fn pause(&self, paused: bool) {
+        let (from, to) =
+            if paused { (State::Running, State::Paused) } else { (State::Paused, State::Running) };
+        let mut inner = self.inner.lock();
+        if inner.state == from {
+            inner.state = to;
+            self.metrics.state(to);
         }
     }
 
@@ -283,12 +329,12 @@ impl Shared {
         }
     }
 
-    pub(crate) fn sink_open(&self, _sink: usize) {}
-
     pub(crate) fn sink_ok(&self, sink: usize) {
         let mut inner = self.inner.lock();
         inner.sinks[sink].error = None;
-        inner.sinks[sink].failing_since = None;
+        if inner.sinks[sink].failing_since.take().is_some() && !inner.is_stalled() {
+            self.metrics.state(inner.state);
+        }
     }
 
     pub(crate) fn sink_failed(&self, sink: usize, code: &str, error: &SinkError) {
@@ -299,6 +345,9 @@ impl Shared {
         let retriable = matches!(error, SinkError::Failed { next: Next::Retry, .. });
         status.error = Some(Failure { code: code.to_owned(), message: with_causes(error), retriable });
         self.metrics.sinks[sink].errors.increment(1);
+        if inner.is_stalled() {
+            self.metrics.state(State::Failed);
+        }
     }
 
     pub(crate) fn spill(&self, sink: usize, bytes: u64) {
@@ -309,15 +358,22 @@ impl Shared {
         self.inner.lock().sinks[sink].gaps = gaps;
     }
 
+    pub(crate) fn dead_letters_lost(&self, entries: u64) {
+        self.inner.lock().dead_letters_lost += entries;
+    }
+
     pub(crate) fn opened(&self, seq: u64, newest_us: i64, at: Instant) {
         self.inner.lock().open.push_back((seq, newest_us, at));
     }
 
     pub(crate) fn durable(&self, sink: usize, seq: u64) {
         let mut inner = self.inner.lock();
-        inner.durable[sink] = seq;
+        inner.durable[sink] = inner.durable[sink].max(seq);
         self.metrics.sinks[sink].batches.increment(1);
-        let through = inner.durable.iter().zip(&inner.policy).filter(|(_, p)| **p).map(|(seq, _)| *seq).min();
+        let mut policy: Vec<u64> =
+            inner.durable.iter().zip(&inner.policy).filter(|(_, p)| **p).map(|(seq, _)| *seq).collect();
+        policy.sort_unstable();
+        let through = policy.get(inner.slack).copied();
         while let Some((seq, newest_us, opened)) = inner.open.front().copied() {
             if through.is_none_or(|through| seq > through) {
                 break;
@@ -341,13 +397,9 @@ impl Shared {
     /// What the API shows.
     pub fn snapshot(&self) -> PipelineStatus {
         let inner = self.inner.lock();
-        let stalled = inner.sinks.iter().zip(&inner.policy).find(|(sink, policy)| {
-            **policy && sink.failing_since.is_some_and(|since| since.elapsed() > STALLED_AFTER)
-        });
-        let running = inner.state == State::Running;
-        let (status, error) = match stalled {
-            Some((sink, _)) if running => (State::Failed, sink.error.clone()),
-            _ => (inner.state, inner.error.clone()),
+        let (status, error) = match inner.stalled_sink() {
+            Some(sink) => (State::Failed, sink.error.clone()),
+            None => (inner.state, inner.error.clone()),
         };
         let lag_seconds = inner.running_since.map(|_| match inner.open.front() {
             Some((_, newest_us, _)) if *newest_us > 0 => (now_us() - newest_us).max(0) as f64 / 1e6,
@@ -357,10 +409,11 @@ impl Shared {
             name: inner.name.clone(),
             tenant: inner.tenant.clone(),
             status,
-            degraded: inner
-                .sinks
-                .iter()
-                .any(|sink| sink.error.is_some() || sink.spill_bytes > 0 || !sink.gaps.is_empty()),
+            degraded: inner.dead_letters_lost > 0
+                || inner
+                    .sinks
+                    .iter()
+                    .any(|sink| sink.error.is_some() || sink.spill_bytes > 0 || !sink.gaps.is_empty()),
             error,
             retry_in_ms: inner
                 .retry_at
@@ -368,6 +421,7 @@ impl Shared {
             uptime_seconds: inner.running_since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
             lag_seconds,
             events: self.metrics.events_read(),
+            dead_letters_lost: inner.dead_letters_lost,
             sinks: inner.sinks.clone(),
             stages: inner.stages.clone(),
         }
@@ -397,6 +451,9 @@ pub(crate) struct PipelineMetrics {
 
 struct SinkMetrics {
     batches: Counter,
+    events: Counter,
+    bytes: Counter,
+    latency: Histogram,
     errors: Counter,
     rejected: Counter,
     last_checkpoint: Gauge,
@@ -411,6 +468,9 @@ impl PipelineMetrics {
             let labels = [("pipeline", plan.name.clone()), ("sink", id.to_owned())];
             SinkMetrics {
                 batches: counter!("deltaforge_sink_batch_total", &labels),
+                events: counter!("deltaforge_sink_events_total", &labels),
+                bytes: counter!("deltaforge_sink_bytes_total", &labels),
+                latency: histogram!("deltaforge_sink_latency_seconds", &labels),
                 errors: counter!("deltaforge_sink_errors_total", &labels),
                 rejected: counter!("deltaforge_sink_rejected_total", &labels),
                 last_checkpoint: gauge!("deltaforge_sink_last_checkpoint_ts", &labels),
@@ -470,6 +530,15 @@ impl PipelineMetrics {
 
     pub fn in_flight(&self, batches: usize) {
         self.in_flight.set(batches as f64);
+    }
+
+    /// A delivery is durable.
+    pub fn delivered(&self, sink: usize, delivery: &Delivery, since: Instant) {
+        let body = |index: &u32| delivery.messages.get(*index as usize).body.map_or(0, <[u8]>::len);
+        let metrics = &self.sinks[sink];
+        metrics.events.increment(delivery.indexes.len() as u64);
+        metrics.bytes.increment(delivery.indexes.iter().map(body).sum::<usize>() as u64);
+        metrics.latency.record(since.elapsed().as_secs_f64());
     }
 
     pub fn sink_rejected(&self, sink: usize) {

@@ -127,7 +127,8 @@ pub struct Side {
     pub message: Option<String>,
     /// Who made this event, when no source did.
     pub synthetic: Option<String>,
-    /// Members set by a script: dotted path (`table`, `source.shard`) and JSON text.
+    /// Members set by a script: dotted path (`table`, `source.shard`) and JSON text; an empty text takes the
+    /// member away.
     pub fields: Vec<(String, String)>,
 }
 
@@ -337,6 +338,11 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    /// The batch it is in.
+    pub fn batch(&self) -> &'a Batch {
+        self.batch
+    }
+
     /// Its stable id.
     pub fn id(&self) -> EventId {
         self.entry.id

@@ -144,11 +144,13 @@ impl BatchBuilder {
     /// Takes back the event started last, with its images.
     pub fn undo(&mut self) {
         let Some(entry) = self.batch.entries.pop() else { return };
-        let images = [entry.before, entry.after];
-        let large = images.iter().filter_map(|at| self.batch.row_at(*at)?.large_start()).min();
-        self.batch.large.truncate(large.unwrap_or(usize::MAX));
-        if let Some(at) = images.into_iter().filter(|at| *at != NONE64).min() {
+        let images = [entry.before, entry.after].into_iter().filter(|at| *at != NONE64);
+        let large = images.clone().filter_map(|at| self.batch.row_at(at)?.large_start()).min();
+        if let Some(at) = images.min() {
             self.batch.rows.truncate(at as usize);
+        }
+        if let Some(at) = large {
+            self.batch.large.truncate(at);
         }
     }
 
@@ -170,5 +172,56 @@ impl BatchBuilder {
     /// The finished batch.
     pub fn finish(self) -> Batch {
         self.batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{Column, Kind};
+    use crate::value::{Cell, CellKind};
+
+    #[test]
+    fn an_event_taken_back_leaves_nothing_in_either_section() {
+        let info = SourceInfo {
+            connector: String::new(),
+            version: String::new(),
+            pipeline: String::new(),
+            tenant: String::new(),
+            source_id: String::new(),
+            pos_name: String::new(),
+            pos_is_lsn: false,
+        };
+        let column = |name: &str| Column::new(name, Kind::Of(CellKind::Text), "TEXT");
+        let schema = TableSchema::new("d", None, "t", vec![column("a"), column("b")], &[]);
+        let mut builder = BatchBuilder::new(Arc::new(info));
+        let table = builder.table(&schema);
+        let head = EventHead {
+            id: EventId([0; 16]),
+            op: Op::Update,
+            table,
+            transaction: None,
+            ordinal: 0,
+            ts_us: 0,
+            pos: 0,
+            last: true,
+            snapshot: SnapshotMark::No,
+        };
+        let large = "x".repeat(crate::row::LARGE + 1);
+        builder.event(head);
+        builder.image(Image::After, |row| {
+            row.push(&Cell::Text(&large)).push(&Cell::Text("small"));
+        });
+        let kept = builder.row_bytes();
+        builder.event(head);
+        builder.image(Image::Before, |row| {
+            row.push(&Cell::Text("small")).push(&Cell::Text(&large));
+        });
+        builder.image(Image::After, |row| {
+            row.push(&Cell::Text(&large)).push(&Cell::Text(&large));
+        });
+        builder.undo();
+        assert_eq!(builder.row_bytes(), kept);
+        assert_eq!(builder.finish().event(0).after().map(|row| row.cell(0)), Some(Cell::Text(&large)));
     }
 }

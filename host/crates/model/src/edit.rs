@@ -112,7 +112,7 @@ pub enum SideEdit {
     Topic(Option<String>),
     /// Replaces the message key; `None`: the sink's own.
     Key(Option<String>),
-    /// Sets a member on the wire: dotted path and JSON text.
+    /// Sets a member on the wire: dotted path and JSON text; an empty text takes the member away.
     Field(String, String),
     /// Marks the event as made by this producer.
     Synthetic(String),
@@ -240,24 +240,31 @@ impl Overlay {
     }
 
     /// Takes over the edits of an overlay over other rows of the same batch.
-    pub fn absorb(&mut self, batch: &Batch, other: Self) {
+    ///
+    /// # Errors
+    ///
+    /// When a table would get too many columns; then nothing is taken over.
+    pub fn absorb(&mut self, batch: &Batch, other: Self) -> Result<(), EditError> {
+        let start = self.added.len();
         let (values, side_edits, emits) =
             (self.values.len() as u64, self.side_edits.len() as u32, self.emits.len() as u32);
         // A column that both overlays added is one column, and may have another number here.
-        let mut columns: HashMap<(u16, u16), Option<u16>> = HashMap::new();
+        let mut columns: HashMap<(u16, u16), u16> = HashMap::new();
         for (table, column) in &other.added {
             let there = other.column_of(batch, *table, &column.name);
-            let here = self.column_or_add(batch, *table, &column.name, column.kind).ok();
+            let here = self
+                .column_or_add(batch, *table, &column.name, column.kind)
+                .inspect_err(|_| self.added.truncate(start))?;
             columns.extend(there.map(|there| ((*table, there), here)));
         }
         self.values.extend_from_slice(&other.values);
-        self.patches.extend(other.patches.into_iter().filter_map(|patch| {
+        self.patches.extend(other.patches.into_iter().map(|patch| {
             let mut column = patch.column;
             if !columns.is_empty() {
                 let table = batch.entries[patch.row as usize].table;
-                column = columns.get(&(table, column)).copied().unwrap_or(Some(column))?;
+                column = columns.get(&(table, column)).copied().unwrap_or(column);
             }
-            Some(Patch { at: patch.at + values, column, ..patch })
+            Patch { at: patch.at + values, column, ..patch }
         }));
         self.ops.extend(other.ops);
         self.side_edits.extend(other.side_edits);
@@ -275,6 +282,7 @@ impl Overlay {
             let slots = order.slots.into_iter().map(moved).collect();
             Reorder { rows: order.rows, slots, emits: order.emits + emits }
         }));
+        Ok(())
     }
 
     /// Marks how far the edits have come.
@@ -632,16 +640,22 @@ impl Overlay {
         }
     }
 
-    /// Adds a column to every table in view that lacks it. Its cells are absent until they are set. A table that
-    /// has as many columns as it may have stays without, and setting a cell there fails.
-    pub fn add_column(&mut self, view: &View, name: &str, kind: Kind) {
+    /// Adds a column to every table in view that lacks it. Its cells are absent until they are set.
+    ///
+    /// # Errors
+    ///
+    /// When one of the tables has as many columns as it may have; then no table gets it.
+    pub fn add_column(&mut self, view: &View, name: &str, kind: Kind) -> Result<(), EditError> {
+        let start = self.added.len();
         let mut seen = vec![false; view.batch().tables.len()];
         for row in view.rows().iter() {
             let table = view.batch().entries[*row as usize].table;
             if !std::mem::replace(&mut seen[table as usize], true) {
-                let _ = self.column_or_add(view.batch(), table, name, kind);
+                self.column_or_add(view.batch(), table, name, kind)
+                    .inspect_err(|_| self.added.truncate(start))?;
             }
         }
+        Ok(())
     }
 
     /// The column's index in a table of the batch, as [`Overlay::set_at`] takes it, added columns included.

@@ -103,6 +103,12 @@ impl View {
         Self { batch: self.batch.clone(), rows: self.rows[range].into() }
     }
 
+    /// The rows of this view that `wanted` answers true for.
+    pub fn retain(&self, mut wanted: impl FnMut(Event<'_>) -> bool) -> Self {
+        let rows = self.rows.iter().copied().filter(|row| wanted(self.batch.event(*row as usize))).collect();
+        Self { batch: self.batch.clone(), rows }
+    }
+
     /// How many rows are in view.
     pub fn len(&self) -> usize {
         self.rows.len()

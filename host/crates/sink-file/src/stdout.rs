@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::config::NoConfig;
 use crate::error::FileError;
 use crate::lines::{check_content_type, push_line};
+use crate::writer::BUFFER_BYTES;
 
 type Output = Arc<Mutex<dyn Write + Send>>;
 
@@ -69,7 +70,6 @@ impl Sink for StdoutSink {
     async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
         check_content_type(&delivery.messages)?;
         let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
         for (_, message) in delivery.messages() {
             if let Some(body) = message.body {
                 push_line(&mut buffer, body)?;
@@ -84,6 +84,8 @@ impl Sink for StdoutSink {
         .await
         .map_err(FileError::Thread)?;
         self.buffer = buffer;
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES);
         match result {
             Ok(()) => {
                 self.through = delivery.seq;

@@ -18,6 +18,9 @@ use crate::utc;
 /// How long an open waits for the file's last owner to let go: a write that was given up may still be running.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
+/// Lines are collected up to this size before they are written: one call for a usual delivery.
+pub(crate) const BUFFER_BYTES: usize = 4 << 20;
+
 /// Ends the name of a file that was moved aside because a line of it is broken.
 const DAMAGED: &str = ".damaged";
 
@@ -93,8 +96,8 @@ impl Writer {
                 self.begun_ms = state.begun_ms;
                 return self.go_on_at(state.length, found, tail);
             }
-            let whole = rotated.iter().filter(|(number, path)| *number == state.number && !is_damaged(path));
-            for (_, path) in whole {
+            let later = rotated.iter().filter(|(number, path)| *number >= state.number && !is_damaged(path));
+            for (_, path) in later {
                 let file = self.disk.open(path, Open::Read).map_err(FileError::io("open", path))?;
                 let len = file.stat().map_err(FileError::io("look at", path))?.len;
                 if matching_tail(&*file, len, &state, path)?.is_some() {
@@ -104,12 +107,18 @@ impl Writer {
             }
             warn!(path = %self.path.display(), "not the file that the checkpoint knows; it is left as it is");
         }
-        if self.has_whole_lines(found)? {
+        let problem = if !self.has_whole_lines(found)? {
+            "a line is broken".to_owned()
+        } else {
             let tail = read_tail(&*self.file, found, &self.path)?;
-            return self.go_on_at(found, found, tail);
-        }
+            match self.go_on_at(found, found, tail) {
+                Ok(()) => return Ok(()),
+                // What reads show may not be on the disk, and no later sync would tell.
+                Err(error) => error.to_string(),
+            }
+        };
         let aside = self.rotated_path(now_ms, DAMAGED);
-        warn!(path = %self.path.display(), aside = %aside.display(), "a line of the file is broken; it is moved aside");
+        warn!(path = %self.path.display(), aside = %aside.display(), problem, "file moved aside");
         self.begin_next(&aside, now_ms)
     }
 
@@ -141,7 +150,13 @@ impl Writer {
                     writer.flush()?;
                     writer.rotate(now_ms)?;
                 }
+                if writer.length == 0 && writer.buffer.is_empty() {
+                    writer.begun_ms = now_ms;
+                }
                 push_line(&mut writer.buffer, body)?;
+                if writer.buffer.len() >= BUFFER_BYTES {
+                    writer.flush()?;
+                }
             }
             writer.flush()?;
             writer.through = delivery.seq;
@@ -169,20 +184,16 @@ impl Writer {
         self.guarded(|writer| writer.rotate_if_old(now_ms))
     }
 
-    /// How long until the file is old enough; `None`: it has no such bound.
+    /// How long until the file is old enough, or for an empty one, until it can be; `None`: there is no such
+    /// bound. A file begins with its first line.
     pub(crate) fn until_old(&self, now_ms: u64) -> Option<Duration> {
-        let age = Duration::from_millis(now_ms.saturating_sub(self.begun_ms));
+        let begun_ms = if self.length == 0 { now_ms } else { self.begun_ms };
+        let age = Duration::from_millis(now_ms.saturating_sub(begun_ms));
         Some(Duration::from_secs(self.rotate.max_age_secs?).saturating_sub(age))
     }
 
     fn rotate_if_old(&mut self, now_ms: u64) -> Result<(), FileError> {
-        let old = self.until_old(now_ms) == Some(Duration::ZERO);
-        match (old, self.length) {
-            (true, 0) => self.begun_ms = now_ms, // a file begins with its first line
-            (true, _) => self.rotate(now_ms)?,
-            _ => {}
-        }
-        Ok(())
+        if self.until_old(now_ms) == Some(Duration::ZERO) { self.rotate(now_ms) } else { Ok(()) }
     }
 
     fn state(&self) -> FileState {
@@ -216,6 +227,7 @@ impl Writer {
             self.length += self.buffer.len() as u64;
             self.tail.push(&self.buffer);
             self.buffer.clear();
+            self.buffer.shrink_to(2 * BUFFER_BYTES); // one huge line is no reason to keep its room
         }
         Ok(())
     }

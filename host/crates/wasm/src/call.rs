@@ -72,7 +72,7 @@ impl Call {
         if self.spent > EDIT_BYTES {
             let bound = EDIT_BYTES + 4 * self.shown_bytes();
             if self.spent > bound {
-                return Err(Ended::Bound(format!("{bound} bytes")));
+                return Err(Ended::Bound(format!("{bound} bytes of edits")));
             }
         }
         Ok(())
@@ -98,9 +98,8 @@ impl Call {
             return Some(known as u32);
         }
         let batch = self.view.batch();
-        let indexes: Vec<_> = (0..batch.tables().len())
-            .map(|table| self.edits.column_of(batch, table as u16, name))
-            .collect();
+        let indexes: Vec<_> =
+            (0..batch.tables().len()).map(|table| self.edits.column_of(batch, table as u16, name)).collect();
         if indexes.iter().all(Option::is_none) {
             return None;
         }
@@ -110,6 +109,12 @@ impl Call {
 
     fn named(&self, column: u32) -> Result<&NamedColumn, Ended> {
         self.columns.get(column as usize).ok_or_else(|| Ended::Edit(format!("there is no column #{column}")))
+    }
+
+    /// Whether the column is one of the row's table.
+    pub(crate) fn has_column(&self, row: u32, column: u32) -> bool {
+        let table = self.view.event(row as usize).table_index();
+        self.columns.get(column as usize).is_some_and(|column| column.indexes[table].is_some())
     }
 
     pub(crate) fn get(&self, row: u32, image: Image, column: u32) -> Result<Cell<'_>, Ended> {
@@ -157,11 +162,7 @@ impl Call {
     }
 
     /// Counts the columns that would be added to a row's table.
-    fn count_new_columns<'a>(
-        &mut self,
-        row: u32,
-        names: impl Iterator<Item = &'a str>,
-    ) -> Result<(), Ended> {
+    fn count_new_columns<'a>(&mut self, row: u32, names: impl Iterator<Item = &'a str>) -> Result<(), Ended> {
         let (batch, table) = (self.view.batch(), self.event(row)?.table_index() as u16);
         let new = names.filter(|name| self.edits.column_of(batch, table, name).is_none()).count();
         self.added += new;
@@ -240,8 +241,18 @@ impl Call {
         if self.added > MAX_ADDED_COLUMNS {
             return Err(Ended::Bound(format!("{MAX_ADDED_COLUMNS} added columns")));
         }
-        self.edits.add_column(&self.view, name, Kind::from_name(kind).unwrap_or(Kind::Any));
-        self.columns.retain(|column| column.name != name || column.indexes.iter().all(Option::is_some));
+        let (batch, kind) = (self.view.batch(), Kind::from_name(kind).unwrap_or(Kind::Any));
+        let mut in_view = vec![false; batch.tables().len()];
+        for event in self.view.events() {
+            if !std::mem::replace(&mut in_view[event.table_index()], true) {
+                self.edits.column_or_add(batch, event.table_index() as u16, name, kind)?;
+            }
+        }
+        if let Some(known) = self.columns.iter_mut().find(|column| column.name == name) {
+            for (table, index) in known.indexes.iter_mut().enumerate() {
+                *index = self.edits.column_of(batch, table as u16, name);
+            }
+        }
         self.column(name).ok_or_else(|| Ended::Edit("a batch without rows gets no column".to_owned()))
     }
 
@@ -306,7 +317,8 @@ pub(crate) fn check_json(cell: &Cell<'_>) -> Result<(), Ended> {
     }
 }
 
-fn cell_len(cell: &Cell<'_>) -> usize {
+/// Bytes of a value.
+pub(crate) fn cell_len(cell: &Cell<'_>) -> usize {
     match cell {
         Cell::Bytes(bytes) => bytes.len(),
         Cell::Array(array) => array.as_bytes().len(),

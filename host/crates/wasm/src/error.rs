@@ -32,8 +32,8 @@ pub(crate) enum Ended {
     /// A call on the batch makes no sense.
     #[error("{0}")]
     Edit(String),
-    /// The edits pass a bound.
-    #[error("its edits pass the bound of {0}")]
+    /// What it makes or asks for passes a bound.
+    #[error("it passes the bound of {0}")]
     Bound(String),
     /// The guest's own running time is used up.
     #[error("it ran for {ran_ms} ms of its own time, the limit is {limit_ms} ms (limits.cpu_ms)")]
@@ -104,22 +104,31 @@ impl CallError {
 /// The guest's functions on the stack, innermost first.
 fn functions(error: &wasmtime::Error) -> Option<String> {
     let trace = error.downcast_ref::<WasmBacktrace>()?;
-    let mut text = String::new();
-    for frame in trace.frames().iter().take(MAX_FRAMES) {
-        if !text.is_empty() {
-            text.push_str(" < ");
-        }
-        match frame.func_name() {
-            Some(name) => text.push_str(&cut_to(&demangled(name), 120)),
-            None => {
-                let _ = write!(text, "function {}", frame.func_index());
-            }
-        }
-    }
-    if trace.frames().len() > MAX_FRAMES {
-        text.push_str(" < …");
-    }
+    let names = trace.frames().iter().map(|frame| match frame.func_name() {
+        Some(name) => demangled(name),
+        None => format!("function {}", frame.func_index()),
+    });
+    let mut names: Vec<String> = names.skip_while(|name| is_panicking(name)).collect();
+    names.dedup(); // a recursion says its name once
+    let more = names.len() > MAX_FRAMES;
+    let shown: Vec<String> = names.iter().take(MAX_FRAMES).map(|name| cut_to(name, 120)).collect();
+    let text = shown.join(" < ") + if more { " < …" } else { "" };
     (!text.is_empty()).then_some(text)
+}
+
+/// Whether it is one of the functions in which a Rust guest panics: nobody wrote those.
+fn is_panicking(name: &str) -> bool {
+    [
+        "__rustc::",
+        "rust_panic",
+        "std::panicking::",
+        "core::panicking::",
+        "std::sys::backtrace::",
+        "core::option::",
+        "core::result::",
+    ]
+    .iter()
+    .any(|machinery| name.starts_with(machinery))
 }
 
 fn demangled(name: &str) -> String {

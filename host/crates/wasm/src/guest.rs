@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use deltaforge_model::json::RowEncoders;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -17,6 +18,7 @@ pub(crate) struct Guest {
     pub(crate) call: Option<Call>,
     pub(crate) voice: Arc<Voice>,
     pub(crate) memory: MemoryLimit,
+    encoders: RowEncoders,
     wasi: WasiCtx,
     table: ResourceTable,
 }
@@ -27,6 +29,7 @@ impl Guest {
             call: None,
             voice: voice.clone(),
             memory: MemoryLimit::new(mem_mb),
+            encoders: RowEncoders::default(),
             wasi: crate::wasi::context(grants, voice),
             table: ResourceTable::new(),
         }
@@ -34,6 +37,13 @@ impl Guest {
 
     pub(crate) fn call(&mut self) -> Result<&mut Call, Ended> {
         self.call.as_mut().ok_or_else(|| Ended::Edit("there is no batch outside of a call".to_owned()))
+    }
+
+    pub(crate) fn call_and_encoders(&mut self) -> Result<(&Call, &mut RowEncoders), Ended> {
+        let Self { call, encoders, .. } = self;
+        let call =
+            call.as_ref().ok_or_else(|| Ended::Edit("there is no batch outside of a call".to_owned()))?;
+        Ok((call, encoders))
     }
 }
 

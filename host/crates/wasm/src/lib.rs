@@ -1,2 +1,43 @@
-//! deltaforge-wasm
-pub mod v0_1;
+//! WebAssembly plugins: the only crate that knows wasmtime.
+//!
+//! * [`Runtime`]: one engine a host, compiled components, the clock that keeps guests to their time;
+//! * [`Registry`]: where plugins are found, by name and version, by path, by digest;
+//! * [`WasmStage`] and [`WasmFormatter`]: a plugin behind the engine's traits, under its limits;
+//! * one adapter for each version of the interface in `wit/`, over the same native batch.
+//!
+//! A guest never sees the host's memory: it borrows a batch, looks at what it asks for, and its edits take effect
+//! only after it has answered `ok`. A guest that trapped or ran out of time is dead; the next call gets a new one.
+
+mod cache;
+mod call;
+mod error;
+mod factory;
+mod formatter;
+mod grants;
+mod guest;
+mod inspect;
+mod instance;
+mod json;
+mod limits;
+mod manifest;
+mod plugin;
+mod reference;
+mod registry;
+mod runtime;
+mod stage;
+mod v0_1;
+mod voice;
+mod wasi;
+
+pub use error::{DEADLINE, EDIT, FAILED, LOAD, MAX_GUEST_TEXT, MEMORY, REJECTED, TRAP};
+pub use factory::{WasmFormatterFactory, WasmStageFactory};
+pub use formatter::WasmFormatter;
+pub use grants::Grants;
+pub use inspect::Inspection;
+pub use limits::{BODY_BYTES, DEFAULT_LIMITS, EDIT_BYTES, MAX_ADDED_COLUMNS, MAX_EMITTED};
+pub use manifest::PluginManifest;
+pub use plugin::{Description, PluginKind, digest_of};
+pub use reference::{Reference, ReferenceError};
+pub use registry::{PluginInfo, Registry, RegistryError, Resolved};
+pub use runtime::{LoadError, Runtime};
+pub use stage::WasmStage;

@@ -10,10 +10,12 @@ use deltaforge_engine::stage::StageLimits;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
+use crate::error::Ended;
+
 /// What is asked of a stage whose block sets no limits.
 pub const DEFAULT_LIMITS: StageLimits = StageLimits { cpu_ms: 100, timeout_ms: 1000, mem_mb: 64 };
 /// Time to instantiate, describe and open, where it is more than the stage's own limits allow.
-pub(crate) const START_LIMITS: StageLimits = StageLimits { cpu_ms: 2_000, timeout_ms: 5_000, mem_mb: 64 };
+pub(crate) const START_LIMITS: StageLimits = StageLimits { cpu_ms: 1_000, timeout_ms: 10_000, mem_mb: 64 };
 /// Events that one call may add.
 pub const MAX_EMITTED: usize = 10_000;
 /// Columns that one call may add.
@@ -42,11 +44,10 @@ fn thread_nanos() -> u64 {
 
 impl Meter {
     /// How long the guest ran in this call, when that is longer than it may. Only for the thread it runs on.
-    pub(crate) fn passed(&self) -> Option<super::error::Ended> {
+    pub(crate) fn passed(&self) -> Option<Ended> {
         let ran = self.used.load(Relaxed) + thread_nanos().saturating_sub(self.since.load(Relaxed));
         let limit = self.limit.load(Relaxed);
-        (ran >= limit)
-            .then(|| super::error::Ended::Cpu { ran_ms: ran / 1_000_000, limit_ms: limit / 1_000_000 })
+        (ran >= limit).then_some(Ended::Cpu { ran_ms: ran / 1_000_000, limit_ms: limit / 1_000_000 })
     }
 
     /// Runs a call under limits; the epoch callback asks [`Meter::passed`] at every tick. `None`: it took longer
@@ -81,6 +82,11 @@ impl MemoryLimit {
     pub(crate) fn new(mem_mb: u64) -> Self {
         let limit = usize::try_from(mem_mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
         Self { limit, held: 0, tables: 0, refused: false }
+    }
+
+    /// The most it may hold, in bytes.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Whether so much is held that the instance is better replaced than called again.

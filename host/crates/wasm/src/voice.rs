@@ -97,7 +97,11 @@ impl Voice {
             }
             let _ = std::fmt::Write::write_fmt(
                 &mut more,
-                format_args!("{}={:?} ", cut_to(name, 64), cut_to(value, MAX_LINE - text.len().min(MAX_LINE))),
+                format_args!(
+                    "{}={:?} ",
+                    cut_to(name, 64),
+                    cut_to(value, MAX_LINE - text.len().min(MAX_LINE))
+                ),
             );
         }
         self.write(level, &text, more.trim_end());
@@ -120,7 +124,8 @@ impl Voice {
     }
 
     pub(crate) fn add(&self, name: &str, delta: u64) {
-        let make = |name, labels: [(&'static str, String); 2]| Metric::Counter(metrics::counter!(name, &labels));
+        let make =
+            |name, labels: [(&'static str, String); 2]| Metric::Counter(metrics::counter!(name, &labels));
         if let Some(Metric::Counter(counter)) = self.metric(name, make) {
             counter.increment(delta);
         }

@@ -31,8 +31,9 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding at `pointer`, a JSON pointer below the block, as in `/rotate/max_bytes`; empty for
-    /// the block itself. The message must not quote secrets.
+    /// A finding below the block: at a JSON pointer (`/rotate/max_bytes`) or at keys with dots
+    /// (`rotate.max_bytes`, `tables[0]`); empty for the block itself. The message must not quote
+    /// secrets.
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), message: message.into(), suggestion: None, inside: None }
     }

@@ -10,7 +10,8 @@ use serde_json::Value;
 #[derive(Clone, PartialEq)]
 pub struct ProcessorSpec {
     /// Name of the stage in metrics, in the REST API and in stored swaps. When left out: the
-    /// built-in's kind, or the plugin's name without its version.
+    /// built-in's kind, or the plugin's name without its version, with `-2`, `-3`… for further ones
+    /// of the same name.
     pub id: String,
     /// What runs.
     pub implementation: Implementation,

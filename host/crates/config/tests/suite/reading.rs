@@ -3,8 +3,8 @@
 use std::fs;
 
 use deltaforge_config::{
-    Batch, Code, CommitPolicy, Encoding, Grant, Implementation, Journal, Limits, OnError, OverflowPolicy,
-    Start,
+    Batch, Code, CommitPolicy, Encoding, Finding, Grant, Implementation, Journal, Limits, OnError,
+    OverflowPolicy, Start,
 };
 use serde_json::json;
 
@@ -124,6 +124,22 @@ fn a_file_may_hold_several_documents_and_aliases() {
 }
 
 #[test]
+fn processors_without_an_id_are_numbered() {
+    let text = GOOD.replace("NAME", "ids")
+        + "  processors:
+    - type: filter
+    - { type: filter, id: filter-2 }
+    - type: filter
+    - plugin: tagger@1.2.3
+    - plugin: '@acme/tagger@1'
+    - { plugin: './plugins/my tagger.wasm' }
+";
+    let pipelines = catalog().read_text("ids.yaml", &text, &environment).unwrap_or_else(|r| panic!("{r}"));
+    let ids: Vec<&str> = pipelines[0].spec.spec.processors.iter().map(|p| p.id.as_str()).collect();
+    assert_eq!(ids, ["filter", "filter-2", "filter-3", "tagger", "tagger-2", "my-tagger"]);
+}
+
+#[test]
 fn a_folder_is_read_whole_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
@@ -195,6 +211,26 @@ fn json_goes_through_the_same_checks_without_the_environment() {
     if let Ok(deep) = serde_json::from_str(&path) {
         assert_eq!(catalog().read_json(&deep).unwrap_err().problems()[0].code, Code::TooLarge);
     }
+}
+
+#[test]
+fn what_is_found_later_has_its_line_too() {
+    let pipeline = fixture("full");
+    let findings = vec![
+        Finding::new("/inline", "`events` is not defined").at_line(2, 10).suggest("name the parameter"),
+        Finding::new("limits.cpu_ms", "too short for this script"),
+    ];
+    let report = pipeline.report("spec.processors[1]", findings).unwrap();
+    let places: Vec<_> = report.problems().iter().map(|p| (p.path.as_str(), p.line, p.column)).collect();
+    assert_eq!(
+        places,
+        [
+            ("spec.processors[1].inline", Some(34), Some(18)),
+            ("spec.processors[1].limits.cpu_ms", Some(36), Some(25)),
+        ]
+    );
+    assert!(report.to_string().contains("34 |           return events.map"), "{report}");
+    assert!(pipeline.report("spec.processors[1]", Vec::new()).is_none());
 }
 
 #[test]

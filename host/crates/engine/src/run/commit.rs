@@ -9,10 +9,11 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use metrics::{Gauge, gauge};
 use tokio::sync::{mpsc, watch};
 
-use super::mark::{CheckpointRecord, checkpoint_key, now_ms};
+use super::backlog::Backlog;
+use super::mark::{CheckpointRecord, Start, checkpoint_key, now_ms};
 use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::failpoint;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Mark};
 use crate::plan::{PipelinePlan, Services};
 use crate::status::Shared;
 
@@ -22,10 +23,28 @@ pub(crate) enum Progress {
     Opened { seq: u64, from: Position, through: Position, boundary: Boundary, newest_us: i64 },
     /// A sink has everything up to `seq` durable.
     Durable { sink: usize, seq: u64, state: Option<Vec<u8>> },
+    /// A sink's stored checkpoint covers everything up to `seq`: it has had that before this run.
+    Covered { sink: usize, seq: u64 },
     /// A sink has everything up to `seq` in its fsynced spill, or in a recorded gap.
     Spilled { sink: usize, seq: u64 },
-    /// A sink has delivered, out of its spill, everything up to this position.
-    SpillDelivered { sink: usize, mark: crate::ledger::Mark, state: Option<Vec<u8>> },
+    /// A sink has delivered everything up to batch `number` of its spill; `seq`: of this run.
+    Drained {
+        sink: usize,
+        number: u64,
+        seq: Option<u64>,
+        mark: Mark,
+        state: Option<Vec<u8>>,
+        backlog: Backlog,
+    },
+}
+
+/// A checkpoint that is stored.
+struct Stored {
+    sink: usize,
+    /// 0: none of this run.
+    seq: u64,
+    resume: String,
+    drained: Option<(u64, Backlog)>,
 }
 
 pub(crate) struct Committer {
@@ -34,9 +53,18 @@ pub(crate) struct Committer {
     checkpoints: Arc<Checkpoints>,
     shared: Arc<Shared>,
     confirms: watch::Sender<Option<Position>>,
-    stored: FuturesUnordered<BoxFuture<'static, Option<(usize, u64, String)>>>,
+    stored: FuturesUnordered<BoxFuture<'static, Option<Stored>>>,
     last_checkpoint: Gauge,
+    /// Per sink: the newest batch of its spill that it is done with.
+    drained: Vec<u64>,
+    /// Sinks without a stored checkpoint; where they begin, if that is known before the first batch.
+    unknown: Vec<(usize, Option<Position>)>,
+    backlogs: Vec<Option<Backlog>>,
 }
+
+/// Checkpoints that may wait for the store at once. Past it everything waits: while the store fails the stream
+/// must not run away from it.
+const MAX_UNSTORED: usize = 4096;
 
 impl Committer {
     pub fn new(
@@ -44,7 +72,10 @@ impl Committer {
         services: &Services,
         shared: Arc<Shared>,
         confirms: watch::Sender<Option<Position>>,
+        starts: &[Start],
+        backlogs: Vec<Option<Backlog>>,
     ) -> Self {
+        let unknown = starts.iter().enumerate().filter(|(_, start)| !start.known);
         Self {
             ledger: Ledger::new(plan.policy, plan.sinks.iter().map(|sink| sink.required).collect()),
             keys: plan.sinks.iter().map(|sink| checkpoint_key(plan, &sink.id)).collect(),
@@ -52,6 +83,9 @@ impl Committer {
             shared,
             confirms,
             stored: FuturesUnordered::new(),
+            drained: starts.iter().map(|start| start.spill_acked).collect(),
+            unknown: unknown.map(|(sink, start)| (sink, start.resume.clone())).collect(),
+            backlogs,
             last_checkpoint: gauge!("deltaforge_last_checkpoint_ts", "pipeline" => plan.name.clone()),
         }
     }
@@ -61,15 +95,21 @@ impl Committer {
         let mut open = true;
         while open || !self.stored.is_empty() {
             tokio::select! {
-                event = progress.recv(), if open => match event {
+                event = progress.recv(), if open && self.stored.len() < MAX_UNSTORED => match event {
                     Some(event) => self.take(event),
                     None => open = false,
                 },
                 Some(stored) = self.stored.next(), if !self.stored.is_empty() => {
                     // None: the host is going down and the checkpoint was not stored.
-                    let Some((sink, seq, resume)) = stored else { continue };
+                    let Some(Stored { sink, seq, resume, drained }) = stored else { continue };
                     failpoint::hit("checkpoint.stored");
                     self.ledger.checkpointed(sink, seq);
+                    if let Some(backlog) = &self.backlogs[sink] {
+                        backlog.settled(seq);
+                    }
+                    if let Some((number, backlog)) = drained {
+                        backlog.ack(number);
+                    }
                     self.last_checkpoint.set(now_ms() as f64 / 1000.0);
                     self.shared.checkpointed(sink, &resume, now_ms());
                 }
@@ -84,6 +124,13 @@ impl Committer {
     fn take(&mut self, event: Progress) {
         match event {
             Progress::Opened { seq, from, through, boundary, newest_us } => {
+                // A sink that has nothing durable yet must not be taken for a new one at the next start, when
+                // others have gone on: where it begins is stored no later than any checkpoint of another sink.
+                for (sink, begins) in std::mem::take(&mut self.unknown) {
+                    let mark = Mark { resume: begins.unwrap_or_else(|| from.clone()), inside: None };
+                    let record = CheckpointRecord::new(&mark, None, self.drained[sink]);
+                    self.store(sink, 0, record, None);
+                }
                 self.ledger.open(seq, through, from, &boundary);
                 self.shared.opened(seq, newest_us, Instant::now());
             }
@@ -91,21 +138,31 @@ impl Committer {
                 self.shared.durable(sink, seq);
                 // No mark: the batch is confirmed, which needed a later checkpoint of this sink.
                 let Some(mark) = self.ledger.mark(seq) else { return };
-                let record = CheckpointRecord::new(mark, state.as_deref());
-                self.store(sink, seq, record);
+                let record = CheckpointRecord::new(mark, state.as_deref(), self.drained[sink]);
+                self.store(sink, seq, record, None);
+            }
+            Progress::Covered { sink, seq } => {
+                self.shared.durable(sink, seq);
+                self.ledger.checkpointed(sink, seq);
             }
             Progress::Spilled { sink, seq } => self.ledger.spilled(sink, seq),
-            Progress::SpillDelivered { sink, mark, state } => {
-                let record = CheckpointRecord::new(&mark, state.as_deref());
-                self.store(sink, 0, record);
+            Progress::Drained { sink, number, seq, mark, state, backlog } => {
+                self.drained[sink] = number;
+                if let Some(seq) = seq {
+                    self.shared.durable(sink, seq);
+                }
+                let record = CheckpointRecord::new(&mark, state.as_deref(), number);
+                self.store(sink, seq.unwrap_or(0), record, Some((number, backlog)));
             }
         }
     }
 
-    fn store(&mut self, sink: usize, seq: u64, record: CheckpointRecord) {
+    fn store(&mut self, sink: usize, seq: u64, record: CheckpointRecord, drained: Option<(u64, Backlog)>) {
         failpoint::hit("checkpoint.hand_in");
         let bytes = serde_json::to_vec(&record).expect("a checkpoint record is plain JSON");
         let stored = self.checkpoints.put(&self.keys[sink], bytes);
-        self.stored.push(Box::pin(async move { stored.await.ok().map(|()| (sink, seq, record.resume)) }));
+        self.stored.push(Box::pin(async move {
+            stored.await.ok().map(|()| Stored { sink, seq, resume: record.resume, drained })
+        }));
     }
 }

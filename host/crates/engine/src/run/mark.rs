@@ -3,8 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use deltaforge_model::position::Order;
-use deltaforge_model::{Batch, Position};
+use deltaforge_model::{Batch, Boundary, Position};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{is_before, unrelated};
 use crate::checkpoint::CheckpointKey;
@@ -12,7 +13,7 @@ use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services};
 use crate::source::SourceFactory;
 use crate::state::StateError;
-use crate::status::Failure;
+use crate::status::{Failure, position_json};
 
 /// A sink's checkpoint as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,20 +28,28 @@ pub(crate) struct CheckpointRecord {
     /// What the sink wants to be opened with.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<String>,
+    /// The newest batch of its spill that it is done with.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub spill: u64,
     /// When it was made, milliseconds since the Unix epoch.
     pub at_ms: u64,
 }
 
 impl CheckpointRecord {
-    pub fn new(mark: &Mark, state: Option<&[u8]>) -> Self {
+    pub fn new(mark: &Mark, state: Option<&[u8]>, spill: u64) -> Self {
         Self {
             v: 1,
             resume: mark.resume.as_str().to_owned(),
             inside: mark.inside.clone(),
             state: state.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+            spill,
             at_ms: now_ms(),
         }
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Milliseconds since the Unix epoch.
@@ -61,16 +70,48 @@ pub(crate) fn checkpoint_key(plan: &PipelinePlan, sink: &str) -> CheckpointKey {
 /// Where one sink stands.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Start {
+    /// Whether a checkpoint of it is stored.
+    pub known: bool,
     /// `None`: it has no checkpoint.
     pub resume: Option<Position>,
     pub inside: Option<(String, u64)>,
     pub state: Option<Vec<u8>>,
+    /// The newest batch of its spill that it is done with.
+    pub spill_acked: u64,
 }
 
 impl Start {
     pub fn skip(&self) -> Skip {
         Skip { until: self.resume.clone(), rows: self.inside.as_ref().map_or(0, |(_, rows)| *rows) }
     }
+}
+
+/// Where a restart resumes one sink.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SinkCheckpoint {
+    /// The sink.
+    pub sink_id: String,
+    /// The position, as its source shows it.
+    pub position: Value,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// The stored checkpoints, for people to see.
+pub(crate) async fn stored(plan: &PipelinePlan, services: &Services) -> Result<Vec<SinkCheckpoint>, Failure> {
+    let mut stored = Vec::new();
+    for sink in &plan.sinks {
+        let Some(bytes) = services.checkpoints.load(&checkpoint_key(plan, &sink.id)).await? else { continue };
+        let record: CheckpointRecord = serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::internal(format!("the checkpoint of sink {} cannot be read: {error}", sink.id))
+        })?;
+        stored.push(SinkCheckpoint {
+            sink_id: sink.id.clone(),
+            position: position_json(&Position::new(record.resume)),
+            at_ms: record.at_ms,
+        });
+    }
+    Ok(stored)
 }
 
 /// Reads every sink's checkpoint.
@@ -85,9 +126,11 @@ pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec
                     StateError::backend(format!("read the checkpoint of sink {}", sink.id), error)
                 })?;
                 Start {
+                    known: true,
                     resume: Some(Position::new(record.resume)),
                     inside: record.inside,
                     state: record.state.map(String::into_bytes),
+                    spill_acked: record.spill,
                 }
             }
         };
@@ -143,6 +186,15 @@ pub(crate) struct Skip {
 }
 
 impl Skip {
+    /// Whether the sink's own checkpoint covers everything up to `through`: nothing is left to do for it.
+    pub fn covers(&self, factory: &dyn SourceFactory, through: &Position, boundary: &Boundary) -> bool {
+        self.until.as_ref().is_some_and(|until| match factory.compare(through, until) {
+            Order::Before => true,
+            Order::Same => self.rows == 0 && *boundary == Boundary::Transaction,
+            _ => false,
+        })
+    }
+
     /// The first `source_row` of the batch that the sink has not had; `batch` is as the source handed it out.
     pub fn first_row(
         &mut self,
@@ -150,10 +202,13 @@ impl Skip {
         batch: &Batch,
         from: &Position,
         through: &Position,
+        boundary: &Boundary,
     ) -> u32 {
         let Some(until) = &self.until else { return 0 };
         let mut rows = match factory.compare(through, until) {
-            Order::Before | Order::Same => return u32::MAX,
+            Order::Before => return u32::MAX,
+            // A piece of a large transaction ends where that began, and is not covered by what came before it.
+            Order::Same if *boundary == Boundary::Transaction => return u32::MAX,
             _ if is_before(factory.compare(from, until)) => factory.rows_through(batch, until),
             _ => 0,
         };

@@ -28,6 +28,7 @@ pub(crate) struct Reader {
     pub shared: Arc<Shared>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "it lives for one turn of the loop")]
 enum Wake {
     Batch(Option<SourceBatch>),
     Confirm,

@@ -2,18 +2,21 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Boundary, Position};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::backlog::{Backlog, Meta, Queued};
 use super::commit::Progress;
 use super::mark::Start;
-use crate::budget::Reservation;
+use crate::budget::{Budget, Reservation};
+use crate::compose::Composer;
 use crate::dlq::{Dlq, Letter};
 use crate::error::Next;
 use crate::failpoint;
+use crate::message::{Bodies, MessageBatch};
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::Backoff;
 use crate::sink::{Delivery, Sink, SinkContext, SinkError};
@@ -21,45 +24,125 @@ use crate::status::{Failure, Shared};
 
 /// A delivery with what must stay until it is durable.
 pub(crate) struct FeedItem {
+    /// Its `seq` is the sink's own count, set when the sink takes it.
     pub delivery: Delivery,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What of it concerns the sink at all, but for what went to the dead-letter queue.
+    pub wanted: Arc<[u32]>,
     /// The events, for the dead-letter queue.
     pub batch: Option<Arc<Batch>>,
+    /// When it was made.
+    pub taken_at: Instant,
     pub _held: Arc<Option<Reservation>>,
+}
+
+/// Where a delivery came from.
+pub(crate) enum Origin {
+    /// The worker: the batch's number in this run.
+    Queue { seq: u64 },
+    /// The sink's spill: its number there, and how it was stored.
+    Spill { number: u64, meta: Meta },
+}
+
+/// One batch for one sink, as the worker has it.
+pub(crate) struct Offer<'a> {
+    pub item: FeedItem,
+    pub batch: &'a Arc<Batch>,
+    pub seq: u64,
+    pub first_row: u32,
+    pub from: &'a Position,
+    pub through: &'a Position,
+    pub boundary: &'a Boundary,
 }
 
 /// The worker's end of a sink's queue.
 pub(crate) struct Feed {
+    index: usize,
+    run: Arc<str>,
     queue: mpsc::Sender<FeedItem>,
+    backlog: Option<Backlog>,
+    progress: mpsc::Sender<Progress>,
 }
 
 impl Feed {
-    /// Hands a delivery to the sink. A sink of the commit policy holds the stream back while its queue is full.
-    pub async fn send(
-        &mut self,
-        item: FeedItem,
-        _batch: &Arc<Batch>,
-        _from: &Position,
-        _through: &Position,
-        _boundary: &Boundary,
-    ) -> Result<(), Failure> {
-        // The sink task is gone only when the attempt is ending.
-        let _ = self.queue.send(item).await;
+    /// Hands a batch to the sink. While its queue is full a sink that the commit policy waits for holds the
+    /// stream back; for another one the batch goes to disk.
+    pub async fn offer(&mut self, offer: Offer<'_>) -> Result<(), Failure> {
+        let Some(backlog) = &self.backlog else {
+            // The sink task is gone only when the attempt is ending.
+            let _ = self.queue.send(offer.item).await;
+            return Ok(());
+        };
+        let Offer { item, batch, seq, first_row, from, through, boundary } = offer;
+        let meta = Meta::new(&self.run, seq, first_row, from, through, boundary);
+        if !backlog.is_spilling() {
+            backlog.queue(Queued {
+                meta: meta.clone(),
+                from: from.clone(),
+                through: through.clone(),
+                batch: batch.clone(),
+                _held: item._held.clone(),
+            });
+            if self.queue.try_send(item).is_ok() {
+                return Ok(());
+            }
+            backlog.unqueue();
+        }
+        backlog.push(meta, from, through, batch).await?;
+        let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
         Ok(())
     }
 }
 
+impl Feed {
+    /// The sink had this batch before this run.
+    pub async fn covered(&self, seq: u64) {
+        let sink = self.index;
+        let progress = match &self.backlog {
+            // It may have it in its spill only.
+            Some(backlog) if backlog.is_spilling() => Progress::Spilled { sink, seq },
+            _ => Progress::Covered { sink, seq },
+        };
+        let _ = self.progress.send(progress).await;
+    }
+
+    /// Whether batches for this sink may have to go to disk.
+    pub fn may_spill(&self) -> bool {
+        self.backlog.is_some()
+    }
+}
+
+/// What all sinks of an attempt share.
+pub(crate) struct SinkShared {
+    pub plan: Arc<PipelinePlan>,
+    pub services: Services,
+    pub dlq: Option<Dlq>,
+    pub progress: mpsc::Sender<Progress>,
+    pub budget: Budget,
+    pub run: Arc<str>,
+}
+
 /// Makes a sink's queue and task.
-#[allow(clippy::too_many_arguments, reason = "made once, from the attempt's parts")]
 pub(crate) async fn start(
     index: usize,
-    sink: &SinkPlan,
-    plan: &Arc<PipelinePlan>,
-    services: &Services,
+    shared: &SinkShared,
     start: &Start,
-    dlq: Option<Dlq>,
-    progress: &mpsc::Sender<Progress>,
+    backlog: Option<Backlog>,
 ) -> Result<(Feed, SinkTask), Failure> {
-    let (queue, items) = mpsc::channel(plan.max_inflight.max(1));
+    let SinkShared { plan, services, dlq, progress, budget, run } = shared;
+    let sink = &plan.sinks[index];
+    let max_inflight = plan.max_inflight.max(1);
+    let (queue, items) = mpsc::channel(max_inflight);
+    let drain = match &backlog {
+        Some(backlog) => Some(Drain {
+            backlog: backlog.clone(),
+            composer: super::composer(sink, services).await?,
+            budget: budget.clone(),
+            ahead: None,
+        }),
+        None => None,
+    };
     let task = SinkTask {
         index,
         plan: sink.clone(),
@@ -70,14 +153,27 @@ pub(crate) async fn start(
             state: start.state.clone(),
             base_dir: services.base_dir.clone(),
         },
-        max_inflight: plan.max_inflight.max(1),
-        dlq,
+        max_inflight,
+        dlq: dlq.clone(),
         progress: progress.clone(),
+        run: run.clone(),
         items,
+        drain,
+        taken: 0,
         pending: VecDeque::new(),
         written: 0,
+        queued_through: 0,
     };
-    Ok((Feed { queue }, task))
+    Ok((Feed { index, run: run.clone(), queue, backlog, progress: progress.clone() }, task))
+}
+
+/// How a sink that fell behind gets its batches from disk.
+struct Drain {
+    backlog: Backlog,
+    composer: Composer,
+    budget: Budget,
+    /// Read already, and not delivered: what was queued before it comes first, and room is made for it.
+    ahead: Option<(u64, Meta, Batch)>,
 }
 
 pub(crate) struct SinkTask {
@@ -87,11 +183,25 @@ pub(crate) struct SinkTask {
     max_inflight: usize,
     dlq: Option<Dlq>,
     progress: mpsc::Sender<Progress>,
+    run: Arc<str>,
     items: mpsc::Receiver<FeedItem>,
+    drain: Option<Drain>,
+    /// Deliveries taken so far.
+    taken: u64,
     /// Deliveries that are not durable, oldest first.
     pending: VecDeque<FeedItem>,
     /// How many of them the open sink has taken.
     written: usize,
+    /// The newest batch of this run that came through the queue.
+    queued_through: u64,
+}
+
+/// Whether there is something to deliver.
+#[allow(clippy::large_enum_variant, reason = "it lives for one turn of the loop")]
+enum Take {
+    Item(FeedItem),
+    Nothing,
+    Ended,
 }
 
 /// What ended a stretch of work on an open sink.
@@ -109,7 +219,10 @@ impl SinkTask {
             let (end, progressed) =
                 match self.plan.factory.open(&self.plan.config, self.context.clone()).await {
                     Ok(sink) => {
-                        shared.sink_open(self.index);
+                        if self.pending.is_empty() {
+                            // Nothing is waiting to prove that it works; otherwise only progress does.
+                            shared.sink_ok(self.index);
+                        }
                         self.work(sink, &shared).await?
                     }
                     Err(error) => (End::Failed(error), false),
@@ -121,7 +234,7 @@ impl SinkTask {
             if progressed {
                 backoff.reset();
             }
-            self.written = 0;
+            self.rewind();
             let (next, code) = match &error {
                 SinkError::Failed { next, code, .. } => (*next, *code),
                 SinkError::Rejected { code, .. } => (Next::Operator, *code),
@@ -149,18 +262,21 @@ impl SinkTask {
                 }
             }
             if open && self.pending.len() < self.max_inflight {
-                match self.items.try_recv() {
-                    Ok(item) => {
-                        self.pending.push_back(item);
+                match self.take().await? {
+                    Take::Item(item) => {
+                        self.accept(item);
                         continue;
                     }
-                    Err(mpsc::error::TryRecvError::Disconnected) => open = false,
-                    Err(mpsc::error::TryRecvError::Empty) => {}
+                    Take::Ended => open = false,
+                    Take::Nothing => {}
                 }
             }
             if self.pending.is_empty() {
-                if open && let Some(item) = self.items.recv().await {
-                    self.pending.push_back(item);
+                if open {
+                    match self.wait().await {
+                        Some(item) => self.accept(item),
+                        None => open = !self.items.is_closed() || !self.items.is_empty(),
+                    }
                     continue;
                 }
                 if let Err(error) = sink.close().await {
@@ -169,7 +285,7 @@ impl SinkTask {
                 info!(sink = self.plan.id, "sink closed");
                 return Ok((End::Finished, progressed));
             }
-            match self.await_durable(&mut *sink).await {
+            match self.await_durable(&mut *sink, shared).await {
                 Ok(()) => {
                     progressed = true;
                     shared.sink_ok(self.index);
@@ -179,10 +295,107 @@ impl SinkTask {
         }
     }
 
+    /// The next open sink gets everything again that is not durable. Where whole deliveries are sent again, what
+    /// comes after them is too, also if it got through: else an old state of a row would be its last one.
+    fn rewind(&mut self) {
+        if self.pending.iter().take(self.written).any(|item| !item.wanted.is_empty()) {
+            for item in &mut self.pending {
+                item.delivery.indexes = item.wanted.clone();
+                item.delivery.done = 0;
+            }
+        }
+        self.written = 0;
+    }
+
+    fn accept(&mut self, mut item: FeedItem) {
+        if let Origin::Queue { seq } = item.origin {
+            self.queued_through = seq;
+        }
+        self.taken += 1;
+        item.delivery.seq = self.taken;
+        self.pending.push_back(item);
+    }
+
+    /// What comes next, without waiting for the worker: what is queued is older than what was spilled.
+    async fn take(&mut self) -> Result<Take, Failure> {
+        match self.items.try_recv() {
+            Ok(item) => return Ok(Take::Item(item)),
+            // What is in the spill stays there for the next run.
+            Err(mpsc::error::TryRecvError::Disconnected) => return Ok(Take::Ended),
+            Err(mpsc::error::TryRecvError::Empty) => {}
+        }
+        let Some(drain) = &mut self.drain else { return Ok(Take::Nothing) };
+        if drain.ahead.is_none() {
+            drain.ahead = match drain.backlog.next().await {
+                Ok(next) => next,
+                // What was taken before damage becomes durable first; then the attempt ends here.
+                Err(_) if !self.pending.is_empty() => return Ok(Take::Nothing),
+                Err(failure) => return Err(failure),
+            };
+            // What was queued before the spill began may have come in between, and is older.
+            if let Ok(item) = self.items.try_recv() {
+                return Ok(Take::Item(item));
+            }
+        }
+        if let Some((number, meta, batch)) = drain.ahead.take() {
+            if meta.seq_of(&self.run).is_some_and(|seq| seq <= self.queued_through) {
+                // It was spilled while it waited in the queue, and has come from there.
+                let messages = Arc::new(MessageBatch::new("", Bodies::default()));
+                return Ok(Take::Item(FeedItem {
+                    delivery: Delivery { seq: 0, messages, indexes: Arc::new([]), done: 0 },
+                    wanted: Arc::new([]),
+                    origin: Origin::Spill { number, meta },
+                    batch: None,
+                    taken_at: Instant::now(),
+                    _held: Arc::new(None),
+                }));
+            }
+            // Waiting for room that only this sink's own deliveries can give back would be for ever.
+            let bytes = batch.byte_size() * 3;
+            let held = match drain.budget.try_reserve(bytes) {
+                Some(held) => held,
+                None if self.pending.is_empty() => drain.budget.take(bytes),
+                None => {
+                    drain.ahead = Some((number, meta, batch));
+                    return Ok(Take::Nothing);
+                }
+            };
+            let batch = Arc::new(batch);
+            let (messages, _) = drain.composer.compose(&batch, &meta.boundary()).await?;
+            let first = meta.first_row;
+            let indexes: Arc<[u32]> = (0..messages.len() as u32)
+                .filter(|at| messages.get(*at as usize).meta.source_row >= first)
+                .collect();
+            return Ok(Take::Item(FeedItem {
+                wanted: indexes.clone(),
+                delivery: Delivery { seq: 0, messages: Arc::new(messages), indexes, done: 0 },
+                origin: Origin::Spill { number, meta },
+                batch: self.dlq.is_some().then(|| batch.clone()),
+                taken_at: Instant::now(),
+                _held: Arc::new(Some(held)),
+            }));
+        }
+        Ok(Take::Nothing)
+    }
+
+    /// Waits for the worker. `None`: there may be something in the spill, or nothing more will come.
+    async fn wait(&mut self) -> Option<FeedItem> {
+        match &self.drain {
+            None => self.items.recv().await,
+            Some(drain) => tokio::select! {
+                item = self.items.recv() => item,
+                () = drain.backlog.filled() => None,
+            },
+        }
+    }
+
     /// Writes the next delivery. An event that can never be delivered goes to the dead-letter queue.
     async fn write(&mut self, sink: &mut dyn Sink, shared: &Shared) -> Result<Option<SinkError>, Failure> {
         let item = &mut self.pending[self.written];
         if item.delivery.is_empty() {
+            // Nothing in it for this sink, or nothing left after rejects: there is nothing to wait for.
+            item.delivery.indexes = Arc::new([]);
+            item.delivery.done = 0;
             self.written += 1;
             return Ok(None);
         }
@@ -211,10 +424,11 @@ impl SinkTask {
                     message: &message,
                     attempts: 1,
                 };
-                dlq.put(&[letter]).await?;
+                shared.dead_letters_lost(dlq.put(&[letter]).await?);
                 failpoint::hit("dlq.stored");
                 shared.metrics.sink_rejected(self.index);
                 item.delivery.done = place + 1;
+                item.wanted = item.wanted.iter().copied().filter(|at| *at as usize != index).collect();
                 Ok(None)
             }
             Err(error) => {
@@ -226,7 +440,7 @@ impl SinkTask {
         }
     }
 
-    async fn await_durable(&mut self, sink: &mut dyn Sink) -> Result<(), SinkError> {
+    async fn await_durable(&mut self, sink: &mut dyn Sink, shared: &Shared) -> Result<(), SinkError> {
         // Deliveries with nothing in them need no sink, once all before them are durable.
         let mut through = None;
         if self.pending.iter().take(self.written).any(|item| !item.delivery.indexes.is_empty()) {
@@ -237,22 +451,32 @@ impl SinkTask {
             }
             through = Some(durable.through);
         }
-        let mut done = None;
-        while let Some(item) = self.pending.front() {
+        // The last one from the queue and the last one from the spill, in the order they came.
+        let mut done: Vec<Origin> = Vec::with_capacity(2);
+        while self.written > 0 {
+            let Some(item) = self.pending.front() else { break };
             let seq = item.delivery.seq;
-            if self.written == 0
-                || !(item.delivery.indexes.is_empty() || through.is_some_and(|through| seq <= through))
-            {
+            if !item.delivery.indexes.is_empty() && through.is_none_or(|through| seq > through) {
                 break;
             }
-            done = Some(seq);
-            self.pending.pop_front();
             self.written -= 1;
+            let item = self.pending.pop_front().expect("the front was looked at");
+            shared.metrics.delivered(self.index, &item.delivery, item.taken_at);
+            done.retain(|origin| std::mem::discriminant(origin) != std::mem::discriminant(&item.origin));
+            done.push(item.origin);
         }
-        if let Some(seq) = done {
-            let state = self.context.state.clone();
+        for origin in done {
+            let (sink, state) = (self.index, self.context.state.clone());
+            let progress = match (origin, &self.drain) {
+                (Origin::Queue { seq }, _) => Progress::Durable { sink, seq, state },
+                (Origin::Spill { number, meta }, Some(drain)) => {
+                    let (seq, mark) = (meta.seq_of(&self.run), meta.mark());
+                    Progress::Drained { sink, number, seq, mark, state, backlog: drain.backlog.clone() }
+                }
+                (Origin::Spill { .. }, None) => continue,
+            };
             // The committer outlives the sinks.
-            let _ = self.progress.send(Progress::Durable { sink: self.index, seq, state }).await;
+            let _ = self.progress.send(progress).await;
         }
         Ok(())
     }

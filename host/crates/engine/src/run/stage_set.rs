@@ -20,7 +20,7 @@ pub(crate) struct StageSet {
     services: Services,
     slots: Vec<Slot>,
     /// Stages that hide values, for rows that leave by another door.
-    masks: Vec<RunningStage>,
+    masks: Vec<(usize, RunningStage)>,
 }
 
 struct Slot {
@@ -53,12 +53,17 @@ fn code_text(code: &StageCode) -> String {
     }
 }
 
+/// What a recorded `code` names.
+fn code_of(text: &str) -> StageCode {
+    match text.strip_prefix("builtin:") {
+        Some(name) => StageCode::Builtin(name.to_owned()),
+        None => StageCode::Plugin(text.to_owned()),
+    }
+}
+
 /// The spec that a recorded generation was built from.
 fn spec_of(plan: &StagePlan, generation: &Generation) -> StageSpec {
-    let code = match generation.code.strip_prefix("builtin:") {
-        Some(name) => StageCode::Builtin(name.to_owned()),
-        None => StageCode::Plugin(generation.code.clone()),
-    };
+    let code = code_of(&generation.code);
     StageSpec { code, config: generation.config.clone(), ..plan.spec.clone() }
 }
 
@@ -98,13 +103,10 @@ impl StageSet {
             Self { plan: plan.clone(), services: services.clone(), slots: Vec::new(), masks: Vec::new() };
         for stage in &plan.stages {
             let slot = set.open(stage, resume.as_ref()).await?;
-            set.slots.push(slot);
-            if stage.masks {
-                let (built, version) = build(services, &stage.spec, None).await?;
-                let mut mask = set.running(stage, built, version, 0);
-                mask.on_error = OnError::Skip;
-                set.masks.push(mask);
+            if let Some(mask) = set.mask_of(stage, &slot.history.generations[slot.active]).await? {
+                set.masks.push((set.slots.len(), mask));
             }
+            set.slots.push(slot);
         }
         Ok(set)
     }
@@ -151,6 +153,30 @@ impl StageSet {
         Ok(Slot { running, history, active: 0 })
     }
 
+    /// What hides values as this generation of a stage does; `None`: the stage hides none.
+    async fn mask_of(
+        &mut self,
+        plan: &StagePlan,
+        generation: &Generation,
+    ) -> Result<Option<RunningStage>, StageError> {
+        if !plan.masks {
+            return Ok(None);
+        }
+        let digest = Some(generation.version.digest.as_str());
+        let (built, version) = build(&self.services, &spec_of(plan, generation), digest).await?;
+        let mut mask = self.running(plan, built, version, generation.generation);
+        mask.on_error = OnError::Skip;
+        Ok(Some(mask))
+    }
+
+    /// Puts the mask of a stage's new generation in place of the one before.
+    fn set_mask(&mut self, index: usize, mask: Option<RunningStage>) {
+        let old = self.masks.iter_mut().find(|(of, _)| *of == index);
+        if let (Some((_, old)), Some(mask)) = (old, mask) {
+            *old = mask;
+        }
+    }
+
     fn key(&self, stage: &str) -> String {
         History::key(&self.plan.tenant, &self.plan.name, stage)
     }
@@ -171,6 +197,11 @@ impl StageSet {
             tables: plan.tables.clone(),
             metrics: StageMetrics::new(&self.plan.name, &plan.spec.id),
         }
+    }
+
+    /// Whether generations are recorded for positions that are yet to come: a restart began before them.
+    pub fn is_replaying(&self) -> bool {
+        self.slots.iter().any(|slot| slot.active + 1 < slot.history.generations.len())
     }
 
     /// The first position after `from` and before `through` at which a recorded generation takes over. Those
@@ -199,6 +230,9 @@ impl StageSet {
                 let (stage, version) =
                     build(&self.services, &spec_of(&plan, next), Some(&next.version.digest)).await?;
                 let running = self.running(&plan, stage, version, next.generation);
+                let next = next.clone();
+                let mask = self.mask_of(&plan, &next).await?;
+                self.set_mask(index, mask);
                 let slot = &mut self.slots[index];
                 slot.running = running;
                 slot.active += 1;
@@ -219,7 +253,7 @@ impl StageSet {
     /// masked, so nobody may see them.
     pub async fn mask(&mut self, mut batch: Batch) -> Option<Batch> {
         let events = batch.len();
-        for mask in &mut self.masks {
+        for (_, mask) in &mut self.masks {
             batch = match mask.run(batch).await {
                 Ok(batch) if batch.len() == events => batch,
                 Ok(_) => return None,
@@ -232,7 +266,7 @@ impl StageSet {
         Some(batch)
     }
 
-    /// Puts new code in place from `from` on: stored first, then at work.
+    /// Puts new code in place from `from` on: stored first, then at work. Not while [`StageSet::is_replaying`].
     pub async fn swap(
         &mut self,
         id: &str,
@@ -242,10 +276,11 @@ impl StageSet {
         let (plan, index) = self.find(id)?;
         let slot = &self.slots[index];
         let mut history = slot.history.clone();
-        history.generations.truncate(slot.active + 1);
         let previous = history.generations[slot.active].clone();
-        let number = previous.generation + 1;
+        let newest = slot.history.generations.iter().map(|generation| generation.generation).max();
+        let number = newest.unwrap_or(0) + 1;
         let current = generation(number, &new.spec, new.version.clone(), from);
+        let mask = self.mask_of(&plan, &current).await?;
         if previous.from == current.from {
             // Nothing has passed the previous version.
             history.generations.pop();
@@ -258,6 +293,7 @@ impl StageSet {
         slot.running = running;
         slot.active = history.generations.len() - 1;
         slot.history = history;
+        self.set_mask(index, mask);
         Ok(Swapped { previous, current })
     }
 
@@ -279,6 +315,8 @@ impl StageSet {
                 generation: now.generation,
                 position: now.from.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
                 since_ms: now.at_ms,
+                code: code_of(&now.code),
+                config: now.config.clone(),
             }
         };
         self.slots.iter().map(one).collect()

@@ -8,13 +8,13 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::commit::Progress;
 use super::mark::Skip;
 use super::reader::Held;
-use super::sink::{Feed, FeedItem};
+use super::sink::{Feed, FeedItem, Offer, Origin};
 use super::stage_set::{NewStage, StageSet, Swapped};
 use crate::budget::Reservation;
 use crate::compose::{Composer, Unwritten};
 use crate::dlq::{Dlq, Letter};
 use crate::failpoint;
-use crate::plan::{PipelinePlan, Services};
+use crate::plan::PipelinePlan;
 use crate::sink::Delivery;
 use crate::status::{Failure, Shared};
 
@@ -27,7 +27,6 @@ pub struct SwapRequest {
 
 pub(crate) struct Worker {
     pub plan: Arc<PipelinePlan>,
-    pub services: Services,
     pub shared: Arc<Shared>,
     pub stages: StageSet,
     pub groups: Vec<Composer>,
@@ -48,9 +47,11 @@ impl Worker {
         let swaps = self.swaps.clone();
         let mut swaps = swaps.lock().await;
         loop {
+            // A stretch that was processed before is processed by what is recorded for it; a swap comes after that.
+            let replaying = self.stages.is_replaying();
             tokio::select! {
                 biased;
-                Some(swap) = swaps.recv() => self.swap(swap).await,
+                Some(swap) = swaps.recv(), if !replaying => self.swap(swap).await,
                 held = batches.recv() => match held {
                     None => return Ok(()),
                     Some((batch, held)) => self.take(batch, held).await?,
@@ -60,6 +61,10 @@ impl Worker {
     }
 
     async fn swap(&mut self, request: SwapRequest) {
+        if request.reply.is_closed() {
+            // Whoever asked went away while it waited: it must not come as a surprise later.
+            return;
+        }
         let result = self.stages.swap(&request.stage, request.new, self.through.as_ref()).await;
         self.shared.set_stages(self.stages.describe());
         // Whoever asked may have gone; the swap stands.
@@ -83,16 +88,25 @@ impl Worker {
             };
         }
         self.shared.set_stages(self.stages.describe());
-        self.process(rest, held.take()).await
+        self.process(rest, held.take()).await?;
+        if self.stages.is_replaying()
+            && let Some(through) = self.through.clone()
+        {
+            self.stages.advance(&through, &through).await?;
+            self.shared.set_stages(self.stages.describe());
+        }
+        Ok(())
     }
 
     async fn process(&mut self, source: SourceBatch, mut held: Option<Reservation>) -> Result<(), Failure> {
         let SourceBatch { batch, covers, boundary } = source;
         let factory = &*self.plan.source.factory;
+        let had: Vec<bool> =
+            self.skips.iter().map(|skip| skip.covers(factory, &covers.through, &boundary)).collect();
         let first_rows: Vec<u32> = self
             .skips
             .iter_mut()
-            .map(|skip| skip.first_row(factory, &batch, &covers.from, &covers.through))
+            .map(|skip| skip.first_row(factory, &batch, &covers.from, &covers.through, &boundary))
             .collect();
         let newest_us = batch.len().checked_sub(1).map_or(0, |last| batch.event(last).ts_us());
         let mut batch = self.stages.run(batch).await?;
@@ -108,8 +122,10 @@ impl Worker {
             }
             made.push(Arc::new(messages));
         }
-        // With a dead-letter queue the batch stays until the sinks are done: one of them may reject a message.
-        let kept = self.dlq.is_some().then(|| batch.clone());
+        // The batch stays until the sinks are done where one of them may reject a message, or fall behind so that
+        // the batch goes to disk.
+        let stays = self.dlq.is_some() || self.feeds.iter().any(Feed::may_spill);
+        let kept = stays.then(|| batch.clone());
         if let Some(held) = &mut held {
             let messages: usize = made.iter().map(|messages| messages.byte_size()).sum();
             held.resize(messages + kept.as_ref().map_or(0, |batch| batch.byte_size()));
@@ -130,16 +146,33 @@ impl Worker {
             return Ok(());
         }
         for (index, feed) in self.feeds.iter_mut().enumerate() {
+            if had[index] {
+                feed.covered(self.seq).await;
+                continue;
+            }
             let messages = made[self.group_of[index]].clone();
-            let indexes = (0..messages.len() as u32)
+            let indexes: Arc<[u32]> = (0..messages.len() as u32)
                 .filter(|at| messages.get(*at as usize).meta.source_row >= first_rows[index])
                 .collect();
             let item = FeedItem {
-                delivery: Delivery { seq: self.seq, messages, indexes, done: 0 },
+                wanted: indexes.clone(),
+                delivery: Delivery { seq: 0, messages, indexes, done: 0 },
+                origin: Origin::Queue { seq: self.seq },
                 batch: kept.clone(),
+                taken_at: std::time::Instant::now(),
                 _held: held.clone(),
             };
-            feed.send(item, &batch, &from, &through, &boundary).await?;
+            let (seq, first_row) = (self.seq, first_rows[index]);
+            let offer = Offer {
+                item,
+                batch: &batch,
+                seq,
+                first_row,
+                from: &from,
+                through: &through,
+                boundary: &boundary,
+            };
+            feed.offer(offer).await?;
         }
         Ok(())
     }
@@ -171,7 +204,7 @@ impl Worker {
                 attempts: 1,
             })
             .collect();
-        dlq.put(&letters).await?;
+        self.shared.dead_letters_lost(dlq.put(&letters).await?);
         failpoint::hit("dlq.stored");
         drop(letters);
         batch.clear_rejects();
@@ -206,7 +239,7 @@ impl Worker {
                 })
             })
             .collect();
-        dlq.put(&letters).await?;
+        self.shared.dead_letters_lost(dlq.put(&letters).await?);
         failpoint::hit("dlq.stored");
         Ok(())
     }

@@ -6,7 +6,6 @@
 //! \[its position\]), `op`, `ts_ms`, \[`transaction`\], `event_id`, \[`tenant_id`\], `schema_version`, \[`ddl`\],
 //! \[`message`\], \[`tags`\], \[`synthetic`\], \[`tx_end`\], and then what a script has added.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -235,6 +234,10 @@ fn set_fields(plain: &[u8], fields: &[(String, String)], out: &mut Vec<u8>) {
     let plain = std::str::from_utf8(plain).expect("this module writes text");
     let mut event = Object::parse(plain).expect("this module wrote the object");
     for (path, json) in fields {
+        if json.is_empty() {
+            event.remove(path);
+            continue;
+        }
         let mut value = Vec::new();
         write_raw(json, &mut value);
         event.set(path, &value);
@@ -252,38 +255,62 @@ enum Member {
     Json(Vec<u8>),
 }
 
+impl Member {
+    /// The object it is, to look into; `None` if it is none, or not one that the parser can hold.
+    fn open(&mut self) -> Option<&mut Object> {
+        if let Self::Json(json) = self {
+            let held = std::str::from_utf8(json).ok().and_then(Object::parse)?;
+            *self = Self::Object(held);
+        }
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Json(_) => None,
+        }
+    }
+}
+
 impl Object {
     /// Deepest path that is followed; what is left of a longer one is one name.
     const MAX_DEPTH: usize = 32;
 
     fn parse(json: &str) -> Option<Self> {
         let members: Members<'_> = serde_json::from_str(json).ok()?;
-        let own = |(name, value): (Cow<'_, str>, &RawValue)| {
-            (name.into_owned(), Member::Json(value.get().as_bytes().to_vec()))
-        };
+        let own = |(name, value): (String, &RawValue)| (name, Member::Json(value.get().as_bytes().to_vec()));
         Some(Self(members.0.into_iter().map(own).collect()))
     }
 
     fn set(&mut self, path: &str, json: &[u8]) {
         let mut object = self;
         let mut names = path.splitn(Self::MAX_DEPTH, '.').peekable();
-        let mut last = path;
         while let Some(name) = names.next() {
-            last = name;
-            if names.peek().is_none() {
-                break;
-            }
             let member = object.member(name);
-            if let Member::Json(json) = member {
-                let held = std::str::from_utf8(json).ok().and_then(Self::parse);
-                *member = Member::Object(held.unwrap_or_default());
+            if names.peek().is_none() {
+                *member = Member::Json(json.to_vec());
+                return;
             }
-            let Member::Object(found) = member else { return };
-            object = found;
+            if member.open().is_none() {
+                *member = Member::Object(Self::default());
+            }
+            let Some(inner) = member.open() else { return };
+            object = inner;
         }
-        *object.member(last) = Member::Json(json.to_vec());
     }
 
+    fn remove(&mut self, path: &str) {
+        let mut object = self;
+        let mut names = path.splitn(Self::MAX_DEPTH, '.').peekable();
+        while let Some(name) = names.next() {
+            if names.peek().is_none() {
+                object.0.retain(|(known, _)| known != name);
+                return;
+            }
+            let member = object.0.iter_mut().rfind(|(known, _)| known == name);
+            let Some(inner) = member.and_then(|(_, member)| member.open()) else { return };
+            object = inner;
+        }
+    }
+
+    /// The member of this name, made if there is none.
     fn member(&mut self, name: &str) -> &mut Member {
         let at = self.0.iter().rposition(|(known, _)| known == name).unwrap_or_else(|| {
             self.0.push((name.to_owned(), Member::Object(Self::default())));

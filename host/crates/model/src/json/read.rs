@@ -75,13 +75,13 @@ pub fn named_cells_from_json(raw: &str, schema: &TableSchema) -> Result<NamedCel
         .map(|(name, value)| {
             let kind = schema.column(&name).map_or(Kind::Any, |at| schema.columns()[at as usize].kind);
             let cell = cell_from_json(value.get(), kind)?;
-            Ok((name.into_owned(), cell))
+            Ok((name, cell))
         })
         .collect()
 }
 
 /// The members of a JSON object in order, values untouched.
-pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a serde_json::value::RawValue)>);
+pub(super) struct Members<'a>(pub(super) Vec<(String, &'a serde_json::value::RawValue)>);
 
 impl<'a> Members<'a> {
     /// A member's JSON text.
@@ -107,8 +107,8 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, _>()? {
-                    members.push((Cow::Owned(name), value));
+                while let Some((name, value)) = map.next_entry()? {
+                    members.push((name, value));
                 }
                 Ok(Members(members))
             }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::read::{JsonError, Members, cell_from_json_over, named_cells_from_json};
 use super::{EventWriter, RowEncoders};
 use crate::batch::{Event, Image, Op};
-use crate::edit::{EditError, Emit, Overlay, SideEdit, Slot};
+use crate::edit::{EditError, Emit, Overlay, SideEdit};
 use crate::schema::Kind;
 use crate::value::Cell;
 use crate::view::View;
@@ -53,55 +53,64 @@ pub fn events_to_json(view: &View, encoders: &mut RowEncoders) -> String {
 }
 
 /// Turns an array of events into edits: events are found again by `event_id`, what differs is set, events that are
-/// missing are dropped, new ones are added after the one before them, and the order is the array's. What comes
-/// back as it went out is left byte for byte.
+/// missing are dropped, and those without an id are added after the one before them. What comes back as it went
+/// out is left byte for byte.
 ///
-/// An image member that is missing is left as it is; `null` takes the image away; a column that is missing in an
-/// image becomes absent there. Members beside the images, `op` and `tags` become members that a script set.
+/// An image that is missing or `null` is taken away; a column that is missing in an image becomes absent there.
+/// `route` (`topic`, `key`, `headers`) sends the event elsewhere. What the source says of an event stays as it is,
+/// whatever comes back; any other member becomes one that a script set.
 ///
 /// # Errors
 ///
-/// When the text is not an array of events. Edits made until then stay: take them back with
-/// [`Overlay::rollback`].
+/// When the text is not an array of events, names an event that is not there, or names one twice. Edits made until
+/// then stay: take them back with [`Overlay::rollback`].
 pub fn replace_events(view: &View, edits: &mut Overlay, events: &str) -> Result<(), ReplaceError> {
-    let events: Vec<&RawValue> = serde_json::from_str(events).map_err(JsonError::from)?;
+    let events: Vec<&RawValue> = serde_json::from_str(events)?;
     let rows: HashMap<[u8; 36], usize> =
         view.events().enumerate().map(|(row, event)| (event.id().to_ascii(), row)).collect();
     let mut encoders = RowEncoders::default();
     let mut replace = Replace { view, edits, writer: EventWriter::new(view.batch(), &mut encoders) };
-    let mut taken = vec![false; view.len()];
-    let mut slots = Vec::with_capacity(events.len());
-    let mut last_row = None;
-    let mut in_order = true;
+    let mut named = vec![false; view.len()];
+    let mut last_row = 0;
     for (at, event) in events.into_iter().enumerate() {
-        let members: Members<'_> = serde_json::from_str(event.get()).map_err(JsonError::from)?;
-        let known = members.text("event_id").and_then(|id| rows.get(id.as_bytes()).copied());
-        match known.filter(|row| !taken[*row]) {
-            Some(row) => {
-                replace.known(at, row, event.get(), &members)?;
-                taken[row] = true;
-                in_order &= last_row.is_none_or(|last| last < row);
-                last_row = Some(row);
-                slots.push(Slot::Row(row as u32));
+        let problem = |problem: String| ReplaceError::Event { at, problem };
+        let members: Members<'_> = serde_json::from_str(event.get()).map_err(|e| problem(e.to_string()))?;
+        let Some(id) = members.text("event_id") else {
+            if view.is_empty() {
+                return Err(problem("there is no event that it could follow".to_owned()));
             }
-            None => {
-                in_order &= last_row.is_some();
-                let number = replace.added(at, last_row.unwrap_or(0), &members)?;
-                slots.push(Slot::Emit(number));
-            }
+            replace.added(at, last_row, &members)?;
+            continue;
+        };
+        let row = <[u8; 36]>::try_from(id.as_bytes()).ok().and_then(|id| rows.get(&id).copied());
+        let row = row.ok_or_else(|| problem(format!("there is no event {id:?}")))?;
+        if std::mem::replace(&mut named[row], true) {
+            return Err(problem(format!("event {id} stands there twice")));
         }
+        replace.known(at, row, event.get(), &members)?;
+        last_row = row;
     }
-    if !in_order {
-        edits.reorder(view, slots)?;
-        return Ok(());
-    }
-    for (row, taken) in taken.into_iter().enumerate() {
-        if !taken {
+    for (row, named) in named.into_iter().enumerate() {
+        if !named {
             edits.drop_row(view, row)?;
         }
     }
     Ok(())
 }
+
+/// Members that are the source's own to say.
+const FIXED: [&str; 10] = [
+    "source",
+    "ts_ms",
+    "transaction",
+    "event_id",
+    "tenant_id",
+    "schema_version",
+    "ddl",
+    "message",
+    "synthetic",
+    "tx_end",
+];
 
 struct Replace<'a> {
     view: &'a View,
@@ -117,43 +126,36 @@ impl Replace<'_> {
         if held == raw.as_bytes() {
             return Ok(());
         }
-        let held: Members<'_> = serde_json::from_slice(&held).map_err(JsonError::from)?;
-        for (name, value) in &members.0 {
-            let value = value.get();
-            if held.get(name).is_some_and(|held| held == value) {
-                continue;
-            }
-            match name.as_ref() {
-                "before" => self.image(&event, row, Image::Before, value)?,
-                "after" => self.image(&event, row, Image::After, value)?,
-                "op" => self.edits.set_op(self.view, row, operation(at, value)?)?,
-                "tags" => {
-                    let tags = SideEdit::Tags(tags(at, value)?);
-                    self.edits.side(self.view, row, tags)?;
-                }
-                "event_id" => {}
-                _ => self.edits.side(self.view, row, SideEdit::Field(name.to_string(), value.to_owned()))?,
+        if let Some(op) = members.get("op") {
+            let op = operation(at, op)?;
+            if op != event.op() {
+                self.edits.set_op(self.view, row, op)?;
             }
         }
-        if held.get("tags").is_some() && members.get("tags").is_none() {
-            self.edits.side(self.view, row, SideEdit::Tags(None))?;
+        for (image, name) in [(Image::Before, "before"), (Image::After, "after")] {
+            self.image(&event, row, image, members.get(name).unwrap_or("null"))?;
+        }
+        let tags = tags(at, members)?;
+        if tags != event.side().tags {
+            self.edits.side(self.view, row, SideEdit::Tags(tags))?;
+        }
+        for edit in routes(at, members)?.into_iter().chain(fields(&event, members)) {
+            self.edits.side(self.view, row, edit)?;
         }
         Ok(())
     }
 
     fn image(&mut self, event: &Event<'_>, row: usize, image: Image, raw: &str) -> Result<(), ReplaceError> {
-        let held = match event.image(image) {
-            Some(held) if raw != "null" => held,
-            None if raw == "null" => return Ok(()),
-            held => {
-                let cells = match held {
-                    None => Some(named_cells_from_json(raw, event.table())?),
-                    Some(_) => None,
-                };
-                return Ok(self.edits.set_image(self.view, row, image, cells.as_ref())?);
+        let held = match (event.image(image), raw) {
+            (None, "null") => return Ok(()),
+            (Some(_), "null") => return Ok(self.edits.set_image(self.view, row, image, None)?),
+            (None, raw) => {
+                let cells = named_cells_from_json(raw, event.table())?;
+                return Ok(self.edits.set_image(self.view, row, image, Some(&cells))?);
             }
+            (Some(held), _) => held,
         };
-        let members: Members<'_> = serde_json::from_str(raw).map_err(JsonError::from)?;
+        let members: Members<'_> = serde_json::from_str(raw)?;
         let columns = event.table().columns();
         let mut named = vec![false; columns.len()];
         for (name, value) in &members.0 {
@@ -175,34 +177,21 @@ impl Replace<'_> {
         Ok(())
     }
 
-    fn added(&mut self, at: usize, parent: usize, members: &Members<'_>) -> Result<u32, ReplaceError> {
-        if self.view.is_empty() {
-            return Err(ReplaceError::Event { at, problem: "there is no event that it could follow".into() });
-        }
+    fn added(&mut self, at: usize, parent: usize, members: &Members<'_>) -> Result<(), ReplaceError> {
         let event = self.view.event(parent);
         let image = |name: &str| match members.get(name) {
             None | Some("null") => Ok(None),
             Some(raw) => named_cells_from_json(raw, event.table()).map(Some),
         };
-        let mut emit = Emit {
-            op: members.get("op").map_or(Ok(event.op()), |raw| operation(at, raw))?,
+        let tags = tags(at, members)?.map(|tags| SideEdit::Tags(Some(tags)));
+        let emit = Emit {
+            op: members.get("op").map_or(Ok(Op::Create), |raw| operation(at, raw))?,
             before: image("before")?,
             after: image("after")?,
-            side: Vec::new(),
+            side: tags.into_iter().chain(routes(at, members)?).chain(fields(&event, members)).collect(),
         };
-        // What it takes over from its parent needs no saying again.
-        let mut held = Vec::new();
-        self.writer.write_origin(&event, event.is_last(), &mut held);
-        let held: Members<'_> = serde_json::from_slice(&held).map_err(JsonError::from)?;
-        for (name, value) in &members.0 {
-            match name.as_ref() {
-                "before" | "after" | "op" | "event_id" | "tx_end" => {}
-                "tags" => emit.side.push(SideEdit::Tags(tags(at, value.get())?)),
-                _ if held.get(name) == Some(value.get()) => {}
-                _ => emit.side.push(SideEdit::Field(name.to_string(), value.get().to_owned())),
-            }
-        }
-        Ok(self.edits.emit(self.view, parent, emit)?)
+        self.edits.emit(self.view, parent, emit)?;
+        Ok(())
     }
 }
 
@@ -213,6 +202,61 @@ fn operation(at: usize, raw: &str) -> Result<Op, ReplaceError> {
         .ok_or_else(|| ReplaceError::Event { at, problem: format!("{raw} is no operation") })
 }
 
-fn tags(at: usize, raw: &str) -> Result<Option<Vec<String>>, ReplaceError> {
-    serde_json::from_str(raw).map_err(|error| ReplaceError::Event { at, problem: format!("tags: {error}") })
+fn tags(at: usize, members: &Members<'_>) -> Result<Option<Vec<String>>, ReplaceError> {
+    serde_json::from_str(members.get("tags").unwrap_or("null"))
+        .map_err(|error| ReplaceError::Event { at, problem: format!("tags: {error}") })
+}
+
+/// Where an event shall go.
+#[derive(Default)]
+struct Route {
+    topic: Option<String>,
+    key: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+fn routes(at: usize, members: &Members<'_>) -> Result<Vec<SideEdit>, ReplaceError> {
+    let problem = |problem: String| ReplaceError::Event { at, problem: format!("route: {problem}") };
+    let Some(raw) = members.get("route").filter(|raw| *raw != "null") else { return Ok(Vec::new()) };
+    let parts: Members<'_> = serde_json::from_str(raw).map_err(|error| problem(error.to_string()))?;
+    let text =
+        |raw: &str| serde_json::from_str::<Option<String>>(raw).map_err(|error| problem(error.to_string()));
+    let mut route = Route::default();
+    for (name, value) in &parts.0 {
+        match name.as_str() {
+            "topic" => route.topic = text(value.get())?,
+            "key" => route.key = text(value.get())?,
+            "headers" => {
+                let headers: Members<'_> =
+                    serde_json::from_str(value.get()).map_err(|error| problem(error.to_string()))?;
+                for (name, value) in headers.0 {
+                    let value =
+                        text(value.get())?.ok_or_else(|| problem(format!("header {name} has no text")))?;
+                    route.headers.push((name, value));
+                }
+            }
+            other => return Err(problem(format!("there is no {other:?}"))),
+        }
+    }
+    let topic = route.topic.map(|topic| SideEdit::Topic(Some(topic)));
+    let key = route.key.map(|key| SideEdit::Key(Some(key)));
+    let headers = route.headers.into_iter().map(|(name, value)| SideEdit::Header(name, value));
+    Ok(topic.into_iter().chain(key).chain(headers).collect())
+}
+
+/// Members that the event did not have.
+fn fields(event: &Event<'_>, members: &Members<'_>) -> Vec<SideEdit> {
+    const CHANGED: [&str; 5] = ["before", "after", "op", "tags", "route"];
+    let held = &event.side().fields;
+    let mut new: Vec<(&str, &str)> = members
+        .0
+        .iter()
+        .map(|(name, raw)| (name.as_str(), raw.get()))
+        .filter(|(name, _)| !FIXED.contains(name) && !CHANGED.contains(name) && !name.contains('.'))
+        // What a script has set, also inside of a member of its own, is shown as part of that member.
+        .filter(|(name, _)| !held.iter().any(|(path, _)| path.split('.').next() == Some(name)))
+        .collect();
+    // In an order that does not depend on how the rest stood.
+    new.sort_unstable();
+    new.into_iter().map(|(name, raw)| SideEdit::Field(name.to_owned(), raw.to_owned())).collect()
 }

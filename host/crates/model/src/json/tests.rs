@@ -224,6 +224,62 @@ fn members_that_a_script_set_replace_or_follow_the_others() {
     assert!(String::from_utf8(out).unwrap().starts_with(r#"{"before":{"a":1,"q\"uote":"k"},"after""#));
 }
 
+fn replaced(events: &str) -> Result<Vec<serde_json::Value>, String> {
+    let mut batch = batch();
+    let view = crate::View::all(Arc::new(batch.clone()));
+    let mut edits = crate::Overlay::new();
+    replace_events(&view, &mut edits, events).map_err(|error| error.to_string())?;
+    drop(view);
+    edits.apply(&mut batch, "s");
+    let view = crate::View::all(Arc::new(batch));
+    Ok(serde_json::from_str(&events_to_json(&view, &mut RowEncoders::default())).unwrap())
+}
+
+#[test]
+fn an_array_of_events_comes_back_as_edits() {
+    let view = crate::View::all(Arc::new(batch()));
+    let json = events_to_json(&view, &mut RowEncoders::default());
+    let before: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!(replaced(&json).unwrap(), before);
+
+    let mut events = before;
+    events[0]["after"] = serde_json::json!({"a": "9007199254740993", "new": 1.5});
+    events[0]["before"] = serde_json::Value::Null;
+    events[0]["op"] = "c".into();
+    events[0]["tags"] = serde_json::Value::Null;
+    events[0]["source"]["db"] = "elsewhere".into();
+    events[0]["extra"] = true.into();
+    events.push(serde_json::json!({"after": {"a": 2}, "tags": ["x"]}));
+    let after = replaced(&serde_json::to_string(&events).unwrap()).unwrap();
+    assert_eq!(after.len(), 2);
+    assert_eq!(after[0]["after"], serde_json::json!({"a": "9007199254740993", "new": 1.5}));
+    assert_eq!(after[0]["before"], serde_json::Value::Null);
+    assert_eq!((&after[0]["op"], &after[0]["extra"]), (&"c".into(), &true.into()));
+    assert_eq!((after[0].get("tags"), &after[0]["source"]["db"]), (None, &"shop".into()));
+    assert_eq!(
+        (&after[1]["op"], &after[1]["after"]["a"], &after[1]["tags"][0]),
+        (&"c".into(), &2.into(), &"x".into())
+    );
+    assert_eq!(replaced("[]").unwrap().len(), 0);
+}
+
+#[test]
+fn an_array_that_makes_no_sense_is_refused() {
+    let id = batch().event(0).id();
+    for (events, problem) in [
+        ("{}".to_owned(), "read JSON"),
+        (r#"[{"event_id":"nobody"}]"#.to_owned(), "event 0: there is no event"),
+        (format!(r#"[{{"event_id":"{id}"}},{{"event_id":"{id}"}}]"#), "event 1"),
+        (format!(r#"[{{"event_id":"{id}","op":"x"}}]"#), "is no operation"),
+        (format!(r#"[{{"event_id":"{id}","tags":1}}]"#), "tags"),
+        (format!(r#"[{{"event_id":"{id}","route":{{"topik":"t"}}}}]"#), "topik"),
+        (format!(r#"[{{"event_id":"{id}","after":[]}}]"#), "read JSON"),
+    ] {
+        let error = replaced(&events).unwrap_err();
+        assert!(error.contains(problem), "{events}: {error}");
+    }
+}
+
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![".{0,40}", "[a-z\"\\\\\u{0}-\u{1f}é]{0,70}", "[ -~]{0,70}"]
 }

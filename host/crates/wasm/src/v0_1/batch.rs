@@ -2,9 +2,11 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use deltaforge_model::Cell;
 use deltaforge_model::edit::SideEdit;
 use deltaforge_model::value::CellKind;
 use deltaforge_model::view::{Column, Flat, presence};
+use std::result::Result as StdResult;
 use tracing::Level;
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -12,8 +14,13 @@ use wasmtime::component::Resource;
 use super::Shown;
 use super::bindings::processor::deltaforge::plugin::{clock, events, log, metrics, types};
 use super::convert::{cell, emit, extras, image, named, origin, route, source, tables, value};
+use crate::call::cell_len;
 use crate::error::Ended;
 use crate::guest::Guest;
+use crate::json::JsonProblem;
+
+/// What a value takes in the guest's memory beside its text.
+const VALUE_BYTES: usize = 16;
 
 impl types::Host for Guest {}
 impl events::Host for Guest {}
@@ -76,7 +83,7 @@ impl events::HostBatch for Guest {
         for event in view.events() {
             let cell = match (event.image(of), indexes[event.table_index()]) {
                 (Some(row), Some(index)) => row.cell(index as usize),
-                _ => deltaforge_model::Cell::Absent,
+                _ => Cell::Absent,
             };
             present.push(match cell.kind() {
                 CellKind::Absent => presence::NONE,
@@ -96,6 +103,8 @@ impl events::HostBatch for Guest {
     }
 
     fn rows(&mut self, _: Resource<Shown>, columns: Vec<String>) -> Result<Vec<events::Row>> {
+        // What does not fit into the guest's memory is not collected here either.
+        let mut room = self.memory.limit();
         let view = &self.call()?.view;
         let batch = view.batch();
         let indexes: Vec<Vec<Option<u16>>> = batch
@@ -109,24 +118,28 @@ impl events::HostBatch for Guest {
                 }
             })
             .collect();
-        Ok(view
-            .events()
-            .map(|event| {
-                let indexes = &indexes[event.table_index()];
-                let values = |row: deltaforge_model::Row<'_>| {
-                    let cells = indexes
-                        .iter()
-                        .map(|at| at.map_or(deltaforge_model::Cell::Absent, |at| row.cell(at as usize)));
-                    cells.map(|cell| value(&cell)).collect()
-                };
-                events::Row {
-                    op: event.op() as u8,
-                    table: event.table_index() as u32,
-                    before: event.before().map(values),
-                    after: event.after().map(values),
+        let mut rows = Vec::with_capacity(view.len());
+        for event in view.events() {
+            let indexes = &indexes[event.table_index()];
+            let mut values = |row: deltaforge_model::Row<'_>| {
+                let mut values = Vec::new();
+                for index in indexes {
+                    let cell = index.map_or(Cell::Absent, |at| row.cell(at as usize));
+                    let left = room.checked_sub(VALUE_BYTES + cell_len(&cell));
+                    room =
+                        left.ok_or_else(|| Ended::Bound("its memory: ask for fewer columns".to_owned()))?;
+                    values.push(value(&cell));
                 }
-            })
-            .collect())
+                Ok::<_, Ended>(values)
+            };
+            rows.push(events::Row {
+                op: event.op() as u8,
+                table: event.table_index() as u32,
+                before: event.before().map(&mut values).transpose()?,
+                after: event.after().map(&mut values).transpose()?,
+            });
+        }
+        Ok(rows)
     }
 
     fn column(&mut self, _: Resource<Shown>, name: String) -> Result<Option<u32>> {
@@ -135,6 +148,31 @@ impl events::HostBatch for Guest {
 
     fn get(&mut self, _: Resource<Shown>, row: u32, of: types::Image, column: u32) -> Result<types::Value> {
         Ok(value(&self.call()?.get(row, image(of), column)?))
+    }
+
+    fn json_rows(&mut self, _: Resource<Shown>, of: types::Image) -> Result<types::Flat> {
+        let (call, encoders) = self.call_and_encoders()?;
+        let Flat { present, ends, data } = call.json_rows(image(of), encoders);
+        Ok(types::Flat { present, ends, data })
+    }
+
+    fn json_origins(&mut self, _: Resource<Shown>) -> Result<types::Flat> {
+        let (call, encoders) = self.call_and_encoders()?;
+        let Flat { present, ends, data } = call.json_origins(encoders);
+        Ok(types::Flat { present, ends, data })
+    }
+
+    fn to_json(&mut self, _: Resource<Shown>) -> Result<String> {
+        let (call, encoders) = self.call_and_encoders()?;
+        Ok(call.to_json(encoders)?)
+    }
+
+    fn replace_json(&mut self, _: Resource<Shown>, text: String) -> Result<StdResult<(), String>> {
+        match self.call()?.replace_json(&text) {
+            Ok(()) => Ok(Ok(())),
+            Err(JsonProblem::Said(problem)) => Ok(Err(problem)),
+            Err(JsonProblem::Ended(ended)) => Err(ended.into()),
+        }
     }
 
     fn keep(&mut self, _: Resource<Shown>, mask: Vec<u8>) -> Result<()> {

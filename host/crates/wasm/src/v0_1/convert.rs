@@ -70,7 +70,7 @@ pub(super) fn cell(value: &types::Value) -> Result<Cell<'_>, Ended> {
         Value::Enumerated(s) => Cell::Enum(s),
         Value::Labels(s) => Cell::Set(s),
         Value::Array(bytes) => Cell::Array(
-            ArrayRef::checked(bytes)
+            ArrayRef::new(bytes)
                 .ok_or_else(|| Ended::Edit("an array's bytes are not well-formed".to_owned()))?,
         ),
     })

@@ -1,0 +1,128 @@
+//! What a refused or failed request answers.
+
+use std::borrow::Cow;
+
+use axum::Json;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use deltaforge_config::hide_passwords;
+use deltaforge_engine::control::ControlError;
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::state::StateError;
+use deltaforge_engine::status::{Failure, with_causes};
+use serde::Serialize;
+use tracing::error;
+use utoipa::ToSchema;
+
+/// The body of every error.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// A stable word for programs.
+    #[schema(example = "PIPELINE_NOT_FOUND")]
+    pub code: Cow<'static, str>,
+    /// What went wrong and what would help, for people.
+    pub message: String,
+    /// Each thing that is wrong with what was sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<FieldProblem>,
+}
+
+/// One thing that is wrong with what was sent.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// Where in it; empty: the whole.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    body: ErrorBody,
+}
+
+impl ApiError {
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        let message = hide_passwords(&message.into());
+        Self { status, body: ErrorBody { code: code.into(), message, problems: Vec::new() } }
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+    }
+
+    fn with(mut self, problems: Vec<ConfigError>) -> Self {
+        let field = |problem: ConfigError| FieldProblem {
+            path: problem.path,
+            message: hide_passwords(&problem.message),
+        };
+        self.body.problems = problems.into_iter().map(field).collect();
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+            error!(code = %self.body.code, error = self.body.message, "request failed");
+        }
+        (self.status, Json(self.body)).into_response()
+    }
+}
+
+impl From<ControlError> for ApiError {
+    fn from(error: ControlError) -> Self {
+        let message = error.to_string();
+        let (status, code) = match error {
+            ControlError::NoPipeline(_) => (StatusCode::NOT_FOUND, "PIPELINE_NOT_FOUND"),
+            ControlError::Exists(_) => (StatusCode::CONFLICT, "PIPELINE_ALREADY_EXISTS"),
+            ControlError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN"),
+            ControlError::NoStage { .. } => (StatusCode::NOT_FOUND, "PROCESSOR_NOT_FOUND"),
+            ControlError::WrongKind(_) => (StatusCode::BAD_REQUEST, "PROCESSOR_KIND"),
+            ControlError::Invalid { problems, .. } => {
+                return Self::new(StatusCode::BAD_REQUEST, "PROCESSOR_INVALID", message).with(problems);
+            }
+            ControlError::NoDlq(_) => (StatusCode::NOT_FOUND, "DLQ_DISABLED"),
+            ControlError::Failed(failure) => return failure.into(),
+            ControlError::State(error) => return error.into(),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+        };
+        Self::new(status, code, message)
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        let status = match failure.code.as_str() {
+            "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+            "pipeline_not_running" => StatusCode::CONFLICT,
+            _ if failure.retriable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let code = match failure.code.as_str() {
+            "internal" => "INTERNAL_ERROR".to_owned(),
+            code => code.to_ascii_uppercase(),
+        };
+        Self::new(status, code, failure.message)
+    }
+}
+
+impl From<StateError> for ApiError {
+    fn from(error: StateError) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "STATE_STORE", with_causes(&error))
+    }
+}
+
+/// A path that does not exist.
+pub(crate) async fn no_such_path(uri: Uri) -> ApiError {
+    let message = format!("there is nothing at {}; GET /openapi.json lists what there is", uri.path());
+    ApiError::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
+}
+
+/// A path that exists, with another method.
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}; GET /openapi.json lists what it takes", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
+}

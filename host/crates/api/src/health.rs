@@ -1,0 +1,155 @@
+//! Whether the host lives, makes progress, and what it measures.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use deltaforge_config::hide_passwords;
+use deltaforge_engine::control::{ControlError, Known};
+use deltaforge_engine::status::State as Doing;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tracing::level_filters::LevelFilter;
+use utoipa::ToSchema;
+
+use crate::App;
+use crate::view::PipeInfo;
+
+/// Whether the pipeline has failed. One that is being tried again, and has not got through yet, still has.
+fn has_failed(known: &Known) -> bool {
+    let status = &known.status;
+    status.status == Doing::Failed || (status.status == Doing::Starting && status.error.is_some())
+}
+
+/// Whether the process lives and no pipeline has failed.
+#[utoipa::path(get, path = "/health", tag = "health", responses(
+    (status = 200, description = "No pipeline has failed", body = Object, example = json!({"status": "healthy", "pipelines": 3})),
+    (status = 503, description = "The named pipelines have failed", body = Object,
+        example = json!({"status": "unhealthy", "failed_pipelines": ["orders-cdc"]})),
+))]
+pub(crate) async fn health(State(app): State<App>) -> (StatusCode, Json<Value>) {
+    let known = app.control.list();
+    let failed: Vec<&str> =
+        known.iter().filter(|known| has_failed(known)).map(|known| known.status.name.as_str()).collect();
+    if !failed.is_empty() {
+        let body = json!({ "status": "unhealthy", "failed_pipelines": failed });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body));
+    }
+    let mut body = json!({ "status": "healthy", "pipelines": known.len() });
+    let mut degraded = Vec::new();
+    for known in &known {
+        if known.status.degraded || of_dlq(&app, &known.status.name).await.is_some() {
+            degraded.push(known.status.name.as_str());
+        }
+    }
+    if !degraded.is_empty() {
+        body["degraded_pipelines"] = json!(degraded);
+    }
+    (StatusCode::OK, Json(body))
+}
+
+/// Whether every pipeline that should make progress can.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    /// `ready` or `not_ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// Every pipeline.
+    pipelines: Vec<PipeInfo>,
+    /// What needs attention though its pipeline goes on.
+    degraded: Vec<Degraded>,
+}
+
+/// Something that needs attention.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Degraded {
+    /// The pipeline.
+    pipeline: String,
+    /// The sink, when it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink_id: Option<String>,
+    /// `sink_error`, `sink_behind`, `sink_gap` or `dlq_full`.
+    #[schema(example = "sink_error")]
+    reason: &'static str,
+    /// More of it.
+    detail: String,
+}
+
+/// Whether pipelines make progress; paused and stopped ones need not.
+#[utoipa::path(get, path = "/ready", tag = "health", responses(
+    (status = 200, description = "No pipeline is failed or starting", body = Readiness),
+    (status = 503, description = "Some pipeline is failed or starting", body = Readiness),
+))]
+pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
+    let known = app.control.list();
+    let waiting = known.iter().any(|known| matches!(known.status.status, Doing::Failed | Doing::Starting));
+    let mut degraded: Vec<Degraded> = known.iter().flat_map(of_sinks).collect();
+    let mut pipelines: Vec<PipeInfo> = known.iter().map(|known| PipeInfo::of(known, &app.catalog)).collect();
+    for info in &mut pipelines {
+        if let Some(full) = of_dlq(&app, &info.name).await {
+            degraded.push(full);
+            info.degraded = true;
+        }
+    }
+    let (code, status) =
+        if waiting { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") } else { (StatusCode::OK, "ready") };
+    (code, Json(Readiness { status, pipelines, degraded }))
+}
+
+fn of_sinks(known: &Known) -> Vec<Degraded> {
+    let mut all = Vec::new();
+    for sink in &known.status.sinks {
+        let mut add = |reason, detail| {
+            all.push(Degraded {
+                pipeline: known.status.name.clone(),
+                sink_id: Some(sink.id.clone()),
+                reason,
+                detail,
+            });
+        };
+        if let Some(error) = &sink.error {
+            add("sink_error", hide_passwords(&error.message));
+        }
+        if sink.spill_bytes > 0 {
+            add("sink_behind", format!("{} bytes wait on disk", sink.spill_bytes));
+        }
+        if !sink.gaps.is_empty() {
+            let events: u64 = sink.gaps.iter().map(|gap| gap.events).sum();
+            add("sink_gap", format!("{events} events in {} stretches were not given to it", sink.gaps.len()));
+        }
+    }
+    all
+}
+
+/// A dead-letter queue at its bound, which waits for an operator or loses entries.
+pub(crate) async fn of_dlq(app: &App, pipeline: &str) -> Option<Degraded> {
+    let say =
+        |reason, detail| Some(Degraded { pipeline: pipeline.to_owned(), sink_id: None, reason, detail });
+    let dlq = match app.control.dlq(pipeline) {
+        Ok(dlq) => dlq,
+        Err(ControlError::NoDlq(_)) => return None,
+        Err(error) => return say("dlq_unknown", error.to_string()),
+    };
+    let most = dlq.limits().max_entries;
+    match dlq.count().await {
+        Ok(entries) if entries < most => None,
+        Ok(entries) => say("dlq_full", format!("{entries} of at most {most} entries")),
+        Err(error) => say("dlq_unknown", error.to_string()),
+    }
+}
+
+/// The most detailed level that is logged anywhere in the host.
+#[utoipa::path(get, path = "/log-level", tag = "health", responses(
+    (status = 200, description = "The level", body = Object, example = json!({"level": "info"})),
+))]
+pub(crate) async fn log_level() -> Json<Value> {
+    Json(json!({ "level": LevelFilter::current().to_string() }))
+}
+
+/// Everything measured, in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, description = "The measurements", body = String, content_type = "text/plain"),
+))]
+pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    crate::metrics_text(&app.metrics)
+}

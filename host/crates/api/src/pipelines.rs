@@ -1,0 +1,151 @@
+//! Looking at pipelines, and pausing, resuming and stopping them.
+
+use axum::Json;
+use axum::extract::State;
+use deltaforge_engine::control::{ControlError, Known};
+use serde_json::Value;
+
+use crate::App;
+use crate::error::{ApiError, ErrorBody};
+use crate::extract::{Names, Params};
+use crate::health::of_dlq;
+use crate::view::{CheckpointView, Ops, PipeInfo};
+
+/// A label that pipelines are selected by: `key:value`, or `key` alone for any value.
+struct Label {
+    key: String,
+    value: Option<String>,
+}
+
+impl Label {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        let (key, value) = match text.split_once([':', '=']) {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if key.is_empty() {
+            return Err(ApiError::bad_request("a label is selected as label=key:value or label=key"));
+        }
+        Ok(Self { key: key.to_owned(), value })
+    }
+
+    fn selects(&self, document: &Value) -> bool {
+        let labels = document.pointer("/metadata/labels");
+        match (labels.and_then(|labels| labels.get(&self.key)), &self.value) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(has), Some(wanted)) => has.as_str() == Some(wanted),
+        }
+    }
+}
+
+/// Every pipeline, or those that have all the given labels.
+#[utoipa::path(get, path = "/pipelines", tag = "pipelines",
+    params(("label" = Option<Vec<String>>, Query, description = "`key:value`, or `key` for any value; all given ones must fit")),
+    responses(
+        (status = 200, description = "The pipelines, by name", body = Vec<PipeInfo>),
+        (status = 400, description = "A parameter that does not exist", body = ErrorBody),
+    ))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Params(params): Params<Vec<(String, String)>>,
+) -> Result<Json<Vec<PipeInfo>>, ApiError> {
+    let mut labels = Vec::new();
+    for (name, value) in &params {
+        match name.as_str() {
+            "label" => labels.push(Label::parse(value)?),
+            other => {
+                return Err(ApiError::bad_request(format!("there is no parameter {other}; there is label")));
+            }
+        }
+    }
+    let mut infos = Vec::new();
+    for known in app.control.list() {
+        if labels.iter().all(|label| label.selects(&known.document)) {
+            infos.push(info(&app, &known).await);
+        }
+    }
+    Ok(Json(infos))
+}
+
+/// What the API shows of a pipeline, without its `ops`.
+async fn info(app: &App, known: &Known) -> PipeInfo {
+    let mut info = PipeInfo::of(known, &app.catalog);
+    info.degraded |= of_dlq(app, &info.name).await.is_some();
+    info
+}
+
+/// One pipeline, and how it is doing.
+#[utoipa::path(get, path = "/pipelines/{name}", tag = "pipelines", responses(
+    (status = 200, description = "The pipeline", body = PipeInfo),
+    (status = 404, description = "There is none of that name", body = ErrorBody),
+    (status = 503, description = "The state store fails", body = ErrorBody),
+))]
+pub(crate) async fn show(
+    State(app): State<App>,
+    Names(name): Names<String>,
+) -> Result<Json<PipeInfo>, ApiError> {
+    let known = app.control.get(&name)?;
+    let checkpoints = app.control.checkpoints(&name).await?;
+    let dlq_entries = match app.control.dlq(&name) {
+        Ok(dlq) => dlq.count().await?,
+        Err(ControlError::NoDlq(_)) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    let mut info = info(&app, &known).await;
+    info.ops = Some(Ops::of(&known.status, &checkpoints, dlq_entries));
+    Ok(Json(info))
+}
+
+/// Reads no more of the source; what was read is delivered.
+#[utoipa::path(post, path = "/pipelines/{name}/pause", tag = "pipelines", responses(
+    (status = 200, description = "The pipeline", body = PipeInfo),
+    (status = 404, description = "There is none of that name", body = ErrorBody),
+))]
+pub(crate) async fn pause(
+    State(app): State<App>,
+    Names(name): Names<String>,
+) -> Result<Json<PipeInfo>, ApiError> {
+    let known = app.control.pause(&name)?;
+    Ok(Json(info(&app, &known).await))
+}
+
+/// Goes on after a pause, or from the checkpoint after a stop; tries at once after a failure.
+#[utoipa::path(post, path = "/pipelines/{name}/resume", tag = "pipelines", responses(
+    (status = 200, description = "The pipeline", body = PipeInfo),
+    (status = 404, description = "There is none of that name", body = ErrorBody),
+))]
+pub(crate) async fn resume(
+    State(app): State<App>,
+    Names(name): Names<String>,
+) -> Result<Json<PipeInfo>, ApiError> {
+    let known = app.control.resume(&name).await?;
+    Ok(Json(info(&app, &known).await))
+}
+
+/// Delivers and checkpoints what was read and lets go of the source. It can be resumed.
+#[utoipa::path(post, path = "/pipelines/{name}/stop", tag = "pipelines", responses(
+    (status = 200, description = "The pipeline", body = PipeInfo),
+    (status = 404, description = "There is none of that name", body = ErrorBody),
+))]
+pub(crate) async fn stop(
+    State(app): State<App>,
+    Names(name): Names<String>,
+) -> Result<Json<PipeInfo>, ApiError> {
+    let known = app.control.stop(&name).await?;
+    Ok(Json(info(&app, &known).await))
+}
+
+/// Where a restart resumes each sink that has a checkpoint.
+#[utoipa::path(get, path = "/pipelines/{name}/checkpoints", tag = "pipelines", responses(
+    (status = 200, description = "The checkpoints", body = Vec<CheckpointView>),
+    (status = 404, description = "There is none of that name", body = ErrorBody),
+    (status = 503, description = "The state store fails", body = ErrorBody),
+))]
+pub(crate) async fn checkpoints(
+    State(app): State<App>,
+    Names(name): Names<String>,
+) -> Result<Json<Vec<CheckpointView>>, ApiError> {
+    let checkpoints = app.control.checkpoints(&name).await?;
+    Ok(Json(checkpoints.iter().map(CheckpointView::of).collect()))
+}

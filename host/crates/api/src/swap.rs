@@ -1,0 +1,118 @@
+//! Giving a processor other code while the stream goes on.
+
+use axum::Json;
+use axum::extract::State;
+use deltaforge_engine::Swapped;
+use deltaforge_engine::control::Change;
+use deltaforge_engine::status::position_json;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::App;
+use crate::error::{ApiError, ErrorBody};
+use crate::extract::{JsonBody, Names};
+use crate::view::rfc3339;
+
+/// Another version, another configuration, or both.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewPlugin {
+    /// A plugin reference, as in the pipeline's document; a built-in takes none.
+    #[schema(example = "mask@1.1.0")]
+    plugin: Option<String>,
+    /// The whole configuration; left out, the present one stays.
+    #[schema(value_type = Option<Object>)]
+    config: Option<Value>,
+}
+
+/// Another script.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewScript {
+    /// Its text.
+    inline: String,
+}
+
+/// What a swap did.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SwapAnswer {
+    /// What ran before.
+    #[schema(example = "mask@1.0.0")]
+    previous: String,
+    /// What runs now.
+    #[schema(example = "mask@1.1.0")]
+    current: String,
+    /// SHA-256 of the code that ran before, hex.
+    previous_digest: String,
+    /// SHA-256 of the code that runs now, hex.
+    current_digest: String,
+    /// Grows with every swap of the processor.
+    generation: u64,
+    /// Events after this position pass what runs now; null: all events.
+    #[schema(value_type = Object)]
+    position: Option<Value>,
+    /// When it was stored.
+    swapped_at: String,
+}
+
+impl From<Swapped> for SwapAnswer {
+    fn from(swapped: Swapped) -> Self {
+        let Swapped { previous, current } = swapped;
+        Self {
+            position: current.from().as_ref().map(position_json),
+            previous: previous.version.plugin,
+            current: current.version.plugin,
+            previous_digest: previous.version.digest,
+            current_digest: current.version.digest,
+            generation: current.generation,
+            swapped_at: rfc3339(current.at_ms),
+        }
+    }
+}
+
+/// Swaps a processor's plugin, its configuration, or both at the next batch boundary.
+#[utoipa::path(put, path = "/pipelines/{name}/processors/{id}/plugin", tag = "processors", request_body = NewPlugin, responses(
+    (status = 200, description = "What runs now, and from where on", body = SwapAnswer),
+    (status = 400, description = "The processor cannot run it; what ran before goes on", body = ErrorBody),
+    (status = 404, description = "No such pipeline or processor", body = ErrorBody),
+    (status = 409, description = "The pipeline does not run", body = ErrorBody),
+    (status = 422, description = "A body of another shape", body = ErrorBody),
+))]
+pub(crate) async fn plugin(
+    State(app): State<App>,
+    Names((name, id)): Names<(String, String)>,
+    JsonBody(new): JsonBody<NewPlugin>,
+) -> Result<Json<SwapAnswer>, ApiError> {
+    let change = Change::Stage { plugin: new.plugin, config: new.config };
+    swap(app, name, id, change).await
+}
+
+/// Swaps a processor's script at the next batch boundary.
+#[utoipa::path(put, path = "/pipelines/{name}/processors/{id}/script", tag = "processors", request_body = NewScript, responses(
+    (status = 200, description = "What runs now, and from where on", body = SwapAnswer),
+    (status = 400, description = "The script does not compile, or the processor runs none", body = ErrorBody),
+    (status = 404, description = "No such pipeline or processor", body = ErrorBody),
+    (status = 409, description = "The pipeline does not run", body = ErrorBody),
+    (status = 422, description = "A body of another shape", body = ErrorBody),
+))]
+pub(crate) async fn script(
+    State(app): State<App>,
+    Names((name, id)): Names<(String, String)>,
+    JsonBody(new): JsonBody<NewScript>,
+) -> Result<Json<SwapAnswer>, ApiError> {
+    swap(app, name, id, Change::Script(new.inline)).await
+}
+
+/// Runs to its end also when the caller hangs up: a swap that was begun is also logged.
+async fn swap(app: App, name: String, id: String, change: Change) -> Result<Json<SwapAnswer>, ApiError> {
+    let swap = tokio::spawn(async move { app.control.swap(&name, &id, change).await });
+    let swapped = swap.await.map_err(|error| {
+        ApiError::new(
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL_ERROR",
+            format!("the swap ended early: {error}"),
+        )
+    })??;
+    Ok(Json(swapped.into()))
+}

@@ -1,0 +1,236 @@
+//! What the API shows of a pipeline.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use deltaforge_config::{Catalog, hide_passwords};
+use deltaforge_engine::SinkCheckpoint;
+use deltaforge_engine::control::Known;
+use deltaforge_engine::stage::StageCode;
+use deltaforge_engine::status::{Failure, PipelineStatus, SinkStatus, StageStatus, State};
+use deltaforge_model::json::write_rfc3339_millis;
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+/// A pipeline.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct PipeInfo {
+    /// Its name.
+    pub name: String,
+    /// `starting`, `running`, `paused`, `stopped` or `failed`.
+    #[schema(example = "running")]
+    pub status: &'static str,
+    /// Its document, with `***` for secrets.
+    #[schema(value_type = Object)]
+    pub spec: Value,
+    /// Processors that a swap made run something else than the document says.
+    pub overrides: Vec<Override>,
+    /// Whether something needs attention though the pipeline goes on; `ops.sinks` and `GET /ready` say what.
+    pub degraded: bool,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<FailureView>,
+    /// How it is doing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops: Option<Ops>,
+}
+
+/// Why a pipeline or a sink does not work.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct FailureView {
+    /// A stable code.
+    pub code: String,
+    /// What was being done and what went wrong.
+    pub message: String,
+    /// Whether another try may help without anybody doing anything.
+    pub retriable: bool,
+    /// When it is tried again, milliseconds from now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_in_ms: Option<u64>,
+}
+
+/// A processor that runs something else than the document says.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Override {
+    /// The processor.
+    pub id: String,
+    /// What runs.
+    pub plugin: String,
+    /// SHA-256 of its code, hex.
+    pub digest: String,
+    /// Its configuration, with `***` for secrets.
+    #[schema(value_type = Object)]
+    pub config: Value,
+    /// Grows with every swap.
+    pub generation: u64,
+    /// Where it took over; null: from the beginning.
+    #[schema(value_type = Object)]
+    pub position: Option<Value>,
+    /// When it took over.
+    pub swapped_at: String,
+}
+
+/// How a pipeline is doing.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Ops {
+    /// From the commit of the oldest event on its way to now; 0 when all is delivered, null when it does not run.
+    pub lag_seconds: Option<f64>,
+    /// Entries in the dead-letter queue.
+    pub dlq_entries: u64,
+    /// Errors by sink since the host started.
+    pub sink_errors: BTreeMap<String, u64>,
+    /// How long it has run without a break.
+    pub uptime_seconds: f64,
+    /// Events read since the host started.
+    pub events: u64,
+    /// Where a restart resumes each sink.
+    pub checkpoints: Vec<CheckpointView>,
+    /// The sinks.
+    pub sinks: Vec<SinkView>,
+    /// The processors.
+    #[schema(value_type = Vec<Object>)]
+    pub processors: Vec<StageStatus>,
+}
+
+/// A sink.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct SinkView {
+    /// Its id.
+    pub id: String,
+    /// Whether the commit policy counts it.
+    pub required: bool,
+    /// Its last error, while it has not worked since.
+    pub error: Option<FailureView>,
+    /// Bytes that wait for it on disk.
+    pub spill_bytes: u64,
+    /// Stretches of the log that it was not given.
+    #[schema(value_type = Vec<Object>)]
+    pub gaps: Vec<deltaforge_engine::status::Gap>,
+}
+
+/// Where a restart resumes a sink.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct CheckpointView {
+    /// The sink.
+    pub sink_id: String,
+    /// The position.
+    #[schema(value_type = Object)]
+    pub position: Value,
+    /// How old the checkpoint is.
+    pub age_seconds: f64,
+}
+
+impl FailureView {
+    fn of(failure: &Failure, retry_in_ms: Option<u64>) -> Self {
+        let Failure { code, message, retriable } = failure;
+        Self { code: code.clone(), message: hide_passwords(message), retriable: *retriable, retry_in_ms }
+    }
+}
+
+impl PipeInfo {
+    /// A pipeline without its `ops`.
+    pub fn of(known: &Known, catalog: &Catalog) -> Self {
+        let status = &known.status;
+        Self {
+            name: status.name.clone(),
+            status: word(status.status),
+            spec: (*known.document).clone(),
+            overrides: known.overrides.iter().map(|stage| Override::of(stage, catalog)).collect(),
+            degraded: status.degraded,
+            error: status.error.as_ref().map(|failure| FailureView::of(failure, status.retry_in_ms)),
+            ops: None,
+        }
+    }
+}
+
+impl Override {
+    fn of(stage: &StageStatus, catalog: &Catalog) -> Self {
+        Self {
+            id: stage.id.clone(),
+            plugin: stage.plugin.clone(),
+            digest: stage.digest.clone(),
+            config: redacted(stage, catalog),
+            generation: stage.generation,
+            position: stage.position.clone(),
+            swapped_at: rfc3339(stage.since_ms),
+        }
+    }
+}
+
+/// A stage's configuration without secrets. What is secret stands in the catalog's schema of the block that the
+/// configuration belongs to, so it is put there.
+fn redacted(stage: &StageStatus, catalog: &Catalog) -> Value {
+    let (block, below) = match &stage.code {
+        StageCode::Plugin(reference) => (json!({ "plugin": reference, "config": stage.config }), "/config"),
+        StageCode::Builtin(kind) => {
+            let mut block = stage.config.clone();
+            if let Some(block) = block.as_object_mut() {
+                block.insert("type".to_owned(), json!(kind));
+            }
+            (block, "")
+        }
+    };
+    let document = catalog.redact(&json!({ "spec": { "processors": [block] } }));
+    let mut config = document.pointer(&format!("/spec/processors/0{below}")).cloned().unwrap_or_default();
+    if let (StageCode::Builtin(_), Some(block)) = (&stage.code, config.as_object_mut()) {
+        block.shift_remove("type");
+    }
+    config
+}
+
+impl Ops {
+    pub fn of(status: &PipelineStatus, checkpoints: &[SinkCheckpoint], dlq_entries: u64) -> Self {
+        let erring = status.sinks.iter().filter(|sink| sink.errors > 0);
+        Self {
+            lag_seconds: status.lag_seconds,
+            dlq_entries,
+            sink_errors: erring.map(|sink| (sink.id.clone(), sink.errors)).collect(),
+            uptime_seconds: status.uptime_seconds,
+            events: status.events,
+            checkpoints: checkpoints.iter().map(CheckpointView::of).collect(),
+            sinks: status.sinks.iter().map(SinkView::of).collect(),
+            processors: status.stages.clone(),
+        }
+    }
+}
+
+impl SinkView {
+    fn of(sink: &SinkStatus) -> Self {
+        Self {
+            id: sink.id.clone(),
+            required: sink.required,
+            error: sink.error.as_ref().map(|failure| FailureView::of(failure, None)),
+            spill_bytes: sink.spill_bytes,
+            gaps: sink.gaps.clone(),
+        }
+    }
+}
+
+impl CheckpointView {
+    pub fn of(checkpoint: &SinkCheckpoint) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        Self {
+            sink_id: checkpoint.sink_id.clone(),
+            position: checkpoint.position.clone(),
+            age_seconds: now.saturating_sub(checkpoint.at_ms) as f64 / 1e3,
+        }
+    }
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Starting => "starting",
+        State::Running => "running",
+        State::Paused => "paused",
+        State::Stopped => "stopped",
+        State::Failed => "failed",
+    }
+}
+
+/// Milliseconds since the Unix epoch as text.
+pub(crate) fn rfc3339(ms: u64) -> String {
+    let mut text = Vec::new();
+    write_rfc3339_millis(i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1000), &mut text);
+    String::from_utf8(text).expect("a time is ASCII")
+}

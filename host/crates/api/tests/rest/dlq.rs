@@ -1,0 +1,90 @@
+//! The dead-letter queue.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::host::{Host, Plan, answer, code};
+use crate::parts::Shelf;
+
+const DLQ: &str = "/pipelines/orders/journal/dlq";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_events_are_seen_counted_acknowledged_and_purged() {
+    let host = Host::start().await;
+    let shelf = Shelf { refuse: Some(3), ..Shelf::default() };
+    let orders = host.run(Plan { dlq: Some(100), shelf, ..Plan::named("orders") });
+    // Of 0..30 those that 3 divides are refused.
+    orders.read(30, 20).await;
+    let count = async || host.get(&format!("{DLQ}/count")).await.1["count"].as_u64().unwrap();
+    while count().await < 10 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let seqs = async |query: &str| -> Vec<u64> {
+        let (status, body) = host.get(&format!("{DLQ}{query}")).await;
+        assert_eq!(status, 200, "{body}");
+        body.as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(seqs("").await.len(), 10);
+    assert_eq!(seqs("?limit=3").await, [1, 2, 3]);
+    assert_eq!(seqs("?limit=3&after_seq=3").await, [4, 5, 6]);
+    assert_eq!(seqs("?sink_id=out&error_kind=serialization&limit=2").await, [1, 2]);
+    assert_eq!(seqs("?error_kind=serialization%20error&limit=2").await, [1, 2]);
+    assert!(seqs("?sink_id=other").await.is_empty());
+    assert!(seqs("?error_kind=routing").await.is_empty());
+    let entry = host.get(&format!("{DLQ}?limit=1")).await.1[0].clone();
+    assert_eq!((&entry["pipeline"], &entry["stream"]), (&json!("orders"), &json!("dlq")));
+    assert_eq!(entry["meta"]["sink_id"], "out");
+    assert_eq!(entry["meta"]["error_kind"], "serialization error");
+    assert_eq!(entry["meta"]["error_message"], "0 does not fit");
+    let seconds = entry["timestamp"].as_u64().unwrap();
+    assert!((1_600_000_000..5_000_000_000).contains(&seconds), "{seconds}");
+    assert_eq!(host.get("/pipelines/orders").await.1["ops"]["dlq_entries"], 10);
+
+    let ack = async |up_to: u64| {
+        host.send(Method::POST, &format!("{DLQ}/ack"), &json!({ "up_to_seq": up_to })).await
+    };
+    assert_eq!(ack(4).await, (200, json!({ "acked": 4 })));
+    assert_eq!(ack(4).await, (200, json!({ "acked": 0 })));
+    assert_eq!(count().await, 6);
+    assert_eq!(answer(host.request(Method::DELETE, DLQ)).await, (200, json!({ "purged": 6 })));
+    assert_eq!(count().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_shown() {
+    let host = Host::start().await;
+    let shelf = Shelf { refuse: Some(1), ..Shelf::default() };
+    let orders = host.run(Plan { dlq: Some(2), shelf, ..Plan::named("orders") });
+    orders.numbers.bound.send_replace(5);
+    let mut ready = Value::Null;
+    for _ in 0..500 {
+        ready = host.get("/ready").await.1;
+        if ready["degraded"][0]["reason"] == "dlq_full" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(ready["degraded"][0]["pipeline"], "orders", "{ready}");
+    assert_eq!(ready["pipelines"][0]["degraded"], true);
+    assert_eq!(host.get("/pipelines/orders").await.1["degraded"], true);
+    assert_eq!(host.get("/health").await.1["degraded_pipelines"], json!(["orders"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_refused() {
+    let host = Host::start().await;
+    host.run(Plan { dlq: Some(2), ..Plan::named("orders") });
+    host.run(Plan::named("plain"));
+    for query in ["?limit=0", "?limit=1001", "?limit=x", "?sink=out"] {
+        assert_eq!(code(&host.get(&format!("{DLQ}{query}")).await), (400, "BAD_REQUEST"), "{query}");
+    }
+    let ack = format!("{DLQ}/ack");
+    assert_eq!(code(&host.send(Method::POST, &ack, &json!({ "up_to": 1 })).await), (422, "INVALID_BODY"));
+    assert_eq!(code(&host.post(&ack).await), (415, "UNSUPPORTED_MEDIA_TYPE"));
+    let broken = host.request(Method::POST, &ack).header("content-type", "application/json").body("{");
+    assert_eq!(code(&answer(broken).await), (400, "BAD_REQUEST"));
+    let off = "/pipelines/plain/journal/dlq";
+    assert_eq!(code(&host.get(off).await), (404, "DLQ_DISABLED"));
+    assert_eq!(code(&host.get(&format!("{off}/count")).await), (404, "DLQ_DISABLED"));
+    assert_eq!(code(&answer(host.request(Method::DELETE, off)).await), (404, "DLQ_DISABLED"));
+}

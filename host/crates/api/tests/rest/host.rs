@@ -1,0 +1,252 @@
+//! A host with its API on a port of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deltaforge_api::Api;
+use deltaforge_config::{Block, Catalog, Limits, Secret};
+use deltaforge_engine::batcher::BatchLimits;
+use deltaforge_engine::budget::Budget;
+use deltaforge_engine::checkpoint::Checkpoints;
+use deltaforge_engine::compose::SinkFilter;
+use deltaforge_engine::dlq::{DlqLimits, Overflow};
+use deltaforge_engine::ledger::CommitPolicy;
+use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, SourcePlan, StagePlan};
+use deltaforge_engine::stage::{StageCode, StageSpec};
+use deltaforge_engine::stages::{OnError, TableFilter};
+use deltaforge_engine::{Control, Pipeline};
+use deltaforge_store::MemoryStore;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use reqwest::{Client, Method, RequestBuilder};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::parts::{Markers, Numbers, NumbersFactory, Rows, Shelf, ShelfFactory};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only its schema is of interest")]
+struct NumbersConfig {
+    dsn: Option<Secret>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only its schema is of interest")]
+struct ScriptConfig {
+    inline: String,
+}
+
+/// What documents may say in these tests.
+pub fn catalog() -> Catalog {
+    Catalog::default()
+        .source("numbers", Block::of::<NumbersConfig>())
+        .sink("shelf", Block::empty())
+        .processor("javascript", Block::of::<ScriptConfig>().limits(Limits::SCRIPT))
+        .envelope("native", Block::empty())
+}
+
+/// How a pipeline differs from the plainest one.
+pub struct Plan {
+    pub name: &'static str,
+    pub labels: Value,
+    pub dlq: Option<u64>,
+    pub shelf: Shelf,
+    pub required: bool,
+}
+
+impl Plan {
+    pub fn named(name: &'static str) -> Self {
+        Self { name, labels: json!({}), dlq: None, shelf: Shelf::default(), required: true }
+    }
+}
+
+/// What a test holds of a pipeline.
+pub struct Handle {
+    pub numbers: Arc<Numbers>,
+    pub shelf: Arc<Shelf>,
+}
+
+impl Handle {
+    /// Lets the source read the numbers below `bound` and waits until `count` rows have arrived.
+    pub async fn read(&self, bound: u64, count: usize) {
+        self.numbers.bound.send_replace(bound);
+        within("the rows arrive", || self.shelf.rows.lock().len() >= count).await;
+    }
+
+    pub fn marks(&self) -> Vec<String> {
+        self.shelf.rows.lock().iter().map(|(_, mark)| mark.clone()).collect()
+    }
+}
+
+/// A running host.
+pub struct Host {
+    pub url: String,
+    pub control: Control,
+    services: Services,
+    catalog: Arc<Catalog>,
+    client: Client,
+    _spill: tempfile::TempDir,
+}
+
+/// The status and the JSON of an answer.
+pub type Answer = (u16, Value);
+
+impl Host {
+    pub async fn start() -> Self {
+        Self::start_with(|api| api).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(Api) -> Api) -> Self {
+        let spill = tempfile::tempdir().unwrap();
+        let store = Arc::new(MemoryStore::new());
+        let services = Services {
+            store: store.clone(),
+            checkpoints: Arc::new(Checkpoints::start(store, Duration::from_millis(1))),
+            stages: vec![Arc::new(Markers)],
+            formatters: vec![Arc::new(Rows)],
+            budget: Budget::new(64 << 20, None),
+            compute: tokio::runtime::Handle::current(),
+            spill_dir: spill.path().to_owned(),
+            base_dir: PathBuf::from("."),
+            version: "test".into(),
+            shutdown_timeout: Duration::from_secs(5),
+        };
+        let catalog = Arc::new(catalog());
+        let control = Control::new();
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let api = change(Api::new(control.clone(), catalog.clone(), metrics));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, api.router()).await.unwrap() });
+        let client = Client::builder().no_proxy().build().unwrap();
+        Self { url, control, services, catalog, client, _spill: spill }
+    }
+
+    /// Runs a pipeline: numbers → a plugin `mark` → a script `script` → a shelf.
+    pub fn run(&self, plan: Plan) -> Handle {
+        let numbers = Arc::new(Numbers::default());
+        self.run_from(plan, numbers)
+    }
+
+    pub fn run_from(&self, plan: Plan, numbers: Arc<Numbers>) -> Handle {
+        let shelf = Arc::new(plan.shelf);
+        let document = json!({
+            "metadata": { "name": plan.name, "tenant": "acme", "labels": plan.labels },
+            "spec": {
+                "source": { "type": "numbers", "config": { "id": "src", "dsn": "db://me:pa55word@host/x" } },
+                "processors": [{ "plugin": "marker@1.0.0", "id": "mark", "config": { "token": "t0ken" } }],
+                "sinks": [{ "type": "shelf", "config": { "id": "out" } }],
+            },
+        });
+        let spec = |id: &str, code, config| StageSpec {
+            id: id.into(),
+            pipeline: plan.name.into(),
+            tenant: "acme".into(),
+            code,
+            config,
+            limits: None,
+            grants: Vec::new(),
+            base_dir: None,
+        };
+        let stage = |spec: StageSpec| StagePlan {
+            block: json!({ "id": spec.id }),
+            spec,
+            on_error: OnError::Fail,
+            tables: TableFilter::default(),
+            masks: false,
+        };
+        let script =
+            spec("script", StageCode::Builtin("javascript".into()), json!({ "inline": "as it was" }));
+        let mark = spec("mark", StageCode::Plugin("marker@1.0.0".into()), json!({ "token": "t0ken" }));
+        let sink = SinkPlan {
+            id: "out".into(),
+            factory: Arc::new(ShelfFactory(shelf.clone())),
+            config: json!({}),
+            envelope: spec("out", StageCode::Builtin("native".into()), json!({})),
+            required: plan.required,
+            filter: SinkFilter::default(),
+            spill_max_bytes: 1 << 20,
+            start_now: false,
+        };
+        let pipeline = PipelinePlan {
+            name: plan.name.into(),
+            tenant: "acme".into(),
+            source: SourcePlan {
+                id: "src".into(),
+                factory: Arc::new(NumbersFactory(numbers.clone())),
+                config: json!({ "dsn": "db://me:pa55word@host/x" }),
+            },
+            stages: vec![stage(script), stage(mark)],
+            sinks: vec![sink],
+            limits: BatchLimits { max_events: 10, ..BatchLimits::default() },
+            max_inflight: 4,
+            policy: CommitPolicy::All,
+            max_memory_bytes: 16 << 20,
+            dlq: plan.dlq.map(|max_entries| DlqLimits {
+                max_entries,
+                max_age: Duration::from_secs(3600),
+                overflow: Overflow::Block,
+                max_event_bytes: 1 << 16,
+            }),
+        };
+        let pipeline = Pipeline::start(pipeline, self.services.clone());
+        self.control.add(pipeline, self.catalog.redact(&document), None).unwrap();
+        Handle { numbers, shelf }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    pub async fn post(&self, path: &str) -> Answer {
+        answer(self.request(Method::POST, path)).await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: &Value) -> Answer {
+        answer(self.request(method, path).json(body)).await
+    }
+
+    /// Waits until a pipeline has a status.
+    pub async fn until(&self, pipeline: &str, status: &str) {
+        let path = format!("/pipelines/{pipeline}");
+        for _ in 0..500 {
+            if self.get(&path).await.1["status"] == status {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{pipeline} is not {status}: {}", self.get(&path).await.1);
+    }
+}
+
+/// Sends a request; the answer must be JSON and bear a request id.
+pub async fn answer(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    assert!(response.headers().contains_key("x-request-id"));
+    assert_eq!(response.headers()["content-type"], "application/json");
+    (response.status().as_u16(), response.json().await.unwrap())
+}
+
+/// Checks an error's shape and gives its status and code.
+pub fn code((status, body): &Answer) -> (u16, &str) {
+    assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
+    (*status, body["code"].as_str().unwrap())
+}
+
+/// Waits for a condition, with a deadline.
+pub async fn within(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited in vain: {what}");
+}

@@ -1,0 +1,293 @@
+//! The small source, stages, envelope and sink that the pipelines of these tests are made of.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use deltaforge_engine::batcher::Batcher;
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::message::{Bodies, Formatter, FormatterFactory};
+use deltaforge_engine::sink::{Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::source::{SourceContext, SourceError, SourceFactory, SourceReader};
+use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageSpec, StageVersion};
+use deltaforge_model::position::Order;
+use deltaforge_model::value::CellKind;
+use deltaforge_model::{
+    Batch, BatchBuilder, Boundary, Cell, Column, EventHead, EventId, Image, Kind, Op, Overlay, Position,
+    SnapshotMark, SourceBatch, SourceInfo, TableSchema, View,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// Reads the numbers below a bound that the test moves on.
+pub struct Numbers {
+    pub bound: watch::Sender<u64>,
+    /// Whether connecting fails.
+    pub broken: AtomicBool,
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self { bound: watch::Sender::new(0), broken: AtomicBool::new(false) }
+    }
+}
+
+struct NumbersReader {
+    bound: watch::Receiver<u64>,
+    info: Arc<SourceInfo>,
+    context: SourceContext,
+    at: u64,
+}
+
+fn position(n: u64) -> Position {
+    Position::new(json!({ "n": n }).to_string())
+}
+
+fn number(position: &Position) -> u64 {
+    serde_json::from_str::<Value>(position.as_str()).unwrap()["n"].as_u64().unwrap()
+}
+
+#[async_trait]
+impl SourceReader for NumbersReader {
+    async fn next_batch(&mut self) -> Result<Option<SourceBatch>, SourceError> {
+        let at = self.at;
+        // Pending for ever when the test is over.
+        let Ok(bound) = self.bound.wait_for(|bound| *bound > at).await.map(|bound| *bound) else {
+            return std::future::pending().await;
+        };
+        let mut batcher =
+            Batcher::new(BatchBuilder::new(self.info.clone()), self.context.limits, position(at));
+        let columns = vec![
+            Column::new("n", Kind::Of(CellKind::Int), "int"),
+            Column::new("mark", Kind::Of(CellKind::Text), "text"),
+        ];
+        let table = batcher.builder.table(&TableSchema::new("shop", None, "orders", columns, &["n"]));
+        while self.at < bound && !batcher.is_full(true, false) {
+            let n = self.at;
+            batcher.builder.event(EventHead {
+                id: EventId::derive(1, &[&n.to_le_bytes()]),
+                op: Op::Create,
+                table,
+                transaction: None,
+                ordinal: 0,
+                ts_us: 1_000_000,
+                pos: n,
+                last: true,
+                snapshot: SnapshotMark::No,
+            });
+            batcher.builder.image(Image::After, |row| {
+                row.push(&Cell::Int(n as i64)).push(&Cell::Text("none"));
+            });
+            self.at += 1;
+        }
+        Ok(Some(batcher.close(position(self.at), Boundary::Transaction)))
+    }
+
+    async fn confirm(&mut self, _position: &Position) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+/// Makes readers of [`Numbers`].
+pub struct NumbersFactory(pub Arc<Numbers>);
+
+#[async_trait]
+impl SourceFactory for NumbersFactory {
+    fn kind(&self) -> &'static str {
+        "numbers"
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        schemars::Schema::default()
+    }
+
+    fn validate(&self, _config: &Value) -> Result<(), Vec<ConfigError>> {
+        Ok(())
+    }
+
+    async fn connect(
+        &self,
+        config: &Value,
+        context: SourceContext,
+    ) -> Result<Box<dyn SourceReader>, SourceError> {
+        if self.0.broken.load(Ordering::SeqCst) {
+            let message = format!("connect to {}", config["dsn"].as_str().unwrap_or_default());
+            return Err(SourceError::retry("source_connect", message, "refused"));
+        }
+        let mut info = context.info.clone();
+        "pos".clone_into(&mut info.pos_name);
+        let at = context.resume.as_ref().map_or(0, number);
+        Ok(Box::new(NumbersReader { bound: self.0.bound.subscribe(), info: Arc::new(info), context, at }))
+    }
+
+    fn compare(&self, a: &Position, b: &Position) -> Order {
+        match number(a).cmp(&number(b)) {
+            std::cmp::Ordering::Less => Order::Before,
+            std::cmp::Ordering::Equal => Order::Same,
+            std::cmp::Ordering::Greater => Order::After,
+        }
+    }
+
+    fn rows_through(&self, batch: &Batch, position: &Position) -> usize {
+        let through = number(position);
+        (0..batch.len()).take_while(|row| batch.event(*row).pos() < through).count()
+    }
+}
+
+/// Writes its mark into every row.
+struct Marker(String);
+
+#[async_trait]
+impl Stage for Marker {
+    async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError> {
+        for row in 0..view.len() {
+            edits
+                .set(view, row, Image::After, "mark", &Cell::Text(&self.0))
+                .map_err(|error| StageError::stop("marker", error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Markers: the plugin `marker@x` writes `x` and its configured suffix; `javascript` writes its script.
+pub struct Markers;
+
+fn mark_of(spec: &StageSpec) -> Result<String, ConfigError> {
+    match &spec.code {
+        StageCode::Plugin(reference) => match reference.strip_prefix("marker@") {
+            Some(version) => Ok(format!("{version}{}", spec.config["suffix"].as_str().unwrap_or_default())),
+            None => Err(ConfigError::new("plugin", format!("there is no plugin {reference}"))),
+        },
+        StageCode::Builtin(_) => match spec.config["inline"].as_str() {
+            Some(script) if !script.contains("syntax error") => Ok(script.to_owned()),
+            _ => Err(ConfigError::new("inline", "line 1: unexpected token")),
+        },
+    }
+}
+
+#[async_trait]
+impl StageFactory for Markers {
+    fn handles(&self, _code: &StageCode) -> bool {
+        true
+    }
+
+    async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        mark_of(spec).map(drop).map_err(|problem| vec![problem])
+    }
+
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        _digest: Option<&str>,
+    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+        let mark = mark_of(spec).map_err(|problem| StageError::stop("marker", problem.message))?;
+        let plugin = match &spec.code {
+            StageCode::Plugin(reference) => reference.clone(),
+            StageCode::Builtin(name) => format!("builtin:{name}"),
+        };
+        Ok((Box::new(Marker(mark.clone())), StageVersion { plugin, digest: mark }))
+    }
+}
+
+/// The row as JSON.
+pub struct Rows;
+
+#[async_trait]
+impl Formatter for Rows {
+    async fn format(&mut self, view: &View, _tx_end: &[bool], bodies: &mut Bodies) -> Result<(), StageError> {
+        for event in view.events() {
+            let row = event.after().expect("every event is a row");
+            deltaforge_model::json::write_row(event.table(), &row, bodies.buffer());
+            bodies.end();
+        }
+        Ok(())
+    }
+
+    fn content_type(&self) -> &str {
+        "application/json"
+    }
+}
+
+#[async_trait]
+impl FormatterFactory for Rows {
+    fn handles(&self, _code: &StageCode) -> bool {
+        true
+    }
+
+    async fn validate(&self, _spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        Ok(())
+    }
+
+    async fn build(&self, _spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
+        Ok(Box::new(Self))
+    }
+}
+
+/// Keeps what it is given: `(n, mark)`. Refuses multiples of `refuse`; fails while told to.
+#[derive(Default)]
+pub struct Shelf {
+    pub rows: Mutex<Vec<(u64, String)>>,
+    pub refuse: Option<u64>,
+    pub broken: AtomicBool,
+}
+
+struct ShelfSink {
+    shelf: Arc<Shelf>,
+    through: u64,
+}
+
+#[async_trait]
+impl Sink for ShelfSink {
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        for (place, message) in delivery.messages() {
+            if self.shelf.broken.load(Ordering::SeqCst) {
+                let message = "put on the shelf at db://me:pa55word@shelf";
+                return Err(SinkError::retry("shelf_down", message, "it is down").after(place));
+            }
+            let row: Value = serde_json::from_slice(message.body.unwrap()).unwrap();
+            let n = row["n"].as_u64().unwrap();
+            if self.shelf.refuse.is_some_and(|refuse| n.is_multiple_of(refuse)) {
+                return Err(SinkError::Rejected {
+                    place,
+                    kind: "serialization",
+                    code: "shelf_refused",
+                    message: format!("{n} does not fit"),
+                });
+            }
+            self.shelf.rows.lock().push((n, row["mark"].as_str().unwrap().to_owned()));
+        }
+        self.through = delivery.seq;
+        Ok(())
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        Ok(Durable { through: self.through, state: None })
+    }
+}
+
+/// Makes sinks onto a [`Shelf`].
+pub struct ShelfFactory(pub Arc<Shelf>);
+
+#[async_trait]
+impl SinkFactory for ShelfFactory {
+    fn kind(&self) -> &'static str {
+        "shelf"
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        schemars::Schema::default()
+    }
+
+    fn validate(&self, _config: &Value) -> Result<(), Vec<ConfigError>> {
+        Ok(())
+    }
+
+    fn addressing(&self, _config: &Value) -> Addressing {
+        Addressing::default()
+    }
+
+    async fn open(&self, _config: &Value, _context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(ShelfSink { shelf: self.0.clone(), through: 0 }))
+    }
+}

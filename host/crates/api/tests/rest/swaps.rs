@@ -1,0 +1,114 @@
+//! Other code for a processor while the stream goes on.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::host::{Answer, Host, Plan, code};
+
+async fn plugin(host: &Host, stage: &str, body: Value) -> Answer {
+    host.send(Method::PUT, &format!("/pipelines/orders/processors/{stage}/plugin"), &body).await
+}
+
+async fn script(host: &Host, stage: &str, inline: &str) -> Answer {
+    let path = format!("/pipelines/orders/processors/{stage}/script");
+    host.send(Method::PUT, &path, &json!({ "inline": inline })).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_swapped_at_a_recorded_position() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(10, 10).await;
+    let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@1.1.0" })).await;
+    assert_eq!(status, 200, "{swap}");
+    assert_eq!((&swap["previous"], &swap["current"]), (&json!("marker@1.0.0"), &json!("marker@1.1.0")));
+    assert_eq!((&swap["generation"], &swap["position"]), (&json!(2), &json!({ "n": 10 })));
+    assert!(swap["swapped_at"].as_str().unwrap().ends_with('Z'), "{swap}");
+    orders.read(20, 20).await;
+    let marks = orders.marks();
+    assert!(marks[..10].iter().all(|mark| mark == "1.0.0") && marks[10..].iter().all(|mark| mark == "1.1.0"));
+
+    let (status, swap) =
+        plugin(&host, "mark", json!({ "config": { "suffix": "!", "token": "t0ken" } })).await;
+    assert_eq!((status, &swap["current"]), (200, &json!("marker@1.1.0")), "the plugin stays");
+    let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@1.2.0" })).await;
+    assert_eq!((status, &swap["generation"]), (200, &json!(4)));
+    orders.read(21, 21).await;
+    assert_eq!(orders.marks()[20], "1.2.0!", "the configuration stays");
+
+    let info = host.get("/pipelines/orders").await.1;
+    let overrides = info["overrides"].as_array().unwrap();
+    assert_eq!(overrides.len(), 1, "{info}");
+    assert_eq!((&overrides[0]["id"], &overrides[0]["plugin"]), (&json!("mark"), &json!("marker@1.2.0")));
+    assert_eq!(overrides[0]["config"], json!({ "suffix": "!", "token": "***" }));
+    assert!(!info.to_string().contains("t0ken"));
+
+    let back = json!({ "plugin": "marker@1.0.0", "config": { "token": "t0ken" } });
+    assert_eq!(plugin(&host, "mark", back).await.0, 200);
+    assert_eq!(host.get("/pipelines/orders").await.1["overrides"], json!([]), "as the document says again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_is_swapped_and_kept_over_a_stop() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(1, 1).await;
+    let (status, swap) = script(&host, "script", "another").await;
+    assert_eq!((status, &swap["generation"]), (200, &json!(2)), "{swap}");
+    let info = host.get("/pipelines/orders").await.1;
+    assert_eq!(info["overrides"][0]["config"], json!({ "inline": "another" }));
+    assert_eq!(host.post("/pipelines/orders/stop").await.0, 200);
+    let refused = script(&host, "script", "third").await;
+    assert_eq!(code(&refused), (409, "PIPELINE_NOT_RUNNING"));
+    assert_eq!(host.post("/pipelines/orders/resume").await.0, 200);
+    host.until("orders", "running").await;
+    assert_eq!(
+        host.get("/pipelines/orders").await.1["overrides"][0]["config"],
+        json!({ "inline": "another" })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_run_is_refused_and_what_ran_goes_on() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(5, 5).await;
+    let missing = plugin(&host, "mark", json!({ "plugin": "other@1" })).await;
+    assert_eq!(code(&missing), (400, "PROCESSOR_INVALID"));
+    assert_eq!(missing.1["problems"][0]["path"], "plugin");
+    let syntax = script(&host, "script", "syntax error").await;
+    assert_eq!(code(&syntax), (400, "PROCESSOR_INVALID"));
+    assert!(syntax.1["message"].as_str().unwrap().contains("line 1"), "{}", syntax.1);
+    assert_eq!(
+        code(&plugin(&host, "script", json!({ "plugin": "marker@1.0.0" })).await),
+        (400, "PROCESSOR_KIND")
+    );
+    assert_eq!(code(&script(&host, "mark", "x").await), (400, "PROCESSOR_KIND"));
+    assert_eq!(code(&plugin(&host, "mark", json!({})).await), (400, "PROCESSOR_KIND"));
+    assert_eq!(
+        code(&plugin(&host, "none", json!({ "plugin": "marker@2" })).await),
+        (404, "PROCESSOR_NOT_FOUND")
+    );
+    assert_eq!(code(&plugin(&host, "mark", json!({ "plugins": "marker@2" })).await), (422, "INVALID_BODY"));
+    let gone = host
+        .send(Method::PUT, "/pipelines/none/processors/mark/plugin", &json!({ "plugin": "marker@2" }))
+        .await;
+    assert_eq!(code(&gone), (404, "PIPELINE_NOT_FOUND"));
+    orders.read(10, 10).await;
+    assert!(orders.marks().iter().all(|mark| mark == "1.0.0"));
+    assert_eq!(host.get("/pipelines/orders").await.1["overrides"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn swaps_of_one_pipeline_follow_each_other() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(1, 1).await;
+    let (version, config) = tokio::join!(
+        plugin(&host, "mark", json!({ "plugin": "marker@3.0.0" })),
+        plugin(&host, "mark", json!({ "config": { "suffix": "+" } })),
+    );
+    assert_eq!((version.0, config.0), (200, 200));
+    orders.read(2, 2).await;
+    assert_eq!(orders.marks()[1], "3.0.0+", "neither undoes the other");
+}

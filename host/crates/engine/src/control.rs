@@ -1,0 +1,334 @@
+//! The only way to command pipelines: the API, signals and tools all go through [`Control`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use parking_lot::RwLock;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tracing::info;
+
+use crate::dlq::Dlq;
+use crate::error::ConfigError;
+use crate::pipeline::Pipeline;
+use crate::run::{SinkCheckpoint, Swapped};
+use crate::stage::{StageCode, StageSpec};
+use crate::state::StateError;
+use crate::status::{Failure, PipelineStatus, StageStatus, State};
+
+/// How long a resumed pipeline may take to show what came of it.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+
+/// The pipelines of a host, by name. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Control {
+    pipelines: Arc<RwLock<Registry>>,
+}
+
+#[derive(Default)]
+struct Registry {
+    entries: BTreeMap<String, Entry>,
+    closed: bool,
+}
+
+#[derive(Clone)]
+struct Entry {
+    pipeline: Pipeline,
+    document: Arc<Value>,
+    origin: Option<Arc<str>>,
+    /// Swaps of one pipeline follow each other: each keeps what the one before left.
+    swapping: Arc<Mutex<()>>,
+}
+
+/// A pipeline as it is known here.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// What it is doing.
+    pub status: PipelineStatus,
+    /// Its document, without secrets.
+    pub document: Arc<Value>,
+    /// Where the document came from; `None`: over the network.
+    pub origin: Option<Arc<str>>,
+    /// Stages that run something else than the document says.
+    pub overrides: Vec<StageStatus>,
+}
+
+/// What a stage is to run from now on. What is left out stays as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Another version of a plugin, another configuration, or both. A built-in keeps its code.
+    Stage {
+        /// A plugin reference, as in the pipeline's document.
+        plugin: Option<String>,
+        /// The whole configuration.
+        config: Option<Value>,
+    },
+    /// Another script, for a stage that runs one.
+    Script(String),
+}
+
+/// A command could not be carried out; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// There is no such pipeline.
+    #[error("there is no pipeline {0}")]
+    NoPipeline(String),
+    /// Names are unique in a host.
+    #[error("there is a pipeline {0} already")]
+    Exists(String),
+    /// The host is going down.
+    #[error("the host is shutting down")]
+    ShuttingDown,
+    /// The pipeline has no such stage.
+    #[error("pipeline {pipeline} has no processor {stage}")]
+    NoStage {
+        /// The pipeline.
+        pipeline: String,
+        /// What was asked for.
+        stage: String,
+    },
+    /// The stage cannot run that kind of code.
+    #[error("{0}")]
+    WrongKind(String),
+    /// The new code or configuration is not fit to run.
+    #[error("processor {stage}: {}", listed(problems))]
+    Invalid {
+        /// The stage.
+        stage: String,
+        /// What is wrong with it.
+        problems: Vec<ConfigError>,
+    },
+    /// The pipeline has no dead-letter queue.
+    #[error("pipeline {0} has no dead-letter queue; it is switched on by spec.journal.enabled")]
+    NoDlq(String),
+    /// The pipeline could not do it.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The state store failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+fn listed(problems: &[ConfigError]) -> String {
+    let one = |problem: &ConfigError| match problem.path.as_str() {
+        "" => problem.message.clone(),
+        path => format!("{path}: {}", problem.message),
+    };
+    problems.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+impl Control {
+    /// No pipelines yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a pipeline in. `document` is shown to whoever asks, so it must hold no secrets; `origin` is the
+    /// file it came from.
+    ///
+    /// # Errors
+    ///
+    /// When the name is taken or the host is shutting down; the pipeline is not touched then.
+    pub fn add(
+        &self,
+        pipeline: Pipeline,
+        document: Value,
+        origin: Option<String>,
+    ) -> Result<(), ControlError> {
+        let name = pipeline.plan().name.clone();
+        let mut registry = self.pipelines.write();
+        if registry.closed {
+            return Err(ControlError::ShuttingDown);
+        }
+        if registry.entries.contains_key(&name) {
+            return Err(ControlError::Exists(name));
+        }
+        let entry = Entry {
+            pipeline,
+            document: Arc::new(document),
+            origin: origin.map(Arc::from),
+            swapping: Arc::default(),
+        };
+        registry.entries.insert(name, entry);
+        Ok(())
+    }
+
+    /// Every pipeline, by name.
+    pub fn list(&self) -> Vec<Known> {
+        self.pipelines.read().entries.values().map(Entry::known).collect()
+    }
+
+    /// One pipeline.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoPipeline`].
+    pub fn get(&self, name: &str) -> Result<Known, ControlError> {
+        self.entry(name).map(|entry| entry.known())
+    }
+
+    /// Stops reading the source; what was read is delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoPipeline`].
+    pub fn pause(&self, name: &str) -> Result<Known, ControlError> {
+        let entry = self.entry(name)?;
+        entry.pipeline.pause();
+        info!(pipeline = name, "paused");
+        Ok(entry.known())
+    }
+
+    /// Goes on after a pause or a stop, and tries at once after a failure. Waits a moment for what comes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoPipeline`].
+    pub async fn resume(&self, name: &str) -> Result<Known, ControlError> {
+        let entry = self.entry(name)?;
+        entry.pipeline.resume();
+        info!(pipeline = name, "resumed");
+        let settled = async {
+            while matches!(entry.pipeline.status().status, State::Stopped | State::Starting) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Whatever it does after that time is its status.
+        let _ = tokio::time::timeout(SETTLES_WITHIN, settled).await;
+        Ok(entry.known())
+    }
+
+    /// Delivers and checkpoints what was read, and lets go of the source. The pipeline can be resumed.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoPipeline`].
+    pub async fn stop(&self, name: &str) -> Result<Known, ControlError> {
+        let entry = self.entry(name)?;
+        entry.pipeline.stop().await;
+        info!(pipeline = name, "stopped");
+        Ok(entry.known())
+    }
+
+    /// Gives a stage other code or another configuration, from a batch boundary on.
+    ///
+    /// # Errors
+    ///
+    /// When the stage cannot run it. What ran before goes on then.
+    pub async fn swap(&self, name: &str, stage: &str, change: Change) -> Result<Swapped, ControlError> {
+        let entry = self.entry(name)?;
+        let _turn = entry.swapping.lock().await;
+        let spec = entry.changed(stage, change)?;
+        entry
+            .pipeline
+            .check_stage(&spec)
+            .await
+            .map_err(|problems| ControlError::Invalid { stage: stage.to_owned(), problems })?;
+        let swapped = entry.pipeline.swap(spec).await?;
+        info!(
+            pipeline = name,
+            stage,
+            previous = swapped.previous.version.plugin,
+            current = swapped.current.version.plugin,
+            generation = swapped.current.generation,
+            position = swapped.current.from,
+            "stage swapped"
+        );
+        Ok(swapped)
+    }
+
+    /// The stored checkpoints of a pipeline's sinks.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such pipeline or the state store fails.
+    pub async fn checkpoints(&self, name: &str) -> Result<Vec<SinkCheckpoint>, ControlError> {
+        let entry = self.entry(name)?;
+        Ok(entry.pipeline.checkpoints().await?)
+    }
+
+    /// The dead-letter queue of a pipeline.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such pipeline or it has no queue.
+    pub fn dlq(&self, name: &str) -> Result<Dlq, ControlError> {
+        self.entry(name)?.pipeline.dlq().ok_or_else(|| ControlError::NoDlq(name.to_owned()))
+    }
+
+    /// Stops every pipeline for good, all at once, and takes no more in.
+    pub async fn shutdown_all(&self) {
+        let entries: Vec<Entry> = {
+            let mut registry = self.pipelines.write();
+            registry.closed = true;
+            registry.entries.values().cloned().collect()
+        };
+        join_all(entries.iter().map(|entry| entry.pipeline.shutdown())).await;
+    }
+
+    fn entry(&self, name: &str) -> Result<Entry, ControlError> {
+        let registry = self.pipelines.read();
+        registry.entries.get(name).cloned().ok_or_else(|| ControlError::NoPipeline(name.to_owned()))
+    }
+}
+
+impl Entry {
+    fn known(&self) -> Known {
+        let status = self.pipeline.status();
+        let as_planned = |now: &&StageStatus| {
+            let planned = self.pipeline.plan().stages.iter().find(|stage| stage.spec.id == now.id);
+            planned.is_none_or(|stage| stage.spec.code == now.code && stage.spec.config == now.config)
+        };
+        let overrides = status.stages.iter().filter(|now| !as_planned(now)).cloned().collect();
+        Known { status, document: self.document.clone(), origin: self.origin.clone(), overrides }
+    }
+
+    /// The spec of a stage with a change to what runs now.
+    fn changed(&self, stage: &str, change: Change) -> Result<StageSpec, ControlError> {
+        let plan = self.pipeline.plan();
+        let planned = plan
+            .stages
+            .iter()
+            .find(|known| known.spec.id == stage)
+            .ok_or_else(|| ControlError::NoStage { pipeline: plan.name.clone(), stage: stage.to_owned() })?;
+        let mut spec = planned.spec.clone();
+        if let Some(now) = self.pipeline.status().stages.into_iter().find(|now| now.id == stage) {
+            spec.code = now.code;
+            spec.config = now.config;
+        }
+        match change {
+            Change::Stage { plugin: None, config: None } => {
+                return Err(ControlError::WrongKind("name a plugin, a config or both".to_owned()));
+            }
+            Change::Stage { plugin, config } => {
+                if let Some(reference) = plugin {
+                    match &spec.code {
+                        // What a swap answers as the previous version is also what brings it back.
+                        StageCode::Builtin(name) if reference == format!("builtin:{name}") => {}
+                        StageCode::Builtin(name) => {
+                            return Err(ControlError::WrongKind(format!(
+                                "processor {stage} is the built-in {name}, which takes a new config but no plugin; to run a plugin there, write `plugin:` in the pipeline's document"
+                            )));
+                        }
+                        StageCode::Plugin(_) => spec.code = StageCode::Plugin(reference),
+                    }
+                }
+                if let Some(config) = config {
+                    spec.config = config;
+                }
+            }
+            Change::Script(inline) => {
+                let script =
+                    spec.config.get_mut("inline").filter(|_| matches!(spec.code, StageCode::Builtin(_)));
+                let Some(script) = script else {
+                    return Err(ControlError::WrongKind(format!("processor {stage} runs no script")));
+                };
+                *script = Value::String(inline);
+            }
+        }
+        Ok(spec)
+    }
+}

@@ -1,0 +1,365 @@
+//! What a sink outside the commit policy has not had yet, when it cannot keep up: batches on disk.
+//!
+//! The sink is fed from its queue while it keeps up. Once the queue is full everything goes to the spill, in
+//! order, until the sink has drained it. Past the spill's bound a gap is recorded, and shown, before the stream
+//! goes on: the sink never skips unseen.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deltaforge_model::position::Order;
+use deltaforge_model::{Batch, Boundary, Position};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tracing::{error, info, warn};
+
+use super::mark::Start;
+use crate::budget::Reservation;
+use crate::disk::RealDisk;
+use crate::failpoint;
+use crate::ledger::Mark;
+use crate::plan::{PipelinePlan, Services, SinkPlan};
+use crate::spill::{Pushed, Record, Spill, SpillError, SpillLimits, spill_dir};
+use crate::state::{StateError, StateStore};
+use crate::status::{Failure, Gap, Shared, position_json};
+
+/// What a spilled batch is stored with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    /// The run of the pipeline that spilled it, and the batch's number in that run.
+    run: String,
+    pub seq: u64,
+    through: String,
+    resume: String,
+    inside: Option<(String, u64)>,
+    /// Rows of the batch before this one the sink has had.
+    pub first_row: u32,
+}
+
+impl Meta {
+    pub fn new(
+        run: &str,
+        seq: u64,
+        first_row: u32,
+        from: &Position,
+        through: &Position,
+        boundary: &Boundary,
+    ) -> Self {
+        let mark = Mark::of(from, through, boundary);
+        Self {
+            run: run.to_owned(),
+            seq,
+            through: through.as_str().to_owned(),
+            resume: mark.resume.as_str().to_owned(),
+            inside: mark.inside,
+            first_row,
+        }
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark { resume: Position::new(self.resume.as_str()), inside: self.inside.clone() }
+    }
+
+    /// The batch's number, when this run spilled it.
+    pub fn seq_of(&self, run: &str) -> Option<u64> {
+        (self.run == run).then_some(self.seq)
+    }
+
+    pub fn boundary(&self) -> Boundary {
+        match self.inside.clone() {
+            None => Boundary::Transaction,
+            Some((transaction, rows_done)) => Boundary::Inside { transaction, rows_done },
+        }
+    }
+}
+
+/// A sink's spill with its gaps. Shared by the worker, which fills it, and the sink, which drains it.
+#[derive(Clone)]
+pub(crate) struct Backlog {
+    inner: Arc<Mutex<Inner>>,
+    filled: Arc<Notify>,
+    store: Arc<dyn StateStore>,
+    gap_key: String,
+    sink: String,
+    index: usize,
+    shared: Arc<Shared>,
+}
+
+struct Inner {
+    spill: Spill,
+    /// Whether new batches go to the spill.
+    spilling: bool,
+    gaps: Vec<Gap>,
+    /// Whether the last batch went into a gap, so that the next one extends it.
+    in_gap: bool,
+    /// A sink that counts for the commit policy has no gaps: it holds the stream back instead.
+    may_gap: bool,
+    /// What the queue was given and no stored checkpoint covers yet, oldest first. A spill begins with these: a
+    /// restart goes on after the newest spilled batch, so nothing older may be in memory only.
+    queued: VecDeque<Queued>,
+}
+
+/// A batch in the sink's queue, or on its way from there.
+pub(crate) struct Queued {
+    pub meta: Meta,
+    pub from: Position,
+    pub through: Position,
+    pub batch: Arc<Batch>,
+    pub _held: Arc<Option<Reservation>>,
+}
+
+/// Gaps told apart; beyond it the oldest ones are shown as one.
+const MAX_GAPS: usize = 100;
+
+fn failed(sink: &str, what: &str, error: impl std::error::Error) -> Failure {
+    Failure { code: "spill_failed".into(), message: format!("sink {sink}: {what}: {error}"), retriable: true }
+}
+
+impl Backlog {
+    /// Opens a sink's backlog, and moves its start to the end of what lies there: the source need not read
+    /// that again.
+    pub async fn open(
+        index: usize,
+        sink: &SinkPlan,
+        plan: &PipelinePlan,
+        services: &Services,
+        shared: Arc<Shared>,
+        start: &mut Start,
+    ) -> Result<Self, Failure> {
+        let gap_key = format!("gap/{}/{}/{}", plan.tenant, plan.name, sink.id);
+        let mut gaps: Vec<Gap> = match services.store.get(&gap_key).await? {
+            None => Vec::new(),
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| StateError::backend(format!("read {gap_key}"), error))?,
+        };
+        let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &sink.id);
+        let limits = SpillLimits { max_bytes: sink.spill_max_bytes, ..SpillLimits::default() };
+        let acked = start.spill_acked;
+        let opened = tokio::task::spawn_blocking(move || {
+            let mut spill = Spill::open(Arc::new(RealDisk), dir, limits, acked)?;
+            let mut lost = None;
+            if let Some(range) = spill.lost().iter().find(|range| *range.start() <= acked + 1).cloned() {
+                spill.ack(*range.end())?;
+                lost = Some(range);
+            }
+            let mut newest = None;
+            loop {
+                match spill.read_next() {
+                    Ok(Some((_, record))) => newest = serde_json::from_slice::<Meta>(&record.meta).ok(),
+                    Ok(None) => break,
+                    // What lies beyond damage is found once the sink has come so far.
+                    Err(SpillError::Damaged { .. }) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            spill.rewind();
+            Ok((spill, newest, lost))
+        });
+        let (spill, newest, lost) = opened
+            .await
+            .map_err(|error| Failure::internal(error.to_string()))?
+            .map_err(|error| failed(&sink.id, "open the spill", error))?;
+        if let Some(lost) = lost {
+            error!(sink = sink.id, batches = ?lost, "spilled batches are damaged; their events are missing at this sink, as recorded");
+            gaps.push(Gap { from: Value::Null, to: Value::Null, events: 0 });
+            let bytes = serde_json::to_vec(&gaps).expect("plain JSON");
+            services.store.put_many(vec![(gap_key.clone(), bytes)], None).await?;
+        }
+        let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
+        let spilled = newest.map(|meta| Position::new(meta.through));
+        let last_gap =
+            gaps.last().filter(|gap| !gap.to.is_null()).map(|gap| Position::new(gap.to.to_string()));
+        for later in spilled.into_iter().chain(last_gap) {
+            let ahead = start.resume.as_ref().is_none_or(|now| compare(now, &later) == Order::Before);
+            if ahead {
+                start.resume = Some(later);
+                start.inside = None;
+            }
+        }
+        let spilling = !spill.is_empty();
+        shared.spill(index, spill.bytes());
+        shared.gaps(index, gaps.clone());
+        let inner =
+            Inner { spill, spilling, gaps, in_gap: false, may_gap: !sink.required, queued: VecDeque::new() };
+        Ok(Self {
+            inner: Arc::new(Mutex::new(inner)),
+            filled: Arc::default(),
+            store: services.store.clone(),
+            gap_key,
+            sink: sink.id.clone(),
+            index,
+            shared,
+        })
+    }
+
+    /// Whether new batches go here and not to the queue.
+    pub fn is_spilling(&self) -> bool {
+        self.inner.lock().spilling
+    }
+
+    /// Notes a batch that goes to the queue; before it does.
+    pub fn queue(&self, queued: Queued) {
+        self.inner.lock().queued.push_back(queued);
+    }
+
+    /// The queue did not take what was noted last.
+    pub fn unqueue(&self) {
+        self.inner.lock().queued.pop_back();
+    }
+
+    /// A stored checkpoint covers the queue's batches up to `seq`.
+    pub fn settled(&self, seq: u64) {
+        let mut inner = self.inner.lock();
+        let settled = inner.queued.partition_point(|queued| queued.meta.seq <= seq);
+        inner.queued.drain(..settled);
+    }
+
+    /// Keeps a batch for later, after those that the queue still holds; safe on return.
+    pub async fn push(
+        &self,
+        meta: Meta,
+        from: &Position,
+        through: &Position,
+        batch: &Arc<Batch>,
+    ) -> Result<(), Failure> {
+        loop {
+            let first = self.inner.lock().queued.pop_front();
+            let Some(Queued { meta, from, through, batch, .. }) = first else { break };
+            self.push_one(meta, &from, &through, &batch).await?;
+        }
+        self.push_one(meta, from, through, batch).await
+    }
+
+    async fn push_one(
+        &self,
+        meta: Meta,
+        from: &Position,
+        through: &Position,
+        batch: &Arc<Batch>,
+    ) -> Result<(), Failure> {
+        let mut payload = Vec::new();
+        batch.write_durable(&mut payload);
+        let record = Record { meta: serde_json::to_vec(&meta).expect("plain JSON"), payload };
+        while let Pushed::Full = self.push_record(record.clone()).await? {
+            if self.inner.lock().may_gap {
+                self.record_gap(from, through, batch.len() as u64).await?;
+                self.filled.notify_one();
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.inner.lock().in_gap = false;
+        failpoint::hit("spill.pushed");
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    async fn push_record(&self, record: Record) -> Result<Pushed, Failure> {
+        let own = self.clone();
+        let pushed = tokio::task::spawn_blocking(move || {
+            let mut inner = own.inner.lock();
+            if !inner.spilling {
+                warn!(sink = own.sink, "sink does not keep up; batches for it go to disk");
+                inner.spilling = true;
+            }
+            let pushed = inner.spill.push(&[record]);
+            own.shared.spill(own.index, inner.spill.bytes());
+            pushed
+        });
+        pushed
+            .await
+            .map_err(|error| Failure::internal(error.to_string()))?
+            .map_err(|error| failed(&self.sink, "write to the spill", error))
+    }
+
+    async fn record_gap(&self, from: &Position, through: &Position, events: u64) -> Result<(), Failure> {
+        let gaps = {
+            let mut inner = self.inner.lock();
+            let extended = inner.in_gap;
+            let to = position_json(through);
+            match inner.gaps.last_mut() {
+                Some(gap) if extended => {
+                    gap.to = to;
+                    gap.events += events;
+                }
+                _ => {
+                    error!(
+                        sink = self.sink,
+                        from = from.as_str(),
+                        "the spill is full; the sink misses events from here on, as recorded"
+                    );
+                    inner.gaps.push(Gap { from: position_json(from), to, events });
+                }
+            }
+            if inner.gaps.len() > MAX_GAPS {
+                // The count stays exact; the stretch of the oldest grows over what lies between.
+                let second = inner.gaps.remove(1);
+                let oldest = &mut inner.gaps[0];
+                oldest.to = second.to;
+                oldest.events += second.events;
+            }
+            inner.in_gap = true;
+            inner.gaps.clone()
+        };
+        metrics::counter!("deltaforge_sink_gap_events_total", "sink" => self.sink.clone()).increment(events);
+        let bytes = serde_json::to_vec(&gaps).expect("plain JSON");
+        self.store.put_many(vec![(self.gap_key.clone(), bytes)], None).await?;
+        self.shared.gaps(self.index, gaps);
+        Ok(())
+    }
+
+    /// The next batch to deliver; `None`: the sink has caught up, and new batches go to its queue again.
+    pub async fn next(&self) -> Result<Option<(u64, Meta, Batch)>, Failure> {
+        let own = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut inner = own.inner.lock();
+            if !inner.spilling {
+                return Ok(None);
+            }
+            // Damage ends the attempt; the next one begins after it, once all before it is checkpointed.
+            let read = inner.spill.read_next().map_err(|error| failed(&own.sink, "read the spill", error))?;
+            let Some((number, record)) = read else {
+                info!(sink = own.sink, "sink has caught up");
+                inner.spilling = false;
+                inner.in_gap = false;
+                return Ok(None);
+            };
+            let meta = serde_json::from_slice(&record.meta)
+                .map_err(|error| failed(&own.sink, "read the spill", error))?;
+            let batch = Batch::read_durable(&record.payload)
+                .map_err(|error| failed(&own.sink, "read the spill", error))?;
+            Ok(Some((number, meta, batch)))
+        });
+        read.await.map_err(|error| Failure::internal(error.to_string()))?
+    }
+
+    /// Waits until something may be there to read.
+    pub async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    /// The checkpoint that says a spilled batch is delivered is stored: it may be forgotten.
+    pub fn ack(&self, number: u64) {
+        let own = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut inner = own.inner.lock();
+            if let Err(error) = inner.spill.ack(number) {
+                warn!(sink = own.sink, %error, "the spill could not be shortened; it will be with the next batch");
+            }
+            own.shared.spill(own.index, inner.spill.bytes());
+        });
+    }
+}
+
+/// Whether a sink may be fed from disk: the commit policy does not wait for it alone.
+pub(crate) fn may_spill(plan: &PipelinePlan, sink: &SinkPlan) -> bool {
+    use crate::ledger::CommitPolicy::{All, Quorum, Required};
+    match plan.policy {
+        All => false,
+        Quorum(_) => true,
+        Required => !sink.required,
+    }
+}

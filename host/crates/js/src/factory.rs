@@ -1,0 +1,128 @@
+//! Makes script stages.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deltaforge_engine::error::{ConfigError, parse};
+use deltaforge_engine::stage::{
+    Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
+};
+use sha2::{Digest, Sha256};
+
+use crate::console::Owner;
+use crate::stage::ScriptStage;
+use crate::worker::Workshop;
+
+/// The block of a `type: javascript` processor, besides what all processors have.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JavascriptConfig {
+    /// The script: defines `function processBatch(events)`, or is a function `(event) => …`.
+    pub inline: String,
+}
+
+/// Limits where a block sets none: 50 ms of CPU and 500 ms of wall time a slice, 128 MiB of heap.
+pub const DEFAULT_LIMITS: StageLimits = StageLimits { cpu_ms: 50, timeout_ms: 500, mem_mb: 128 };
+
+/// Least memory an engine starts with; below it not even the prelude runs.
+const MIN_MEM_MB: u64 = 8;
+/// Longest script taken, in bytes.
+const MAX_SCRIPT: usize = 1 << 20;
+
+/// Builds `type: javascript` stages. One for a host: its stages share the watchdog and the idle engines.
+#[derive(Debug, Clone, Default)]
+pub struct Javascript {
+    workshop: Arc<Workshop>,
+}
+
+impl Javascript {
+    /// How many script engines were started so far: each costs 25 ms, and some memory for good.
+    pub fn engines_started(&self) -> usize {
+        self.workshop.started()
+    }
+
+    fn check(spec: &StageSpec) -> Result<(Arc<str>, StageLimits), Vec<ConfigError>> {
+        let config: JavascriptConfig = parse(&spec.config)?;
+        let limits = spec.limits.unwrap_or(DEFAULT_LIMITS);
+        let mut problems = Vec::new();
+        if config.inline.trim().is_empty() {
+            problems
+                .push(ConfigError::new("inline", "is empty; it must define function processBatch(events)"));
+        }
+        if config.inline.len() > MAX_SCRIPT {
+            problems.push(ConfigError::new("inline", format!("is longer than {MAX_SCRIPT} bytes")));
+        }
+        for (path, value) in [("limits.cpu_ms", limits.cpu_ms), ("limits.timeout_ms", limits.timeout_ms)] {
+            if NonZeroU64::new(value).is_none() {
+                problems.push(ConfigError::new(path, "must be at least 1"));
+            }
+        }
+        if limits.mem_mb < MIN_MEM_MB {
+            problems.push(ConfigError::new("limits.mem_mb", format!("must be at least {MIN_MEM_MB}")));
+        }
+        if problems.is_empty() { Ok((config.inline.into(), limits)) } else { Err(problems) }
+    }
+
+    async fn start(
+        &self,
+        spec: &StageSpec,
+        source: Arc<str>,
+        limits: StageLimits,
+    ) -> Result<ScriptStage, StageError> {
+        let owner =
+            Owner { tenant: spec.tenant.clone(), pipeline: spec.pipeline.clone(), stage: spec.id.clone() };
+        ScriptStage::start(self.workshop.clone(), owner, source, limits).await
+    }
+}
+
+/// SHA-256 of a script's text, hex.
+pub fn digest(inline: &str) -> String {
+    hex::encode(Sha256::digest(inline.as_bytes()))
+}
+
+#[async_trait]
+impl StageFactory for Javascript {
+    fn handles(&self, code: &StageCode) -> bool {
+        matches!(code, StageCode::Builtin(name) if name == "javascript")
+    }
+
+    /// Loads the script for a moment, so that its definitions run but no event is shown to it.
+    async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        let (source, limits) = Self::check(spec)?;
+        match self.start(spec, source, limits).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(vec![ConfigError::new("inline", error.message)]),
+        }
+    }
+
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        digest: Option<&str>,
+    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+        let (source, limits) = Self::check(spec).map_err(|problems| {
+            let problems: Vec<String> =
+                problems.iter().map(|problem| format!("{} {}", problem.path, problem.message)).collect();
+            StageError::stop("script_error", format!("processor {}: {}", spec.id, problems.join("; ")))
+        })?;
+        let found = self::digest(&source);
+        if let Some(wanted) = digest
+            && wanted != found
+        {
+            return Err(StageError::stop(
+                "script_version",
+                format!(
+                    "processor {}: script {wanted} is wanted, the configuration has {found}; \
+                     put the earlier text back, or delete the pipeline's record of it",
+                    spec.id
+                ),
+            ));
+        }
+        let stage = self.start(spec, source, limits).await.map_err(|mut error| {
+            error.message = format!("processor {}: {}", spec.id, error.message);
+            error
+        })?;
+        Ok((Box::new(stage), StageVersion { plugin: "inline".to_owned(), digest: found }))
+    }
+}

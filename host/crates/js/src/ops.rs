@@ -1,0 +1,147 @@
+//! What the prelude may ask of the host and tell it. Scripts cannot reach any of it.
+
+use deltaforge_model::View;
+use deno_core::{OpState, extension, op2, v8};
+
+use crate::changes::{Change, Changes};
+use crate::console::Console;
+use crate::plan::{Plan, Shapes};
+
+/// The slice in work.
+pub(crate) struct Call {
+    pub view: View,
+    pub plan: Plan,
+    pub changes: Changes,
+}
+
+/// What the engine holds for its ops.
+#[derive(Default)]
+pub(crate) struct Desk {
+    pub shapes: Shapes,
+    pub call: Option<Call>,
+    pub console: Console,
+}
+
+extension!(
+    deltaforge,
+    ops = [
+        op_df_plan,
+        op_df_shape,
+        op_df_tagsets,
+        op_df_extras,
+        op_df_column,
+        op_df_set,
+        op_df_delete,
+        op_df_tags,
+        op_df_keep,
+        op_df_new,
+        op_df_log,
+    ],
+    state = |state| state.put(Desk::default()),
+);
+
+/// A text for the script; nothing where its heap has no room for it, which ends the call.
+fn text<'s>(scope: &mut v8::PinScope<'s, '_>, text: &str) -> v8::Local<'s, v8::Value> {
+    match v8::String::new(scope, text) {
+        Some(text) => text.into(),
+        None => v8::undefined(scope).into(),
+    }
+}
+
+fn words(bytes: &[u8]) -> Vec<i32> {
+    bytes.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word)).collect()
+}
+
+fn rows(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+}
+
+impl Desk {
+    fn of(state: &OpState) -> &Self {
+        state.borrow::<Self>()
+    }
+
+    fn change(state: &mut OpState, change: Change) {
+        if let Some(call) = &mut state.borrow_mut::<Self>().call {
+            call.changes.list.push(change);
+        }
+    }
+}
+
+#[op2]
+#[buffer]
+fn op_df_plan(state: &mut OpState) -> Vec<u8> {
+    Desk::of(state).call.as_ref().map_or_else(|| vec![0; 12], |call| call.plan.bytes())
+}
+
+#[op2]
+fn op_df_shape<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &mut OpState,
+    #[smi] shape: u32,
+) -> v8::Local<'s, v8::Value> {
+    text(scope, &Desk::of(state).shapes.columns_json(shape))
+}
+
+#[op2]
+fn op_df_tagsets<'s>(scope: &mut v8::PinScope<'s, '_>, state: &mut OpState) -> v8::Local<'s, v8::Value> {
+    let call = Desk::of(state).call.as_ref();
+    text(scope, &call.map_or_else(|| "[]".to_owned(), |call| call.plan.tag_sets(&call.view)))
+}
+
+#[op2]
+fn op_df_extras<'s>(scope: &mut v8::PinScope<'s, '_>, state: &mut OpState) -> v8::Local<'s, v8::Value> {
+    let call = Desk::of(state).call.as_ref();
+    text(scope, &call.map_or_else(|| "[]".to_owned(), |call| call.plan.extras(&call.view)))
+}
+
+#[op2]
+fn op_df_column<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &mut OpState,
+    #[smi] group: u32,
+    #[smi] column: u32,
+) -> v8::Local<'s, v8::Value> {
+    let call = Desk::of(state).call.as_ref();
+    text(scope, &call.map_or_else(String::new, |call| call.plan.column(&call.view, group, column)))
+}
+
+#[op2(fast)]
+fn op_df_set(
+    state: &mut OpState,
+    #[smi] group: u32,
+    #[string] column: String,
+    #[buffer] at: &[u8],
+    #[string] values: String,
+) {
+    Desk::change(state, Change::Set { group, column, rows: rows(at), values });
+}
+
+#[op2(fast)]
+fn op_df_delete(state: &mut OpState, #[smi] group: u32, #[string] column: String, #[buffer] at: &[u8]) {
+    Desk::change(state, Change::Delete { group, column, rows: rows(at) });
+}
+
+#[op2(fast)]
+fn op_df_tags(state: &mut OpState, #[buffer] at: &[u8], #[buffer] which: &[u8], #[string] lists: String) {
+    Desk::change(state, Change::Tags { rows: rows(at), which: rows(which), lists });
+}
+
+#[op2(fast)]
+fn op_df_keep(state: &mut OpState, #[buffer] order: &[u8]) {
+    if let Some(call) = &mut state.borrow_mut::<Desk>().call {
+        call.changes.order = Some(words(order));
+    }
+}
+
+#[op2(fast)]
+fn op_df_new(state: &mut OpState, #[string] events: String) {
+    if let Some(call) = &mut state.borrow_mut::<Desk>().call {
+        call.changes.added = Some(events);
+    }
+}
+
+#[op2(fast)]
+fn op_df_log(state: &mut OpState, #[smi] level: u32, #[string] line: String) {
+    state.borrow_mut::<Desk>().console.line(level, &line);
+}

@@ -1,0 +1,302 @@
+//! One script engine: an isolate with the prelude, and the script it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use deltaforge_engine::stage::{StageError, StageLimits};
+use deltaforge_model::View;
+use deno_core::error::JsError;
+use deno_core::{JsRuntime, RuntimeOptions, v8};
+use tracing::debug;
+
+use crate::changes::Changes;
+use crate::console::{Owner, cut};
+use crate::ops::{Call, Desk};
+use crate::plan::Plan;
+use crate::watchdog::{Overrun, Watchdog};
+
+/// The name that the engine knows the inline text by.
+const INLINE: &str = "<inline>";
+const PRELUDE: &str = include_str!("prelude.js");
+/// Put before the inline text, on its first line.
+const HEAD: &str = "(function(){";
+/// Put after it.
+const TAIL: &str = "\n;return typeof processBatch===\"function\"?processBatch:undefined})()";
+/// The same for a text whose value is a function `(event) => …`.
+const EVAL_HEAD: &str = "(0,function(){return eval(";
+const EVAL_TAIL: &str = ")})()";
+
+/// Room given once when the heap is full, so that the script can be ended in order.
+const HEADROOM: usize = 16 << 20;
+/// Longest error text handed on.
+const MAX_MESSAGE: usize = 1_000;
+/// With more column lists than this an engine is replaced after its script.
+const MAX_SHAPES: usize = 10_000;
+
+/// Why a script gave no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ScriptError {
+    /// It cannot be compiled, or threw, or gave back something that makes no sense. Its own words.
+    #[error("{0}")]
+    Failed(String),
+    /// It reached a time limit.
+    #[error("the script ran longer than {limit}")]
+    Overrun {
+        /// The limit, by its name and value.
+        limit: String,
+    },
+    /// It reached its memory limit. The engine is of no more use.
+    #[error("the script needs more memory than mem_mb: {mem_mb}")]
+    Memory {
+        /// The limit.
+        mem_mb: u64,
+    },
+    /// It did not end when it was told to, and keeps its thread.
+    #[error(
+        "the script did not stop at its limits (timeout_ms: {timeout_ms}) and was given up with its thread"
+    )]
+    Stuck {
+        /// The wall time limit.
+        timeout_ms: u64,
+    },
+}
+
+impl From<ScriptError> for StageError {
+    fn from(error: ScriptError) -> Self {
+        let code = match &error {
+            ScriptError::Failed(_) => "script_error",
+            ScriptError::Overrun { .. } | ScriptError::Stuck { .. } => "script_timeout",
+            ScriptError::Memory { .. } => "script_memory",
+        };
+        Self::isolate(code, error.to_string())
+    }
+}
+
+/// What a script did to a slice.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub plan: Plan,
+    pub changes: Changes,
+}
+
+/// An isolate. Lives and dies on one thread.
+pub(crate) struct Engine {
+    runtime: JsRuntime,
+    isolate: v8::IsolateHandle,
+    watchdog: Watchdog,
+    mem_mb: u64,
+    full: Arc<AtomicBool>,
+    bind: v8::Global<v8::Function>,
+    reset: v8::Global<v8::Function>,
+    run: Option<v8::Global<v8::Function>>,
+}
+
+impl Engine {
+    /// Makes an isolate with at most `mem_mb` MiB of heap. 25 to 75 ms.
+    pub(crate) fn new(mem_mb: u64, watchdog: Watchdog) -> Result<Self, ScriptError> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            ScriptError::Failed(format!("start the script engine: {what}: {error}"))
+        };
+        let heap = usize::try_from(mem_mb).unwrap_or(usize::MAX).saturating_mul(1 << 20);
+        let mut runtime = JsRuntime::try_new(RuntimeOptions {
+            extensions: vec![crate::ops::deltaforge::init()],
+            create_params: Some(v8::CreateParams::default().heap_limits(0, heap)),
+            ..RuntimeOptions::default()
+        })
+        .map_err(|error| failed("isolate", &error))?;
+        let isolate = runtime.v8_isolate().thread_safe_handle();
+        let full = Arc::new(AtomicBool::new(false));
+        let (handle, flag) = (isolate.clone(), full.clone());
+        runtime.add_near_heap_limit_callback(move |current, _initial| {
+            handle.terminate_execution();
+            // Raised once: a script that catches its own end would otherwise be given room again and again.
+            if flag.swap(true, Ordering::Relaxed) { current } else { current.saturating_add(HEADROOM) }
+        });
+        let prelude = format!("{PRELUDE}(Deno.core.ops)");
+        let api = runtime.execute_script("<prelude>", prelude).map_err(|error| failed("prelude", &error))?;
+        let (bind, reset) = {
+            deno_core::scope!(scope, &mut runtime);
+            let api = v8::Local::new(scope, api).to_object(scope).expect("the prelude answers an object");
+            let function = |name: &str| {
+                let key = v8::String::new(scope, name).expect("a short text");
+                let function =
+                    api.get(scope, key.into()).and_then(|value| value.cast::<v8::Function>().into());
+                v8::Global::new(scope, function.expect("the prelude has this function"))
+            };
+            (function("bind"), function("reset"))
+        };
+        Ok(Self { runtime, isolate, watchdog, mem_mb, full, bind, reset, run: None })
+    }
+
+    /// Compiles a script and runs its definitions. The one before is gone, even when this fails.
+    pub(crate) fn load(
+        &mut self,
+        source: &str,
+        owner: Owner,
+        limits: &StageLimits,
+    ) -> Result<(), ScriptError> {
+        self.run = None;
+        self.desk(|desk| desk.console = crate::console::Console::new(owner));
+        self.guarded(limits, |engine| {
+            let text = serde_json::to_string(source).expect("text");
+            let mut function = engine.evaluate(INLINE, &format!("{HEAD}{source}{TAIL}"))?;
+            // A text that closes the function around it would get at what outlives it.
+            engine.evaluate("<check>", &format!("new Function({text})"))?;
+            let mut each = false;
+            if function.is_none() {
+                function = engine.evaluate(INLINE, &format!("{EVAL_HEAD}{text}{EVAL_TAIL}"))?;
+                each = true;
+            }
+            let function = function.ok_or_else(|| {
+                ScriptError::Failed(
+                    "the script must define function processBatch(events), or be a function (event) => …"
+                        .into(),
+                )
+            })?;
+            engine.run = Some(engine.bound(&function, each)?);
+            Ok(())
+        })
+    }
+
+    /// Runs the script over a slice.
+    pub(crate) fn process(&mut self, view: View, limits: &StageLimits) -> Result<Outcome, ScriptError> {
+        let Some(run) = self.run.clone() else {
+            return Err(ScriptError::Failed("no script is loaded".to_owned()));
+        };
+        self.desk(|desk| {
+            let plan = Plan::new(&view, &mut desk.shapes);
+            desk.call = Some(Call { view, plan, changes: Changes::default() });
+        });
+        let result = self.guarded(limits, |engine| engine.call(&run).map(drop));
+        let call = self.desk(|desk| desk.call.take()).expect("it was put there above");
+        result.map(|()| Outcome { plan: call.plan, changes: call.changes })
+    }
+
+    /// Forgets the script. Answers whether nothing of it is left, so that another one may come.
+    pub(crate) fn reset(&mut self) -> bool {
+        self.run = None;
+        let limits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: self.mem_mb };
+        let reset = self.reset.clone();
+        let left = self.guarded(&limits, |engine| {
+            let answer = engine.call(&reset)?;
+            deno_core::scope!(scope, &mut engine.runtime);
+            let left = v8::Local::new(scope, answer);
+            Ok(left.to_rust_string_lossy(scope))
+        });
+        debug!(?left, "script unloaded");
+        left.as_deref() == Ok("") && self.desk(|desk| desk.shapes.len()) <= MAX_SHAPES
+    }
+
+    fn desk<R>(&mut self, with: impl FnOnce(&mut Desk) -> R) -> R {
+        with(self.runtime.op_state().borrow_mut().borrow_mut::<Desk>())
+    }
+
+    /// Does something under the limits, and says which of them ended it.
+    fn guarded<R>(
+        &mut self,
+        limits: &StageLimits,
+        work: impl FnOnce(&mut Self) -> Result<R, ScriptError>,
+    ) -> Result<R, ScriptError> {
+        let millis = std::time::Duration::from_millis;
+        let watch = self.watchdog.watch(&self.isolate, millis(limits.timeout_ms), millis(limits.cpu_ms));
+        let result = work(self);
+        let fired = self.watchdog.release(watch);
+        self.isolate.cancel_terminate_execution();
+        if self.full.load(Ordering::Relaxed) {
+            return Err(ScriptError::Memory { mem_mb: self.mem_mb });
+        }
+        // Some built-in calls end by themselves long after the deadline and answer as if nothing had been.
+        match fired {
+            Some(Overrun::Wall) => {
+                Err(ScriptError::Overrun { limit: format!("timeout_ms: {}", limits.timeout_ms) })
+            }
+            Some(Overrun::Cpu) => Err(ScriptError::Overrun { limit: format!("cpu_ms: {}", limits.cpu_ms) }),
+            None => result,
+        }
+    }
+
+    /// Runs a text; answers the function that it evaluates to, if it is one.
+    fn evaluate(&mut self, name: &str, text: &str) -> Result<Option<v8::Global<v8::Function>>, ScriptError> {
+        let mem_mb = self.mem_mb;
+        deno_core::scope!(scope, &mut self.runtime);
+        v8::tc_scope!(let scope, scope);
+        let (Some(name), Some(text)) = (v8::String::new(scope, name), v8::String::new(scope, text)) else {
+            return Err(ScriptError::Memory { mem_mb: self.mem_mb });
+        };
+        let origin =
+            v8::ScriptOrigin::new(scope, name.into(), 0, 0, false, 0, None, false, false, false, None);
+        let value = v8::Script::compile(scope, text, Some(&origin)).and_then(|script| script.run(scope));
+        let Some(value) = value else { return Err(thrown(scope, mem_mb)) };
+        Ok(v8::Local::<v8::Function>::try_from(value).ok().map(|function| v8::Global::new(scope, function)))
+    }
+
+    fn bound(
+        &mut self,
+        function: &v8::Global<v8::Function>,
+        each: bool,
+    ) -> Result<v8::Global<v8::Function>, ScriptError> {
+        let mem_mb = self.mem_mb;
+        deno_core::scope!(scope, &mut self.runtime);
+        v8::tc_scope!(let scope, scope);
+        let (bind, function) = (v8::Local::new(scope, &self.bind), v8::Local::new(scope, function));
+        let (nothing, each) = (v8::undefined(scope).into(), v8::Boolean::new(scope, each).into());
+        let bound = bind.call(scope, nothing, &[function.into(), each]);
+        match bound.and_then(|bound| v8::Local::<v8::Function>::try_from(bound).ok()) {
+            Some(bound) => Ok(v8::Global::new(scope, bound)),
+            None => Err(thrown(scope, mem_mb)),
+        }
+    }
+
+    fn call(&mut self, function: &v8::Global<v8::Function>) -> Result<v8::Global<v8::Value>, ScriptError> {
+        let mem_mb = self.mem_mb;
+        deno_core::scope!(scope, &mut self.runtime);
+        v8::tc_scope!(let scope, scope);
+        let function = v8::Local::new(scope, function);
+        let nothing = v8::undefined(scope).into();
+        // No microtask checkpoint: the engine runs jobs until there are none, past any termination. So what a
+        // script hangs on a promise never runs.
+        match function.call(scope, nothing, &[]) {
+            Some(value) => Ok(v8::Global::new(scope, value)),
+            None => Err(thrown(scope, mem_mb)),
+        }
+    }
+}
+
+/// What the script threw, with the place in its text.
+fn thrown(
+    scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>,
+    mem_mb: u64,
+) -> ScriptError {
+    if scope.has_terminated() {
+        return ScriptError::Failed("the script was ended".to_owned());
+    }
+    let Some(exception) = scope.exception() else {
+        return ScriptError::Failed("the script failed without an error".to_owned());
+    };
+    let error = JsError::from_v8_exception(scope, exception);
+    // One allocation beyond the limit is refused by itself, long before the heap is full.
+    if error.name.as_deref() == Some("InternalError") && error.message.as_deref() == Some("out of memory") {
+        return ScriptError::Memory { mem_mb };
+    }
+    ScriptError::Failed(describe(&error))
+}
+
+/// `TypeError: x is not a function, at line 3, column 7 (in helper)`.
+fn describe(error: &JsError) -> String {
+    let text = error.exception_message.trim_start_matches("Uncaught ");
+    let mut text = cut(text, MAX_MESSAGE).to_owned();
+    let frame = error.frames.iter().find(|frame| frame.file_name.as_deref() == Some(INLINE));
+    if let Some(frame) = frame
+        && let Some(line) = frame.line_number
+    {
+        text.push_str(&format!(", at line {line}"));
+        if let Some(column) = frame.column_number {
+            let head = if line == 1 { HEAD.len() as i64 } else { 0 };
+            text.push_str(&format!(", column {}", (column - head).max(1)));
+        }
+        if let Some(function) = frame.function_name.as_deref().filter(|name| !name.is_empty()) {
+            text.push_str(&format!(" (in {})", cut(function, 100)));
+        }
+    }
+    text
+}

@@ -1,0 +1,182 @@
+//! A script as a stage of a pipeline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deltaforge_engine::stage::{Stage, StageError, StageLimits};
+use deltaforge_model::{Overlay, View};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::error;
+
+use crate::changes::apply;
+use crate::console::Owner;
+use crate::script::{Outcome, ScriptError};
+use crate::worker::{Kind, MAX_ABANDONED, Worker, Workshop};
+
+/// Counts threads given up because their script would not stop.
+pub(crate) const ABANDONED: &str = "deltaforge_script_abandoned_total";
+/// Counts slices that ended at a limit.
+pub(crate) const LIMITS: &str = "deltaforge_script_limits_total";
+
+/// How long definitions may take when a script is loaded; a slice's limits are not meant for them.
+const LOAD: StageLimits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: 0 };
+
+/// A script, its limits and, while all is well, the thread that runs it.
+pub(crate) struct ScriptStage {
+    workshop: Arc<Workshop>,
+    kind: Kind,
+    owner: Owner,
+    source: Arc<str>,
+    limits: StageLimits,
+    worker: Option<Worker>,
+    /// A slice whose caller went away before it was done.
+    unanswered: Option<Unanswered>,
+}
+
+struct Unanswered {
+    answer: oneshot::Receiver<Result<Outcome, ScriptError>>,
+    until: Instant,
+}
+
+impl ScriptStage {
+    /// Loads the script.
+    ///
+    /// # Errors
+    ///
+    /// As [`ScriptError`] has it; `script_abandoned_limit` when too many scripts keep their threads.
+    pub(crate) async fn start(
+        workshop: Arc<Workshop>,
+        owner: Owner,
+        source: Arc<str>,
+        limits: StageLimits,
+    ) -> Result<Self, StageError> {
+        let kind = Kind { tenant: owner.tenant.clone(), mem_mb: limits.mem_mb };
+        let mut stage = Self { workshop, kind, owner, source, limits, worker: None, unanswered: None };
+        stage.ready().await?;
+        Ok(stage)
+    }
+
+    /// A worker with the script loaded.
+    async fn ready(&mut self) -> Result<(), StageError> {
+        if self.worker.is_some() {
+            return Ok(());
+        }
+        if self.workshop.abandoned() >= MAX_ABANDONED {
+            return Err(StageError::stop(
+                "script_abandoned_limit",
+                format!(
+                    "{MAX_ABANDONED} scripts of this host did not stop at their limits and keep their threads; \
+                         no new one is started until one of them ends or the host is started anew"
+                ),
+            ));
+        }
+        let worker = self.workshop.worker(&self.kind).await?;
+        let answer = worker.load(self.source.clone(), self.owner.clone(), LOAD);
+        match tokio::time::timeout(patience(&LOAD), answer).await {
+            Ok(Ok(Ok(()))) => {
+                self.worker = Some(worker);
+                Ok(())
+            }
+            Ok(Ok(Err(error @ ScriptError::Failed(_)))) => {
+                worker.retire(&self.workshop);
+                Err(error.into())
+            }
+            Ok(Ok(Err(error))) => Err(error.into()),
+            Ok(Err(_)) => Err(ended().into()),
+            Err(_) => Err(self.give_up(worker, &LOAD).into()),
+        }
+    }
+
+    /// Waits for the slice in work. The worker is gone afterwards if it is of no more use.
+    async fn answer(&mut self) -> Result<Outcome, ScriptError> {
+        let Some(Unanswered { answer, until }) = &mut self.unanswered else { return Err(ended()) };
+        let result = tokio::time::timeout_at(*until, answer).await;
+        self.unanswered = None;
+        let result = match result {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => {
+                self.worker = None;
+                Err(ended())
+            }
+            Err(_) => match self.worker.take() {
+                Some(worker) => Err(self.give_up(worker, &self.limits)),
+                None => Err(ended()),
+            },
+        };
+        let limit = match &result {
+            Err(ScriptError::Memory { .. }) => {
+                self.worker = None;
+                "memory"
+            }
+            Err(ScriptError::Overrun { .. }) => "time",
+            Err(ScriptError::Stuck { .. }) => "abandoned",
+            _ => return result,
+        };
+        metrics::counter!(LIMITS, "pipeline" => self.owner.pipeline.clone(),
+            "processor" => self.owner.stage.clone(), "limit" => limit)
+        .increment(1);
+        result
+    }
+
+    fn give_up(&self, worker: Worker, limits: &StageLimits) -> ScriptError {
+        let Owner { tenant, pipeline, stage } = &self.owner;
+        worker.abandon(&self.workshop);
+        metrics::counter!(ABANDONED, "pipeline" => pipeline.clone(), "processor" => stage.clone())
+            .increment(1);
+        error!(
+            tenant,
+            pipeline,
+            stage,
+            timeout_ms = limits.timeout_ms,
+            abandoned = self.workshop.abandoned(),
+            "a script does not stop; its thread is given up"
+        );
+        ScriptError::Stuck { timeout_ms: limits.timeout_ms }
+    }
+}
+
+/// How long a script may take to come back before its thread is given up.
+fn patience(limits: &StageLimits) -> Duration {
+    Duration::from_millis(limits.timeout_ms.saturating_mul(2).saturating_add(100))
+}
+
+fn ended() -> ScriptError {
+    ScriptError::Failed("the script engine ended unexpectedly".to_owned())
+}
+
+#[async_trait]
+impl Stage for ScriptStage {
+    async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError> {
+        if self.unanswered.is_some() {
+            // Its caller is gone; only whether the engine is still fit matters.
+            let _ = self.answer().await;
+        }
+        if view.is_empty() {
+            return Ok(());
+        }
+        self.ready().await?;
+        let Some(worker) = &self.worker else { return Err(ended().into()) };
+        let answer = worker.run(view.clone(), self.limits);
+        self.unanswered = Some(Unanswered { answer, until: Instant::now() + patience(&self.limits) });
+        let result = self.answer().await;
+        let Outcome { plan, changes } = result?;
+        let before = edits.savepoint();
+        apply(view, &plan, &changes, &self.owner.stage, edits).map_err(|error| {
+            edits.rollback(before);
+            error.into()
+        })
+    }
+}
+
+impl Drop for ScriptStage {
+    fn drop(&mut self) {
+        match self.worker.take() {
+            // Nobody knows whether it comes back: it counts as given up until it does.
+            Some(worker) if self.unanswered.is_some() => worker.abandon(&self.workshop),
+            Some(worker) => worker.retire(&self.workshop),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Limits end scripts, and the stage goes on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deltaforge_engine::stage::{StageAction, StageFactory, StageLimits};
+use deltaforge_model::{Overlay, View};
+
+use super::support::{batch, run, spec};
+use crate::Javascript;
+
+const TIGHT: StageLimits = StageLimits { cpu_ms: 10_000, timeout_ms: 150, mem_mb: 32 };
+
+/// A script that misbehaves while there is more than one event, and then says that it still works.
+fn misbehaving(what: &str) -> String {
+    format!(
+        "let calls = 0;
+         function processBatch(events) {{
+           calls++;
+           if (events.length > 1) {{ {what} }}
+           events[0].tags = ['call ' + calls];
+           return events;
+         }}"
+    )
+}
+
+async fn after_failure(what: &str, limits: StageLimits) -> (&'static str, String, Duration, String) {
+    let (mut stage, _) = Javascript::default().build(&spec(&misbehaving(what), limits), None).await.unwrap();
+    let began = Instant::now();
+    let error = run(&mut *stage, batch()).await.unwrap_err();
+    let took = began.elapsed();
+    assert_eq!(error.action, StageAction::Isolate);
+    let view = View::all(Arc::new(batch())).slice(0..1);
+    let mut edits = Overlay::new();
+    stage.process(&view, &mut edits).await.unwrap();
+    let mut out = view.into_batch();
+    edits.apply(&mut out, "script");
+    (error.code, error.message, took, out.event(0).side().tags.clone().unwrap()[0].clone())
+}
+
+#[tokio::test]
+async fn endless_scripts_end_at_their_deadline_and_their_engine_goes_on() {
+    for what in [
+        "for (;;) {}",
+        "for (;;) { try { for (;;) {} } catch {} finally { for (;;) {} } }",
+        "for (;;) { events.map(e => ({ ...e })); }",
+        "/(a+)+$/.test('a'.repeat(40) + 'b');",
+        "throw { get stack() { for (;;) {} }, get message() { for (;;) {} } };",
+        "events[0].tags = [{ toJSON() { for (;;) {} } }]; events[0].x = { toJSON() { for (;;) {} } };",
+        "const f = () => { f2(); }; const f2 = () => { try { f(); } catch { f(); } }; for (;;) f();",
+    ] {
+        let (code, message, took, said) = after_failure(what, TIGHT).await;
+        assert_eq!(code, "script_timeout", "{what}");
+        assert!(message.contains("timeout_ms: 150"), "{message}");
+        assert!(took < Duration::from_millis(400), "{what}: {took:?}");
+        assert_eq!(said, "call 2", "{what}: the same engine");
+    }
+}
+
+#[tokio::test]
+async fn cpu_time_counts_apart_from_wall_time() {
+    let limits = StageLimits { cpu_ms: 60, timeout_ms: 10_000, mem_mb: 32 };
+    let (code, message, took, _) = after_failure("for (;;) {}", limits).await;
+    assert_eq!(code, "script_timeout");
+    assert!(message.contains("cpu_ms: 60"), "{message}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_result_that_comes_too_late_does_not_count() {
+    // One long built-in call is not interrupted; its slice fails all the same.
+    let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 100, mem_mb: 256 };
+    let what = "new Array(600000).fill(0).map((_, i) => (i * 7919) % 600011).sort((a, b) => a - b);";
+    let (code, _, took, _) = after_failure(what, limits).await;
+    assert_eq!(code, "script_timeout");
+    assert!(took >= Duration::from_millis(90), "{took:?}");
+}
+
+#[tokio::test]
+async fn memory_ends_at_its_limit_and_the_engine_is_rebuilt() {
+    for what in [
+        "const list = []; for (;;) list.push(new Array(1000).fill(events.length));",
+        "const list = []; for (;;) { try { list.push({ text: 'x'.repeat(1000) + list.length }); } catch {} }",
+        "const list = []; for (;;) list.push(new Uint8Array(1 << 20));",
+        "let s = 'ab'; for (;;) s += s + Math.random();",
+        "globalThis.kept = []; for (;;) kept.push({});",
+    ] {
+        let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, ..TIGHT };
+        let (code, message, _, said) = after_failure(what, limits).await;
+        if what.contains("s += s") && code == "script_error" {
+            continue; // the engine's own bound on the length of a text came first
+        }
+        assert_eq!(code, "script_memory", "{what}: {message}");
+        assert!(message.contains("mem_mb: 32"), "{message}");
+        assert_eq!(said, "call 1", "{what}: a new engine");
+    }
+}
+
+#[tokio::test]
+async fn a_large_column_in_a_small_heap_is_a_memory_limit() {
+    use deltaforge_model::Cell;
+    let view = View::all(Arc::new(batch()));
+    let text = "x".repeat(12 << 20);
+    let mut edits = Overlay::new();
+    for row in [0, 4, 6] {
+        edits.set(&view, row, deltaforge_model::Image::After, "note", &Cell::Text(&text)).unwrap();
+    }
+    let mut large = view.into_batch();
+    edits.apply(&mut large, "test");
+    let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 16 };
+    let (mut stage, _) = Javascript::default()
+        .build(&spec("(e) => { e.n = e.after?.note?.length; }", limits), None)
+        .await
+        .unwrap();
+    let error = run(&mut *stage, large).await.unwrap_err();
+    assert_eq!(error.code, "script_memory", "{error}");
+    assert!(run(&mut *stage, batch()).await.is_ok());
+}
+
+#[tokio::test]
+async fn scripts_that_do_not_stop_are_given_up_with_their_thread() {
+    let factory = Javascript::default();
+    let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 40, mem_mb: 64 };
+    // The engine looks at its limits every 10,000 turns of a loop; these turns are too few.
+    let script = "function processBatch(events) {
+        if (events.length > 1) { const s = 'x'.repeat(1 << 20), began = Date.now(); while (Date.now() - began < 4000) s.indexOf('y'); }
+        return events; }";
+    let (mut stage, _) = factory.build(&spec(script, limits), None).await.unwrap();
+    for nth in 1..=crate::worker::MAX_ABANDONED {
+        let began = Instant::now();
+        let error = run(&mut *stage, batch()).await.unwrap_err();
+        assert_eq!((error.code, error.action), ("script_timeout", StageAction::Isolate), "{nth}: {error}");
+        assert!(error.message.contains("given up"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+    let error = run(&mut *stage, batch()).await.unwrap_err();
+    assert_eq!((error.code, error.action), ("script_abandoned_limit", StageAction::Stop));
+    // The threads end by themselves when their calls come back; then there is room again.
+    let mut tries = 0;
+    loop {
+        let view = View::all(Arc::new(batch())).slice(0..1);
+        match stage.process(&view, &mut Overlay::new()).await {
+            Ok(()) => break,
+            Err(error) if tries < 200 => {
+                assert_eq!(error.code, "script_abandoned_limit", "{error}");
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_the_stage_fit() {
+    let script = "let n = 0; function processBatch(events) {
+        if (n++ === 0) { const s = Date.now(); while (Date.now() - s < 100); }
+        events[0].tags = ['call ' + n]; }";
+    let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 5_000, mem_mb: 64 };
+    let (mut stage, _) = Javascript::default().build(&spec(script, limits), None).await.unwrap();
+    let view = View::all(Arc::new(batch()));
+    let mut edits = Overlay::new();
+    let call = stage.process(&view, &mut edits);
+    assert!(tokio::time::timeout(Duration::from_millis(20), call).await.is_err());
+    assert!(edits.is_empty());
+    let out = run(&mut *stage, batch()).await.unwrap();
+    assert_eq!(out.event(0).side().tags.clone().unwrap(), ["call 2"]);
+}
+
+#[tokio::test]
+async fn the_batch_is_not_copied() {
+    let (mut stage, _) = Javascript::default()
+        .build(&spec("(e) => { e.tags = ['x']; }", super::support::WIDE), None)
+        .await
+        .unwrap();
+    let batch = Arc::new(batch());
+    let view = View::all(batch.clone());
+    stage.process(&view, &mut Overlay::new()).await.unwrap();
+    drop(view);
+    assert_eq!(Arc::strong_count(&batch), 1, "the script's thread lets go of the batch before it answers");
+}
+
+#[tokio::test]
+async fn engines_are_used_again() {
+    let factory = Javascript::default();
+    for n in 0..50 {
+        let script =
+            format!("function processBatch(events) {{ for (const e of events) e.tags = ['v{n}']; }}");
+        let (mut stage, _) = factory.build(&spec(&script, super::support::WIDE), None).await.unwrap();
+        let out = run(&mut *stage, batch()).await.unwrap();
+        assert_eq!(out.event(3).side().tags.clone().unwrap(), [format!("v{n}")]);
+    }
+    assert!(factory.engines_started() < 25, "{}", factory.engines_started());
+}

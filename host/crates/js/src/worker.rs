@@ -1,0 +1,210 @@
+//! The thread that a script has to itself, and the idle ones kept for the next script.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use deltaforge_engine::stage::StageLimits;
+use deltaforge_model::View;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use crate::console::Owner;
+use crate::script::{Engine, Outcome, ScriptError};
+use crate::watchdog::Watchdog;
+
+/// Most threads that scripts may keep for good before stages refuse to start new ones.
+pub(crate) const MAX_ABANDONED: usize = 4;
+/// Most idle engines kept; each holds about 2.5 MiB. A new one costs 25 ms, and 0.9 MiB that never come back.
+const MAX_IDLE: usize = 4;
+/// Deep enough for the engine's own bound of 1 MiB on the script's stack, with the host's frames on top.
+const STACK_BYTES: usize = 8 << 20;
+
+/// What engines of one kind share: never the tenant, always the heap limit they were made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub tenant: String,
+    pub mem_mb: u64,
+}
+
+/// What one host's scripts share.
+#[derive(Debug, Default)]
+pub(crate) struct Workshop {
+    watchdog: Watchdog,
+    idle: Mutex<Vec<Worker>>,
+    abandoned: Arc<AtomicUsize>,
+    started: AtomicUsize,
+}
+
+enum Job {
+    Load {
+        source: Arc<str>,
+        owner: Owner,
+        limits: StageLimits,
+        reply: oneshot::Sender<Result<(), ScriptError>>,
+    },
+    Run {
+        view: View,
+        limits: StageLimits,
+        reply: oneshot::Sender<Result<Outcome, ScriptError>>,
+    },
+    Retire {
+        workshop: std::sync::Weak<Workshop>,
+        worker: Worker,
+    },
+}
+
+/// A thread with a script engine. Dropping it ends the thread once it is idle.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    kind: Kind,
+    jobs: mpsc::Sender<Job>,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Workshop {
+    /// An engine that is free, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub(crate) async fn worker(self: &Arc<Self>, kind: &Kind) -> Result<Worker, ScriptError> {
+        let idle = {
+            let mut idle = self.idle.lock();
+            let at = idle.iter().position(|worker| worker.kind == *kind);
+            at.map(|at| idle.remove(at))
+        };
+        match idle {
+            Some(worker) => Ok(worker),
+            None => {
+                self.started.fetch_add(1, Ordering::Relaxed);
+                Worker::start(kind.clone(), self.watchdog.clone(), self.abandoned.clone()).await
+            }
+        }
+    }
+
+    /// How many threads scripts keep that would not stop.
+    pub(crate) fn abandoned(&self) -> usize {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// How many engines were started so far.
+    pub(crate) fn started(&self) -> usize {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    fn keep(&self, worker: Worker) {
+        let mut idle = self.idle.lock();
+        idle.push(worker);
+        if idle.len() > MAX_IDLE {
+            idle.remove(0);
+        }
+    }
+}
+
+impl Worker {
+    async fn start(kind: Kind, watchdog: Watchdog, abandoned: Arc<AtomicUsize>) -> Result<Self, ScriptError> {
+        let (jobs, queue) = mpsc::channel();
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (ready, is_ready) = oneshot::channel();
+        let (mem_mb, flag) = (kind.mem_mb, given_up.clone());
+        std::thread::Builder::new()
+            .name("script".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let _back = ComeBack { given_up: flag.clone(), abandoned };
+                match Engine::new(mem_mb, watchdog) {
+                    Ok(engine) => {
+                        let _ = ready.send(Ok(()));
+                        work(engine, &queue, &flag);
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            })
+            .map_err(|error| ScriptError::Failed(format!("start a thread for the script: {error}")))?;
+        is_ready
+            .await
+            .unwrap_or_else(|_| Err(ScriptError::Failed("the script engine did not start".into())))?;
+        Ok(Self { kind, jobs, given_up })
+    }
+
+    /// Starts loading a script.
+    pub(crate) fn load(
+        &self,
+        source: Arc<str>,
+        owner: Owner,
+        limits: StageLimits,
+    ) -> oneshot::Receiver<Result<(), ScriptError>> {
+        let (reply, answer) = oneshot::channel();
+        // Should the thread be gone, the answer's sender is dropped with the job.
+        let _ = self.jobs.send(Job::Load { source, owner, limits, reply });
+        answer
+    }
+
+    /// Starts running the script over a slice.
+    pub(crate) fn run(
+        &self,
+        view: View,
+        limits: StageLimits,
+    ) -> oneshot::Receiver<Result<Outcome, ScriptError>> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.jobs.send(Job::Run { view, limits, reply });
+        answer
+    }
+
+    /// Gives the thread up. It counts until it comes back; then it ends itself.
+    pub(crate) fn abandon(self, workshop: &Workshop) {
+        workshop.abandoned.fetch_add(1, Ordering::Relaxed);
+        self.given_up.store(true, Ordering::Release);
+    }
+
+    /// Hands an engine whose script is not needed any more back for the next one, once it is idle.
+    pub(crate) fn retire(self, workshop: &Arc<Workshop>) {
+        let jobs = self.jobs.clone();
+        let _ = jobs.send(Job::Retire { workshop: Arc::downgrade(workshop), worker: self });
+    }
+}
+
+/// Takes a thread that was given up off the count when it ends after all.
+struct ComeBack {
+    given_up: Arc<AtomicBool>,
+    abandoned: Arc<AtomicUsize>,
+}
+
+impl Drop for ComeBack {
+    fn drop(&mut self) {
+        if self.given_up.load(Ordering::Acquire) {
+            self.abandoned.fetch_sub(1, Ordering::Relaxed);
+            warn!("a script that had been given up has ended");
+        }
+    }
+}
+
+fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) {
+    while let Ok(job) = queue.recv() {
+        match job {
+            Job::Load { source, owner, limits, reply } => {
+                let _ = reply.send(engine.load(&source, owner, &limits));
+            }
+            Job::Run { view, limits, reply } => {
+                let _ = reply.send(engine.process(view, &limits));
+            }
+            Job::Retire { workshop, worker } => {
+                if !engine.reset() {
+                    debug!("a script left something behind; its engine is not used again");
+                    return;
+                }
+                match workshop.upgrade() {
+                    Some(workshop) => workshop.keep(worker),
+                    None => return,
+                }
+            }
+        }
+        if given_up.load(Ordering::Acquire) {
+            return;
+        }
+    }
+}

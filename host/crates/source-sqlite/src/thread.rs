@@ -1,0 +1,75 @@
+//! The loop of the reading thread, whatever it reads by.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deltaforge_model::SourceBatch;
+
+use crate::error::SqliteError;
+use crate::mailbox::Mailbox;
+
+/// How often the database is asked for changes while it is active and the file system has not spoken.
+const ACTIVE_PAUSE: Duration = Duration::from_millis(5);
+/// How long after a change it counts as active.
+const ACTIVE_FOR: Duration = Duration::from_secs(1);
+
+/// What a reading thread does.
+pub(crate) trait Work {
+    /// The file to watch.
+    fn path(&self) -> &Path;
+    /// The longest pause between two looks.
+    fn idle_pause(&self) -> Duration;
+    /// Looks for something new; `None`: nothing.
+    fn look(&mut self) -> Result<Option<SourceBatch>, SqliteError>;
+    /// Everything up to this sequence is safe.
+    fn confirmed(&mut self, sequence: i64);
+    /// A little housekeeping between two looks; answers whether more is due.
+    fn tidy(&mut self) -> bool;
+}
+
+/// Works until the reader is dropped or something fails.
+pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>) {
+    let watcher = crate::wake::watch(work.path(), mailbox.clone());
+    let idle_pause = work.idle_pause();
+    let mut active_until = Instant::now() + ACTIVE_FOR;
+    let mut pause = Duration::ZERO;
+    loop {
+        let news = mailbox.wait(pause);
+        if news.stop {
+            break;
+        }
+        if let Some(sequence) = news.confirmed {
+            work.confirmed(sequence);
+        }
+        let due = work.tidy();
+        if !news.room {
+            pause = if due { ACTIVE_PAUSE } else { idle_pause };
+            continue;
+        }
+        if news.changed {
+            active_until = Instant::now() + ACTIVE_FOR;
+        }
+        match work.look() {
+            Ok(Some(batch)) => {
+                mailbox.put(Ok(batch));
+                active_until = Instant::now() + ACTIVE_FOR;
+                pause = Duration::ZERO;
+            }
+            Ok(None) => {
+                let active = due || Instant::now() < active_until;
+                pause = if active { ACTIVE_PAUSE.min(idle_pause) } else { idle_pause };
+            }
+            Err(error) if error.is_busy() => {
+                tracing::debug!(%error, "the database is locked; trying again");
+                pause = ACTIVE_PAUSE;
+            }
+            Err(error) => {
+                mailbox.put(Err(error.into()));
+                break;
+            }
+        }
+    }
+    drop(watcher);
+    mailbox.end();
+}

@@ -1,0 +1,374 @@
+//! The triggers that write the log. Pure: a definition in, SQL out.
+//!
+//! Six a table. A BEFORE trigger *reserves* the sequence number, because an AFTER trigger of the application that
+//! changes its own table would otherwise log the second change before the first; the AFTER trigger *fills* it. A
+//! statement that was ignored leaves its reservation behind, and readers skip it.
+//!
+//! `INSERT OR REPLACE` and `UPDATE OR REPLACE` remove rows without firing DELETE triggers (unless
+//! `recursive_triggers` is on). So BEFORE copies every row that conflicts with the new one just below its own
+//! reservation, and AFTER turns those copies whose row is gone into deletes. When the DELETE triggers do fire,
+//! they find such a copy near the end of the log and take it as their reservation.
+//!
+//! Only SQL that old SQLite libraries know: the application's own library runs it.
+
+use crate::log::{Layout, PART, cell_name, op};
+use crate::sql::name;
+use crate::table::{Definition, UniquePart};
+
+/// Source time: milliseconds since the Unix epoch.
+const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000.0 + 0.5 AS INTEGER)";
+/// Most cells compared when an AFTER trigger looks for its reservation.
+const MATCH_CELLS: usize = 32;
+
+/// The names of a table's six triggers.
+pub(crate) fn names(id: i64) -> [String; 6] {
+    ["bi", "ai", "bu", "au", "bd", "ad"].map(|suffix| format!("_df_cdc_{id}_{suffix}"))
+}
+
+/// The six statements that create a table's triggers, in the order of [`names`].
+pub(crate) fn create(id: i64, table: &Definition) -> [String; 6] {
+    let sql = Triggers { id, table, layout: Layout { columns: table.columns.len() } };
+    let bodies = [
+        ("BEFORE INSERT", sql.before_insert()),
+        ("AFTER INSERT", sql.after_insert()),
+        ("BEFORE UPDATE", sql.before_update()),
+        ("AFTER UPDATE", sql.after_update()),
+        ("BEFORE DELETE", sql.before_delete()),
+        ("AFTER DELETE", sql.after_delete()),
+    ];
+    let mut names = names(id).into_iter();
+    bodies.map(|(event, body)| {
+        let trigger = names.next().expect("six names");
+        format!("CREATE TRIGGER {trigger} {event} ON {} BEGIN\n{}END", name(&table.name), body.concat())
+    })
+}
+
+struct Triggers<'a> {
+    id: i64,
+    table: &'a Definition,
+    layout: Layout,
+}
+
+impl Triggers<'_> {
+    fn before_insert(&self) -> Vec<String> {
+        let cells: Vec<usize> = self.match_cells();
+        let columns: String = cells.iter().map(|cell| format!(", {}", cell_name(*cell))).collect();
+        let values: String = cells.iter().map(|cell| format!(", {}", self.column("NEW", *cell))).collect();
+        let mut body = vec![self.copy_conflicts("", "")];
+        body.push(format!(
+            "INSERT INTO _df_cdc_log (tab, op, ts, nonce, rid{columns}) VALUES ({}, {}, changes(), random(), {}{values});\n",
+            self.id,
+            op::INSERTING,
+            self.rid("NEW"),
+        ));
+        body.extend(self.copy_conflicts_wide());
+        body
+    }
+
+    fn after_insert(&self) -> Vec<String> {
+        let mut same: Vec<String> = self
+            .match_cells()
+            .into_iter()
+            .map(|cell| format!("{} IS {}", cell_name(cell), self.column("NEW", cell)))
+            .collect();
+        if self.table.rowid.is_some() {
+            // Before the row is there, its number is -1 when SQLite is to choose it.
+            same.push(format!("(rid = -1 OR rid = {})", self.rid("NEW")));
+        }
+        let slot = self.slot(op::INSERTING, "sequence", &same);
+        let slot_and_copies = self.slot(op::INSERTING, "sequence, ts", &same);
+        let mut body = vec![self.log_replaced(&slot_and_copies)];
+        body.extend(self.wide("NEW", 0, &slot));
+        body.push(self.fill(op::CREATE, "NEW", 0, &slot));
+        body
+    }
+
+    fn before_update(&self) -> Vec<String> {
+        let mut body = vec![
+            self.copy_conflicts(&self.key_changed(), &format!(" AND NOT ({})", self.is_row("t", "OLD"))),
+        ];
+        body.push(self.reserve_with_image(op::UPDATING, "changes()"));
+        body.extend(self.wide("OLD", 0, "(SELECT max(sequence) FROM _df_cdc_log)"));
+        body.extend(self.copy_conflicts_wide());
+        body
+    }
+
+    fn after_update(&self) -> Vec<String> {
+        let slot = self.slot(op::UPDATING, "sequence", &self.same_as_old());
+        let slot_and_copies = self.slot(op::UPDATING, "sequence, ts", &self.same_as_old());
+        let after = self.layout.after();
+        let mut body = vec![self.log_replaced(&slot_and_copies)];
+        body.extend(self.wide("NEW", after, &slot));
+        body.push(self.fill(op::UPDATE, "NEW", after, &slot));
+        body
+    }
+
+    fn before_delete(&self) -> Vec<String> {
+        // Each unique constraint gives way with at most one row, and each may be logged already.
+        let window = 2 * (self.table.unique.len() + 1) + 1;
+        let tail = format!("(SELECT * FROM _df_cdc_log ORDER BY sequence DESC LIMIT {window})");
+        let same = self.same_as_old().join(" AND ");
+        let take = format!(
+            "UPDATE _df_cdc_log SET op = {deleting} WHERE sequence = (SELECT max(sequence) FROM {tail} WHERE tab = {id} \
+             AND op = {replacing} AND {same} AND sequence > coalesce((SELECT max(sequence) FROM {tail} \
+             WHERE tab = {id} AND op IN ({create}, {update})), 0));\n",
+            id = self.id,
+            deleting = op::DELETING,
+            replacing = op::REPLACING,
+            create = op::CREATE,
+            update = op::UPDATE,
+        );
+        let (columns, values) = self.image("OLD", 0..self.layout.columns.min(PART), 0);
+        let reserve = format!(
+            "INSERT INTO _df_cdc_log (tab, op, nonce, rid{columns}) SELECT {}, {}, random(), {}{values} WHERE changes() = 0;\n",
+            self.id,
+            op::DELETING,
+            self.rid("OLD"),
+        );
+        let slot = self.slot(op::DELETING, "sequence", &self.same_as_old());
+        let mut body = vec![take, reserve];
+        for (part, range) in self.layout.parts(0).filter(|(part, _)| *part > 0) {
+            let (columns, values) = self.image("OLD", range, 0);
+            body.push(format!(
+                "INSERT INTO _df_cdc_log_wide (sequence, part{columns}) SELECT {slot}, {part}{values} \
+                 WHERE NOT EXISTS (SELECT 1 FROM _df_cdc_log_wide WHERE sequence = {slot} AND part = {part});\n"
+            ));
+        }
+        body
+    }
+
+    fn after_delete(&self) -> Vec<String> {
+        let slot = self.slot(op::DELETING, "sequence", &self.same_as_old());
+        vec![format!("UPDATE _df_cdc_log SET op = {}, ts = {NOW} WHERE sequence = {slot};\n", op::DELETE)]
+    }
+
+    /// A column of a row, `generated` ones included.
+    fn column(&self, row: &str, column: usize) -> String {
+        format!("{row}.{}", name(&self.table.columns[column].name))
+    }
+
+    fn at(&self, column: &str) -> usize {
+        let found = self.table.columns.iter().position(|known| known.name.eq_ignore_ascii_case(column));
+        found.expect("a key names columns of its own table")
+    }
+
+    /// A row's number; NULL in a table that has none.
+    fn rid(&self, row: &str) -> String {
+        match (&self.table.rowid_column, &self.table.rowid) {
+            (Some(column), _) => format!("{row}.{}", name(column)),
+            (None, Some(alias)) => format!("{row}.{alias}"),
+            (None, None) => "NULL".into(),
+        }
+    }
+
+    /// Whether `row` and `other` are one row of the table.
+    fn is_row(&self, row: &str, other: &str) -> String {
+        if self.table.rowid.is_some() {
+            return format!("{} = {}", self.rid(row), self.rid(other));
+        }
+        let key = self.table.primary.iter().map(|column| self.at(column));
+        key.map(|at| format!("{} = {}", self.column(row, at), self.column(other, at)))
+            .collect::<Vec<_>>()
+            .join(" AND ")
+    }
+
+    /// Columns that tell reservations of inserts apart: those under a unique constraint, as long as their values
+    /// are known before the row is there.
+    fn match_cells(&self) -> Vec<usize> {
+        let unique = self.table.unique.iter().flatten().filter_map(|part| part.column.as_ref());
+        let mut cells: Vec<usize> = self
+            .table
+            .primary
+            .iter()
+            .chain(unique)
+            .map(|column| self.at(column))
+            .filter(|at| {
+                let column = &self.table.columns[*at];
+                *at < PART && !column.generated && Some(&column.name) != self.table.rowid_column.as_ref()
+            })
+            .collect();
+        cells.sort_unstable();
+        cells.dedup();
+        cells
+    }
+
+    /// The row of the log holds the old image of the row that the trigger is about.
+    fn same_as_old(&self) -> Vec<String> {
+        let mut same: Vec<String> = (0..self.layout.columns.min(MATCH_CELLS))
+            .map(|cell| format!("{} IS {}", cell_name(cell), self.column("OLD", cell)))
+            .collect();
+        if self.table.rowid.is_some() {
+            same.push(format!("rid = {}", self.rid("OLD")));
+        } else {
+            let key = self
+                .table
+                .primary
+                .iter()
+                .map(|column| self.at(column))
+                .filter(|at| (MATCH_CELLS..PART).contains(at));
+            same.extend(key.map(|at| format!("{} IS {}", cell_name(at), self.column("OLD", at))));
+        }
+        same
+    }
+
+    /// The newest reservation of this kind that matches. Almost always the last row of the log.
+    fn slot(&self, op: i64, what: &str, same: &[String]) -> String {
+        let same: String = same.iter().map(|same| format!(" AND {same}")).collect();
+        format!(
+            "(SELECT {what} FROM _df_cdc_log WHERE tab = {} AND op = {op}{same} ORDER BY sequence DESC LIMIT 1)",
+            self.id
+        )
+    }
+
+    /// Column list and value list of part of an image whose first cell is `first`.
+    fn image(&self, row: &str, columns: std::ops::Range<usize>, first: usize) -> (String, String) {
+        let names = columns.clone().map(|at| format!(", {}", cell_name(first + at))).collect();
+        (names, columns.map(|at| format!(", {}", self.column(row, at))).collect())
+    }
+
+    fn reserve_with_image(&self, op: i64, ts: &str) -> String {
+        let (columns, values) = self.image("OLD", 0..self.layout.columns.min(PART), 0);
+        format!(
+            "INSERT INTO _df_cdc_log (tab, op, ts, nonce, rid{columns}) VALUES ({}, {op}, {ts}, random(), {}{values});\n",
+            self.id,
+            self.rid("OLD"),
+        )
+    }
+
+    /// The parts of an image that do not lie in the log itself.
+    fn wide(&self, row: &str, first: usize, sequence: &str) -> Vec<String> {
+        self.layout
+            .parts(first)
+            .filter(|(part, _)| *part > 0)
+            .map(|(part, range)| {
+                let (columns, values) = self.image(row, range, first);
+                format!("INSERT INTO _df_cdc_log_wide (sequence, part{columns}) VALUES ({sequence}, {part}{values});\n")
+            })
+            .collect()
+    }
+
+    fn fill(&self, op: i64, row: &str, first: usize, slot: &str) -> String {
+        let mut set = format!("op = {op}, ts = {NOW}");
+        if op == op::CREATE {
+            set.push_str(&format!(", rid = {}", self.rid(row)));
+        }
+        if let Some((_, range)) = self.layout.parts(first).find(|(part, _)| *part == 0) {
+            for at in range {
+                set.push_str(&format!(", {} = {}", cell_name(first + at), self.column(row, at)));
+            }
+        }
+        format!("UPDATE _df_cdc_log SET {set} WHERE sequence = {slot};\n")
+    }
+
+    /// Rows `t` that stand in the way of NEW, each of them once.
+    fn conflicts(&self) -> String {
+        let mut ways: Vec<String> = Vec::with_capacity(self.table.unique.len() + 1);
+        if self.table.rowid.is_some() {
+            ways.push(self.is_row("t", "NEW"));
+        }
+        ways.extend(self.table.unique.iter().map(|parts| self.equal_parts(parts)));
+        ways.into_iter().map(|way| format!("({way})")).collect::<Vec<_>>().join(" OR ")
+    }
+
+    fn equal_parts(&self, parts: &[UniquePart]) -> String {
+        let new_row: String = (0..self.table.columns.len())
+            .map(|at| format!("{} AS {}", self.column("NEW", at), name(&self.table.columns[at].name)))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let equal = parts.iter().map(|part| {
+            let collation = name(&part.collation);
+            match (&part.column, &part.expression) {
+                (Some(column), _) => {
+                    let at = self.at(column);
+                    format!("{} = {} COLLATE {collation}", self.column("t", at), self.column("NEW", at))
+                }
+                (None, expression) => {
+                    let term = expression.as_deref().unwrap_or("NULL");
+                    format!("({term}) = (SELECT {term} FROM (SELECT {new_row})) COLLATE {collation}")
+                }
+            }
+        });
+        equal.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Whether an update touches any unique constraint at all; empty when that cannot be said by columns.
+    fn key_changed(&self) -> String {
+        if self.table.unique.iter().flatten().any(|part| part.column.is_none()) {
+            return String::new();
+        }
+        let mut changed: Vec<String> = Vec::new();
+        if self.table.rowid.is_some() {
+            changed.push(format!("{} IS NOT {}", self.rid("NEW"), self.rid("OLD")));
+        }
+        let unique = self.table.unique.iter().flatten().filter_map(|part| part.column.as_ref());
+        let mut columns: Vec<usize> =
+            self.table.primary.iter().chain(unique).map(|column| self.at(column)).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        changed.extend(columns.into_iter().map(|at| {
+            format!("{} IS NOT {} COLLATE BINARY", self.column("NEW", at), self.column("OLD", at))
+        }));
+        format!("({}) AND ", changed.join(" OR "))
+    }
+
+    /// Copies the rows that may be replaced. `changes()` tells the next statement how many there are.
+    fn copy_conflicts(&self, when: &str, except: &str) -> String {
+        let (columns, values) = self.image("t", 0..self.layout.columns.min(PART), 0);
+        format!(
+            "INSERT INTO _df_cdc_log (tab, op, nonce, rid{columns}) SELECT {}, {}, random(), {}{values} FROM {} AS t \
+             WHERE {when}({}){except};\n",
+            self.id,
+            op::REPLACING,
+            self.rid("t"),
+            name(&self.table.name),
+            self.conflicts(),
+        )
+    }
+
+    /// The same rows' parts that do not lie in the log itself. Runs right after the reservation.
+    fn copy_conflicts_wide(&self) -> Vec<String> {
+        let parts = self.layout.parts(0).filter(|(part, _)| *part > 0);
+        parts
+            .map(|(part, range)| {
+                let (columns, values) = self.image("t", range, 0);
+                format!(
+                    "INSERT INTO _df_cdc_log_wide (sequence, part{columns}) SELECT l.sequence, {part}{values} \
+                     FROM _df_cdc_log AS l JOIN {} AS t ON {} WHERE l.op = {} AND l.tab = {} \
+                     AND l.sequence > (SELECT max(sequence) FROM _df_cdc_log) - {} \
+                     AND NOT EXISTS (SELECT 1 FROM _df_cdc_log_wide AS w WHERE w.sequence = l.sequence AND w.part = {part});\n",
+                    name(&self.table.name),
+                    self.is_logged_row("t", "l"),
+                    op::REPLACING,
+                    self.id,
+                    self.table.unique.len() + 2,
+                )
+            })
+            .collect()
+    }
+
+    /// Whether the log row `l` is about the table's row `row`.
+    fn is_logged_row(&self, row: &str, l: &str) -> String {
+        if self.table.rowid.is_some() {
+            return format!("{} = {l}.rid", self.rid(row));
+        }
+        let key = self.table.primary.iter().map(|column| self.at(column));
+        key.map(|at| format!("{} = {l}.{}", self.column(row, at), cell_name(at)))
+            .collect::<Vec<_>>()
+            .join(" AND ")
+    }
+
+    /// Turns the copies below the reservation whose row is gone into deletes.
+    fn log_replaced(&self, slot_and_copies: &str) -> String {
+        format!(
+            "UPDATE _df_cdc_log SET op = {delete}, ts = {NOW} WHERE sequence IN (SELECT l.sequence FROM \
+             {slot_and_copies} AS slot JOIN _df_cdc_log AS l ON l.sequence BETWEEN slot.sequence - slot.ts \
+             AND slot.sequence - 1 WHERE l.op = {replacing}) AND (({same}) OR NOT EXISTS \
+             (SELECT 1 FROM {table} AS t WHERE {there}));\n",
+            delete = op::DELETE,
+            replacing = op::REPLACING,
+            same = self.is_logged_row("NEW", "_df_cdc_log"),
+            table = name(&self.table.name),
+            there = self.is_logged_row("t", "_df_cdc_log"),
+        )
+    }
+}

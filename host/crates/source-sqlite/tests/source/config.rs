@@ -1,0 +1,46 @@
+//! What `validate` says before anything is touched.
+
+use deltaforge_engine::source::SourceFactory;
+use deltaforge_source_sqlite::SqliteSource;
+use serde_json::{Value, json};
+
+fn problems(config: Value) -> Vec<(String, String)> {
+    let found = SqliteSource::turso().validate(&config).err().unwrap_or_default();
+    found.into_iter().map(|problem| (problem.path, problem.message)).collect()
+}
+
+fn paths(config: Value) -> Vec<String> {
+    problems(config).into_iter().map(|(path, _)| path).collect()
+}
+
+#[test]
+fn every_problem_is_told_with_its_path() {
+    assert_eq!(paths(json!({"id": "a", "path": "x.db"})), Vec::<String>::new());
+    assert_eq!(
+        paths(json!({"id": "a", "url": "file:./x.db", "tables": ["order%", "*"]})),
+        Vec::<String>::new()
+    );
+    assert_eq!(paths(json!({"id": "a"})), ["path"]);
+    assert_eq!(paths(json!({"id": "a", "path": "x", "url": "x"})), ["url"]);
+    assert_eq!(
+        paths(json!({"id": "a", "url": "libsql://db.turso.io", "auth_token": "t"})),
+        ["url", "auth_token"]
+    );
+    assert_eq!(paths(json!({"id": "a", "path": "x", "tables": ["ok", "a*b"]})), ["tables[1]"]);
+    assert_eq!(paths(json!({"id": "a", "path": "x", "cdc_mode": "native"})), ["cdc_mode"]);
+    assert_eq!(paths(json!({"id": "a", "path": "x", "cdc_mode": "polling"})), ["lossy"]);
+    assert_eq!(paths(json!({"id": "a", "path": "x", "lossy": "accept"})), ["lossy"]);
+    assert_eq!(problems(json!({"id": "a", "path": "x", "poll": 1})).len(), 1);
+    assert_eq!(problems(json!({"id": "a", "path": "x", "poll_interval_ms": 0})).len(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_file_is_no_database_to_create() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("none.db");
+    let config = json!({"id": "a", "path": path});
+    let context = crate::harness::context("p", None, deltaforge_engine::batcher::BatchLimits::default());
+    let error = SqliteSource::new().connect(&config, context).await.err().unwrap();
+    assert!(error.message.contains("none.db"), "{error}");
+    assert!(!path.exists());
+}

@@ -1,0 +1,13 @@
+//! The SQLite source against real database files that other connections write.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod config;
+mod harness;
+mod operations;
+mod polling;
+mod processes;
+mod resume;
+mod schema;
+mod snapshot;
+mod values;
+mod writers;

@@ -1,0 +1,65 @@
+//! What a reader does to the application that writes.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{Db, Reader};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_is_never_held_up_for_longer_than_a_short_transaction() {
+    for journal in ["wal", "delete"] {
+        let db = Db::new(journal);
+        db.run("PRAGMA synchronous = OFF; CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT);");
+        db.run("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) INSERT INTO t SELECT i, 'x' FROM n");
+        let mut config = db.config();
+        config["snapshot"] = json!({"mode": "initial"});
+        let mut reader = Reader::connect(config, None).await.unwrap();
+        let app = db.connection();
+        app.execute_batch("PRAGMA synchronous = OFF").unwrap();
+        let writer = std::thread::spawn(move || {
+            let mut longest = Duration::ZERO;
+            for i in 0..2_000 {
+                let began = Instant::now();
+                app.execute("INSERT INTO t VALUES (?1, 'new')", [100_000 + i]).unwrap();
+                longest = longest.max(began.elapsed());
+            }
+            longest
+        });
+        while reader.seen.len() < 22_000 {
+            reader.batch().await.unwrap();
+            let through = reader.through.clone().unwrap();
+            reader.inner.confirm(&through).await.unwrap();
+        }
+        let longest = writer.join().unwrap();
+        assert!(longest < Duration::from_millis(500), "{journal}: {longest:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lone_change_arrives_at_once_though_the_poll_interval_is_long() {
+    let db = Db::with("CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    let mut config = db.config();
+    config["poll_interval_ms"] = json!(60_000);
+    let mut reader = Reader::connect(config, None).await.unwrap();
+    let mut waits = Vec::new();
+    for i in 1..=50 {
+        let began = Instant::now();
+        db.run(&format!("INSERT INTO t VALUES ({i})"));
+        reader.events(i).await;
+        waits.push(began.elapsed());
+    }
+    waits.sort();
+    assert!(waits[48] < Duration::from_millis(500), "{waits:?}");
+}
+
+#[tokio::test]
+async fn a_locked_database_is_waited_for() {
+    let db = Db::new("delete");
+    db.run("CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    let mut reader = db.reader().await;
+    db.run("BEGIN EXCLUSIVE; INSERT INTO t VALUES (1)");
+    assert!(tokio::time::timeout(Duration::from_millis(100), reader.inner.next_batch()).await.is_err());
+    db.run("COMMIT");
+    assert_eq!(reader.events(1).await, ["c t id=Int(1)"]);
+}

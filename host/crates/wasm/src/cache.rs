@@ -1,0 +1,120 @@
+//! Compiled components on disk, so that a plugin is compiled once for all.
+//!
+//! A file is named by what it was made from (the component's SHA-256) and by what made it (the engine's version
+//! and settings), so it is never stale, only unused.
+
+use std::fs;
+use std::hash::{Hash as _, Hasher};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+/// The folder of compiled components.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    dir: PathBuf,
+    /// Names what compiles: engine version, settings, processor.
+    engine: u64,
+}
+
+struct Stable(Xxh3);
+
+impl Hasher for Stable {
+    fn finish(&self) -> u64 {
+        self.0.digest()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+}
+
+impl Cache {
+    /// Opens the folder, making it for this user alone.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made, or belongs to somebody else, or others may write to it.
+    pub(crate) fn open(dir: &Path, engine: &Engine) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let held = fs::metadata(dir)?;
+        if held.uid() != rustix::process::geteuid().as_raw() || held.mode() & 0o022 != 0 {
+            let text = format!(
+                "{} holds machine code: it must belong to the user that runs this and be writable to nobody else \
+                 (chmod 700)",
+                dir.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        let mut hash = Stable(Xxh3::new());
+        engine.precompile_compatibility_hash().hash(&mut hash);
+        Ok(Self { dir: dir.to_owned(), engine: hash.finish() })
+    }
+
+    fn path(&self, digest: &str) -> PathBuf {
+        self.dir.join(format!("{digest}-{:016x}.cwasm", self.engine))
+    }
+
+    /// The compiled component, if it is there and whole.
+    #[allow(unsafe_code)]
+    pub(crate) fn get(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let path = self.path(digest);
+        let sum = fs::read(path.with_extension("sum")).ok()?;
+        if sum != checksum(&fs::read(&path).ok()?) {
+            tracing::warn!(file = %path.display(), "compiled plugin is damaged, compiling it again");
+            return None;
+        }
+        // SAFETY: loading machine code is safe only if it is what this engine's compiler wrote. The file is
+        // named by the component and by the engine's compatibility hash; it was written by `put` below into a
+        // folder that only this user may write to (checked in `open`), under another name and renamed when
+        // complete; and its bytes were just found equal to the checksum that was written with it.
+        match unsafe { Component::deserialize_file(engine, &path) } {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "compiled plugin cannot be loaded, compiling it again");
+                None
+            }
+        }
+    }
+
+    /// Keeps a compiled component.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written; nothing half-written is left under its name.
+    pub(crate) fn put(&self, digest: &str, compiled: &[u8]) -> io::Result<()> {
+        let path = self.path(digest);
+        // The code first: a checksum without code, or with another's, is no harm.
+        write_whole(&path, compiled)?;
+        write_whole(&path.with_extension("sum"), &checksum(compiled))
+    }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 16] {
+    xxh3_128(bytes).to_le_bytes()
+}
+
+/// Writes a file so that it is there whole or not at all, also after a crash.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let partial = dir.join(format!(".{}-{number}.partial", std::process::id()));
+    let written = (|| {
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)?;
+        fs::File::open(dir)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}

@@ -1,0 +1,266 @@
+//! Plugins behind the engine's factories.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::message::{Formatter, FormatterFactory};
+use deltaforge_engine::stage::{
+    Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
+};
+use deltaforge_model::pattern::Patterns;
+
+use crate::error::{LOAD, cut};
+use crate::formatter::WasmFormatter;
+use crate::grants::Grants;
+use crate::instance::{Blueprint, Instance};
+use crate::limits::Limits;
+use crate::plugin::{Description, PluginKind};
+use crate::registry::{Registry, Resolved};
+use crate::runtime::{Loaded, Runtime};
+use crate::stage::WasmStage;
+use crate::voice::Voice;
+
+/// Most memory that `limits.mem_mb` may ask for: what 32-bit memories have.
+const MAX_MEM_MB: u64 = 4096;
+
+/// Makes [`WasmStage`]s.
+#[derive(Clone)]
+pub struct WasmStageFactory {
+    workshop: Workshop,
+}
+
+/// Makes [`WasmFormatter`]s.
+#[derive(Clone)]
+pub struct WasmFormatterFactory {
+    workshop: Workshop,
+}
+
+impl WasmStageFactory {
+    /// A factory over a runtime and a registry.
+    pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>) -> Self {
+        Self { workshop: Workshop { runtime, registry } }
+    }
+}
+
+impl WasmFormatterFactory {
+    /// A factory over a runtime and a registry.
+    pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>) -> Self {
+        Self { workshop: Workshop { runtime, registry } }
+    }
+}
+
+#[async_trait]
+impl StageFactory for WasmStageFactory {
+    fn handles(&self, code: &StageCode) -> bool {
+        matches!(code, StageCode::Plugin(_))
+    }
+
+    async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        self.workshop.ready(spec, None, PluginKind::Processor).await.map(drop).map_err(Problem::into_config)
+    }
+
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        digest: Option<&str>,
+    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+        let ready = self.workshop.ready(spec, digest, PluginKind::Processor).await;
+        let ready = ready.map_err(|problem| problem.into_stage(&spec.id))?;
+        let registry = self.workshop.registry.clone();
+        let resolved = ready.resolved;
+        let version = StageVersion { plugin: resolved.plugin.clone(), digest: resolved.digest.clone() };
+        off_thread(move || registry.keep(&resolved))
+            .await
+            .map_err(|error| StageError::stop(LOAD, format!("stage {}: {}", spec.id, chain(&error))))?;
+        let tables = Patterns::parse(&ready.description.tables).unwrap_or_default(); // checked by `ready`
+        Ok((Box::new(WasmStage::new(ready.blueprint, tables, ready.instance)), version))
+    }
+}
+
+#[async_trait]
+impl FormatterFactory for WasmFormatterFactory {
+    fn handles(&self, code: &StageCode) -> bool {
+        matches!(code, StageCode::Plugin(_))
+    }
+
+    async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        self.workshop.ready(spec, None, PluginKind::Formatter).await.map(drop).map_err(Problem::into_config)
+    }
+
+    async fn build(&self, spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
+        let ready = self.workshop.ready(spec, None, PluginKind::Formatter).await;
+        let mut ready = ready.map_err(|problem| problem.into_stage(&spec.id))?;
+        let content_type = ready.instance.content_type().await.map_err(|error| error.into_stage(&spec.id))?;
+        if content_type.is_empty() || content_type.len() > 256 || content_type.chars().any(char::is_control) {
+            let text = format!("plugin of stage {}: {:?} is no MIME type", spec.id, cut(&content_type));
+            return Err(StageError::stop(LOAD, text));
+        }
+        Ok(Box::new(WasmFormatter::new(ready.blueprint, content_type, ready.instance)))
+    }
+}
+
+/// What both factories do.
+#[derive(Clone)]
+struct Workshop {
+    runtime: Arc<Runtime>,
+    registry: Arc<Registry>,
+}
+
+/// A plugin found, checked, described and opened.
+struct Ready {
+    resolved: Resolved,
+    blueprint: Blueprint,
+    description: Description,
+    instance: Instance,
+}
+
+/// What keeps a stage from being built.
+enum Problem {
+    Config(Vec<ConfigError>),
+    /// Not the configuration's fault.
+    Stage(StageError),
+}
+
+impl Problem {
+    fn at(path: &str, message: impl Into<String>) -> Self {
+        Self::Config(vec![ConfigError::new(path, message)])
+    }
+
+    fn into_config(self) -> Vec<ConfigError> {
+        match self {
+            Self::Config(problems) => problems,
+            Self::Stage(error) => vec![ConfigError::new("plugin", error.message)],
+        }
+    }
+
+    fn into_stage(self, stage: &str) -> StageError {
+        match self {
+            Self::Stage(error) => error,
+            Self::Config(problems) => {
+                let text: Vec<String> = problems
+                    .into_iter()
+                    .map(|ConfigError { path, message }| format!("{path}: {message}"))
+                    .collect();
+                StageError::stop(LOAD, format!("stage {stage}: {}", text.join("; ")))
+            }
+        }
+    }
+}
+
+impl Workshop {
+    /// Finds a stage's plugin and makes the first instance of it: nothing that could be known before the first
+    /// batch is left to find out.
+    async fn ready(
+        &self,
+        spec: &StageSpec,
+        digest: Option<&str>,
+        kind: PluginKind,
+    ) -> Result<Ready, Problem> {
+        let grants = Grants::parse(&spec.grants).map_err(Problem::Config)?;
+        let limits = check_limits(spec.limits).map_err(Problem::Config)?;
+        let (resolved, loaded) = self.load(spec, digest).await?;
+        check(&loaded, grants, kind).map_err(Problem::Config)?;
+        let name = resolved.plugin.split_once('@').map_or(resolved.plugin.as_str(), |(name, _)| name);
+        let name = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".wasm");
+        let name = if name.is_empty() { &spec.id } else { name };
+        let blueprint = Blueprint {
+            runtime: self.runtime.clone(),
+            loaded,
+            stage: spec.id.clone(),
+            grants,
+            limits,
+            voice: Arc::new(Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name)),
+            config: if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() },
+        };
+        let description = blueprint.describe().await.map_err(|text| Problem::at("plugin", text))?;
+        if let Err(pattern) = Patterns::parse(&description.tables) {
+            let text = format!("its table pattern {:?} is none", cut(&pattern));
+            return Err(Problem::at("plugin", text));
+        }
+        let mut instance =
+            blueprint.instantiate().await.map_err(|error| Problem::at("plugin", error.describe().1))?;
+        match instance.open(&blueprint.config).await {
+            Ok(Ok(())) => Ok(Ready { resolved, blueprint, description, instance }),
+            Ok(Err(failure)) if failure.kind == "retry" => {
+                Err(Problem::Stage(crate::error::failed(&spec.id, &failure.kind, &failure.message)))
+            }
+            Ok(Err(failure)) => Err(Problem::at("config", cut(&failure.message))),
+            Err(error) => Err(Problem::at("config", format!("opening the plugin: {}", error.describe().1))),
+        }
+    }
+
+    async fn load(&self, spec: &StageSpec, digest: Option<&str>) -> Result<(Resolved, Arc<Loaded>), Problem> {
+        let StageCode::Plugin(reference) = &spec.code else {
+            return Err(Problem::at("plugin", "it names no plugin"));
+        };
+        let (runtime, registry) = (self.runtime.clone(), self.registry.clone());
+        let (reference, digest) = (reference.clone(), digest.map(str::to_owned));
+        let (tenant, base_dir) = (spec.tenant.clone(), spec.base_dir.clone());
+        off_thread(move || {
+            let resolved = match &digest {
+                Some(digest) => registry.by_digest(digest),
+                None => registry.resolve(&reference, &tenant, base_dir.as_deref()),
+            };
+            let resolved = resolved.map_err(|error| Problem::at("plugin", chain(&error)))?;
+            let loaded = runtime
+                .load(&resolved.bytes)
+                .map_err(|error| Problem::at("plugin", format!("{}: {error}", resolved.plugin)))?;
+            Ok((resolved, loaded))
+        })
+        .await
+    }
+}
+
+fn check_limits(limits: Option<StageLimits>) -> Result<Limits, Vec<ConfigError>> {
+    let limits = Limits::new(limits);
+    let StageLimits { cpu_ms, timeout_ms, mem_mb } = limits.call;
+    let mut problems = Vec::new();
+    for (name, value) in [("cpu_ms", cpu_ms), ("timeout_ms", timeout_ms), ("mem_mb", mem_mb)] {
+        if value == 0 {
+            problems.push(ConfigError::new(format!("limits.{name}"), "it must be at least 1"));
+        }
+    }
+    if mem_mb > MAX_MEM_MB {
+        problems.push(ConfigError::new("limits.mem_mb", format!("it must be at most {MAX_MEM_MB}")));
+    }
+    if problems.is_empty() { Ok(limits) } else { Err(problems) }
+}
+
+/// Checks a component's world and imports.
+fn check(loaded: &Loaded, grants: Grants, kind: PluginKind) -> Result<(), Vec<ConfigError>> {
+    if loaded.kind != kind {
+        let text = format!("it is a {}, and a {kind} is needed here", loaded.kind);
+        return Err(vec![ConfigError::new("plugin", text)]);
+    }
+    let problems: Vec<ConfigError> = loaded
+        .imports
+        .iter()
+        .filter_map(|import| grants.allow(import).err())
+        .map(|problem| ConfigError::new("grants", problem))
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// Runs what reads files or compiles.
+pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await, // the host is shutting down
+        },
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,68 @@
+//! Looking at a component before it is published.
+
+use std::sync::Arc;
+
+use crate::error::cut;
+use crate::grants::Grants;
+use crate::instance::Blueprint;
+use crate::limits::Limits;
+use crate::plugin::{Description, PluginKind};
+use crate::runtime::{LoadError, Runtime};
+use crate::voice::Voice;
+
+/// What a component is and says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Inspection {
+    /// SHA-256, hex.
+    pub sha256: String,
+    /// What it does.
+    pub kind: PluginKind,
+    /// The version of the interface it was built against.
+    pub interface: String,
+    /// What it imports, by full name.
+    pub imports: Vec<String>,
+    /// The grants it cannot do without.
+    pub grants: Vec<&'static str>,
+    /// What it says of itself.
+    pub description: Description,
+}
+
+impl Runtime {
+    /// Compiles a component and asks it what it is, in an instance that is thrown away.
+    ///
+    /// # Errors
+    ///
+    /// When it is no plugin, imports what no grant offers, or does not answer.
+    pub async fn inspect(self: &Arc<Self>, bytes: Vec<u8>) -> Result<Inspection, LoadError> {
+        let runtime = self.clone();
+        let loaded = crate::factory::off_thread(move || runtime.load(&bytes)).await?;
+        let granted = Grants { metrics: true, clock: true, random: true };
+        if let Some(problem) = loaded.imports.iter().find_map(|import| granted.allow(import).err()) {
+            return Err(LoadError::NotAPlugin(problem));
+        }
+        let needs = |grant: &str| {
+            let without =
+                Grants { metrics: grant != "metrics", clock: grant != "clock", random: grant != "random" };
+            loaded.imports.iter().any(|import| without.allow(import).is_err())
+        };
+        let grants = Grants::NAMES.into_iter().filter(|grant| needs(grant)).collect();
+        let blueprint = Blueprint {
+            runtime: self.clone(),
+            loaded: loaded.clone(),
+            stage: "inspect".to_owned(),
+            grants: Grants::default(),
+            limits: Limits::new(None),
+            voice: Arc::new(Voice::new("", "", "inspect", "inspected")),
+            config: String::new(),
+        };
+        let description = blueprint.describe().await.map_err(|text| LoadError::NotAPlugin(cut(&text)))?;
+        Ok(Inspection {
+            sha256: loaded.digest.clone(),
+            kind: loaded.kind,
+            interface: loaded.interface.clone(),
+            imports: loaded.imports.clone(),
+            grants,
+            description,
+        })
+    }
+}

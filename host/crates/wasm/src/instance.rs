@@ -1,0 +1,152 @@
+//! One instance of a plugin at work, under its limits.
+
+use std::sync::Arc;
+
+use deltaforge_engine::message::Bodies;
+use deltaforge_engine::stage::StageError;
+use deltaforge_model::{Overlay, View};
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::call::Call;
+use crate::error::{CallError, failed};
+use crate::grants::Grants;
+use crate::guest::Guest;
+use crate::limits::Limits;
+use crate::plugin::Description;
+use crate::runtime::{Loaded, Runtime};
+use crate::v0_1::{Exports, Failure};
+use crate::voice::Voice;
+
+/// What instances of one stage have in common.
+pub(crate) struct Blueprint {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) stage: String,
+    pub(crate) grants: Grants,
+    pub(crate) limits: Limits,
+    pub(crate) voice: Arc<Voice>,
+    /// The stage's `config` as JSON text.
+    pub(crate) config: String,
+}
+
+/// A guest that is ready for its next call. After a [`CallError`] it is dead and must be dropped.
+pub(crate) struct Instance {
+    store: Store<Guest>,
+    exports: Exports,
+    limits: Limits,
+    runtime: Arc<Runtime>,
+}
+
+impl Blueprint {
+    /// Makes an instance that has not been opened.
+    pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
+        let guest = Guest::new(self.grants, &self.voice, self.limits.call.mem_mb);
+        let mut store = Store::new(&self.runtime.engine, guest);
+        store.limiter(|guest| &mut guest.memory);
+        store.set_hostcall_fuel((self.limits.call.mem_mb.clamp(64, 1024) as usize) << 20);
+        store.set_max_component_handles(10_000);
+        let meter = self.limits.meter.clone();
+        store.epoch_deadline_callback(move |_| match meter.passed() {
+            Some(ended) => Err(ended.into()),
+            None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
+        });
+        store.set_epoch_deadline(1);
+        let running = self.runtime.running();
+        let instantiated =
+            self.limits.meter.run(self.limits.start(), self.loaded.linked.instantiate(&mut store));
+        let exports = finish(instantiated.await, &mut store, self.limits.start().timeout_ms)?;
+        drop(running);
+        Ok(Instance { store, exports, limits: self.limits.clone(), runtime: self.runtime.clone() })
+    }
+
+    /// Asks the plugin what it is, in an instance that is thrown away.
+    pub(crate) async fn describe(&self) -> Result<Description, String> {
+        let mut instance = self.instantiate().await.map_err(|error| error.describe().1)?;
+        instance.describe().await.map_err(|error| format!("describing the plugin: {}", error.describe().1))
+    }
+
+    /// Makes an instance that is ready for batches.
+    pub(crate) async fn start(&self) -> Result<Instance, StageError> {
+        let trapped = |error: CallError| {
+            let (code, text) = error.describe();
+            StageError::stop(code, format!("plugin of stage {} does not start: {text}", self.stage))
+        };
+        let mut instance = self.instantiate().await.map_err(trapped)?;
+        match instance.open(&self.config).await.map_err(trapped)? {
+            Ok(()) => Ok(instance),
+            Err(failure) => Err(failed(&self.stage, &failure.kind, &failure.message)),
+        }
+    }
+}
+
+/// Tells apart how a call ended.
+fn finish<T>(
+    ended: Option<wasmtime::Result<T>>,
+    store: &mut Store<Guest>,
+    limit_ms: u64,
+) -> Result<T, CallError> {
+    match ended {
+        None => Err(CallError::TimedOut { limit_ms }),
+        Some(Ok(value)) => Ok(value),
+        Some(Err(cause)) => {
+            Err(CallError::Trapped { cause, starved_mb: store.data_mut().memory.take_refused() })
+        }
+    }
+}
+
+/// Runs one exported function under limits.
+macro_rules! call {
+    ($instance:ident, $limits:expr, $function:ident $(, $argument:expr)*) => {{
+        let Instance { store, exports, limits, runtime } = $instance;
+        let bounds = $limits(&*limits);
+        store.set_epoch_deadline(1);
+        store.data_mut().memory.take_refused();
+        let running = runtime.running();
+        let ended = limits.meter.run(bounds, exports.$function(store $(, $argument)*)).await;
+        drop(running);
+        finish(ended, store, bounds.timeout_ms)
+    }};
+}
+
+impl Instance {
+    pub(crate) async fn describe(&mut self) -> Result<Description, CallError> {
+        call!(self, Limits::start, describe)
+    }
+
+    pub(crate) async fn open(&mut self, config: &str) -> Result<Result<(), Failure>, CallError> {
+        call!(self, Limits::start, open, config)
+    }
+
+    pub(crate) async fn content_type(&mut self) -> Result<String, CallError> {
+        call!(self, Limits::start, content_type)
+    }
+
+    /// Shows the guest a batch; answers its edits too, whatever became of the call.
+    pub(crate) async fn process(
+        &mut self,
+        view: View,
+        edits: Overlay,
+    ) -> (Result<Result<(), Failure>, CallError>, Overlay) {
+        self.store.data_mut().call = Some(Call::editing(view, edits));
+        let answer = call!(self, |limits: &Limits| limits.call, process);
+        let call = self.store.data_mut().call.take();
+        (answer, call.map(Call::into_edits).unwrap_or_default())
+    }
+
+    pub(crate) async fn format(
+        &mut self,
+        view: View,
+        tx_end: &[bool],
+        bodies: &mut Bodies,
+    ) -> Result<Result<(), Failure>, CallError> {
+        self.store.data_mut().call = Some(Call::formatting(view, tx_end));
+        let answer = call!(self, |limits: &Limits| limits.call, format, bodies);
+        self.store.data_mut().call = None;
+        answer
+    }
+
+    /// Whether it holds so much memory that a new one should take its place.
+    pub(crate) fn is_grown(&self) -> bool {
+        self.store.data().memory.is_grown()
+    }
+}

@@ -1,0 +1,49 @@
+//! What a plugin is, apart from how it runs.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+/// What a plugin does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PluginKind {
+    /// It edits events.
+    Processor,
+    /// It shapes them into message bodies.
+    Formatter,
+}
+
+impl fmt::Display for PluginKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processor => "processor",
+            Self::Formatter => "formatter",
+        })
+    }
+}
+
+/// What a plugin says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it does.
+    pub description: String,
+    /// Patterns of the tables it wants to see; empty: all.
+    pub tables: Vec<String>,
+    /// The columns it reads; empty: not said.
+    pub columns: Vec<String>,
+}
+
+/// SHA-256 of a component, in hex.
+pub fn digest_of(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Whether a text can be the digest of a component.
+pub fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}

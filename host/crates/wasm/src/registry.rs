@@ -1,0 +1,472 @@
+//! Where plugins are found.
+//!
+//! `<dir>/<name>/<version>/plugin.wasm` with `plugin.yaml` beside it, a tenant's own under `<dir>/@<tenant>/`;
+//! those built into the host; files beside a pipeline's YAML. Whatever was used is kept by its digest, so that a
+//! position processed with a version finds that version again, whatever became of the name or the file.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use semver::Version;
+
+use crate::cache::write_whole;
+use crate::manifest::PluginManifest;
+use crate::plugin::{PluginKind, digest_of, is_digest};
+use crate::reference::{Reference, ReferenceError, Wanted, is_name};
+
+/// Largest component that is read.
+const MAX_COMPONENT: u64 = 256 << 20;
+
+/// A plugin cannot be found, or is not what it should be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The reference is none.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// Nothing matches.
+    #[error("{0}")]
+    NotFound(String),
+    /// It belongs to somebody else.
+    #[error("{0}")]
+    Forbidden(String),
+    /// What is there contradicts itself, or what was there before.
+    #[error("{0}")]
+    Damaged(String),
+    /// The version is there already with other bytes.
+    #[error("{0} is there already with other contents; versions never change, publish a new one")]
+    Exists(String),
+    /// A file cannot be read or written.
+    #[error("{doing}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+fn io_error(doing: impl Into<String>) -> impl FnOnce(io::Error) -> RegistryError {
+    move |cause| RegistryError::Io { doing: doing.into(), cause }
+}
+
+/// A reference made definite.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// `name@1.2.3`, `@tenant/name@1.2.3`, `./x.wasm`.
+    pub plugin: String,
+    /// SHA-256 of the component, hex.
+    pub digest: String,
+    /// The component.
+    pub bytes: Cow<'static, [u8]>,
+}
+
+/// One version in the registry.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct PluginInfo {
+    /// Whose it is; none: everybody's.
+    pub tenant: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: Version,
+    /// Whether it is part of this host.
+    pub builtin: bool,
+    /// What its `plugin.yaml` says.
+    #[serde(flatten)]
+    pub manifest: PluginManifest,
+}
+
+impl PluginInfo {
+    /// `@tenant/name@1.2.3`.
+    pub fn reference(&self) -> String {
+        qualified(self.tenant.as_deref(), &self.name, &self.version)
+    }
+}
+
+fn qualified(tenant: Option<&str>, name: &str, version: &Version) -> String {
+    match tenant {
+        Some(tenant) => format!("@{tenant}/{name}@{version}"),
+        None => format!("{name}@{version}"),
+    }
+}
+
+struct Builtin {
+    name: &'static str,
+    version: Version,
+    kind: PluginKind,
+    bytes: &'static [u8],
+}
+
+/// The plugins a host knows.
+pub struct Registry {
+    dir: PathBuf,
+    kept: PathBuf,
+    builtins: Vec<Builtin>,
+    /// The digest that each version had when it was used first.
+    used: Mutex<BTreeMap<String, String>>,
+}
+
+impl Registry {
+    /// A registry in `dir`; used components are kept in `kept`, by digest. Neither folder has to exist.
+    pub fn new(dir: impl Into<PathBuf>, kept: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), kept: kept.into(), builtins: Vec::new(), used: Mutex::default() }
+    }
+
+    /// Adds a plugin that is part of the host.
+    ///
+    /// # Panics
+    ///
+    /// If the version is none: it is the host's own.
+    #[must_use]
+    pub fn with_builtin(
+        mut self,
+        name: &'static str,
+        version: &str,
+        kind: PluginKind,
+        bytes: &'static [u8],
+    ) -> Self {
+        let version = Version::parse(version).expect("a built-in's version is one");
+        self.builtins.push(Builtin { name, version, kind, bytes });
+        self
+    }
+
+    /// Finds what a reference means now. `base_dir` is where the pipeline's YAML lies; a pipeline without one may
+    /// not name files.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such plugin, it belongs to another tenant, or its bytes are not those of its manifest.
+    pub fn resolve(
+        &self,
+        reference: &str,
+        tenant: &str,
+        base_dir: Option<&Path>,
+    ) -> Result<Resolved, RegistryError> {
+        match reference.parse()? {
+            Reference::Path(path) => {
+                let Some(base) = base_dir else {
+                    return Err(RegistryError::Forbidden(format!(
+                        "{path}: only pipelines from files may name plugins by file; publish it to the registry"
+                    )));
+                };
+                let bytes = read_component(&base.join(&path))?;
+                Ok(Resolved { plugin: path, digest: digest_of(&bytes), bytes: bytes.into() })
+            }
+            Reference::Named { tenant: Some(owner), .. } if owner != tenant => Err(RegistryError::Forbidden(
+                format!("{reference} belongs to tenant {owner}, the pipeline to {tenant}"),
+            )),
+            Reference::Named { tenant, name, version } => {
+                self.named(reference, tenant.as_deref(), &name, version.as_ref())
+            }
+        }
+    }
+
+    fn named(
+        &self,
+        reference: &str,
+        tenant: Option<&str>,
+        name: &str,
+        wanted: Option<&Wanted>,
+    ) -> Result<Resolved, RegistryError> {
+        let fits =
+            |version: &Version| wanted.map_or(version.pre.is_empty(), |wanted| wanted.matches(version));
+        let builtins = self.builtins.iter().filter(|builtin| tenant.is_none() && builtin.name == name);
+        let builtin =
+            builtins.filter(|builtin| fits(&builtin.version)).max_by_key(|builtin| &builtin.version);
+        let versions = self.versions(tenant, name)?;
+        let published = versions.iter().filter(|version| fits(version)).max();
+        match (builtin, published) {
+            (Some(builtin), published) if published.is_none_or(|version| *version <= builtin.version) => {
+                let digest = digest_of(builtin.bytes);
+                let plugin = qualified(None, name, &builtin.version);
+                Ok(Resolved { plugin, digest, bytes: builtin.bytes.into() })
+            }
+            (_, Some(version)) => self.published(tenant, name, version),
+            (_, None) => {
+                let mut text = format!("there is no plugin {reference} in {}", self.dir.display());
+                if !versions.is_empty() {
+                    let known: Vec<String> = versions.iter().map(Version::to_string).collect();
+                    text.push_str(&format!("; versions of {name} there: {}", known.join(", ")));
+                } else if self.builtins.is_empty() && tenant.is_none() {
+                    text.push_str(
+                        "; this host was built without the built-in plugins: run `./dev plugins`, then build it again",
+                    );
+                }
+                Err(RegistryError::NotFound(text))
+            }
+        }
+    }
+
+    fn published(
+        &self,
+        tenant: Option<&str>,
+        name: &str,
+        version: &Version,
+    ) -> Result<Resolved, RegistryError> {
+        let plugin = qualified(tenant, name, version);
+        let folder = self.folder(tenant, name).join(version.to_string());
+        let manifest = read_manifest(&folder)?;
+        let bytes = read_component(&folder.join("plugin.wasm"))?;
+        let digest = digest_of(&bytes);
+        if digest != manifest.sha256 {
+            return Err(RegistryError::Damaged(format!(
+                "{}: plugin.wasm has SHA-256 {digest}, plugin.yaml says {}",
+                folder.display(),
+                manifest.sha256
+            )));
+        }
+        let first = self.used.lock().entry(plugin.clone()).or_insert_with(|| digest.clone()).clone();
+        let first = self.first_used(&plugin).unwrap_or(first);
+        if first != digest {
+            return Err(RegistryError::Damaged(format!(
+                "{plugin} was {first} when it was used first and is {digest} now: versions never change, publish a \
+                 new one"
+            )));
+        }
+        Ok(Resolved { plugin, digest, bytes: bytes.into() })
+    }
+
+    /// Finds exactly these bytes: among those kept, built in or published.
+    ///
+    /// # Errors
+    ///
+    /// When they are nowhere.
+    pub fn by_digest(&self, digest: &str) -> Result<Resolved, RegistryError> {
+        if !is_digest(digest) {
+            return Err(RegistryError::NotFound(format!("{digest:?} is no SHA-256 digest")));
+        }
+        for builtin in &self.builtins {
+            if digest_of(builtin.bytes) == digest {
+                let plugin = qualified(None, builtin.name, &builtin.version);
+                return Ok(Resolved { plugin, digest: digest.to_owned(), bytes: builtin.bytes.into() });
+            }
+        }
+        if let Ok(bytes) = read_component(&self.kept_path(digest))
+            && digest_of(&bytes) == digest
+        {
+            let plugin = fs::read_to_string(self.kept_path(digest).with_extension("name"))
+                .unwrap_or_else(|_| format!("sha256:{digest}"));
+            return Ok(Resolved { plugin, digest: digest.to_owned(), bytes: bytes.into() });
+        }
+        if let Some(info) = self.list()?.iter().find(|info| info.manifest.sha256 == digest && !info.builtin) {
+            return self.published(info.tenant.as_deref(), &info.name, &info.version);
+        }
+        Err(RegistryError::NotFound(format!(
+            "the plugin with SHA-256 {digest} is neither kept in {} nor in the registry {}: put its file back",
+            self.kept.display(),
+            self.dir.display()
+        )))
+    }
+
+    fn kept_path(&self, digest: &str) -> PathBuf {
+        self.kept.join(format!("{digest}.wasm"))
+    }
+
+    fn first_used_path(&self, plugin: &str) -> PathBuf {
+        self.kept.join("versions").join(plugin.replace('/', "+"))
+    }
+
+    fn first_used(&self, plugin: &str) -> Option<String> {
+        fs::read_to_string(self.first_used_path(plugin)).ok()
+    }
+
+    /// Keeps a component that is going to be used, safe through a crash: its digest will be written beside
+    /// positions.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn keep(&self, resolved: &Resolved) -> Result<(), RegistryError> {
+        let path = self.kept_path(&resolved.digest);
+        let doing = || format!("keep {} in {}", resolved.plugin, self.kept.display());
+        let is_kept = fs::metadata(&path).is_ok_and(|held| held.len() == resolved.bytes.len() as u64);
+        if !is_kept {
+            fs::create_dir_all(&self.kept).map_err(io_error(doing()))?;
+            write_whole(&path.with_extension("name"), resolved.plugin.as_bytes())
+                .map_err(io_error(doing()))?;
+            write_whole(&path, &resolved.bytes).map_err(io_error(doing()))?;
+        }
+        let is_version = matches!(resolved.plugin.parse(), Ok(Reference::Named { .. }));
+        let is_builtin = self
+            .builtins
+            .iter()
+            .any(|builtin| qualified(None, builtin.name, &builtin.version) == resolved.plugin);
+        let first = self.first_used_path(&resolved.plugin);
+        if is_version && !is_builtin && !first.exists() {
+            fs::create_dir_all(self.kept.join("versions")).map_err(io_error(doing()))?;
+            write_whole(&first, resolved.digest.as_bytes()).map_err(io_error(doing()))?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a version.
+    ///
+    /// # Errors
+    ///
+    /// When the name is none, or the version is there already with other bytes.
+    pub fn put(
+        &self,
+        tenant: Option<&str>,
+        name: &str,
+        version: &Version,
+        bytes: &[u8],
+        manifest: &PluginManifest,
+    ) -> Result<PluginInfo, RegistryError> {
+        let plugin = qualified(tenant, name, version);
+        if !is_name(name) || tenant.is_some_and(|tenant| !is_name(tenant)) || !version.build.is_empty() {
+            // Says what a reference looks like; a build part would name the same version twice.
+            plugin.parse::<Reference>()?;
+            return Err(RegistryError::NotFound(format!("{plugin}: a version has no build part")));
+        }
+        let digest = digest_of(bytes);
+        if digest != manifest.sha256 {
+            return Err(RegistryError::Damaged(format!(
+                "{plugin}: the component has SHA-256 {digest}, its manifest says {}",
+                manifest.sha256
+            )));
+        }
+        let taken = self
+            .builtins
+            .iter()
+            .any(|builtin| tenant.is_none() && builtin.name == name && builtin.version == *version);
+        let folder = self.folder(tenant, name).join(version.to_string());
+        let held = folder.join("plugin.yaml").exists().then(|| read_manifest(&folder)).transpose()?;
+        let first = self.first_used(&plugin);
+        let changed = |known: &str| known != digest;
+        if taken
+            || held.as_ref().is_some_and(|held| changed(&held.sha256))
+            || first.is_some_and(|d| changed(&d))
+        {
+            return Err(RegistryError::Exists(plugin));
+        }
+        let doing = || format!("publish {plugin} in {}", self.dir.display());
+        fs::create_dir_all(&folder).map_err(io_error(doing()))?;
+        // The manifest last: without it the version does not exist yet.
+        write_whole(&folder.join("plugin.wasm"), bytes).map_err(io_error(doing()))?;
+        write_whole(&folder.join("plugin.yaml"), manifest.to_yaml().as_bytes()).map_err(io_error(doing()))?;
+        Ok(PluginInfo {
+            tenant: tenant.map(str::to_owned),
+            name: name.to_owned(),
+            version: version.clone(),
+            builtin: false,
+            manifest: manifest.clone(),
+        })
+    }
+
+    /// All that is there, by tenant, name and version. What cannot be read is left out with a line in the log.
+    ///
+    /// # Errors
+    ///
+    /// When the folder is there and cannot be read.
+    pub fn list(&self) -> Result<Vec<PluginInfo>, RegistryError> {
+        let mut all: Vec<PluginInfo> = self
+            .builtins
+            .iter()
+            .map(|builtin| PluginInfo {
+                tenant: None,
+                name: builtin.name.to_owned(),
+                version: builtin.version.clone(),
+                builtin: true,
+                manifest: PluginManifest {
+                    sha256: digest_of(builtin.bytes),
+                    kind: builtin.kind,
+                    interface: crate::v0_1::SERVES.to_owned(),
+                    grants: Vec::new(),
+                    author: "DeltaForge".to_owned(),
+                    licence: "Apache-2.0".to_owned(),
+                },
+            })
+            .collect();
+        let mut owners = vec![(None, self.dir.clone())];
+        for folder in folders(&self.dir)? {
+            if let Some(tenant) = folder.strip_prefix('@').filter(|tenant| is_name(tenant)) {
+                owners.push((Some(tenant.to_owned()), self.dir.join(&folder)));
+            }
+        }
+        for (tenant, dir) in owners {
+            for name in folders(&dir)?.into_iter().filter(|name| is_name(name)) {
+                for version in self.versions(tenant.as_deref(), &name)? {
+                    let folder = dir.join(&name).join(version.to_string());
+                    match read_manifest(&folder) {
+                        Ok(manifest) => {
+                            let (tenant, name) = (tenant.clone(), name.clone());
+                            all.push(PluginInfo { tenant, name, version, builtin: false, manifest });
+                        }
+                        Err(error) => {
+                            tracing::warn!(folder = %folder.display(), %error, "plugin cannot be listed");
+                        }
+                    }
+                }
+            }
+        }
+        all.sort_by(|a, b| (&a.tenant, &a.name, &a.version).cmp(&(&b.tenant, &b.name, &b.version)));
+        Ok(all)
+    }
+
+    fn folder(&self, tenant: Option<&str>, name: &str) -> PathBuf {
+        match tenant {
+            Some(tenant) => self.dir.join(format!("@{tenant}")).join(name),
+            None => self.dir.join(name),
+        }
+    }
+
+    /// The published versions of a plugin, ascending.
+    fn versions(&self, tenant: Option<&str>, name: &str) -> Result<Vec<Version>, RegistryError> {
+        let folder = self.folder(tenant, name);
+        let mut versions: Vec<Version> = folders(&folder)?
+            .into_iter()
+            .filter(|version| folder.join(version).join("plugin.yaml").exists())
+            .filter_map(|version| Version::parse(&version).ok())
+            .collect();
+        versions.sort();
+        Ok(versions)
+    }
+}
+
+/// The folders in a folder; none where there is no such folder.
+fn folders(dir: &Path) -> Result<Vec<String>, RegistryError> {
+    let doing = || format!("read the plugin registry {}", dir.display());
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error(doing())(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io_error(doing()))?;
+        if entry.path().is_dir()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn read_manifest(folder: &Path) -> Result<PluginManifest, RegistryError> {
+    let path = folder.join("plugin.yaml");
+    let yaml = fs::read_to_string(&path).map_err(io_error(format!("read {}", path.display())))?;
+    PluginManifest::parse(&yaml)
+        .map_err(|problem| RegistryError::Damaged(format!("{}: {problem}", path.display())))
+}
+
+fn read_component(path: &Path) -> Result<Vec<u8>, RegistryError> {
+    let doing = || format!("read plugin {}", path.display());
+    match fs::metadata(path) {
+        Ok(held) if held.len() > MAX_COMPONENT => {
+            let (size, most) = (held.len() >> 20, MAX_COMPONENT >> 20);
+            Err(RegistryError::Damaged(format!("{} has {size} MiB, the most is {most}", path.display())))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(RegistryError::NotFound(format!("there is no file {}", path.display())))
+        }
+        _ => fs::read(path).map_err(io_error(doing())),
+    }
+}

@@ -1,0 +1,234 @@
+//! One engine for all plugins of a host.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Weak};
+use std::thread::Thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, EngineWeak, OptLevel, WasmBacktraceDetails};
+
+use crate::cache::Cache;
+use crate::guest::Guest;
+use crate::plugin::{PluginKind, digest_of};
+use crate::v0_1;
+
+/// How often a running guest is looked at: it gives way to others, or is ended.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// Ticking stops when no guest has run for so many ticks.
+const IDLE_TICKS: u32 = 100;
+
+/// A component cannot be used as a plugin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The bytes are no component.
+    #[error("{0}")]
+    NotAComponent(String),
+    /// It compiles, but is no plugin, or one for another host.
+    #[error("{0}")]
+    NotAPlugin(String),
+}
+
+/// The engine, what is compiled, and the clock that keeps guests to their time. One a host.
+pub struct Runtime {
+    pub(crate) engine: Engine,
+    linker: Linker<Guest>,
+    cache: Option<Cache>,
+    loaded: Mutex<HashMap<String, Weak<Loaded>>>,
+    ticker: Arc<Ticker>,
+}
+
+/// A component ready to be instantiated.
+pub(crate) struct Loaded {
+    pub(crate) digest: String,
+    pub(crate) kind: PluginKind,
+    /// The interface version it was built against, `0.1.0`.
+    pub(crate) interface: String,
+    /// Its imports by full name.
+    pub(crate) imports: Vec<String>,
+    pub(crate) linked: v0_1::Linked,
+}
+
+impl Runtime {
+    /// Starts the engine. `cache_dir` keeps compiled plugins (0700); without it each start compiles anew.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be used, or the machine does not support the engine.
+    pub fn new(cache_dir: Option<&Path>) -> io::Result<Arc<Self>> {
+        let mut config = Config::new();
+        config
+            .concurrency_support(false) // costs calls on single cells 40 % and nobody uses it
+            .epoch_interruption(true)
+            .cranelift_opt_level(OptLevel::Speed)
+            .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+        let engine = Engine::new(&config).map_err(io::Error::other)?;
+        let mut linker = Linker::new(&engine);
+        v0_1::link(&mut linker)
+            .and_then(|()| wasmtime_wasi::p2::add_to_linker_async(&mut linker))
+            .map_err(io::Error::other)?;
+        let cache = cache_dir.map(|dir| Cache::open(dir, &engine)).transpose()?;
+        let ticker = Ticker::start(engine.weak())?;
+        Ok(Arc::new(Self { engine, linker, cache, loaded: Mutex::default(), ticker }))
+    }
+
+    /// To hold while a guest runs, so that it is looked at.
+    pub(crate) fn running(&self) -> Running {
+        self.ticker.run()
+    }
+
+    /// Compiles a component, or finds it compiled. Takes seconds for large ones: not for an I/O thread.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`].
+    pub(crate) fn load(&self, bytes: &[u8]) -> Result<Arc<Loaded>, LoadError> {
+        let digest = digest_of(bytes);
+        if let Some(loaded) = self.loaded.lock().get(&digest).and_then(Weak::upgrade) {
+            return Ok(loaded);
+        }
+        let loaded = Arc::new(self.link(&digest, self.compile(&digest, bytes)?)?);
+        let mut known = self.loaded.lock();
+        known.retain(|_, held| held.strong_count() > 0);
+        known.insert(digest, Arc::downgrade(&loaded));
+        Ok(loaded)
+    }
+
+    fn compile(&self, digest: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+        // Core modules and components share the first half of their preamble.
+        match bytes.get(..8) {
+            Some([0, b'a', b's', b'm', _, _, 1, 0]) => {}
+            Some([0, b'a', b's', b'm', ..]) => {
+                return Err(LoadError::NotAComponent(
+                    "it is a core WebAssembly module, not a component: make one of it with `wasm-tools component \
+                     new` or `deltaforge plugin build`"
+                        .to_owned(),
+                ));
+            }
+            _ => return Err(LoadError::NotAComponent("it is not WebAssembly".to_owned())),
+        }
+        if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, digest)) {
+            return Ok(component);
+        }
+        let component = Component::from_binary(&self.engine, bytes)
+            .map_err(|error| LoadError::NotAComponent(format!("it does not compile: {error:#}")))?;
+        if let Some(cache) = &self.cache {
+            let kept =
+                component.serialize().map_err(io::Error::other).and_then(|code| cache.put(digest, &code));
+            if let Err(error) = kept {
+                tracing::warn!(%error, digest, "compiled plugin cannot be kept");
+            }
+        }
+        Ok(component)
+    }
+
+    fn link(&self, digest: &str, component: Component) -> Result<Loaded, LoadError> {
+        let shape = component.component_type();
+        let exports: Vec<String> = shape.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        let imports = shape.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        let (kind, interface) = kind_of(&exports)?;
+        let linked = v0_1::Linked::new(&self.linker, &component, kind)
+            .map_err(|error| LoadError::NotAPlugin(format!("it does not fit this host: {error:#}")))?;
+        Ok(Loaded { digest: digest.to_owned(), kind, interface, imports, linked })
+    }
+}
+
+/// Which world of which version a component is of, by the names of its exports.
+fn kind_of(exports: &[String]) -> Result<(PluginKind, String), LoadError> {
+    let versions = |interface: &str| -> Option<&str> {
+        let prefix = format!("deltaforge:plugin/{interface}@");
+        exports.iter().find_map(|name| name.strip_prefix(&prefix))
+    };
+    let (kind, version) = match (versions("processing"), versions("formatting")) {
+        (Some(version), None) => (PluginKind::Processor, version),
+        (None, Some(version)) => (PluginKind::Formatter, version),
+        (Some(_), Some(_)) => {
+            return Err(LoadError::NotAPlugin(
+                "it exports both processing and formatting: a plugin is of one world".to_owned(),
+            ));
+        }
+        (None, None) => {
+            let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+            return Err(LoadError::NotAPlugin(format!(
+                "it is no plugin: it exports {exports}, and not deltaforge:plugin/processing or formatting"
+            )));
+        }
+    };
+    let serves = semver::VersionReq::parse(&format!("~{}", v0_1::SERVES)).expect("a constant");
+    if !semver::Version::parse(version).is_ok_and(|version| serves.matches(&version)) {
+        return Err(LoadError::NotAPlugin(format!(
+            "it was built against version {version} of the plugin interface; this host serves {}",
+            v0_1::SERVES
+        )));
+    }
+    Ok((kind, version.to_owned()))
+}
+
+/// Advances the engine's epoch every [`TICK`] while guests run.
+struct Ticker {
+    thread: Thread,
+    asleep: AtomicBool,
+    running: AtomicUsize,
+}
+
+/// A call into a guest is under way; the ticker ticks as long as this lives.
+pub(crate) struct Running(Arc<Ticker>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Ticker {
+    fn start(engine: EngineWeak) -> io::Result<Arc<Self>> {
+        let (give, take) = std::sync::mpsc::sync_channel::<Weak<Self>>(1);
+        let thread = std::thread::Builder::new().name("plugin-ticker".to_owned()).spawn(move || {
+            let Ok(ticker) = take.recv() else { return };
+            let mut idle = 0;
+            loop {
+                let (Some(engine), Some(ticker)) = (engine.upgrade(), ticker.upgrade()) else { return };
+                engine.increment_epoch();
+                idle = if ticker.running.load(SeqCst) > 0 { 0 } else { idle + 1 };
+                let rest = idle > IDLE_TICKS && ticker.falls_asleep();
+                drop((engine, ticker));
+                if rest {
+                    // Woken by the next call; the time limit is for noticing that the engine is gone.
+                    std::thread::park_timeout(Duration::from_secs(2));
+                } else {
+                    std::thread::sleep(TICK);
+                }
+            }
+        })?;
+        let ticker = Arc::new(Self {
+            thread: thread.thread().clone(),
+            asleep: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
+        });
+        let _ = give.send(Arc::downgrade(&ticker));
+        Ok(ticker)
+    }
+
+    fn run(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, SeqCst);
+        if self.asleep.load(SeqCst) && self.asleep.swap(false, SeqCst) {
+            self.thread.unpark();
+        }
+        Running(self.clone())
+    }
+
+    /// Whether there is nothing to tick for; a call that starts meanwhile is seen here or wakes the thread.
+    fn falls_asleep(&self) -> bool {
+        self.asleep.store(true, SeqCst);
+        if self.running.load(SeqCst) > 0 {
+            self.asleep.store(false, SeqCst);
+            return false;
+        }
+        true
+    }
+}

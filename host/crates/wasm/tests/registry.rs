@@ -1,0 +1,264 @@
+//! Finding, checking and keeping plugins.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::message::FormatterFactory;
+use deltaforge_engine::stage::{StageFactory, StageSpec};
+use deltaforge_wasm::{
+    PluginKind, PluginManifest, Registry, RegistryError, Runtime, WasmFormatterFactory, WasmStageFactory,
+    digest_of,
+};
+use semver::Version;
+use support::{guest, limits, puppet, registry, runtime, spec};
+use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
+
+const PLUGIN_WIT: &str = include_str!("../../../../wit/deltaforge-plugin-0.1.0/plugin.wit");
+
+/// A component of a world, with functions that all trap.
+fn dummy(wit: &str, world: &str) -> Vec<u8> {
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_str("test.wit", wit).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut module = dummy_module(&resolve, world, wit_parser::ManglingAndAbi::Standard32);
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
+}
+
+fn manifest(bytes: &[u8]) -> PluginManifest {
+    PluginManifest {
+        sha256: digest_of(bytes),
+        kind: PluginKind::Processor,
+        interface: "0.1.0".to_owned(),
+        grants: Vec::new(),
+        author: "somebody".to_owned(),
+        licence: "MIT".to_owned(),
+    }
+}
+
+fn publish(registry: &Registry, tenant: Option<&str>, name: &str, version: &str, bytes: &[u8]) {
+    let version = Version::parse(version).unwrap();
+    registry.put(tenant, name, &version, bytes, &manifest(bytes)).unwrap();
+}
+
+/// A component with other bytes and the same behaviour.
+fn variant(bytes: &[u8], mark: u8) -> Vec<u8> {
+    let mut variant = bytes.to_vec();
+    variant.extend_from_slice(&[0, 3, 1, b'v', mark]); // a custom section
+    variant
+}
+
+async fn problems(dir: &Path, spec: &StageSpec) -> Vec<ConfigError> {
+    WasmStageFactory::new(runtime(), registry(dir)).validate(spec).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn references_find_the_newest_version_that_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = registry(dir.path());
+    let plain = fs::read(guest("")).unwrap();
+    for (at, version) in ["1.0.0", "1.2.3", "1.2.4", "1.10.0", "2.0.0-rc.1"].iter().enumerate() {
+        publish(&registry, None, "mask", version, &variant(&plain, at as u8));
+    }
+    publish(&registry, Some("acme"), "mask", "3.0.0", &plain);
+    for (reference, found) in [
+        ("mask", "mask@1.10.0"),
+        ("mask@1", "mask@1.10.0"),
+        ("mask@1.2", "mask@1.2.4"),
+        ("mask@1.2.3", "mask@1.2.3"),
+        ("mask@2.0.0-rc.1", "mask@2.0.0-rc.1"),
+        ("@acme/mask@3", "@acme/mask@3.0.0"),
+    ] {
+        assert_eq!(registry.resolve(reference, "acme", None).unwrap().plugin, found);
+    }
+    let error = registry.resolve("mask@2", "acme", None).unwrap_err().to_string();
+    assert!(error.contains("versions of mask there: 1.0.0, 1.2.3"), "{error}");
+    let error = registry.resolve("filter@1", "acme", None).unwrap_err().to_string();
+    assert!(error.contains("./dev plugins"), "{error}");
+    assert!(matches!(registry.resolve("@acme/mask", "other", None), Err(RegistryError::Forbidden(_))));
+    assert!(matches!(registry.resolve("./x.wasm", "acme", None), Err(RegistryError::Forbidden(_))));
+    assert!(matches!(registry.resolve("Mask", "acme", None), Err(RegistryError::Reference(_))));
+    let listed: Vec<String> = registry.list().unwrap().iter().map(|info| info.reference()).collect();
+    assert_eq!(
+        listed,
+        ["mask@1.0.0", "mask@1.2.3", "mask@1.2.4", "mask@1.10.0", "mask@2.0.0-rc.1", "@acme/mask@3.0.0"]
+    );
+}
+
+#[tokio::test]
+async fn built_in_plugins_stand_beside_published_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes: &'static [u8] = Box::leak(fs::read(guest("")).unwrap().into_boxed_slice());
+    let registry = Registry::new(dir.path().join("plugins"), dir.path().join("components")).with_builtin(
+        "mask",
+        "1.1.0",
+        PluginKind::Processor,
+        bytes,
+    );
+    assert_eq!(registry.resolve("mask@1", "t", None).unwrap().plugin, "mask@1.1.0");
+    let newer = variant(bytes, 1);
+    publish(&registry, None, "mask", "1.2.0", &newer);
+    assert_eq!(registry.resolve("mask@1", "t", None).unwrap().plugin, "mask@1.2.0");
+    assert_eq!(registry.resolve("mask@1.1.0", "t", None).unwrap().digest, digest_of(bytes));
+    let taken = registry.put(None, "mask", &Version::new(1, 1, 0), &newer, &manifest(&newer));
+    assert!(matches!(taken, Err(RegistryError::Exists(_))));
+    assert_eq!(registry.by_digest(&digest_of(bytes)).unwrap().plugin, "mask@1.1.0");
+    let registry = Arc::new(registry);
+    let (_, version) = WasmStageFactory::new(runtime(), registry)
+        .build(&spec("mask@1.1.0", dir.path(), serde_json::Value::Null), None)
+        .await
+        .unwrap();
+    assert_eq!((version.plugin.as_str(), version.digest), ("mask@1.1.0", digest_of(bytes)));
+}
+
+#[tokio::test]
+async fn a_version_never_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = fs::read(guest("")).unwrap();
+    let first = registry(dir.path());
+    publish(&first, None, "mask", "1.0.0", &plain);
+    publish(&first, None, "mask", "1.0.0", &plain); // the same again is fine
+    let other = variant(&plain, 1);
+    let again = first.put(None, "mask", &Version::new(1, 0, 0), &other, &manifest(&other));
+    assert!(matches!(again, Err(RegistryError::Exists(_))));
+    first.keep(&first.resolve("mask", "t", None).unwrap()).unwrap();
+    // Somebody edits the files; a later start of the host sees it all the same.
+    let folder = dir.path().join("plugins/mask/1.0.0");
+    fs::write(folder.join("plugin.wasm"), &other).unwrap();
+    let second = registry(dir.path());
+    let error = second.resolve("mask", "t", None).unwrap_err().to_string();
+    assert!(error.contains("plugin.yaml says"), "{error}");
+    fs::write(folder.join("plugin.yaml"), manifest(&other).to_yaml()).unwrap();
+    let error = second.resolve("mask", "t", None).unwrap_err().to_string();
+    assert!(error.contains("versions never change"), "{error}");
+    // What was used is still there.
+    assert_eq!(second.by_digest(&digest_of(&plain)).unwrap().plugin, "mask@1.0.0");
+}
+
+#[tokio::test]
+async fn what_was_used_is_found_again_by_its_digest() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = registry(dir.path());
+    let factory = WasmStageFactory::new(runtime(), registry.clone());
+    let path = dir.path().join("x.wasm");
+    fs::copy(guest(""), &path).unwrap();
+    let old = spec("./x.wasm", dir.path(), serde_json::Value::Null);
+    let (_, first) = factory.build(&old, None).await.unwrap();
+    assert_eq!(first.plugin, "./x.wasm");
+    fs::write(&path, variant(&fs::read(guest("")).unwrap(), 9)).unwrap();
+    let (_, second) = factory.build(&old, None).await.unwrap();
+    assert_ne!(first.digest, second.digest);
+    let (_, replayed) = factory.build(&old, Some(&first.digest)).await.unwrap();
+    assert_eq!(replayed, first);
+    let unknown = factory.build(&old, Some(&"0".repeat(64))).await.err().unwrap();
+    assert!(unknown.message.contains("put its file back"), "{unknown}");
+    assert!(registry.by_digest("../../x").is_err());
+}
+
+#[tokio::test]
+async fn what_is_no_plugin_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let newer = PLUGIN_WIT.replace("deltaforge:plugin@0.1.0", "deltaforge:plugin@0.2.0");
+    let stranger = "package a:b@1.0.0; interface i { f: func(); } world w { export i; }";
+    let thirsty = format!(
+        "{PLUGIN_WIT}\nworld thirsty {{ include processor; import sockets; }}\ninterface sockets {{ open: func(); }}"
+    );
+    let short = PLUGIN_WIT.replace("  describe: func() -> manifest;\n", "");
+    let core = [0, b'a', b's', b'm', 1, 0, 0, 0];
+    for (name, bytes, text) in [
+        ("empty", Vec::new(), "not WebAssembly"),
+        ("text", b"(module)".to_vec(), "not WebAssembly"),
+        ("core", core.to_vec(), "core WebAssembly module"),
+        ("torn", fs::read(guest("")).unwrap()[..5000].to_vec(), "does not compile"),
+        ("version", dummy(&newer, "processor"), "built against version 0.2.0"),
+        ("stranger", dummy(stranger, "w"), "it exports a:b/i@1.0.0"),
+        ("thirsty", dummy(&thirsty, "thirsty"), "deltaforge:plugin/sockets"),
+        ("short", dummy(&short, "processor"), "does not fit this host"),
+        ("formatter", fs::read(guest("formatter")).unwrap(), "it is a formatter, and a processor is needed"),
+        ("traps", dummy(PLUGIN_WIT, "processor"), "describing the plugin: it trapped"),
+    ] {
+        fs::write(dir.path().join("x.wasm"), bytes).unwrap();
+        let mut spec = spec("./x.wasm", dir.path(), serde_json::Value::Null);
+        spec.grants = vec!["clock".to_owned(), "metrics".to_owned()];
+        let problems = problems(dir.path(), &spec).await;
+        assert!(problems[0].message.contains(text), "{name}: {problems:?}");
+    }
+    let processor =
+        WasmFormatterFactory::new(runtime(), registry(dir.path())).validate(&puppet("pass")).await;
+    assert!(processor.unwrap_err()[0].message.contains("a formatter is needed"));
+}
+
+#[tokio::test]
+async fn imports_must_be_granted() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = guest("clock,metrics").parent().unwrap();
+    let mut granted = spec("./puppet.wasm", base, serde_json::Value::Null);
+    let refused = problems(dir.path(), &granted).await;
+    let text: Vec<&str> = refused.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(refused.len(), 2, "{text:?}");
+    assert!(text.iter().any(|text| text.contains("deltaforge:plugin/clock@0.1.0")), "{text:?}");
+    assert!(text.iter().any(|text| text.contains("add `metrics`")), "{text:?}");
+    granted.grants = vec!["clock".to_owned(), "metrics".to_owned(), "log".to_owned()];
+    WasmStageFactory::new(runtime(), registry(dir.path())).validate(&granted).await.unwrap();
+    granted.grants.push("network".to_owned());
+    let refused = problems(dir.path(), &granted).await;
+    assert_eq!(refused[0].path, "grants[3]");
+}
+
+#[tokio::test]
+async fn a_component_is_looked_at_before_it_is_published() {
+    let bytes = fs::read(guest("clock,metrics")).unwrap();
+    let inspection = runtime().inspect(bytes.clone()).await.unwrap();
+    assert_eq!(inspection.sha256, digest_of(&bytes));
+    assert_eq!((inspection.kind, inspection.interface.as_str()), (PluginKind::Processor, "0.1.0"));
+    assert_eq!(inspection.grants, ["metrics", "clock"]);
+    assert_eq!(inspection.description.tables, ["shop.orders"]);
+    assert!(runtime().inspect(b"nothing".to_vec()).await.is_err());
+}
+
+#[tokio::test]
+async fn limits_are_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spec = puppet("pass");
+    spec.limits = limits(0, 0, 5000);
+    let paths: Vec<String> =
+        problems(dir.path(), &spec).await.into_iter().map(|problem| problem.path).collect();
+    assert_eq!(paths, ["limits.cpu_ms", "limits.timeout_ms", "limits.mem_mb"]);
+    spec.limits = limits(1, 1, 1); // too little for this guest's first memory
+    let refused = problems(dir.path(), &spec).await;
+    assert!(refused[0].message.contains("mem"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_compiled_plugin_is_kept_and_a_damaged_one_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let mut digests = Vec::new();
+    for round in 0..3 {
+        let runtime = Runtime::new(Some(&cache)).unwrap();
+        let (_, version) =
+            WasmStageFactory::new(runtime, registry(dir.path())).build(&puppet("pass"), None).await.unwrap();
+        digests.push(version.digest.clone());
+        let files: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(files.len(), 2, "{files:?}");
+        let code = files.iter().find(|file| file.extension().unwrap() == "cwasm").unwrap();
+        assert!(code.file_name().unwrap().to_str().unwrap().starts_with(&version.digest));
+        if round == 1 {
+            let mut bytes = fs::read(code).unwrap();
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            fs::write(code, bytes).unwrap();
+        }
+    }
+    digests.dedup();
+    assert_eq!(digests.len(), 1);
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(Runtime::new(Some(&cache)).is_err());
+}

@@ -1,0 +1,166 @@
+//! Built-in processors and envelopes: plugins of this repository, linked natively.
+//!
+//! The same sources are built as components; a test holds both to the same results.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deltaforge_config::{Block, Catalog, Finding, Limits};
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::message::{Formatter, FormatterFactory};
+use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageSpec, StageVersion};
+use deltaforge_plugin_cloudevents::CloudEvents;
+use deltaforge_plugin_debezium::Debezium;
+use deltaforge_plugin_filter::Filter;
+use deltaforge_plugin_mask::Mask;
+use deltaforge_plugin_native::Native;
+use deltaforge_sdk::native::CallError;
+use deltaforge_sdk::{Failure, FailureKind};
+
+use crate::check::wait;
+use crate::registry::findings;
+
+mod envelope;
+mod lend;
+#[cfg(test)]
+mod parity;
+mod stage;
+#[cfg(test)]
+mod tests;
+
+/// Builds the processors that every build has: `filter`, `mask`.
+#[derive(Debug, Default)]
+pub struct Processors;
+
+#[async_trait]
+impl StageFactory for Processors {
+    fn handles(&self, code: &StageCode) -> bool {
+        matches!(code, StageCode::Builtin(name) if matches!(name.as_str(), "filter" | "mask"))
+    }
+
+    async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
+    }
+
+    /// `digest` is not looked at: the code is this program's own, and an older one cannot be had.
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        _digest: Option<&str>,
+    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+        match &spec.code {
+            StageCode::Builtin(name) if name == "filter" => stage::Native::<Filter>::open(spec),
+            StageCode::Builtin(name) if name == "mask" => stage::Native::<Mask>::open(spec),
+            other => {
+                Err(StageError::stop("unknown_processor", format!("{other:?} is no built-in processor")))
+            }
+        }
+    }
+}
+
+/// Builds the envelopes that every build has: `native`, `debezium`, `cloudevents`.
+#[derive(Debug, Default)]
+pub struct Envelopes;
+
+#[async_trait]
+impl FormatterFactory for Envelopes {
+    fn handles(&self, code: &StageCode) -> bool {
+        matches!(code, StageCode::Builtin(name) if matches!(name.as_str(), "native" | "debezium" | "cloudevents"))
+    }
+
+    async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        self.build(spec).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
+    }
+
+    async fn build(&self, spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
+        match &spec.code {
+            StageCode::Builtin(name) if name == "native" => envelope::Envelope::<Native>::open(spec),
+            StageCode::Builtin(name) if name == "debezium" => envelope::Envelope::<Debezium>::open(spec),
+            StageCode::Builtin(name) if name == "cloudevents" => {
+                envelope::Envelope::<CloudEvents>::open(spec)
+            }
+            other => Err(StageError::stop("unknown_envelope", format!("{other:?} is no built-in envelope"))),
+        }
+    }
+}
+
+/// A failure that a plugin answered.
+fn failed(failure: Failure) -> StageError {
+    match failure.kind {
+        FailureKind::Retry => StageError::retry("plugin_failed", failure.message),
+        FailureKind::Fatal => StageError::stop("plugin_failed", failure.message),
+    }
+}
+
+fn refused(error: CallError) -> StageError {
+    match error {
+        CallError::Failure(failure) => failed(failure),
+        CallError::Edit(error) => StageError::isolate("plugin_edit", error.to_string()),
+    }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("without words"))
+}
+
+include!(concat!(env!("OUT_DIR"), "/components.rs"));
+
+/// The version of the components that this binary carries, as plugins/Cargo.toml says it.
+const COMPONENTS_VERSION: &str = "1.0.0";
+
+/// Adds the components that this binary carries to a registry. A binary built before `./dev plugins` carries
+/// none, and the registry says so when one is asked for.
+pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wasm::Registry {
+    for (name, bytes) in COMPONENTS {
+        let kind = match *name {
+            "native" | "debezium" | "cloudevents" => deltaforge_wasm::PluginKind::Formatter,
+            _ => deltaforge_wasm::PluginKind::Processor,
+        };
+        registry = registry.with_builtin(name, COMPONENTS_VERSION, kind, bytes);
+    }
+    registry
+}
+
+/// Adds the built-in processors and envelopes to a catalog.
+pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> Catalog {
+    let scripts = scripts.clone();
+    let javascript = Block::of::<deltaforge_js::JavascriptConfig>()
+        .limits(Limits::SCRIPT)
+        .check(move |config| check_builtin(&*scripts, "javascript", config));
+    catalog
+        .processor("javascript", javascript)
+        .processor("filter", stage_block::<deltaforge_plugin_filter::Config>("filter"))
+        .processor("mask", stage_block::<deltaforge_plugin_mask::Config>("mask"))
+        .envelope("native", Block::empty())
+        .envelope("debezium", Block::empty())
+        .envelope(
+            "cloudevents",
+            Block::of::<deltaforge_plugin_cloudevents::Config>()
+                .check(|config| findings(wait(Envelopes.validate(&spec("cloudevents", config))))),
+        )
+}
+
+/// The settings of a built-in processor, checked by opening it.
+fn stage_block<C: serde::de::DeserializeOwned + schemars::JsonSchema>(name: &'static str) -> Block {
+    Block::of::<C>().check(move |config| check_builtin(&Processors, name, config))
+}
+
+fn spec(name: &str, config: &serde_json::Value) -> StageSpec {
+    StageSpec {
+        id: name.to_owned(),
+        pipeline: "validate".to_owned(),
+        tenant: "validate".to_owned(),
+        code: StageCode::Builtin(name.to_owned()),
+        config: config.clone(),
+        limits: None,
+        grants: Vec::new(),
+        base_dir: None,
+    }
+}
+
+fn check_builtin(factory: &dyn StageFactory, name: &str, config: &serde_json::Value) -> Vec<Finding> {
+    findings(wait(factory.validate(&spec(name, config))))
+}

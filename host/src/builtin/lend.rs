@@ -1,0 +1,79 @@
+//! What the host lends a plugin that is linked natively: its log and its metrics.
+
+use std::sync::Arc;
+
+use deltaforge_engine::stage::StageSpec;
+use deltaforge_sdk::log::Level;
+use deltaforge_sdk::native::Host;
+
+/// Speaks for one stage.
+pub(super) struct Lend {
+    tenant: String,
+    pipeline: String,
+    stage: String,
+    plugin: String,
+}
+
+impl Lend {
+    pub(super) fn to(spec: &StageSpec, plugin: &str) -> Arc<dyn Host> {
+        Arc::new(Self {
+            tenant: spec.tenant.clone(),
+            pipeline: spec.pipeline.clone(),
+            stage: spec.id.clone(),
+            plugin: plugin.to_owned(),
+        })
+    }
+
+    fn name(&self, metric: &str) -> String {
+        format!("deltaforge_plugin_{}_{metric}", self.plugin)
+    }
+
+    fn labels(&self) -> [(&'static str, String); 2] {
+        [("pipeline", self.pipeline.clone()), ("stage", self.stage.clone())]
+    }
+}
+
+impl Host for Lend {
+    fn log_enabled(&self, level: Level) -> bool {
+        match level {
+            Level::Trace => tracing::enabled!(target: "deltaforge::plugin", tracing::Level::TRACE),
+            Level::Debug => tracing::enabled!(target: "deltaforge::plugin", tracing::Level::DEBUG),
+            Level::Info => tracing::enabled!(target: "deltaforge::plugin", tracing::Level::INFO),
+            Level::Warn => tracing::enabled!(target: "deltaforge::plugin", tracing::Level::WARN),
+            Level::Error => tracing::enabled!(target: "deltaforge::plugin", tracing::Level::ERROR),
+        }
+    }
+
+    fn log(&self, level: Level, text: &str, fields: &[(&str, &str)]) {
+        let Self { tenant, pipeline, stage, .. } = self;
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let fields = fields.join(" ");
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::event!(
+                    target: "deltaforge::plugin", tracing::Level::$level,
+                    pipeline, tenant, stage, text, fields, "plugin"
+                )
+            };
+        }
+        match level {
+            Level::Trace => line!(TRACE),
+            Level::Debug => line!(DEBUG),
+            Level::Info => line!(INFO),
+            Level::Warn => line!(WARN),
+            Level::Error => line!(ERROR),
+        }
+    }
+
+    fn metric_add(&self, counter: &str, delta: u64) {
+        metrics::counter!(self.name(counter), &self.labels()).increment(delta);
+    }
+
+    fn metric_set(&self, gauge: &str, value: f64) {
+        metrics::gauge!(self.name(gauge), &self.labels()).set(value);
+    }
+
+    fn metric_observe(&self, histogram: &str, value: f64) {
+        metrics::histogram!(self.name(histogram), &self.labels()).record(value);
+    }
+}

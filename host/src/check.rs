@@ -1,0 +1,166 @@
+//! Reading and checking pipeline files: `validate`, `schema`, `explain`.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use deltaforge_config::{Catalog, Finding, Pipeline, PluginCheck, PluginUse, Report, Role};
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::message::FormatterFactory;
+use deltaforge_engine::stage::{StageCode, StageFactory, StageSpec};
+
+use crate::Exit;
+use crate::builtin;
+use crate::cli::ValidateArgs;
+use crate::registry::{Registry, findings};
+
+/// Everything that can build stages and envelopes, and the catalog that checks documents with it.
+pub struct Builders {
+    /// The connectors.
+    pub registry: Registry,
+    /// Whoever builds stages.
+    pub stages: Vec<Arc<dyn StageFactory>>,
+    /// Whoever builds envelopes.
+    pub formatters: Vec<Arc<dyn FormatterFactory>>,
+    /// What documents may contain.
+    pub catalog: Arc<Catalog>,
+}
+
+impl Builders {
+    /// The builders over a plugin registry folder; `cache` keeps compiled components.
+    pub fn new(plugins: &Path, cache: Option<&Path>) -> anyhow::Result<Self> {
+        let registry = Registry::default();
+        let kept = cache.map_or_else(|| plugins.join(".kept"), |cache| cache.join("components"));
+        let components = builtin::with_components(deltaforge_wasm::Registry::new(plugins, kept));
+        let components = Arc::new(components);
+        let runtime = deltaforge_wasm::Runtime::new(cache).context("start the WebAssembly runtime")?;
+        let wasm_stages =
+            Arc::new(deltaforge_wasm::WasmStageFactory::new(runtime.clone(), components.clone()));
+        let wasm_formatters = Arc::new(deltaforge_wasm::WasmFormatterFactory::new(runtime, components));
+        let scripts = Arc::new(deltaforge_js::Javascript::default());
+        let stages: Vec<Arc<dyn StageFactory>> =
+            vec![Arc::new(builtin::Processors), scripts.clone(), wasm_stages.clone()];
+        let formatters: Vec<Arc<dyn FormatterFactory>> =
+            vec![Arc::new(builtin::Envelopes), wasm_formatters.clone()];
+        let catalog = builtin::describe(registry.catalog(), &scripts)
+            .plugins(Arc::new(Components { stages: wasm_stages, formatters: wasm_formatters }));
+        Ok(Self { registry, stages, formatters, catalog: Arc::new(catalog) })
+    }
+
+    /// Reads and checks pipeline files with the environment's values.
+    ///
+    /// # Errors
+    ///
+    /// Every problem of every file.
+    pub fn read(&self, config: &Path) -> Result<Vec<Pipeline>, Report> {
+        self.catalog.read_path(config, &|name| std::env::var(name).ok())
+    }
+}
+
+/// Runs a check to its end, from code that cannot wait.
+pub fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        let check = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime of one thread can be made").block_on(future)
+        });
+        check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Looks plugins up before anything starts.
+struct Components {
+    stages: Arc<deltaforge_wasm::WasmStageFactory>,
+    formatters: Arc<deltaforge_wasm::WasmFormatterFactory>,
+}
+
+impl PluginCheck for Components {
+    fn check(&self, plugin: &PluginUse<'_>) -> Vec<Finding> {
+        let spec = StageSpec {
+            id: "validate".to_owned(),
+            pipeline: "validate".to_owned(),
+            tenant: plugin.tenant.to_owned(),
+            code: StageCode::Plugin(plugin.reference.to_owned()),
+            config: plugin.config.clone(),
+            limits: None,
+            grants: plugin.grants.iter().map(|grant| grant.name().to_owned()).collect(),
+            base_dir: plugin.folder.map(Path::to_owned),
+        };
+        let result: Result<(), Vec<ConfigError>> = match plugin.role {
+            Role::Processor => wait(self.stages.validate(&spec)),
+            Role::Envelope => wait(self.formatters.validate(&spec)),
+        };
+        findings(result)
+    }
+}
+
+/// `deltaforge validate`.
+pub fn validate(args: &ValidateArgs) -> anyhow::Result<Exit> {
+    let builders = Builders::new(&args.plugins, None)?;
+    match builders.read(&args.config) {
+        Ok(pipelines) => {
+            let mut out = std::io::stdout().lock();
+            if args.json {
+                let names: Vec<&str> = pipelines.iter().map(|p| p.spec.metadata.name.as_str()).collect();
+                writeln!(out, "{}", serde_json::json!({ "valid": true, "pipelines": names }))?;
+            } else {
+                for pipeline in &pipelines {
+                    let spec = &pipeline.spec.spec;
+                    writeln!(
+                        out,
+                        "ok: {} ({} source, {} processors, {} sinks)",
+                        pipeline.spec.metadata.name,
+                        spec.source.kind,
+                        spec.processors.len(),
+                        spec.sinks.len()
+                    )?;
+                }
+            }
+            Ok(Exit::Ok)
+        }
+        Err(report) => {
+            show(&report, args.json)?;
+            Ok(Exit::Config)
+        }
+    }
+}
+
+/// Prints a report: for machines on stdout, for people on stderr.
+pub fn show(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        writeln!(std::io::stdout(), "{}", serde_json::to_string(&report.to_json())?)?;
+    } else {
+        write!(std::io::stderr(), "{report}")?;
+    }
+    Ok(())
+}
+
+/// `deltaforge schema`.
+pub fn schema() -> anyhow::Result<Exit> {
+    let builders = Builders::new(Path::new("./data/plugins"), None)?;
+    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(builders.catalog.json_schema())?)?;
+    Ok(Exit::Ok)
+}
+
+include!(concat!(env!("OUT_DIR"), "/error_pages.rs"));
+
+/// `deltaforge explain CODE`.
+pub fn explain(code: &str) -> anyhow::Result<Exit> {
+    let page = ERROR_PAGES.iter().find(|(known, _)| *known == code);
+    match page {
+        Some((_, text)) => {
+            write!(std::io::stdout(), "{text}")?;
+            Ok(Exit::Ok)
+        }
+        None => {
+            let known: Vec<&str> = ERROR_PAGES.iter().map(|(code, _)| *code).collect();
+            writeln!(
+                std::io::stderr(),
+                "error: no page for {code}; there are pages for {}",
+                known.join(", ")
+            )?;
+            Ok(Exit::Config)
+        }
+    }
+}

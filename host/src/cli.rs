@@ -1,0 +1,167 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Change data capture with sandboxed plugins.
+#[derive(Debug, Parser)]
+#[command(name = "deltaforge", version, propagate_version = true, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Cli {
+    /// The command; without one the host runs.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Run(Box::new(self.run)))
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run pipelines until SIGTERM or SIGINT (the default)
+    Run(Box<RunArgs>),
+    /// Check pipeline files and report every problem
+    Validate(ValidateArgs),
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
+    /// Say what an error code means and what to do
+    Explain {
+        /// The code, such as plugin_trap
+        code: String,
+    },
+    /// Prepare a database for capture, or clean it up
+    #[command(subcommand)]
+    Source(SourceCommand),
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args, Clone)]
+pub struct RunArgs {
+    /// Pipeline file, or a folder of them
+    #[arg(short, long, env = "DELTAFORGE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where the host keeps its state; one host at a time
+    #[arg(long, default_value = "./data")]
+    pub data_dir: PathBuf,
+    /// Plugin registry folder [default: DATA_DIR/plugins]
+    #[arg(long)]
+    pub plugins: Option<PathBuf>,
+    /// REST API address
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub api_addr: SocketAddr,
+    /// Address of the metrics, which are on the API address too
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    pub metrics_addr: SocketAddr,
+    /// Serve an address that is not loopback although nobody has to log in
+    #[arg(long)]
+    pub insecure_no_auth: bool,
+    /// State backend
+    #[arg(long, value_enum, default_value = "sqlite")]
+    pub storage_backend: Storage,
+    /// SQLite state file [default: DATA_DIR/deltaforge.db]
+    #[arg(long)]
+    pub storage_path: Option<PathBuf>,
+    /// Bytes all pipelines may hold together [default: half of the machine's or container's memory]
+    #[arg(long, value_parser = bytes)]
+    pub memory_budget: Option<usize>,
+    /// How long a graceful stop may take, seconds
+    #[arg(long, default_value = "30s", value_parser = seconds)]
+    pub shutdown_timeout: std::time::Duration,
+    /// Log format
+    #[arg(long, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Allow DELTAFORGE_FAILPOINTS
+    #[arg(long, hide = true)]
+    pub test_hooks: bool,
+}
+
+/// A state backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Storage {
+    /// Durable, in one file
+    Sqlite,
+    /// Lost at the end; for tests
+    Memory,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+/// Flags of `validate`.
+#[derive(Debug, Args, Clone)]
+pub struct ValidateArgs {
+    /// Pipeline file, or a folder of them
+    #[arg(short, long, env = "DELTAFORGE_CONFIG")]
+    pub config: PathBuf,
+    /// Plugin registry folder
+    #[arg(long, default_value = "./data/plugins")]
+    pub plugins: PathBuf,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with a source database.
+#[derive(Debug, Subcommand, Clone)]
+pub enum SourceCommand {
+    /// Install what capture needs (SQLite: the log table and triggers)
+    Install(SourceArgs),
+    /// Remove everything capture installed
+    Uninstall(UninstallArgs),
+}
+
+/// Flags of `source uninstall`.
+#[derive(Debug, Args, Clone)]
+pub struct UninstallArgs {
+    /// What every `source` command takes.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Remove the triggers only, as before a DROP COLUMN: the next start installs them again and reads the tables anew
+    #[arg(long)]
+    pub keep_log: bool,
+}
+
+/// Flags of `source`.
+#[derive(Debug, Args, Clone)]
+pub struct SourceArgs {
+    /// Pipeline file, or a folder of them
+    #[arg(short, long, env = "DELTAFORGE_CONFIG")]
+    pub config: PathBuf,
+    /// Plugin registry folder
+    #[arg(long, default_value = "./data/plugins")]
+    pub plugins: PathBuf,
+}
+
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let digits = text.strip_suffix('s').unwrap_or(text);
+    let seconds: u64 = digits.parse().map_err(|_| "expected seconds, such as 30s".to_owned())?;
+    Ok(std::time::Duration::from_secs(seconds))
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number: usize = text[..text.len() - unit.len()]
+        .parse()
+        .map_err(|_| "expected bytes, such as 536870912, 512MiB or 2GiB".to_owned())?;
+    let factor = match unit {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(format!("unknown unit {unit}; use KiB, MiB or GiB")),
+    };
+    number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
+}

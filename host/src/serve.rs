@@ -1,0 +1,188 @@
+//! `deltaforge run`: everything wired together, until a signal.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use deltaforge_api::Api;
+use deltaforge_engine::Pipeline;
+use deltaforge_engine::budget::Budget;
+use deltaforge_engine::checkpoint::Checkpoints;
+use deltaforge_engine::control::Control;
+use deltaforge_engine::failpoint;
+use deltaforge_engine::plan::Services;
+use deltaforge_engine::state::StateStore;
+use deltaforge_store::{DataDir, MemoryStore, SqliteStore};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::check::{Builders, show};
+use crate::cli::{LogFormat, RunArgs, Storage};
+use crate::{Exit, plan};
+
+/// The host's version, as `source.version` of every event states it.
+const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
+
+/// Runs pipelines until SIGTERM or SIGINT.
+pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    start_log(args.log_format);
+    let loopback =
+        [args.api_addr, args.metrics_addr].iter().all(|addr| deltaforge_api::is_loopback(addr.ip()));
+    if !args.insecure_no_auth && !loopback {
+        error!(
+            "{} and {} must be loopback addresses while nobody has to log in; --insecure-no-auth serves others all the same",
+            args.api_addr, args.metrics_addr
+        );
+        return Ok(Exit::Config);
+    }
+    if args.test_hooks {
+        let spec = std::env::var("DELTAFORGE_FAILPOINTS").unwrap_or_default();
+        failpoint::arm(&spec).map_err(anyhow::Error::msg)?;
+    }
+    let data = DataDir::lock(&args.data_dir)?;
+    let plugins = args.plugins.clone().unwrap_or_else(|| data.plugins());
+    let builders = Builders::new(&plugins, Some(&data.cache()))?;
+    let pipelines = match &args.config {
+        None => Vec::new(),
+        Some(config) => match builders.read(config) {
+            Ok(pipelines) => pipelines,
+            Err(report) => {
+                show(&report, false)?;
+                return Ok(Exit::Config);
+            }
+        },
+    };
+    let metrics = install_metrics()?;
+    let io = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).min(4))
+        .thread_name("io")
+        .enable_all()
+        .build()
+        .context("start the I/O threads")?;
+    let compute = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from))
+        .thread_name("compute")
+        .enable_all()
+        .build()
+        .context("start the compute threads")?;
+    let handle = compute.handle().clone();
+    let result = io.block_on(serve(args, &data, builders, pipelines, metrics, handle));
+    compute.shutdown_timeout(Duration::from_secs(1));
+    io.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(
+    args: &RunArgs,
+    data: &DataDir,
+    builders: Builders,
+    pipelines: Vec<deltaforge_config::Pipeline>,
+    metrics: PrometheusHandle,
+    compute: tokio::runtime::Handle,
+) -> anyhow::Result<Exit> {
+    let store: Arc<dyn StateStore> = match args.storage_backend {
+        Storage::Memory => {
+            warn!("state is kept in memory only: a restart begins anew");
+            Arc::new(MemoryStore::new())
+        }
+        Storage::Sqlite => {
+            Arc::new(SqliteStore::open(args.storage_path.clone().unwrap_or_else(|| data.database()))?)
+        }
+    };
+    let checkpoints = Arc::new(Checkpoints::start(store.clone(), Checkpoints::DEFAULT_INTERVAL));
+    let services = Services {
+        store,
+        checkpoints: checkpoints.clone(),
+        stages: builders.stages.clone(),
+        formatters: builders.formatters.clone(),
+        budget: Budget::new(args.memory_budget.unwrap_or_else(half_of_memory), None),
+        compute,
+        spill_dir: data.spill(),
+        base_dir: std::env::current_dir().context("find the working directory")?,
+        version: VERSION.to_owned(),
+        shutdown_timeout: args.shutdown_timeout,
+    };
+    let control = Control::new();
+    for document in &pipelines {
+        let plan = plan::plan(document, &builders.registry)?;
+        let pipeline = Pipeline::start(plan, services.clone());
+        let origin = document.origin.as_ref().map(|origin| origin.file.display().to_string());
+        control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
+    }
+    let listener = tokio::net::TcpListener::bind(args.api_addr).await.with_context(|| {
+        format!("listen on {} for the API; another host may use it (--api-addr)", args.api_addr)
+    })?;
+    let mut api = Api::new(control.clone(), builders.catalog.clone(), metrics.clone())
+        .timeout(args.shutdown_timeout + Duration::from_secs(10));
+    if args.insecure_no_auth {
+        api = api.any_host();
+    }
+    let api = api.router();
+    let api_addr = listener.local_addr()?;
+    let mut servers = tokio::task::JoinSet::new();
+    servers.spawn(async move { axum::serve(listener, api).await });
+    match tokio::net::TcpListener::bind(args.metrics_addr).await {
+        Ok(listener) => {
+            let router = deltaforge_api::metrics_router(metrics);
+            servers.spawn(async move { axum::serve(listener, router).await });
+        }
+        Err(error) => warn!(addr = %args.metrics_addr, %error, "metrics are on the API address only"),
+    }
+    info!(api = %api_addr, pipelines = pipelines.len(), data_dir = %args.data_dir.display(), "deltaforge is up");
+    wait_for_signal().await?;
+    info!("stopping: what was read is delivered and checkpointed");
+    control.shutdown_all().await;
+    if tokio::time::timeout(args.shutdown_timeout, checkpoints.flush()).await.is_err() {
+        warn!("the last checkpoints could not be stored in time; their events will come again");
+    }
+    servers.shutdown().await;
+    info!("stopped");
+    Ok(Exit::Ok)
+}
+
+async fn wait_for_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+    }
+}
+
+fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    const LATENCY: [f64; 13] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+    const EVENTS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0];
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_latency_seconds".to_owned()), &LATENCY)?
+        .set_buckets_for_metric(Matcher::Full("deltaforge_batch_events".to_owned()), &EVENTS)?
+        .build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).context("install the metrics recorder")?;
+    metrics::gauge!("deltaforge_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+/// Half of what the container's control group allows, or of the machine's memory.
+fn half_of_memory() -> usize {
+    const FALLBACK: usize = 1 << 30;
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max");
+    let group = group.ok().and_then(|text| text.trim().parse::<usize>().ok());
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok().map(|kib| kib << 10)
+    });
+    group.into_iter().chain(machine).min().map_or(FALLBACK, |bytes| bytes / 2)
+}

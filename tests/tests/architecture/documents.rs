@@ -1,0 +1,128 @@
+//! What the documentation names stands in the sources, and what the sources name stands in the documentation.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::repository::{files, root};
+
+/// Calls whose first argument is an error code, at the places where errors are made.
+const CALLS: [&str; 10] = [
+    "StageError::stop(",
+    "StageError::isolate(",
+    "StageError::retry(",
+    "SourceError::operator(",
+    "SourceError::retry(",
+    "SinkError::operator(",
+    "Failure::operator(",
+    "Self::operator(",
+    "Self::isolate(",
+    "Self::retry(",
+];
+/// What stands before a code elsewhere: a field, a constant, an arm of a `match` that tells the code.
+const MARKS: [&str; 3] = ["code: ", "&str = ", "=> "];
+/// Files whose arms and constants are codes, besides their calls.
+const TABLES: [&str; 6] = [
+    "host/crates/config/src/problem.rs",
+    "host/crates/js/src/script.rs",
+    "host/crates/sink-file/src/error.rs",
+    "host/crates/sink-http/src/error.rs",
+    "host/crates/sink-http/src/sink.rs",
+    "host/crates/wasm/src/error.rs",
+];
+
+#[test]
+fn every_error_code_has_a_page_and_every_page_a_code() -> Result<()> {
+    let mut codes = BTreeSet::new();
+    for file in rust_files(false)? {
+        let text = read(&file)?;
+        let table = TABLES.iter().any(|table| file == PathBuf::from(table));
+        codes.extend(codes_in(&text, table));
+    }
+    let pages: BTreeSet<String> = files()?
+        .iter()
+        .filter(|file| file.parent().is_some_and(|folder| folder.ends_with("docs/errors")))
+        .filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned()))
+        .filter(|name| name != "README")
+        .collect();
+    let missing: Vec<_> = codes.difference(&pages).collect();
+    let stale: Vec<_> = pages.difference(&codes).collect();
+    if !missing.is_empty() || !stale.is_empty() {
+        bail!("codes without a page: {missing:?}; pages without a code: {stale:?}");
+    }
+    Ok(())
+}
+
+/// The string literals at the calls and, in a table of codes, after its marks.
+fn codes_in(text: &str, table: bool) -> BTreeSet<String> {
+    let marks = CALLS.iter().chain(if table { &MARKS[..] } else { &MARKS[..1] });
+    let mut found: BTreeSet<String> =
+        marks.flat_map(|mark| text.split(mark).skip(1)).filter_map(literal).collect();
+    if table {
+        // A code chosen by a condition: `if … { "one" } else { "other" }`.
+        for line in text.lines().filter(|line| line.contains("} else {")) {
+            found.extend(line.split("{ ").skip(1).filter_map(literal));
+        }
+    }
+    found
+}
+
+/// The word in quotes that a text begins with, when it looks like a code.
+fn literal(text: &str) -> Option<String> {
+    let (word, _) = text.trim_start().strip_prefix('"')?.split_once('"')?;
+    let fits = word.len() > 4 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    fits.then(|| word.to_owned())
+}
+
+#[test]
+fn every_test_that_the_guarantees_name_exists() -> Result<()> {
+    let document =
+        std::fs::read_to_string(root().join("docs/GUARANTEES.md")).context("docs/GUARANTEES.md")?;
+    let mut sources = String::new();
+    for file in rust_files(true)? {
+        sources.push_str(&read(&file)?);
+    }
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for row in document.lines().filter(|line| line.starts_with("| ")) {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or("");
+        for name in cell.split('`').skip(1).step_by(2) {
+            named += 1;
+            let function = name.rsplit("::").next().unwrap_or(name);
+            if !sources.contains(&format!("fn {function}(")) {
+                missing.push(name);
+            }
+        }
+    }
+    if named == 0 || !missing.is_empty() {
+        bail!("{named} tests are named; of those do not exist: {missing:?}");
+    }
+    Ok(())
+}
+
+/// The sources under `host` and, with tests, those under every folder.
+fn rust_files(with_tests: bool) -> Result<Vec<PathBuf>> {
+    let is_test = |file: &PathBuf| {
+        file.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")))
+    };
+    Ok(files()?
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|end| end == "rs"))
+        .filter(|file| with_tests || (file.starts_with("host") && !is_test(file)))
+        .collect())
+}
+
+/// The text of a file of the checkout.
+fn read(file: &PathBuf) -> Result<String> {
+    std::fs::read_to_string(root().join(file)).with_context(|| format!("read {}", file.display()))
+}
+
+#[test]
+fn codes_are_found_over_line_ends_and_only_where_they_stand() {
+    let text = "StageError::stop(\n    \"script_version\",\n x); stop(\"not_one\"); Failure { code: \"spill_failed\".into() }";
+    assert_eq!(codes_in(text, false).into_iter().collect::<Vec<_>>(), ["script_version", "spill_failed"]);
+    let text = "Self::Io => \"file_io\",\nlet code =\n if big { \"too_big\" } else { \"refused\" };";
+    assert_eq!(codes_in(text, false).len(), 0);
+    assert_eq!(codes_in(text, true).into_iter().collect::<Vec<_>>(), ["file_io", "refused", "too_big"]);
+}

@@ -1,0 +1,133 @@
+//! What is wrong with a configuration is said before anything starts, all at once.
+
+use deltaforge_testkit::host::{Host, command};
+use deltaforge_testkit::wait;
+
+use crate::{Place, pipeline, shared};
+
+const BAD: &str = "apiVersion: deltaforge/v1
+kind: Pipeline
+metadata: { name: shop, tenant: acme }
+spec:
+  source:
+    type: sqlite
+    config: { id: shop, path: shop.db, tabels: [orders] }
+  sinks:
+    - { type: file, config: { id: out, path: out.jsonl, rotate: { max_bytes: 0 } } }
+    - { type: fiel, config: { id: other } }
+  batch: { max_events: many }
+";
+
+#[test]
+fn a_bad_file_ends_the_host_with_every_problem_before_anything_starts() {
+    let _machine = shared();
+    let place = Place::new();
+    let mut host = Host::new(place.path(), BAD);
+    let yaml = host.yaml_path();
+    let validate = command(&["validate", "--config", yaml.to_str().unwrap()], &[]);
+    assert_eq!(validate.status.code(), Some(2));
+    let report = String::from_utf8(validate.stderr).unwrap();
+    for part in ["tabels", "tables", "fiel", "file", "max_bytes", "max_events", "pipelines.yaml:7"] {
+        assert!(report.contains(part), "{part} is missing in:\n{report}");
+    }
+
+    host.start_armed("source.batch", u64::MAX);
+    assert_eq!(host.wait_exit(wait::SOON).code(), Some(2));
+    assert!(host.log().contains("tabels"), "{}", host.log());
+    assert!(!place.file("out.jsonl").exists());
+    let triggers = place.shop.number("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'");
+    assert_eq!(triggers, 0, "the database was touched");
+}
+
+#[test]
+fn a_good_file_is_valid_in_words_and_as_json() {
+    let _machine = shared();
+    let place = Place::new();
+    let host = Host::new(place.path(), &pipeline("  sinks:\n    - { type: stdout, config: { id: out } }\n"));
+    let yaml = host.yaml_path();
+    let yaml = yaml.to_str().unwrap();
+    let words = command(&["validate", "--config", yaml], &[]);
+    assert!(words.status.success(), "{}", String::from_utf8_lossy(&words.stderr));
+    assert!(String::from_utf8(words.stdout).unwrap().contains("shop"));
+    let json = command(&["validate", "--json", "--config", yaml], &[]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["valid"], true);
+    assert_eq!(json["pipelines"][0], "shop");
+    assert!(!place.file("data").exists(), "validating leaves nothing behind");
+}
+
+#[test]
+fn a_second_host_on_the_same_data_is_refused() {
+    let _machine = shared();
+    let place = Place::new();
+    let yaml = pipeline("  sinks:\n    - { type: file, config: { id: out, path: out.jsonl } }\n");
+    let mut first = Host::new(place.path(), &yaml);
+    first.start_ready();
+    let data = first.data_dir();
+    let data = data.to_str().unwrap();
+    let second = command(
+        &["run", "--data-dir", data, "--api-addr", "127.0.0.1:0", "--metrics-addr", "127.0.0.1:0"],
+        &[],
+    );
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains(data) && said.contains("another"), "{said}");
+    assert_eq!(first.rest().get("/ready").status, 200, "the first one is not disturbed");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_to_be_asked_for() {
+    let _machine = shared();
+    let place = Place::new();
+    let data = place.file("data");
+    let args = [
+        "run",
+        "--data-dir",
+        data.to_str().unwrap(),
+        "--api-addr",
+        "0.0.0.0:0",
+        "--metrics-addr",
+        "127.0.0.1:0",
+    ];
+    let refused = command(&args, &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("--insecure-no-auth"));
+}
+
+#[test]
+fn failpoints_need_the_flag_that_allows_them() {
+    let _machine = shared();
+    let place = Place::new();
+    let data = place.file("data");
+    let args = ["run", "--data-dir", data.to_str().unwrap(), "--test-hooks", "--api-addr", "127.0.0.1:0"];
+    let refused = command(&args, &[("DELTAFORGE_FAILPOINTS", "no.such.place=1")]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("no.such.place"));
+}
+
+#[test]
+fn a_database_is_prepared_and_cleaned_up_on_request() {
+    let _machine = shared();
+    let place = Place::new();
+    let mut host = Host::new(
+        place.path(),
+        &pipeline("  sinks:\n    - { type: file, config: { id: out, path: out.jsonl } }\n")
+            .replace("shop.db", place.shop.path().to_str().unwrap()),
+    );
+    let yaml = host.yaml_path();
+    let ours =
+        || place.shop.number(r"SELECT count(*) FROM sqlite_master WHERE name LIKE '\_df\_cdc%' ESCAPE '\'");
+    let installed = command(&["source", "install", "--config", yaml.to_str().unwrap()], &[]);
+    assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+    assert!(ours() > 0);
+    // What is written between the installation and the first start is captured.
+    place.shop.run("INSERT INTO customers (id, name, rev) VALUES (7, 'early', 1)");
+    host.start_ready();
+    wait::until("the early row arrives", wait::SOON, || {
+        deltaforge_testkit::lines::last(&place.file("out.jsonl")).filter(|line| line.contains("early"))
+    });
+    host.terminate(wait::SOON);
+    let removed = command(&["source", "uninstall", "--config", yaml.to_str().unwrap()], &[]);
+    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    assert_eq!(ours(), 0);
+}

@@ -1,0 +1,41 @@
+//! Every example is a pipeline that this build accepts.
+
+use std::path::{Path, PathBuf};
+
+use deltaforge_testkit::host::command;
+
+use crate::shared;
+
+fn examples() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut files: Vec<PathBuf> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    files.sort();
+    assert!(files.len() >= 5, "{files:?}");
+    files
+}
+
+/// The environment that an example's head asks for: lines `#   NAME=value`.
+fn environment(text: &str) -> Vec<(&str, &str)> {
+    text.lines()
+        .take_while(|line| line.starts_with('#'))
+        .filter_map(|line| line.trim_start_matches('#').trim().split_once('='))
+        .filter(|(name, _)| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        })
+        .collect()
+}
+
+#[test]
+fn every_example_is_valid() {
+    let _machine = shared();
+    let mut problems = Vec::new();
+    for file in examples() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let report = command(&["validate", "--config", file.to_str().unwrap()], &environment(&text));
+        if !report.status.success() {
+            problems.push(format!("{}:\n{}", file.display(), String::from_utf8_lossy(&report.stderr)));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
