@@ -209,7 +209,8 @@ impl<'a> RowWriter<'a> {
                     let byte = self.rows[kinds + column];
                     let cell = data + end_of(self.rows, column)..data + end_of(self.rows, column + 1);
                     if let (0, Some(kind)) = (byte & LARGE_BIT, CellKind::from_byte(byte)) {
-                        self.push_raw(kind, &self.rows[cell].to_vec());
+                        let value = self.rows[cell].to_vec();
+                        self.push_raw(kind, &value);
                     } else {
                         self.rows.extend_from_within(cell);
                         self.close(byte);

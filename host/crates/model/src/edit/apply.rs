@@ -104,7 +104,7 @@ impl Overlay {
             return held;
         }
         let old_len = batch.row_at(base).map_or(0, |row| row.len());
-        let cells = winners().last().map_or(0, |patch| patch.column as usize + 1).max(old_len);
+        let cells = winners().next_back().map_or(0, |patch| patch.column as usize + 1).max(old_len);
         let Batch { rows, large, .. } = batch;
         let mut writer = RowWriter::begin(rows, large, cells);
         for patch in winners() {
