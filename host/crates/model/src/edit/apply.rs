@@ -167,6 +167,11 @@ impl Overlay {
 
     /// Rebuilds the index of events; answers how many were added.
     fn rebuild_index(&self, batch: &mut Batch, stage: &str) -> usize {
+        if self.emits.is_empty() && self.orders.is_empty() {
+            let mut rows = 0..;
+            batch.entries.retain(|_| rows.next().is_none_or(|row| !self.is_gone(row)));
+            return 0;
+        }
         // Per row the order that counts: the last one whose view had it.
         let mut order_of: HashMap<u32, usize> = HashMap::new();
         for (k, order) in self.orders.iter().enumerate() {
@@ -230,6 +235,9 @@ impl Index<'_> {
     }
 
     fn emits_of(&mut self, row: u32) {
+        if self.emits_at.is_empty() {
+            return;
+        }
         for number in self.emits_at.remove(&row).into_iter().flatten() {
             self.emit(number);
         }
