@@ -7,13 +7,8 @@ use deltaforge_model::{Batch, Overlay, View};
 use proptest::prelude::*;
 
 use crate::build::holds;
+use crate::exercise::bytes_of;
 use crate::generate::plan;
-
-pub fn bytes_of(batch: &Batch) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    batch.write_durable(&mut bytes);
-    bytes
-}
 
 proptest! {
     #[test]

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_model::durable::HEADER_BYTES;
-use deltaforge_model::edit::SideEdit;
-use deltaforge_model::json::{EventWriter, RowEncoders, cell_from_json, events_to_json, write_cell};
-use deltaforge_model::{Batch, Cell, Image, Kind, Overlay, View};
+use deltaforge_model::{Batch, View};
 use proptest::prelude::*;
 
-use crate::durable::bytes_of;
+use crate::exercise::{bytes_of, durable, json, patched_json, use_fully};
 use crate::generate::plan;
+use crate::input::Input;
 
 /// Counts what the current thread holds and how much that was at most.
 struct Counting;
@@ -54,70 +53,6 @@ fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
     MOST.with(|most| most.set(start));
     let result = work();
     (result, (MOST.with(Counter::get) - start) as usize)
-}
-
-/// Reads, edits and rewrites all of a batch that was accepted.
-pub fn use_fully(batch: Batch) {
-    let bytes = bytes_of(&batch);
-    let again = Batch::read_durable(&bytes).expect("what is written can be read");
-    assert_eq!(bytes_of(&again), bytes, "the second writing is the first");
-    let mut encoders = RowEncoders::default();
-    let mut out = Vec::new();
-    let rejects = batch.rejects_as_batch();
-    for batch in [&batch, &rejects] {
-        let row_encoders = encoders.of_batch(batch);
-        let mut writer = EventWriter::new(batch, &mut encoders);
-        for event in batch.events() {
-            out.clear();
-            writer.write_event(&event, true, &mut out);
-            let text = std::str::from_utf8(&out).expect("JSON is text");
-            let _: &serde_json::value::RawValue = serde_json::from_str(text).expect("events are JSON");
-            row_encoders[event.table_index()].write_event_key(&event, &mut out);
-            let _ = format!("{event:?}{}{:?}", event.idempotency_key(), event.transaction());
-            for image in Image::BOTH {
-                for cell in event.image(image).iter().flat_map(|row| row.cells()) {
-                    out.clear();
-                    write_cell(&cell, &mut out);
-                    let text = std::str::from_utf8(&out).expect("JSON is text");
-                    cell_from_json(text, Kind::Of(cell.kind())).expect("a written cell reads back");
-                }
-            }
-        }
-    }
-    let view = View::all(Arc::new(batch));
-    let mut edits = Overlay::new();
-    let names: Vec<String> = view
-        .batch()
-        .tables()
-        .iter()
-        .flat_map(|t| t.columns().iter().take(3).map(|c| c.name.clone()))
-        .take(9)
-        .collect();
-    for image in Image::BOTH {
-        for name in &names {
-            let (mut ints, mut floats, flats) =
-                (view.ints(image, name), view.floats(image, name), view.flats(image, name));
-            ints.values.iter_mut().for_each(|value| *value = i64::from(*value % 2 != 0));
-            floats.values.iter_mut().for_each(|value| *value += 1.0);
-            edits.set_ints(&view, image, name, &ints).expect("zeros and ones fit");
-            edits.set_floats(&view, image, name, &floats).expect("floats fit");
-            edits.set_flats(&view, image, name, &flats).expect("texts fit");
-            edits.fill(&view, image, name, &Cell::Text("***")).expect("texts fit");
-        }
-    }
-    edits.side_all(&view, SideEdit::Tag("seen".into()), None).expect("no mask");
-    edits.side_all(&view, SideEdit::Field("message.a.b".into(), "1".into()), None).expect("no mask");
-    edits.add_column(&view, "new", Kind::Any).expect("no table is full");
-    let _ = edits.fill(&view, Image::After, "new", &Cell::Int(1));
-    if !view.is_empty() {
-        edits.reject(&view, 0, "code", "reason").expect("the row is there");
-    }
-    let _ = events_to_json(&view, &mut encoders);
-    let mut batch = view.into_batch();
-    edits.apply(&mut batch, "stage");
-    let bytes = bytes_of(&batch);
-    assert_eq!(bytes_of(&Batch::read_durable(&bytes).expect("an edited batch can be read")), bytes);
-    let _ = events_to_json(&View::all(Arc::new(batch)), &mut encoders);
 }
 
 #[derive(Debug, Clone)]
@@ -188,12 +123,71 @@ proptest! {
 
     #[test]
     fn noise(bytes in prop::collection::vec(prop_oneof![Just(0u8), Just(1u8), any::<u8>()], 0..400)) {
-        prop_assert!(Batch::read_durable(&bytes).is_err());
-        let (read, held) = most_held(|| Batch::read_payload(&bytes));
+        let (_, held) = most_held(|| Batch::read_payload(&bytes).is_ok());
         proportionate(bytes.len(), held);
-        if let Ok(batch) = read {
-            use_fully(batch);
-        }
+        durable(&bytes);
+    }
+}
+
+/// Pieces of JSON in any order: what a fuzzer finds in hours, put together in a second.
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        " ",
+        "null",
+        "true",
+        "0",
+        "-1",
+        "1.5",
+        "1e400",
+        "-0.0",
+        "18446744073709551615",
+        "\"a\"",
+        "\"c0\":",
+        "\"\\ud800\"",
+        "\"1970-01-01\"",
+        "\"NaN\"",
+        "\"12\"",
+        "\"_unavailable\":true",
+        "\"_base64\":\"AAE=\"",
+        "\"before\":",
+        "\"after\":{",
+        "\"op\":\"c\"",
+        "\"tags\":[",
+        "\"route\":{",
+        "\"event_id\":",
+        "\"x\":",
+        "é",
+        "[[[[[[[[[[",
+        "]]]]]]]]]]",
+    ]);
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn json_from_anywhere(
+        seed in prop::collection::vec(any::<u8>(), 0..120),
+        place in any::<[u8; 4]>(),
+        pieces in pieces(),
+    ) {
+        let view = View::all(Arc::new(Input(&seed).batch()));
+        json(&view, &pieces);
+        patched_json(&view, &[&place, pieces.as_bytes()].concat());
+    }
+
+    #[test]
+    fn edits_from_anywhere(bytes in prop::collection::vec(any::<u8>(), 0..900)) {
+        crate::edits::edits(&bytes);
     }
 }
 

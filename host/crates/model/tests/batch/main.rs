@@ -6,6 +6,9 @@
 
 mod build;
 mod durable;
+mod edits;
+mod exercise;
 mod generate;
 mod hostile;
+mod input;
 mod regressions;

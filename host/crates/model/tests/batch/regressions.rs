@@ -11,7 +11,7 @@ use deltaforge_model::{
     TableSchema, View,
 };
 
-use crate::durable::bytes_of;
+use crate::exercise::bytes_of;
 use crate::generate::{id_of, info};
 
 fn batch_of(columns: usize, rows: usize, side: &Side) -> Batch {
