@@ -805,8 +805,10 @@ impl Overlay {
     pub fn emit(&mut self, view: &View, row: usize, emit: Emit) -> Result<u32, EditError> {
         let at = view.batch_row(row).ok_or(EditError::NoRow { row, rows: view.len() })?;
         let table = view.batch().entries[at as usize].table;
+        let start = self.added.len();
         for (name, _) in [&emit.before, &emit.after].into_iter().flatten().flatten() {
-            self.column_or_add(view.batch(), table, name, Kind::Any)?;
+            self.column_or_add(view.batch(), table, name, Kind::Any)
+                .inspect_err(|_| self.added.truncate(start))?;
         }
         self.emits.push((at, emit));
         Ok(self.emits.len() as u32 - 1)

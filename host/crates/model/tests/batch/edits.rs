@@ -290,7 +290,7 @@ fn edit(input: &mut Input<'_>, view: &View, edits: &mut Overlay, picture: &mut P
 fn reorder(input: &mut Input<'_>, view: &View, edits: &mut Overlay, picture: &mut Picture) {
     let mut order: Vec<Slot> = (0..view.len()).map(|row| Slot::Row(row as u32)).collect();
     order.retain(|slot| {
-        matches!(slot, Slot::Row(row) if !picture.rows[*row as usize].gone) && input.byte() % 8 > 0
+        matches!(slot, Slot::Row(row) if !picture.rows[*row as usize].gone) && !input.byte().is_multiple_of(8)
     });
     for number in 0..edits.emitted() {
         if input.coin() {
@@ -368,7 +368,7 @@ fn set_floats(input: &mut Input<'_>, view: &View, edits: &mut Overlay, picture: 
 pub fn edits(bytes: &[u8]) {
     let mut input = Input(bytes);
     let batch = Arc::new(input.batch());
-    let seen: Vec<u32> = (0..batch.len() as u32).filter(|_| input.byte() % 8 > 0).collect();
+    let seen: Vec<u32> = (0..batch.len() as u32).filter(|_| !input.byte().is_multiple_of(8)).collect();
     let view = View::new(batch.clone(), seen.clone().into());
     let middle = input.below(view.len() + 1);
     let mut all = Overlay::new();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use deltaforge_model::durable::HEADER_BYTES;
 use deltaforge_model::edit::{OwnedCell, SideEdit};
 use deltaforge_model::json::{
     EventWriter, RowEncoders, cell_from_json, cell_from_json_over, events_to_json, named_cells_from_json,
@@ -18,13 +19,11 @@ pub fn bytes_of(batch: &Batch) -> Vec<u8> {
     bytes
 }
 
-/// Reads bytes as a durable form, and as what follows its header.
+/// Reads bytes as a durable form, and as what follows its header: no fuzzer guesses checksums.
 pub fn durable(bytes: &[u8]) {
-    for read in [Batch::read_durable(bytes), Batch::read_payload(bytes)] {
-        if let Ok(batch) = read {
-            use_fully(batch);
-        }
-    }
+    let payload = bytes.get(HEADER_BYTES..).filter(|_| Batch::durable_len(bytes).is_ok());
+    let read = [Batch::read_durable(bytes), Batch::read_payload(payload.unwrap_or(bytes))];
+    read.into_iter().flatten().for_each(use_fully);
 }
 
 /// Reads a text as a cell of every kind, as a row, and as the answer of a stage that was shown `view`.

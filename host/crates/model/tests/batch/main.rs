@@ -9,6 +9,7 @@ mod durable;
 mod edits;
 mod exercise;
 mod generate;
+mod golden;
 mod hostile;
 mod input;
 mod regressions;

@@ -178,6 +178,9 @@ fn one_column_too_many_is_refused_and_overwrites_no_other() {
 fn the_last_column_that_fits_is_taken() {
     let view = view_of(TableSchema::MAX_COLUMNS - 1, 2);
     let mut edits = Overlay::new();
+    let two = ["one", "two"].map(|name| (name.to_owned(), (&Cell::Int(1)).into())).to_vec();
+    assert!(edits.emit(&view, 0, Emit { after: Some(two), ..emit(Op::Create) }).is_err());
+    assert_eq!(edits.byte_size(), 0);
     edits.add_column(&view, "last", Kind::Any).unwrap();
     edits.fill(&view, Image::After, "last", &Cell::Int(7)).unwrap();
     // Two slices of one batch that together add one column too many.
