@@ -10,11 +10,10 @@ formatting() {
   for manifest in "${WORKSPACES[@]}"; do cargo fmt --manifest-path "$manifest" --all --check; done
 }
 
-# The release profile, so that build scripts and C libraries are compiled once for lints and tests.
 lints() {
   local manifest
   for manifest in "${WORKSPACES[@]}"; do
-    cargo clippy --quiet --release --manifest-path "$manifest" --workspace --all-targets -- -D warnings
+    cargo clippy --quiet --manifest-path "$manifest" --workspace --all-targets -- -D warnings
   done
 }
 

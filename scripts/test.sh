@@ -15,10 +15,11 @@ case ${1:-} in
 esac
 [ "${1:-}" != -- ] || shift
 
+# Not the examples: those are for benchmarks, and lints look at them.
 unit() {
-  cargo test --release --workspace --exclude deltaforge-tests -- "$@"
-  cargo test --release --manifest-path plugins/Cargo.toml --workspace -- "$@"
-  cargo test --release --manifest-path sdk/rust/samples/Cargo.toml --workspace -- "$@"
+  cargo test --workspace --exclude deltaforge-tests --lib --bins --tests -- "$@"
+  cargo test --manifest-path plugins/Cargo.toml --workspace -- "$@"
+  cargo test --manifest-path sdk/rust/samples/Cargo.toml --workspace -- "$@"
 }
 
 # The binary is built by itself first: the tests only run it.
@@ -27,7 +28,7 @@ e2e() {
   DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" cargo test --release -p deltaforge-tests -- "$@"
 }
 
-say "plugins as components, then the tests ($what), in the release profile"
+say "plugins as components, then the tests ($what): units in the dev profile, the rest on the release binary"
 note "a first build takes 20 to 40 minutes on two cores, a later one about 2, the tests some 15 (DELTAFORGE_TEST_SCALE=0.1: 3)"
 step "plugins" "$ROOT/scripts/plugins.sh"
 [ "$what" = e2e ] || step "unit tests" unit "$@"

@@ -125,7 +125,7 @@ async fn serve(
     servers.spawn(async move { axum::serve(listener, api).await });
     match tokio::net::TcpListener::bind(args.metrics_addr).await {
         Ok(listener) => {
-            let router = deltaforge_api::metrics_router(metrics);
+            let router = deltaforge_api::metrics_router(control.clone(), metrics);
             servers.spawn(async move { axum::serve(listener, router).await });
         }
         Err(error) => warn!(addr = %args.metrics_addr, %error, "metrics are on the API address only"),

@@ -151,5 +151,5 @@ pub(crate) async fn log_level() -> Json<Value> {
     (status = 200, description = "The measurements", body = String, content_type = "text/plain"),
 ))]
 pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    crate::metrics_text(&app.metrics)
+    crate::metrics_text(&app.control, &app.metrics)
 }

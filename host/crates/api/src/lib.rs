@@ -111,9 +111,9 @@ pub fn router(control: Control, catalog: Arc<Catalog>, metrics: PrometheusHandle
 }
 
 /// `/metrics` alone, for a port of its own.
-pub fn metrics_router(metrics: PrometheusHandle) -> Router {
+pub fn metrics_router(control: Control, metrics: PrometheusHandle) -> Router {
     Router::new()
-        .route("/metrics", get(async move || metrics_text(&metrics)))
+        .route("/metrics", get(async move || metrics_text(&control, &metrics)))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
 }
@@ -123,7 +123,9 @@ pub fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-pub(crate) fn metrics_text(metrics: &PrometheusHandle) -> impl IntoResponse + use<> {
+pub(crate) fn metrics_text(control: &Control, metrics: &PrometheusHandle) -> impl IntoResponse + use<> {
+    // What depends on the time that has passed is measured now.
+    drop(control.list());
     metrics.run_upkeep();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render())
 }

@@ -180,11 +180,33 @@ async fn a_sink_that_catches_up_from_its_spill_gets_every_row_once_and_in_order(
 }
 
 #[tokio::test]
+async fn a_dead_optional_sink_does_not_hold_up_a_stop_and_misses_nothing() {
+    let mut host = Host::new();
+    host.services.shutdown_timeout = Duration::from_secs(60);
+    let (good, dead) = (Arc::new(Shelf::default()), Arc::new(Shelf::default()));
+    dead.broken.store(true, Ordering::SeqCst);
+    let sinks = || vec![(onto(&good), true), (onto(&dead), false)];
+    let pipeline = host.start(CommitPolicy::Required, sinks());
+    // Little enough to fit into its queue: there is no spill yet.
+    host.numbers.bound.send_replace(10);
+    checkpointed(&pipeline, "s0", 10).await;
+    within("the sink has failed", async || pipeline.status().sinks[1].errors > 0).await;
+    tokio::time::timeout(Duration::from_secs(10), pipeline.shutdown()).await.unwrap();
+
+    dead.broken.store(false, Ordering::SeqCst);
+    host.numbers.bound.send_replace(30);
+    let pipeline = host.start(CommitPolicy::Required, sinks());
+    within("the rows arrive", async || numbers(&dead).last() == Some(&29)).await;
+    assert_eq!(numbers(&dead), (0..30).collect::<Vec<_>>());
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_pipeline_resumed_while_it_stops_runs_again() {
     let host = Host::new();
     let (good, bad) = (Arc::new(Shelf::default()), Arc::new(Shelf::default()));
     bad.broken.store(true, Ordering::SeqCst);
-    let pipeline = host.start(CommitPolicy::Required, vec![(onto(&good), true), (onto(&bad), false)]);
+    let pipeline = host.start(CommitPolicy::Required, vec![(onto(&good), true), (onto(&bad), true)]);
     host.numbers.bound.send_replace(10);
     checkpointed(&pipeline, "s0", 10).await;
     // The broken sink keeps it from an early end.

@@ -11,6 +11,8 @@ use serde_json::{Value, json, value::RawValue};
 use tracing::{error, warn};
 
 use crate::state::{QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
+use crate::status::Failure;
+use crate::waits::{Waiting, Waits};
 
 /// What happens to a new entry when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +65,19 @@ pub struct Dlq {
     queue: String,
     pipeline: String,
     limits: DlqLimits,
+    waits: Waits,
 }
 
 impl Dlq {
     /// The queue of a pipeline.
     pub fn new(store: Arc<dyn StateStore>, tenant: &str, pipeline: &str, limits: DlqLimits) -> Self {
         let queue = format!("dlq/{tenant}/{pipeline}");
-        Self { store, queue, pipeline: pipeline.to_owned(), limits }
+        Self { store, queue, pipeline: pipeline.to_owned(), limits, waits: Waits::default() }
+    }
+
+    /// Lets it say where it waits for room.
+    pub(crate) fn telling(self, waits: Waits) -> Self {
+        Self { waits, ..self }
     }
 
     /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full. Answers how
@@ -102,6 +110,7 @@ impl Dlq {
     /// Answers how many entries were lost by it.
     async fn push(&self, items: &[QueueItem], overflow: QueueOverflow) -> Result<u64, StateError> {
         let mut pause = Duration::from_millis(100);
+        let mut waiting: Option<Waiting> = None;
         loop {
             self.expire().await?;
             match self.store.queue_push(&self.queue, items.to_vec(), self.limits.max_entries, overflow).await
@@ -117,6 +126,13 @@ impl Dlq {
                         pipeline = self.pipeline,
                         max_entries, "the dead-letter queue is full, the pipeline waits for room"
                     );
+                    let text = format!(
+                        "the dead-letter queue holds its {max_entries} entries; the pipeline waits until some are \
+                         acknowledged or purged"
+                    );
+                    waiting.get_or_insert_with(|| {
+                        self.waits.begin("dlq".into(), Failure::operator("dlq_full", text))
+                    });
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }

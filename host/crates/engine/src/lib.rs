@@ -30,6 +30,7 @@ pub mod state;
 pub mod status;
 pub mod swap;
 pub mod template;
+pub mod waits;
 
 pub use control::Control;
 pub use pipeline::Pipeline;

@@ -28,13 +28,15 @@ use crate::status::{Failure, Shared};
 
 mod backlog;
 mod commit;
+mod drain;
 mod mark;
 mod reader;
 mod sink;
 mod stage_set;
 mod worker;
 
-use backlog::Backlog;
+use backlog::{Backlog, Closing};
+use mark::Beginnings;
 pub use mark::SinkCheckpoint;
 pub(crate) use mark::stored as stored_checkpoints;
 pub(crate) use stage_set::NewStage;
@@ -102,10 +104,13 @@ impl Attempt {
         }
         let resume = mark::lowest(&marks, compare)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
-        let stages = stage_set::StageSet::build(&plan, &services, resume.clone()).await?;
+        let stages =
+            stage_set::StageSet::build(&plan, &services, resume.clone(), shared.waits().clone()).await?;
         shared.set_stages(stages.describe());
         let (groups, group_of) = composers(&plan, &services).await?;
-        let dlq = plan.dlq.map(|limits| Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits));
+        let dlq = plan.dlq.map(|limits| {
+            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits).telling(shared.waits().clone())
+        });
 
         let info = SourceInfo {
             connector: plan.source.factory.kind().to_owned(),
@@ -139,8 +144,10 @@ impl Attempt {
             progress: event_tx.clone(),
             budget: budget.clone(),
             run: uuid::Uuid::new_v4().to_string().into(),
+            drain: drain.clone(),
         };
         let kept_backlogs = backlogs.clone();
+        let _closing = Closing(backlogs.clone());
         for (index, backlog) in backlogs.into_iter().enumerate() {
             let (feed, task) = sink::start(index, &sinks, &marks[index], backlog).await?;
             feeds.push(feed);
@@ -161,6 +168,7 @@ impl Attempt {
             group_of,
             feeds,
             skips: marks.iter().map(|mark| mark.skip()).collect(),
+            beginnings: Beginnings::of(&plan, &services, &marks),
             dlq,
             events: event_tx,
             swaps,

@@ -13,6 +13,8 @@ use metrics::{Counter, Histogram, counter, histogram};
 use tracing::warn;
 
 use crate::stage::{Stage, StageAction, StageError, StageVersion};
+use crate::status::Failure;
+use crate::waits::Waits;
 
 /// Most events a stage gets at once.
 const SLICE: usize = 500;
@@ -65,6 +67,8 @@ pub struct RunningStage {
     pub tables: TableFilter,
     /// Its metrics.
     pub metrics: StageMetrics,
+    /// Where it says that it waits for something.
+    pub waits: Waits,
 }
 
 /// Handles made once, so that a batch formats no label.
@@ -199,6 +203,7 @@ impl RunningStage {
     /// One call: waits out what is unavailable, takes a panic as a trap, and looks at what the stage rejected.
     async fn call(&mut self, slice: &View) -> Result<Overlay, StageError> {
         let mut pause = Duration::from_millis(500);
+        let mut waiting = None;
         loop {
             let mut own = Overlay::new();
             let call = AssertUnwindSafe(self.stage.process(slice, &mut own)).catch_unwind();
@@ -217,6 +222,9 @@ impl RunningStage {
                         error = error.message,
                         "stage is not available, retrying"
                     );
+                    waiting.get_or_insert_with(|| {
+                        self.waits.begin(format!("processor {}", self.id), Failure::from(error))
+                    });
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(60));
                 }

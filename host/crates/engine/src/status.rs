@@ -14,6 +14,7 @@ use crate::sink::{Delivery, SinkError};
 use crate::source::SourceError;
 use crate::stage::{StageAction, StageCode, StageError};
 use crate::state::StateError;
+use crate::waits::Waits;
 
 /// A sink of the commit policy that fails for longer than this makes the pipeline count as failed.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
@@ -170,7 +171,8 @@ pub struct PipelineStatus {
     pub tenant: String,
     /// What it is doing.
     pub status: State,
-    /// Whether an optional sink fails, spills or has gaps.
+    /// Whether a sink fails, spills or has gaps, dead letters were lost, or something is waited for that needs
+    /// somebody.
     pub degraded: bool,
     /// Why it failed.
     pub error: Option<Failure>,
@@ -193,6 +195,7 @@ pub struct PipelineStatus {
 /// The state that tasks write and the API reads.
 pub struct Shared {
     inner: Mutex<Inner>,
+    waits: Waits,
     /// Metrics with their labels made once.
     pub(crate) metrics: PipelineMetrics,
 }
@@ -258,6 +261,7 @@ impl Shared {
         };
         Self {
             metrics: PipelineMetrics::new(plan),
+            waits: Waits::default(),
             inner: Mutex::new(Inner {
                 name: plan.name.clone(),
                 tenant: plan.tenant.clone(),
@@ -274,6 +278,11 @@ impl Shared {
                 dead_letters_lost: 0,
             }),
         }
+    }
+
+    /// What the pipeline waits for that it should not have to wait for.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     pub(crate) fn set_state(&self, state: State) {
@@ -397,10 +406,16 @@ impl Shared {
     /// What the API shows.
     pub fn snapshot(&self) -> PipelineStatus {
         let inner = self.inner.lock();
-        let (status, error) = match inner.stalled_sink() {
-            Some(sink) => (State::Failed, sink.error.clone()),
-            None => (inner.state, inner.error.clone()),
+        let waits = self.waits.longest();
+        let waits_too_long = waits
+            .as_ref()
+            .filter(|(_, since)| inner.state == State::Running && since.elapsed() > STALLED_AFTER);
+        let (status, error) = match (inner.stalled_sink(), waits_too_long) {
+            (Some(sink), _) => (State::Failed, sink.error.clone()),
+            (None, Some((failure, _))) => (State::Failed, Some(failure.clone())),
+            (None, None) => (inner.state, inner.error.clone()),
         };
+        self.metrics.state(status);
         let lag_seconds = inner.running_since.map(|_| match inner.open.front() {
             Some((_, newest_us, _)) if *newest_us > 0 => (now_us() - newest_us).max(0) as f64 / 1e6,
             _ => 0.0,
@@ -409,7 +424,8 @@ impl Shared {
             name: inner.name.clone(),
             tenant: inner.tenant.clone(),
             status,
-            degraded: inner.dead_letters_lost > 0
+            degraded: waits.is_some()
+                || inner.dead_letters_lost > 0
                 || inner
                     .sinks
                     .iter()

@@ -68,6 +68,22 @@ async fn a_full_queue_is_shown() {
     assert_eq!(ready["pipelines"][0]["degraded"], true);
     assert_eq!(host.get("/pipelines/orders").await.1["degraded"], true);
     assert_eq!(host.get("/health").await.1["degraded_pipelines"], json!(["orders"]));
+
+    // Nothing comes through meanwhile: that is no running pipeline.
+    let until = async |status: &str| {
+        for _ in 0..2000 {
+            let pipeline = host.get("/pipelines/orders").await.1;
+            if pipeline["status"] == status {
+                return pipeline;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("in 20 seconds not {status}");
+    };
+    assert_eq!(until("failed").await["error"]["code"], "dlq_full");
+    assert_eq!(host.get("/ready").await.0, 503);
+    answer(host.request(Method::DELETE, DLQ)).await;
+    until("running").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

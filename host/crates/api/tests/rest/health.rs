@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use deltaforge_engine::Control;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -89,7 +90,9 @@ async fn metrics_are_text_on_both_ports() {
     metrics::with_local_recorder(&recorder, || metrics::counter!("deltaforge_panics_total").increment(3));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, deltaforge_api::metrics_router(handle)).await.unwrap() });
+    tokio::spawn(async move {
+        axum::serve(listener, deltaforge_api::metrics_router(Control::new(), handle)).await.unwrap()
+    });
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let text = client.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
     assert!(text.contains("deltaforge_panics_total 3"), "{text}");

@@ -100,6 +100,19 @@ struct Inner {
     /// What the queue was given and no stored checkpoint covers yet, oldest first. A spill begins with these: a
     /// restart goes on after the newest spilled batch, so nothing older may be in memory only.
     queued: VecDeque<Queued>,
+    /// The attempt is over; another one may have the spill open.
+    closed: bool,
+}
+
+/// Closes the spills of an attempt when that ends, however it does: what it began on other threads is over then.
+pub(crate) struct Closing(pub Vec<Option<Backlog>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        for backlog in self.0.iter().flatten() {
+            backlog.inner.lock().closed = true;
+        }
+    }
 }
 
 /// A batch in the sink's queue, or on its way from there.
@@ -182,8 +195,15 @@ impl Backlog {
         let spilling = !spill.is_empty();
         shared.spill(index, spill.bytes());
         shared.gaps(index, gaps.clone());
-        let inner =
-            Inner { spill, spilling, gaps, in_gap: false, may_gap: !sink.required, queued: VecDeque::new() };
+        let inner = Inner {
+            spill,
+            spilling,
+            gaps,
+            in_gap: false,
+            may_gap: !sink.required,
+            queued: VecDeque::new(),
+            closed: false,
+        };
         Ok(Self {
             inner: Arc::new(Mutex::new(inner)),
             filled: Arc::default(),
@@ -217,6 +237,20 @@ impl Backlog {
         inner.queued.drain(..settled);
     }
 
+    /// Puts what the queue still holds on disk, as far as there is room; answers the newest batch that is there.
+    pub async fn keep_queued(&self) -> Result<Option<u64>, Failure> {
+        let mut newest = None;
+        loop {
+            let first = self.inner.lock().queued.pop_front();
+            let Some(Queued { meta, batch, .. }) = first else { return Ok(newest) };
+            let seq = meta.seq;
+            if let Pushed::Full = self.push_record(record(&meta, &batch)).await? {
+                return Ok(newest);
+            }
+            newest = Some(seq);
+        }
+    }
+
     /// Keeps a batch for later, after those that the queue still holds; safe on return.
     pub async fn push(
         &self,
@@ -240,15 +274,22 @@ impl Backlog {
         through: &Position,
         batch: &Arc<Batch>,
     ) -> Result<(), Failure> {
-        let mut payload = Vec::new();
-        batch.write_durable(&mut payload);
-        let record = Record { meta: serde_json::to_vec(&meta).expect("plain JSON"), payload };
+        let record = record(&meta, batch);
+        let mut waiting = None;
         while let Pushed::Full = self.push_record(record.clone()).await? {
             if self.inner.lock().may_gap {
                 self.record_gap(from, through, batch.len() as u64).await?;
                 self.filled.notify_one();
                 return Ok(());
             }
+            waiting.get_or_insert_with(|| {
+                let text = format!(
+                    "sink {} does not keep up and its spill is full; the pipeline waits for it, since its commit \
+                     policy counts it",
+                    self.sink
+                );
+                self.shared.waits().begin(format!("spill of {}", self.sink), Failure::operator("spill_full", text))
+            });
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         self.inner.lock().in_gap = false;
@@ -261,18 +302,26 @@ impl Backlog {
         let own = self.clone();
         let pushed = tokio::task::spawn_blocking(move || {
             let mut inner = own.inner.lock();
+            own.check_open(&inner)?;
             if !inner.spilling {
                 warn!(sink = own.sink, "sink does not keep up; batches for it go to disk");
                 inner.spilling = true;
             }
             let pushed = inner.spill.push(&[record]);
             own.shared.spill(own.index, inner.spill.bytes());
-            pushed
+            pushed.map_err(|error| failed(&own.sink, "write to the spill", error))
         });
-        pushed
-            .await
-            .map_err(|error| Failure::internal(error.to_string()))?
-            .map_err(|error| failed(&self.sink, "write to the spill", error))
+        pushed.await.map_err(|error| Failure::internal(error.to_string()))?
+    }
+
+    fn check_open(&self, inner: &Inner) -> Result<(), Failure> {
+        if inner.closed {
+            return Err(Failure::internal(format!(
+                "sink {}: the attempt that used its spill has ended",
+                self.sink
+            )));
+        }
+        Ok(())
     }
 
     async fn record_gap(&self, from: &Position, through: &Position, events: u64) -> Result<(), Failure> {
@@ -316,6 +365,7 @@ impl Backlog {
         let own = self.clone();
         let read = tokio::task::spawn_blocking(move || {
             let mut inner = own.inner.lock();
+            own.check_open(&inner)?;
             if !inner.spilling {
                 return Ok(None);
             }
@@ -346,12 +396,22 @@ impl Backlog {
         let own = self.clone();
         tokio::task::spawn_blocking(move || {
             let mut inner = own.inner.lock();
+            if inner.closed {
+                // The stored checkpoint tells the next start.
+                return;
+            }
             if let Err(error) = inner.spill.ack(number) {
                 warn!(sink = own.sink, %error, "the spill could not be shortened; it will be with the next batch");
             }
             own.shared.spill(own.index, inner.spill.bytes());
         });
     }
+}
+
+fn record(meta: &Meta, batch: &Batch) -> Record {
+    let mut payload = Vec::new();
+    batch.write_durable(&mut payload);
+    Record { meta: serde_json::to_vec(meta).expect("plain JSON"), payload }
 }
 
 /// Whether a sink may be fed from disk: the commit policy does not wait for it alone.

@@ -57,8 +57,6 @@ pub(crate) struct Committer {
     last_checkpoint: Gauge,
     /// Per sink: the newest batch of its spill that it is done with.
     drained: Vec<u64>,
-    /// Sinks without a stored checkpoint; where they begin, if that is known before the first batch.
-    unknown: Vec<(usize, Option<Position>)>,
     backlogs: Vec<Option<Backlog>>,
 }
 
@@ -75,7 +73,6 @@ impl Committer {
         starts: &[Start],
         backlogs: Vec<Option<Backlog>>,
     ) -> Self {
-        let unknown = starts.iter().enumerate().filter(|(_, start)| !start.known);
         Self {
             ledger: Ledger::new(plan.policy, plan.sinks.iter().map(|sink| sink.required).collect()),
             keys: plan.sinks.iter().map(|sink| checkpoint_key(plan, &sink.id)).collect(),
@@ -84,7 +81,6 @@ impl Committer {
             confirms,
             stored: FuturesUnordered::new(),
             drained: starts.iter().map(|start| start.spill_acked).collect(),
-            unknown: unknown.map(|(sink, start)| (sink, start.resume.clone())).collect(),
             backlogs,
             last_checkpoint: gauge!("deltaforge_last_checkpoint_ts", "pipeline" => plan.name.clone()),
         }
@@ -124,13 +120,6 @@ impl Committer {
     fn take(&mut self, event: Progress) {
         match event {
             Progress::Opened { seq, from, through, boundary, newest_us } => {
-                // A sink that has nothing durable yet must not be taken for a new one at the next start, when
-                // others have gone on: where it begins is stored no later than any checkpoint of another sink.
-                for (sink, begins) in std::mem::take(&mut self.unknown) {
-                    let mark = Mark { resume: begins.unwrap_or_else(|| from.clone()), inside: None };
-                    let record = CheckpointRecord::new(&mark, None, self.drained[sink]);
-                    self.store(sink, 0, record, None);
-                }
                 self.ledger.open(seq, through, from, &boundary);
                 self.shared.opened(seq, newest_us, Instant::now());
             }

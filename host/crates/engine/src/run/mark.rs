@@ -1,5 +1,6 @@
 //! Where each sink stands when an attempt begins.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use deltaforge_model::position::Order;
@@ -8,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{is_before, unrelated};
-use crate::checkpoint::CheckpointKey;
+use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::ledger::Mark;
-use crate::plan::{PipelinePlan, Services};
+use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::source::SourceFactory;
 use crate::state::StateError;
 use crate::status::{Failure, position_json};
@@ -175,6 +176,40 @@ pub(crate) fn place_new_sinks(
         }
     }
     starts
+}
+
+/// Sinks without a stored checkpoint.
+pub(crate) struct Beginnings {
+    checkpoints: Arc<Checkpoints>,
+    /// With where each begins, if that is known before the first batch, and the batch of its spill before that.
+    sinks: Vec<(CheckpointKey, Option<Position>, u64)>,
+}
+
+impl Beginnings {
+    pub fn of(plan: &PipelinePlan, services: &Services, starts: &[Start]) -> Self {
+        let unknown = starts.iter().zip(&plan.sinks).filter(|(start, _)| !start.known);
+        let one = |(start, sink): (&Start, &SinkPlan)| {
+            (checkpoint_key(plan, &sink.id), start.resume.clone(), start.spill_acked)
+        };
+        Self { checkpoints: services.checkpoints.clone(), sinks: unknown.map(one).collect() }
+    }
+
+    /// Before anything is delivered, stores where each of these sinks begins: at `first`, where nothing else is
+    /// known. A start after that is no first one: it goes on with the same snapshot, whose rows keep their ids, and
+    /// takes no sink for a new one when others have gone on. Durable on return.
+    pub async fn store(&mut self, first: &Position) -> Result<(), Failure> {
+        let mut stored = Vec::new();
+        for (key, begins, spill) in std::mem::take(&mut self.sinks) {
+            let mark = Mark { resume: begins.unwrap_or_else(|| first.clone()), inside: None };
+            let record = CheckpointRecord::new(&mark, None, spill);
+            let bytes = serde_json::to_vec(&record).expect("a checkpoint record is plain JSON");
+            stored.push(self.checkpoints.put(&key, bytes));
+        }
+        for stored in stored {
+            stored.await.map_err(|error| Failure::internal(error.to_string()))?;
+        }
+        Ok(())
+    }
 }
 
 /// What a sink has had already, at the beginning of an attempt.

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Boundary, Position};
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
 use super::backlog::{Backlog, Meta, Queued};
 use super::commit::Progress;
+use super::drain::Drain;
 use super::mark::Start;
 use crate::budget::{Budget, Reservation};
-use crate::compose::Composer;
 use crate::dlq::{Dlq, Letter};
 use crate::error::Next;
 use crate::failpoint;
-use crate::message::{Bodies, MessageBatch};
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::Backoff;
 use crate::sink::{Delivery, Sink, SinkContext, SinkError};
@@ -63,6 +63,8 @@ pub(crate) struct Feed {
     queue: mpsc::Sender<FeedItem>,
     backlog: Option<Backlog>,
     progress: mpsc::Sender<Progress>,
+    /// Tells the sink that nothing more will come.
+    _ended: DropGuard,
 }
 
 impl Feed {
@@ -121,6 +123,8 @@ pub(crate) struct SinkShared {
     pub progress: mpsc::Sender<Progress>,
     pub budget: Budget,
     pub run: Arc<str>,
+    /// The attempt is to end well.
+    pub drain: CancellationToken,
 }
 
 /// Makes a sink's queue and task.
@@ -130,15 +134,18 @@ pub(crate) async fn start(
     start: &Start,
     backlog: Option<Backlog>,
 ) -> Result<(Feed, SinkTask), Failure> {
-    let SinkShared { plan, services, dlq, progress, budget, run } = shared;
+    let SinkShared { plan, services, dlq, progress, budget, run, drain: leave } = shared;
     let sink = &plan.sinks[index];
     let max_inflight = plan.max_inflight.max(1);
     let (queue, items) = mpsc::channel(max_inflight);
+    let ended = CancellationToken::new();
     let drain = match &backlog {
         Some(backlog) => Some(Drain {
             backlog: backlog.clone(),
             composer: super::composer(sink, services).await?,
             budget: budget.clone(),
+            run: run.clone(),
+            keep_batches: dlq.is_some(),
             ahead: None,
         }),
         None => None,
@@ -163,17 +170,10 @@ pub(crate) async fn start(
         pending: VecDeque::new(),
         written: 0,
         queued_through: 0,
+        leaving: Leaving { leave: leave.clone(), ended: ended.clone(), grace: services.shutdown_timeout / 3 },
     };
-    Ok((Feed { index, run: run.clone(), queue, backlog, progress: progress.clone() }, task))
-}
-
-/// How a sink that fell behind gets its batches from disk.
-struct Drain {
-    backlog: Backlog,
-    composer: Composer,
-    budget: Budget,
-    /// Read already, and not delivered: what was queued before it comes first, and room is made for it.
-    ahead: Option<(u64, Meta, Batch)>,
+    let _ended = ended.drop_guard();
+    Ok((Feed { index, run: run.clone(), queue, backlog, progress: progress.clone(), _ended }, task))
 }
 
 pub(crate) struct SinkTask {
@@ -194,6 +194,30 @@ pub(crate) struct SinkTask {
     written: usize,
     /// The newest batch of this run that came through the queue.
     queued_through: u64,
+    leaving: Leaving,
+}
+
+/// When a sink that has a spill stops trying: what it has not delivered stays on disk for the next start, and a
+/// sink that is dead does not hold up the end of a pipeline that does without it.
+#[derive(Clone)]
+struct Leaving {
+    leave: CancellationToken,
+    ended: CancellationToken,
+    grace: Duration,
+}
+
+impl Leaving {
+    /// Nothing more comes, and the attempt is to end.
+    async fn began(&self) {
+        self.ended.cancelled().await;
+        self.leave.cancelled().await;
+    }
+
+    /// That, and the sink has had some time for what it holds.
+    async fn due(self) {
+        self.began().await;
+        tokio::time::sleep(self.grace).await;
+    }
 }
 
 /// Whether there is something to deliver.
@@ -215,18 +239,13 @@ enum End {
 impl SinkTask {
     pub async fn run(mut self, shared: Arc<Shared>) -> Result<(), Failure> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        let may_leave = self.drain.is_some();
+        let leaving = self.leaving.clone();
         loop {
-            let (end, progressed) =
-                match self.plan.factory.open(&self.plan.config, self.context.clone()).await {
-                    Ok(sink) => {
-                        if self.pending.is_empty() {
-                            // Nothing is waiting to prove that it works; otherwise only progress does.
-                            shared.sink_ok(self.index);
-                        }
-                        self.work(sink, &shared).await?
-                    }
-                    Err(error) => (End::Failed(error), false),
-                };
+            let (end, progressed) = tokio::select! {
+                end = self.turn(&shared) => end?,
+                () = leaving.clone().due(), if may_leave => return self.leave().await,
+            };
             let error = match end {
                 End::Finished => return Ok(()),
                 End::Failed(error) => error,
@@ -246,7 +265,34 @@ impl SinkTask {
             let pause = backoff.next();
             warn!(sink = self.plan.id, code, error = %error, cause = ?std::error::Error::source(&error),
                 retry_in_ms = pause.as_millis() as u64, "sink failed");
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = leaving.began(), if may_leave => return self.leave().await,
+            }
+        }
+    }
+
+    /// Leaves what is not delivered to the next start.
+    async fn leave(&mut self) -> Result<(), Failure> {
+        let Some(drain) = &self.drain else { return Ok(()) };
+        if let Some(seq) = drain.backlog.keep_queued().await? {
+            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
+        }
+        info!(sink = self.plan.id, "sink does not work; what it has not had waits in its spill");
+        Ok(())
+    }
+
+    /// Opens the sink and works on it.
+    async fn turn(&mut self, shared: &Shared) -> Result<(End, bool), Failure> {
+        match self.plan.factory.open(&self.plan.config, self.context.clone()).await {
+            Ok(sink) => {
+                if self.pending.is_empty() {
+                    // Nothing is waiting to prove that it works; otherwise only progress does.
+                    shared.sink_ok(self.index);
+                }
+                self.work(sink, shared).await
+            }
+            Err(error) => Ok((End::Failed(error), false)),
         }
     }
 
@@ -324,58 +370,17 @@ impl SinkTask {
             Err(mpsc::error::TryRecvError::Disconnected) => return Ok(Take::Ended),
             Err(mpsc::error::TryRecvError::Empty) => {}
         }
+        let idle = self.pending.is_empty();
         let Some(drain) = &mut self.drain else { return Ok(Take::Nothing) };
-        if drain.ahead.is_none() {
-            drain.ahead = match drain.backlog.next().await {
-                Ok(next) => next,
-                // What was taken before damage becomes durable first; then the attempt ends here.
-                Err(_) if !self.pending.is_empty() => return Ok(Take::Nothing),
-                Err(failure) => return Err(failure),
-            };
-            // What was queued before the spill began may have come in between, and is older.
-            if let Ok(item) = self.items.try_recv() {
-                return Ok(Take::Item(item));
-            }
+        if !drain.look_ahead(idle).await? {
+            return Ok(Take::Nothing);
         }
-        if let Some((number, meta, batch)) = drain.ahead.take() {
-            if meta.seq_of(&self.run).is_some_and(|seq| seq <= self.queued_through) {
-                // It was spilled while it waited in the queue, and has come from there.
-                let messages = Arc::new(MessageBatch::new("", Bodies::default()));
-                return Ok(Take::Item(FeedItem {
-                    delivery: Delivery { seq: 0, messages, indexes: Arc::new([]), done: 0 },
-                    wanted: Arc::new([]),
-                    origin: Origin::Spill { number, meta },
-                    batch: None,
-                    taken_at: Instant::now(),
-                    _held: Arc::new(None),
-                }));
-            }
-            // Waiting for room that only this sink's own deliveries can give back would be for ever.
-            let bytes = batch.byte_size() * 3;
-            let held = match drain.budget.try_reserve(bytes) {
-                Some(held) => held,
-                None if self.pending.is_empty() => drain.budget.take(bytes),
-                None => {
-                    drain.ahead = Some((number, meta, batch));
-                    return Ok(Take::Nothing);
-                }
-            };
-            let batch = Arc::new(batch);
-            let (messages, _) = drain.composer.compose(&batch, &meta.boundary()).await?;
-            let first = meta.first_row;
-            let indexes: Arc<[u32]> = (0..messages.len() as u32)
-                .filter(|at| messages.get(*at as usize).meta.source_row >= first)
-                .collect();
-            return Ok(Take::Item(FeedItem {
-                wanted: indexes.clone(),
-                delivery: Delivery { seq: 0, messages: Arc::new(messages), indexes, done: 0 },
-                origin: Origin::Spill { number, meta },
-                batch: self.dlq.is_some().then(|| batch.clone()),
-                taken_at: Instant::now(),
-                _held: Arc::new(Some(held)),
-            }));
+        // What was queued before the spill began may have come in between, and is older.
+        if let Ok(item) = self.items.try_recv() {
+            return Ok(Take::Item(item));
         }
-        Ok(Take::Nothing)
+        let item = drain.take(self.queued_through, idle).await?;
+        Ok(item.map_or(Take::Nothing, Take::Item))
     }
 
     /// Waits for the worker. `None`: there may be something in the spill, or nothing more will come.

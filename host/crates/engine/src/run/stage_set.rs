@@ -14,6 +14,7 @@ use crate::stage::{Stage, StageCode, StageError, StageSpec, StageVersion};
 use crate::stages::{OnError, RunningStage, StageMetrics};
 use crate::status::{Failure, StageStatus};
 use crate::swap::{Generation, History};
+use crate::waits::Waits;
 
 pub(crate) struct StageSet {
     plan: Arc<PipelinePlan>,
@@ -21,6 +22,7 @@ pub(crate) struct StageSet {
     slots: Vec<Slot>,
     /// Stages that hide values, for rows that leave by another door.
     masks: Vec<(usize, RunningStage)>,
+    waits: Waits,
 }
 
 struct Slot {
@@ -98,9 +100,15 @@ impl StageSet {
         plan: &Arc<PipelinePlan>,
         services: &Services,
         resume: Option<Position>,
+        waits: Waits,
     ) -> Result<Self, Failure> {
-        let mut set =
-            Self { plan: plan.clone(), services: services.clone(), slots: Vec::new(), masks: Vec::new() };
+        let mut set = Self {
+            plan: plan.clone(),
+            services: services.clone(),
+            slots: Vec::new(),
+            masks: Vec::new(),
+            waits,
+        };
         for stage in &plan.stages {
             let slot = set.open(stage, resume.as_ref()).await?;
             if let Some(mask) = set.mask_of(stage, &slot.history.generations[slot.active]).await? {
@@ -196,6 +204,7 @@ impl StageSet {
             on_error: plan.on_error,
             tables: plan.tables.clone(),
             metrics: StageMetrics::new(&self.plan.name, &plan.spec.id),
+            waits: self.waits.clone(),
         }
     }
 

@@ -6,7 +6,7 @@ use deltaforge_model::{Batch, Boundary, LogSpan, Position, SourceBatch};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::commit::Progress;
-use super::mark::Skip;
+use super::mark::{Beginnings, Skip};
 use super::reader::Held;
 use super::sink::{Feed, FeedItem, Offer, Origin};
 use super::stage_set::{NewStage, StageSet, Swapped};
@@ -34,6 +34,7 @@ pub(crate) struct Worker {
     pub group_of: Vec<usize>,
     pub feeds: Vec<Feed>,
     pub skips: Vec<Skip>,
+    pub beginnings: Beginnings,
     pub dlq: Option<Dlq>,
     pub events: mpsc::Sender<Progress>,
     pub swaps: Arc<Mutex<mpsc::Receiver<SwapRequest>>>,
@@ -135,6 +136,7 @@ impl Worker {
         self.seq += 1;
         let LogSpan { from, through } = covers;
         self.through = Some(through.clone());
+        self.beginnings.store(&from).await?;
         let opened = Progress::Opened {
             seq: self.seq,
             from: from.clone(),

@@ -1,18 +1,15 @@
 //! What guests say: log lines, metrics, standard output; and what WASI shows them.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
+use crate::support::{guest, mixed, puppet, registry, runtime, spec};
 use deltaforge_engine::stage::{StageFactory, StageSpec};
 use deltaforge_model::{Batch, Overlay, View};
 use deltaforge_wasm::WasmStageFactory;
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use parking_lot::Mutex;
-use support::{guest, mixed, puppet, registry, runtime, spec};
 
 /// Runs a stage over a batch, on this thread.
 fn run(spec: &StageSpec) -> Batch {
@@ -58,7 +55,7 @@ fn log_of(spec: &StageSpec) -> Vec<String> {
 #[test]
 fn a_flood_of_lines_is_cut() {
     let mut flood = puppet("floods-log");
-    flood.limits = support::limits(20_000, 60_000, 64);
+    flood.limits = crate::support::limits(20_000, 60_000, 64);
     let lines = log_of(&flood);
     assert!((200..5_000).contains(&lines.len()), "{}", lines.len());
     assert!(lines[0].contains("stage=\"stage\"") && lines[0].contains("line 0"), "{}", lines[0]);

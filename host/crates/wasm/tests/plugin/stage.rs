@@ -1,15 +1,12 @@
 //! A plugin as a stage: what good guests may do, what bad ones cannot.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{limits, mixed, notes, puppet, registry, runtime};
 use deltaforge_engine::stage::{Stage, StageAction, StageError, StageFactory, StageSpec};
 use deltaforge_model::{Batch, Cell, Op, Overlay, View};
 use deltaforge_wasm::{MAX_GUEST_TEXT, WasmStageFactory};
-use support::{limits, mixed, notes, puppet, registry, runtime};
 
 fn factory() -> WasmStageFactory {
     let dir = tempfile::tempdir().unwrap();
@@ -306,9 +303,12 @@ async fn open_is_tried_by_validate() {
 
 #[tokio::test]
 async fn only_the_tables_it_wants_are_shown() {
-    let path = support::guest("clock,metrics");
-    let mut spec =
-        support::spec("./puppet.wasm", path.parent().unwrap(), serde_json::json!({ "act": "tells-time" }));
+    let path = crate::support::guest("clock,metrics");
+    let mut spec = crate::support::spec(
+        "./puppet.wasm",
+        path.parent().unwrap(),
+        serde_json::json!({ "act": "tells-time" }),
+    );
     spec.grants = vec!["clock".to_owned(), "metrics".to_owned()];
     let mut stage = stage(&spec).await;
     let batch = run(&mut *stage, mixed(20)).await.unwrap();

@@ -1,12 +1,10 @@
 //! Finding, checking and keeping plugins.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::{guest, limits, puppet, registry, runtime, spec};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::FormatterFactory;
 use deltaforge_engine::stage::{StageFactory, StageSpec};
@@ -15,10 +13,9 @@ use deltaforge_wasm::{
     digest_of,
 };
 use semver::Version;
-use support::{guest, limits, puppet, registry, runtime, spec};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 
-const PLUGIN_WIT: &str = include_str!("../../../../wit/deltaforge-plugin-0.1.0/plugin.wit");
+const PLUGIN_WIT: &str = include_str!("../../../../../wit/deltaforge-plugin-0.1.0/plugin.wit");
 
 /// A component of a world, with functions that all trap.
 fn dummy(wit: &str, world: &str) -> Vec<u8> {

@@ -1,21 +1,18 @@
 //! A plugin as a formatter.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod support;
 
 use std::sync::Arc;
 
+use crate::support::{guest, mixed, registry, runtime, spec};
 use deltaforge_engine::message::{Bodies, Formatter, FormatterFactory};
 use deltaforge_engine::stage::{StageAction, StageSpec};
 use deltaforge_model::View;
 use deltaforge_model::json::{EventWriter, RowEncoders};
 use deltaforge_wasm::{MAX_GUEST_TEXT, WasmFormatterFactory};
-use support::{guest, mixed, registry, runtime, spec};
 
 fn puppet(act: &str) -> StageSpec {
     let mut spec =
         spec("./puppet.wasm", guest("formatter").parent().unwrap(), serde_json::json!({ "act": act }));
-    spec.limits = support::limits(2_000, 20_000, 128);
+    spec.limits = crate::support::limits(2_000, 20_000, 128);
     spec
 }
 

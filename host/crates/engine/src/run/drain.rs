@@ -1,0 +1,86 @@
+//! How a sink that fell behind gets its batches from disk.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use deltaforge_model::Batch;
+
+use super::backlog::{Backlog, Meta};
+use super::sink::{FeedItem, Origin};
+use crate::budget::{Budget, Reservation};
+use crate::compose::Composer;
+use crate::message::{Bodies, MessageBatch};
+use crate::sink::Delivery;
+use crate::status::Failure;
+
+pub(crate) struct Drain {
+    pub backlog: Backlog,
+    pub composer: Composer,
+    pub budget: Budget,
+    pub run: Arc<str>,
+    /// Whether a delivery keeps its events, for the dead-letter queue.
+    pub keep_batches: bool,
+    /// Read already, and not delivered: what was queued before it comes first, and room is made for it.
+    pub ahead: Option<(u64, Meta, Batch)>,
+}
+
+impl Drain {
+    /// Reads the next batch, where there is one; `idle`: the sink has nothing in flight.
+    pub async fn look_ahead(&mut self, idle: bool) -> Result<bool, Failure> {
+        if self.ahead.is_none() {
+            self.ahead = match self.backlog.next().await {
+                Ok(next) => next,
+                // What was taken before damage becomes durable first; then the attempt ends here.
+                Err(_) if !idle => None,
+                Err(failure) => return Err(failure),
+            };
+        }
+        Ok(self.ahead.is_some())
+    }
+
+    /// Makes a delivery of the batch read ahead. `None`: there is no room for it until others are delivered.
+    pub async fn take(&mut self, queued_through: u64, idle: bool) -> Result<Option<FeedItem>, Failure> {
+        let Some((number, meta, batch)) = self.ahead.take() else { return Ok(None) };
+        if meta.seq_of(&self.run).is_some_and(|seq| seq <= queued_through) {
+            // It was spilled while it waited in the queue, and has come from there.
+            let nothing = MessageBatch::new("", Bodies::default());
+            return Ok(Some(item(number, meta, nothing, Arc::new([]), None, None)));
+        }
+        // Waiting for room that only this sink's own deliveries can give back would be for ever.
+        let bytes = batch.byte_size() * 3;
+        let held = match self.budget.try_reserve(bytes) {
+            Some(held) => held,
+            None if idle => self.budget.take(bytes),
+            None => {
+                self.ahead = Some((number, meta, batch));
+                return Ok(None);
+            }
+        };
+        let batch = Arc::new(batch);
+        let (messages, _) = self.composer.compose(&batch, &meta.boundary()).await?;
+        let first = meta.first_row;
+        let wanted = (0..messages.len() as u32)
+            .filter(|at| messages.get(*at as usize).meta.source_row >= first)
+            .collect();
+        let kept = self.keep_batches.then_some(batch);
+        Ok(Some(item(number, meta, messages, wanted, kept, Some(held))))
+    }
+}
+
+fn item(
+    number: u64,
+    meta: Meta,
+    messages: MessageBatch,
+    wanted: Arc<[u32]>,
+    batch: Option<Arc<Batch>>,
+    held: Option<Reservation>,
+) -> FeedItem {
+    FeedItem {
+        delivery: Delivery { seq: 0, messages: Arc::new(messages), indexes: wanted.clone(), done: 0 },
+        wanted,
+        origin: Origin::Spill { number, meta },
+        batch,
+        taken_at: Instant::now(),
+        _held: Arc::new(held),
+    }
+}

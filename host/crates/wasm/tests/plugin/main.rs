@@ -1,0 +1,9 @@
+//! Plugins in their sandbox: real components, good and bad. One program, since every one that links the runtime
+//! costs minutes to build.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod formatter;
+mod registry;
+mod stage;
+mod support;
+mod voice;
