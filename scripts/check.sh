@@ -7,7 +7,7 @@ WORKSPACES=(Cargo.toml plugins/Cargo.toml sdk/rust/samples/Cargo.toml)
 
 formatting() {
   local manifest
-  for manifest in "${WORKSPACES[@]}"; do cargo fmt --manifest-path "$manifest" --all --check; done
+  for manifest in "${WORKSPACES[@]}" fuzz/Cargo.toml; do cargo fmt --manifest-path "$manifest" --all --check; done
 }
 
 lints() {

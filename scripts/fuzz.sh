@@ -1,15 +1,27 @@
 #!/usr/bin/env bash
 # ./dev fuzz [TARGET] [SECONDS]: feeds hostile bytes to the decoders, every target for a minute unless told.
+#
+# The targets (fuzz/fuzz_targets) call what the properties in host/crates/model/tests call, so `./dev test` tries the
+# same inputs, only fewer of them. No nightly compiler is needed: the pinned one is told to accept the options.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_rust
 
-[ -d fuzz/fuzz_targets ] || die "this checkout has no fuzz targets (fuzz/fuzz_targets)"
-have cargo-fuzz || die "cargo-fuzz is not installed: cargo install --locked cargo-fuzz"
-# cargo-fuzz uses compiler options that a stable compiler accepts only when told so.
+PATH=$TOOLS/bin:$PATH
+have cargo-fuzz ||
+  die "cargo-fuzz is not installed: cargo install --locked --root $TOOLS cargo-fuzz"
+have c++ || die "libFuzzer needs a C++ compiler: ./dev setup"
 export RUSTC_BOOTSTRAP=1
 
-seconds=${2:-60}
-targets=${1:-$(cargo fuzz list)}
+fuzz() {
+  local corpus=fuzz/corpus/$1 seeds=()
+  mkdir -p "$corpus"
+  [ "$1" != durable ] || seeds=(host/crates/model/tests/golden)
+  cargo fuzz run "$1" "$corpus" "${seeds[@]}" -- "-max_total_time=$2" -len_control=10 -timeout=20
+}
+
+known=$(cargo fuzz list)
+targets=${1:-$known}
 for target in $targets; do
-  step "fuzz $target for $seconds s" cargo fuzz run "$target" -- "-max_total_time=$seconds"
+  grep -qx -- "$target" <<<"$known" || die "no fuzz target '$target': there are" $known
+  step "fuzz $target for ${2:-60} s" fuzz "$target" "${2:-60}"
 done

@@ -313,7 +313,7 @@ impl<'a> Batch<'a> {
 
     pub(crate) fn add_column(&mut self, name: &str, kind: Kind) -> ColumnId {
         let indexes = self.edit(|view, edits| {
-            edits.add_column(view, name, kind);
+            edits.add_column(view, name, kind)?;
             let tables = 0..view.batch().tables().len();
             Ok(tables.map(|table| edits.column_of(view.batch(), table as u16, name)).collect())
         });

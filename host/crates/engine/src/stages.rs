@@ -163,10 +163,10 @@ impl RunningStage {
             let slice = view.slice(range.clone());
             runs += 1;
             let error = match self.call(&slice).await {
-                Ok(own) => {
-                    edits.absorb(view.batch(), own);
-                    continue;
-                }
+                Ok(own) => match edits.absorb(view.batch(), own) {
+                    Ok(()) => continue,
+                    Err(error) => StageError::isolate("plugin_edit", error.to_string()),
+                },
                 Err(error) => error,
             };
             self.metrics.errors.increment(1);
@@ -201,8 +201,7 @@ impl RunningStage {
         if self.on_error == OnError::Skip {
             self.metrics.skipped.increment(rows as u64);
         }
-        edits.absorb(slice.batch(), own);
-        Ok(())
+        edits.absorb(slice.batch(), own).map_err(|edit| StageError::stop("internal", edit.to_string()))
     }
 
     /// One call: waits out what is unavailable, takes a panic as a trap, and looks at what the stage rejected.

@@ -258,13 +258,7 @@ impl Apply<'_> {
     ) -> Result<(), ApplyError> {
         let (_, table, image) = self.group(group)?;
         let batch = self.view.batch();
-        let at = self.edits.column_or_add(batch, table, column, Kind::Any);
-        if at as usize >= TableSchema::MAX_COLUMNS - 1 {
-            return Err(ApplyError::Value(format!(
-                "a table has at most {} columns; there is no room for {column}",
-                TableSchema::MAX_COLUMNS - 1
-            )));
-        }
+        let at = self.edits.column_or_add(batch, table, column, Kind::Any)?;
         let kind = declared(&batch.tables()[table as usize], at);
         for (record, raw) in values {
             let row = self.row_of(group, record)?;

@@ -132,6 +132,18 @@ pub struct Side {
     pub fields: Vec<(String, String)>,
 }
 
+impl Side {
+    /// Bytes held in memory.
+    pub(crate) fn byte_size(&self) -> usize {
+        let pairs = self.headers.iter().chain(&self.fields).chain(&self.ddl);
+        let texts = [&self.topic, &self.key, &self.message, &self.synthetic];
+        size_of::<Self>()
+            + self.tags.iter().flatten().map(|tag| size_of::<String>() + tag.len()).sum::<usize>()
+            + pairs.map(|(a, b)| 2 * size_of::<String>() + a.len() + b.len()).sum::<usize>()
+            + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+}
+
 /// No image, no transaction: the offset that points nowhere.
 pub(crate) const NONE64: u64 = u64::MAX;
 pub(crate) const NONE32: u32 = u32::MAX;
@@ -226,7 +238,8 @@ impl Batch {
         self.rows.capacity()
             + self.large.capacity()
             + self.entries.capacity() * size_of::<Entry>()
-            + self.sides.len() * size_of::<Side>()
+            + self.sides.iter().map(Side::byte_size).sum::<usize>()
+            + self.rejects.iter().map(|reject| size_of::<Reject>() + reject.reason.len()).sum::<usize>()
             + size_of::<Self>()
     }
 
@@ -253,8 +266,7 @@ impl Batch {
 
     /// The rejected events as a batch of their own, in the order they were rejected.
     pub fn rejects_as_batch(&self) -> Self {
-        let entries = self.rejects.iter().map(|reject| reject.entry).collect();
-        Self { entries, ..self.clone_sections() }
+        self.with_entries(self.rejects.iter().map(|reject| reject.entry).collect())
     }
 
     /// Forgets the rejected events, once they are safe elsewhere.
@@ -262,9 +274,17 @@ impl Batch {
         self.rejects.clear();
     }
 
-    /// Moves an event to the rejects. For encoders that meet an event they cannot write.
+    /// Moves events to the rejects. For encoders that meet an event they cannot write.
+    ///
+    /// # Panics
+    ///
+    /// If one of the rows does not exist.
     pub fn reject_events(&mut self, rows: &[usize], stage: &str, code: &str, reason: &str) {
+        let mut gone = vec![false; self.entries.len()];
         for &row in rows {
+            if std::mem::replace(&mut gone[row], true) {
+                continue;
+            }
             self.rejects.push(Reject {
                 entry: self.entries[row],
                 stage: stage.to_owned(),
@@ -272,27 +292,34 @@ impl Batch {
                 reason: reason.to_owned(),
             });
         }
-        let mut index = 0;
-        self.entries.retain(|_| {
-            index += 1;
-            !rows.contains(&(index - 1))
-        });
+        let mut gone = gone.into_iter();
+        self.entries.retain(|_| gone.next() == Some(false));
     }
 
     /// Splits off the events from `at` on, with all they refer to. Rejects stay here.
     pub fn split_off(&mut self, at: usize) -> Self {
-        Self { entries: self.entries.split_off(at), rejects: Vec::new(), ..self.clone_sections() }
+        let tail = self.entries.split_off(at);
+        self.with_entries(tail)
     }
 
-    fn clone_sections(&self) -> Self {
+    /// A batch of these entries of ours, with copies of their images and of no others.
+    fn with_entries(&self, mut entries: Vec<Entry>) -> Self {
+        let (mut rows, mut large) = (Vec::new(), Vec::new());
+        for entry in &mut entries {
+            for image in Image::BOTH {
+                if let Some(row) = self.row_at(entry.image(image)) {
+                    entry.set_image(image, row.copy_to(&mut rows, &mut large));
+                }
+            }
+        }
         Self {
             info: self.info.clone(),
             tables: self.tables.clone(),
             transactions: self.transactions.clone(),
             sides: self.sides.clone(),
-            entries: Vec::new(),
-            rows: self.rows.clone(),
-            large: self.large.clone(),
+            entries,
+            rows,
+            large,
             rejects: Vec::new(),
         }
     }

@@ -57,12 +57,17 @@ impl BatchBuilder {
     }
 
     /// The index of a table schema, added on first use. Cheap for the table used last.
+    ///
+    /// # Panics
+    ///
+    /// If the batch would hold more than 65,536 schemas.
     pub fn table(&mut self, schema: &Arc<TableSchema>) -> u16 {
         let known = self.batch.tables.iter().rposition(|known| Arc::ptr_eq(known, schema));
-        known.unwrap_or_else(|| {
+        let at = known.unwrap_or_else(|| {
             self.batch.tables.push(schema.clone());
             self.batch.tables.len() - 1
-        }) as u16
+        });
+        u16::try_from(at).expect("a batch holds at most 65,536 schemas")
     }
 
     /// Adds a transaction; its events name it by the number this answers.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::batch::{Batch, Entry, NONE32, NONE64, Op, Reject, Side, SourceInfo, Transaction};
+use crate::batch::{
+    Batch, Entry, FLAG_LAST, NONE32, NONE64, Op, Reject, SNAPSHOT_SHIFT, Side, SourceInfo, Transaction,
+};
 use crate::event_id::EventId;
 use crate::row::check_image;
 use crate::schema::{Column, Kind, TableSchema};
@@ -309,12 +311,17 @@ fn put_side(out: &mut Vec<u8>, side: &Side) {
 fn take_side(input: &mut Input<'_>) -> Result<Side, DurableError> {
     let tagged = input.flag()?;
     let tags = input.list(4, Input::text)?;
+    let (headers, topic, key) = (input.pairs()?, input.option()?, input.option()?);
+    let mut ddl = input.pairs()?;
+    if ddl.len() > 1 || !(tagged || tags.is_empty()) {
+        return Err(Malformed("side"));
+    }
     Ok(Side {
         tags: tagged.then_some(tags),
-        headers: input.pairs()?,
-        topic: input.option()?,
-        key: input.option()?,
-        ddl: input.pairs()?.into_iter().next(),
+        headers,
+        topic,
+        key,
+        ddl: ddl.pop(),
         message: input.option()?,
         synthetic: input.option()?,
         fields: input.pairs()?,
@@ -346,6 +353,9 @@ fn take_entry(input: &mut Input<'_>) -> Result<Entry, DurableError> {
     let table = u16::from_le_bytes(input.array()?);
     let [op, flags] = input.array()?;
     let op = Op::from_byte(op).ok_or(Malformed("operation"))?;
+    if flags & !(FLAG_LAST | 3 << SNAPSHOT_SHIFT) != 0 {
+        return Err(Malformed("flags"));
+    }
     Ok(Entry { id, before, after, ts_us: ts as i64, pos, ordinal, row, tx, side, table, op, flags })
 }
 

@@ -48,6 +48,12 @@ pub enum EditError {
         /// The column named.
         column: String,
     },
+    /// A table would get more columns than it may have.
+    #[error("column {column} would be one more than the {} a table may have", TableSchema::MAX_COLUMNS)]
+    TooManyColumns {
+        /// The column named.
+        column: String,
+    },
     /// Buffers do not fit the rows or each other, or a text is not UTF-8.
     #[error("{0}")]
     Malformed(String),
@@ -121,7 +127,8 @@ pub enum Slot {
     Emit(u32),
 }
 
-/// In place of a column: the image as a whole goes away.
+/// In place of a column: the image as a whole. A patch of kind absent takes it away, any other makes it an empty
+/// one that the patches after it fill.
 const WHOLE_IMAGE: u16 = u16::MAX;
 
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +139,15 @@ struct Patch {
     kind: CellKind,
     at: u64,
     len: u64,
+}
+
+/// A new order of a view's rows.
+#[derive(Debug)]
+struct Reorder {
+    rows: Arc<[u32]>,
+    slots: Vec<Slot>,
+    /// Events added up to then; those that the order does not name are taken back.
+    emits: u32,
 }
 
 /// The edits of one stage on one batch.
@@ -147,7 +163,7 @@ pub struct Overlay {
     drops: Vec<u32>,
     rejects: Vec<(u32, String, String)>,
     emits: Vec<(u32, Emit)>,
-    orders: Vec<(Arc<[u32]>, Vec<Slot>)>,
+    orders: Vec<Reorder>,
 }
 
 /// How far an overlay had come; see [`Overlay::rollback`].
@@ -197,7 +213,12 @@ impl Overlay {
     pub fn byte_size(&self) -> usize {
         self.values.len()
             + self.patches.len() * size_of::<Patch>()
+            + self.ops.len() * size_of::<(u32, Op)>()
             + self.side_rows.len() * 8
+            + self.side_edits.iter().map(SideEdit::byte_size).sum::<usize>()
+            + self.rejects.iter().map(|(_, code, reason)| 56 + code.len() + reason.len()).sum::<usize>()
+            + self.added.iter().map(|(_, column)| 64 + column.name.len()).sum::<usize>()
+            + self.orders.iter().map(|order| order.slots.len() * size_of::<Slot>()).sum::<usize>()
             + self.emits.iter().map(|(_, emit)| emit_size(emit)).sum::<usize>()
     }
 
@@ -219,20 +240,30 @@ impl Overlay {
     }
 
     /// Takes over the edits of an overlay over other rows of the same batch.
-    pub fn absorb(&mut self, batch: &Batch, other: Self) {
+    ///
+    /// # Errors
+    ///
+    /// When a table would get too many columns; then nothing is taken over.
+    pub fn absorb(&mut self, batch: &Batch, other: Self) -> Result<(), EditError> {
+        let start = self.added.len();
         let (values, side_edits, emits) =
             (self.values.len() as u64, self.side_edits.len() as u32, self.emits.len() as u32);
         // A column that both overlays added is one column, and may have another number here.
         let mut columns: HashMap<(u16, u16), u16> = HashMap::new();
         for (table, column) in &other.added {
             let there = other.column_of(batch, *table, &column.name);
-            let here = self.column_or_add(batch, *table, &column.name, column.kind);
+            let here = self
+                .column_or_add(batch, *table, &column.name, column.kind)
+                .inspect_err(|_| self.added.truncate(start))?;
             columns.extend(there.map(|there| ((*table, there), here)));
         }
         self.values.extend_from_slice(&other.values);
         self.patches.extend(other.patches.into_iter().map(|patch| {
-            let table = batch.entries[patch.row as usize].table;
-            let column = columns.get(&(table, patch.column)).copied().unwrap_or(patch.column);
+            let mut column = patch.column;
+            if !columns.is_empty() {
+                let table = batch.entries[patch.row as usize].table;
+                column = columns.get(&(table, column)).copied().unwrap_or(column);
+            }
             Patch { at: patch.at + values, column, ..patch }
         }));
         self.ops.extend(other.ops);
@@ -243,13 +274,15 @@ impl Overlay {
         self.drops.extend(other.drops);
         self.rejects.extend(other.rejects);
         self.emits.extend(other.emits);
-        self.orders.extend(other.orders.into_iter().map(|(rows, slots)| {
+        self.orders.extend(other.orders.into_iter().map(|order| {
             let moved = |slot| match slot {
                 Slot::Emit(k) => Slot::Emit(k + emits),
                 row => row,
             };
-            (rows, slots.into_iter().map(moved).collect())
+            let slots = order.slots.into_iter().map(moved).collect();
+            Reorder { rows: order.rows, slots, emits: order.emits + emits }
         }));
+        Ok(())
     }
 
     /// Marks how far the edits have come.
@@ -268,10 +301,10 @@ impl Overlay {
         }
     }
 
-    /// Takes back every edit made since the savepoint.
+    /// Takes back every edit made since the savepoint. What [`Overlay::drop_rejects`] made of rejects is one.
     pub fn rollback(&mut self, to: Savepoint) {
-        let dropped = self.drops.drain(to.drops..);
-        let rejected = self.rejects.drain(to.rejects..).map(|(row, ..)| row);
+        let dropped = self.drops.drain(to.drops.min(self.drops.len())..);
+        let rejected = self.rejects.drain(to.rejects.min(self.rejects.len())..).map(|(row, ..)| row);
         for row in dropped.chain(rejected) {
             self.gone[row as usize] = false;
         }
@@ -360,7 +393,7 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// When there is no such row, or it was dropped before.
+    /// When there is no such row, it was dropped before, or its table would get too many columns.
     pub fn set_image(
         &mut self,
         view: &View,
@@ -369,14 +402,21 @@ impl Overlay {
         cells: Option<&NamedCells>,
     ) -> Result<(), EditError> {
         let at = self.row(view, row)?;
-        self.patch(at, image, WHOLE_IMAGE, CellKind::Absent, &[]);
+        let Some(cells) = cells else {
+            self.patch(at, image, WHOLE_IMAGE, CellKind::Absent, &[]);
+            return Ok(());
+        };
+        let start = self.savepoint();
+        self.patch(at, image, WHOLE_IMAGE, CellKind::Null, &[]);
         let table = view.batch().entries[at as usize].table;
-        let Some(cells) = cells else { return Ok(()) };
-        // An empty image is still an image.
-        self.patch(at, image, 0, CellKind::Absent, &[]);
         for (name, cell) in cells {
-            let column = self.column_or_add(view.batch(), table, name, Kind::Any);
-            self.patch(at, image, column, cell.kind, &cell.bytes);
+            match self.column_or_add(view.batch(), table, name, Kind::Any) {
+                Ok(column) => self.patch(at, image, column, cell.kind, &cell.bytes),
+                Err(error) => {
+                    self.rollback(start);
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
@@ -425,6 +465,7 @@ impl Overlay {
         self.set_fixed(view, image, column, values, |kind, value| {
             Ok(match kind {
                 CellKind::Bool if matches!(value, 0 | 1) => Cell::Bool(*value == 1),
+                CellKind::Bool => return Err(EditError::Malformed(format!("{value} is no boolean"))),
                 CellKind::Date => Cell::Date(
                     i32::try_from(*value).map_err(|_| EditError::Malformed(format!("{value} is no date")))?,
                 ),
@@ -467,15 +508,32 @@ impl Overlay {
             return Err(EditError::Malformed(format!("column {column}: the batch has {rows} rows")));
         }
         let indexes = self.indexes(view, column);
-        for (k, (present, value)) in values.present.iter().zip(&values.values).enumerate() {
-            let Some((at, column, kind)) = self.target(view, k, image, &indexes, *present)? else { continue };
-            let cell = if *present == presence::NULL { Cell::Null } else { make(kind, value)? };
-            let start = self.values.len() as u64;
-            cell.write(&mut self.values);
-            let len = self.values.len() as u64 - start;
-            self.patches.push(Patch { row: at, image, column, kind: cell.kind(), at: start, len });
-        }
-        Ok(())
+        self.patches.reserve(rows);
+        self.all_or_nothing(|edits| {
+            for (k, (present, value)) in values.present.iter().zip(&values.values).enumerate() {
+                let Some((at, column, kind)) = edits.target(view, k, image, &indexes, *present)? else {
+                    continue;
+                };
+                let cell = if *present == presence::NULL { Cell::Null } else { make(kind, value)? };
+                let start = edits.values.len() as u64;
+                cell.write(&mut edits.values);
+                let len = edits.values.len() as u64 - start;
+                edits.patches.push(Patch { row: at, image, column, kind: cell.kind(), at: start, len });
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes back the patches of a setter that fails half-way.
+    fn all_or_nothing(
+        &mut self,
+        edit: impl FnOnce(&mut Self) -> Result<(), EditError>,
+    ) -> Result<(), EditError> {
+        let (values, patches) = (self.values.len(), self.patches.len());
+        edit(self).inspect_err(|_| {
+            self.values.truncate(values);
+            self.patches.truncate(patches);
+        })
     }
 
     /// Sets a column of texts or bytes. A cell that held a decimal, JSON, label or bytes stays one; otherwise
@@ -496,22 +554,27 @@ impl Overlay {
             return Err(EditError::Malformed(format!("column {column}: the batch has {rows} rows")));
         }
         let indexes = self.indexes(view, column);
-        for (k, present) in values.present.iter().enumerate() {
-            let bytes = values.get(k).ok_or_else(|| {
-                EditError::Malformed(format!("column {column}: row {k} lies outside its data"))
-            })?;
-            let Some((at, index, kind)) = self.target(view, k, image, &indexes, *present)? else { continue };
-            if *present == presence::NULL {
-                self.patch(at, image, index, CellKind::Null, &[]);
-                continue;
+        self.patches.reserve(rows);
+        self.all_or_nothing(|edits| {
+            for (k, present) in values.present.iter().enumerate() {
+                let bytes = values.get(k).ok_or_else(|| {
+                    EditError::Malformed(format!("column {column}: row {k} lies outside its data"))
+                })?;
+                let Some((at, index, kind)) = edits.target(view, k, image, &indexes, *present)? else {
+                    continue;
+                };
+                if *present == presence::NULL {
+                    edits.patch(at, image, index, CellKind::Null, &[]);
+                    continue;
+                }
+                let kind = if kind.is_text() || kind == CellKind::Bytes { kind } else { CellKind::Text };
+                if !check(kind, bytes) {
+                    return Err(EditError::Malformed(format!("column {column}: row {k} is not UTF-8")));
+                }
+                edits.patch(at, image, index, kind, bytes);
             }
-            let kind = if kind.is_text() || kind == CellKind::Bytes { kind } else { CellKind::Text };
-            if !check(kind, bytes) {
-                return Err(EditError::Malformed(format!("column {column}: row {k} is not UTF-8")));
-            }
-            self.patch(at, image, index, kind, bytes);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The cell that entry `k` of a column setter is for, and the kind it should have; `None`: leave it.
@@ -578,11 +641,21 @@ impl Overlay {
     }
 
     /// Adds a column to every table in view that lacks it. Its cells are absent until they are set.
-    pub fn add_column(&mut self, view: &View, name: &str, kind: Kind) {
+    ///
+    /// # Errors
+    ///
+    /// When one of the tables has as many columns as it may have; then no table gets it.
+    pub fn add_column(&mut self, view: &View, name: &str, kind: Kind) -> Result<(), EditError> {
+        let start = self.added.len();
+        let mut seen = vec![false; view.batch().tables.len()];
         for row in view.rows().iter() {
             let table = view.batch().entries[*row as usize].table;
-            self.column_or_add(view.batch(), table, name, kind);
+            if !std::mem::replace(&mut seen[table as usize], true) {
+                self.column_or_add(view.batch(), table, name, kind)
+                    .inspect_err(|_| self.added.truncate(start))?;
+            }
         }
+        Ok(())
     }
 
     /// The column's index in a table of the batch, as [`Overlay::set_at`] takes it, added columns included.
@@ -600,15 +673,26 @@ impl Overlay {
     }
 
     /// As [`Overlay::column_of`], adding the column where the table lacks it.
-    pub fn column_or_add(&mut self, batch: &Batch, table: u16, name: &str, kind: Kind) -> u16 {
-        self.column_of(batch, table, name).unwrap_or_else(|| {
-            let at = self.columns(batch, table);
-            if at >= TableSchema::MAX_COLUMNS {
-                return (TableSchema::MAX_COLUMNS - 1) as u16;
-            }
-            self.added.push((table, SchemaColumn::new(name, kind, "")));
-            at as u16
-        })
+    ///
+    /// # Errors
+    ///
+    /// When the table has as many columns as it may have.
+    pub fn column_or_add(
+        &mut self,
+        batch: &Batch,
+        table: u16,
+        name: &str,
+        kind: Kind,
+    ) -> Result<u16, EditError> {
+        if let Some(column) = self.column_of(batch, table, name) {
+            return Ok(column);
+        }
+        let at = self.columns(batch, table);
+        if at >= TableSchema::MAX_COLUMNS {
+            return Err(EditError::TooManyColumns { column: name.to_owned() });
+        }
+        self.added.push((table, SchemaColumn::new(name, kind, "")));
+        Ok(at as u16)
     }
 
     fn indexes(&self, view: &View, column: &str) -> Vec<Option<u16>> {
@@ -716,18 +800,22 @@ impl Overlay {
     ///
     /// # Errors
     ///
-    /// When there is no such row. The row may have been dropped: its event still stands for what was added.
+    /// When there is no such row, or its table would get too many columns. The row may have been dropped: its
+    /// event still stands for what was added.
     pub fn emit(&mut self, view: &View, row: usize, emit: Emit) -> Result<u32, EditError> {
         let at = view.batch_row(row).ok_or(EditError::NoRow { row, rows: view.len() })?;
         let table = view.batch().entries[at as usize].table;
+        let start = self.added.len();
         for (name, _) in [&emit.before, &emit.after].into_iter().flatten().flatten() {
-            self.column_or_add(view.batch(), table, name, Kind::Any);
+            self.column_or_add(view.batch(), table, name, Kind::Any)
+                .inspect_err(|_| self.added.truncate(start))?;
         }
         self.emits.push((at, emit));
         Ok(self.emits.len() as u32 - 1)
     }
 
-    /// Puts the view's events into a new order. Rows that are not named are dropped.
+    /// Puts the view's events into a new order. Rows that are not named are dropped, and so are events added to
+    /// them so far. What is added later comes right after its row, what is dropped later is gone all the same.
     ///
     /// # Errors
     ///
@@ -752,12 +840,27 @@ impl Overlay {
                 self.drop_row(view, row)?;
             }
         }
-        self.orders.push((view.rows().clone(), order));
+        let emits = self.emits.len() as u32;
+        self.orders.push(Reorder { rows: view.rows().clone(), slots: order, emits });
         Ok(())
+    }
+}
+
+impl SideEdit {
+    fn byte_size(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Tag(text) | Self::Synthetic(text) => text.len(),
+                Self::Tags(tags) => tags.iter().flatten().map(|tag| size_of::<String>() + tag.len()).sum(),
+                Self::Header(name, value) | Self::Field(name, value) => name.len() + value.len(),
+                Self::Headers(headers) => headers.iter().map(|(a, b)| 48 + a.len() + b.len()).sum(),
+                Self::Topic(text) | Self::Key(text) => text.as_ref().map_or(0, String::len),
+            }
     }
 }
 
 fn emit_size(emit: &Emit) -> usize {
     let cells = [&emit.before, &emit.after].into_iter().flatten().flatten();
-    64 + cells.map(|(name, cell)| 32 + name.len() + cell.bytes.len()).sum::<usize>()
+    let side = emit.side.iter().map(SideEdit::byte_size).sum::<usize>();
+    64 + side + cells.map(|(name, cell)| 32 + name.len() + cell.bytes.len()).sum::<usize>()
 }

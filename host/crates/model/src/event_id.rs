@@ -75,12 +75,15 @@ impl FromStr for EventId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
+        if text.len() != 36 || [8, 13, 18, 23].iter().any(|at| text.as_bytes()[*at] != b'-') {
+            return Err(());
+        }
         let mut bytes = [0; 16];
         let mut digits = text.bytes().filter(|b| *b != b'-');
         for byte in &mut bytes {
             let mut digit = || digits.next().and_then(|d| (d as char).to_digit(16)).ok_or(());
             *byte = (digit()? << 4 | digit()?) as u8;
         }
-        if digits.next().is_some() || text.len() != 36 { Err(()) } else { Ok(Self(bytes)) }
+        if digits.next().is_some() { Err(()) } else { Ok(Self(bytes)) }
     }
 }

@@ -8,6 +8,8 @@ use crate::value::{ArrayRef, Cell, CellKind, check};
 
 /// Cells longer than this go to the large-cell section.
 pub(crate) const LARGE: usize = 1 << 20;
+/// Once an image is this long, every further cell that gains by it goes there too: `len` has 32 bits.
+const FULL: usize = 1 << 30;
 const LARGE_BIT: u8 = 0x80;
 const HEAD: usize = 8;
 
@@ -92,13 +94,14 @@ impl<'a> Row<'a> {
         if self.kinds.iter().all(|byte| byte & LARGE_BIT == 0) {
             return inline;
         }
-        inline + (0..self.len()).map(|at| self.raw(at).1.len()).filter(|len| *len > LARGE).sum::<usize>()
+        let large = (0..self.len()).filter(|at| self.kinds[*at] & LARGE_BIT != 0);
+        inline + large.map(|at| self.raw(at).1.len()).sum::<usize>()
     }
 
-    /// Where the first of the image's large cells starts in their section.
+    /// Where the first of its large cells starts in the large-cell section.
     pub(crate) fn large_start(&self) -> Option<usize> {
-        let column = self.kinds.iter().position(|byte| byte & LARGE_BIT != 0)?;
-        Some(u64_at(self.bytes, self.start(column)) as usize)
+        let at = self.kinds.iter().position(|byte| byte & LARGE_BIT != 0)?;
+        Some(u64_at(self.bytes, self.start(at)) as usize)
     }
 
     /// Appends a copy of this image to other sections; answers where it starts.
@@ -176,8 +179,7 @@ impl<'a> RowWriter<'a> {
     #[inline]
     pub(crate) fn push_raw(&mut self, kind: CellKind, bytes: &[u8]) -> &mut Self {
         let mut byte = kind as u8;
-        // The second bound keeps a very wide row of medium cells below what `len: u32` can say.
-        if bytes.len() > LARGE || (self.rows.len() - self.start > 1 << 30 && bytes.len() > 16) {
+        if bytes.len() > LARGE || (self.rows.len() - self.start > FULL && bytes.len() > 16) {
             byte |= LARGE_BIT;
             self.rows.extend_from_slice(&(self.large.len() as u64).to_le_bytes());
             self.rows.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
@@ -186,6 +188,54 @@ impl<'a> RowWriter<'a> {
             self.rows.extend_from_slice(bytes);
         }
         self.close(byte)
+    }
+
+    /// Writes the next cells as copies of an image in the same sections: its cells from the one that is next
+    /// here up to `to`. Large cells are not copied, both images point at them.
+    pub(crate) fn copy_until(&mut self, image: u64, to: usize) {
+        let (image, from) = (image as usize, self.next);
+        let cells = u32_at(self.rows, image + 4) as usize;
+        let (kinds, ends) = (image + HEAD, image + HEAD + cells);
+        let data = ends + cells * 4;
+        let held = to.min(cells);
+        let end_of = |rows: &[u8], column: usize| match column {
+            0 => 0,
+            column => u32_at(rows, ends + (column - 1) * 4) as usize,
+        };
+        if from < held {
+            let (start, end) = (end_of(self.rows, from), end_of(self.rows, held));
+            if self.rows.len() - self.start + end - start > 3 * FULL {
+                for column in from..held {
+                    let byte = self.rows[kinds + column];
+                    let cell = data + end_of(self.rows, column)..data + end_of(self.rows, column + 1);
+                    if let (0, Some(kind)) = (byte & LARGE_BIT, CellKind::from_byte(byte)) {
+                        let value = self.rows[cell].to_vec();
+                        self.push_raw(kind, &value);
+                    } else {
+                        self.rows.extend_from_within(cell);
+                        self.close(byte);
+                    }
+                }
+            } else {
+                self.rows.copy_within(kinds + from..kinds + held, self.start + HEAD + from);
+                let shift = ((self.rows.len() - self.data) as u32).wrapping_sub(start as u32);
+                for column in from..held {
+                    let end = u32_at(self.rows, ends + column * 4).wrapping_add(shift);
+                    let at = self.start + HEAD + self.cells + column * 4;
+                    self.rows[at..at + 4].copy_from_slice(&end.to_le_bytes());
+                }
+                self.rows.extend_from_within(data + start..data + end);
+                self.next = held;
+            }
+        }
+        self.absent_until(to);
+    }
+
+    /// Leaves the next cells out, up to `to`.
+    pub(crate) fn absent_until(&mut self, to: usize) {
+        while self.next < to {
+            self.close(CellKind::Absent as u8);
+        }
     }
 
     #[inline]
@@ -201,9 +251,7 @@ impl<'a> RowWriter<'a> {
 
     /// Ends the image; answers where it starts.
     pub(crate) fn finish(mut self) -> u64 {
-        while self.next < self.cells {
-            self.close(CellKind::Absent as u8);
-        }
+        self.absent_until(self.cells);
         let len = u32::try_from(self.rows.len() - self.start).expect("large cells keep an image below 4 GiB");
         self.rows[self.start..self.start + 4].copy_from_slice(&len.to_le_bytes());
         self.rows[self.start + 4..self.start + HEAD].copy_from_slice(&(self.cells as u32).to_le_bytes());

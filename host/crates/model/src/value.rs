@@ -274,7 +274,7 @@ fn utf8(bytes: &[u8]) -> &str {
 }
 
 /// Deepest nesting of arrays that is read.
-const MAX_ARRAY_DEPTH: u32 = 8;
+pub(crate) const MAX_ARRAY_DEPTH: u32 = 8;
 
 /// Whether `bytes` are a well-formed value of `kind`. Used on everything that comes from outside.
 pub fn check(kind: CellKind, bytes: &[u8]) -> bool {
@@ -343,13 +343,23 @@ pub struct ArrayWriter {
 }
 
 impl ArrayWriter {
-    /// Appends an element. [`Cell::Absent`] becomes NULL: an array has no holes.
+    /// Appends an element. [`Cell::Absent`] becomes NULL: an array has no holes. An array that would nest deeper
+    /// than eight levels becomes JSON.
     ///
     /// # Panics
     ///
     /// If one element is longer than `u32::MAX` bytes.
     pub fn push(&mut self, cell: &Cell<'_>) -> &mut Self {
+        if matches!(cell, Cell::Array(array) if !check_at(CellKind::Array, array.bytes, 1)) {
+            let mut json = Vec::new();
+            crate::json::write_cell(cell, &mut json);
+            return self.push_value(CellKind::Json, &Cell::Bytes(&json));
+        }
         let kind = if matches!(cell, Cell::Absent) { CellKind::Null } else { cell.kind() };
+        self.push_value(kind, cell)
+    }
+
+    fn push_value(&mut self, kind: CellKind, cell: &Cell<'_>) -> &mut Self {
         self.bytes.push(kind as u8);
         let at = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);

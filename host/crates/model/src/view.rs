@@ -41,10 +41,12 @@ pub struct Flat {
 }
 
 impl Flat {
-    /// Appends a row.
+    /// Appends a row. One that would take the data beyond the 4 GiB that `ends` can tell is
+    /// [`presence::OTHER`] instead.
     pub fn push(&mut self, presence: u8, bytes: &[u8]) {
-        self.present.push(presence);
-        self.data.extend_from_slice(bytes);
+        let fits = self.data.len() as u64 + bytes.len() as u64 <= u64::from(u32::MAX);
+        self.present.push(if fits { presence } else { presence::OTHER });
+        self.data.extend_from_slice(if fits { bytes } else { &[] });
         self.ends.push(self.data.len() as u32);
     }
 

@@ -245,7 +245,7 @@ impl Call {
         let mut in_view = vec![false; batch.tables().len()];
         for event in self.view.events() {
             if !std::mem::replace(&mut in_view[event.table_index()], true) {
-                self.edits.column_or_add(batch, event.table_index() as u16, name, kind);
+                self.edits.column_or_add(batch, event.table_index() as u16, name, kind)?;
             }
         }
         if let Some(known) = self.columns.iter_mut().find(|column| column.name == name) {

@@ -1,6 +1,7 @@
 //! Applying an overlay: changed rows are written anew at the end, the index is rebuilt once.
 
 use super::*;
+use crate::batch::NONE32;
 use crate::event_id::EventId;
 
 impl Overlay {
@@ -9,8 +10,7 @@ impl Overlay {
         if self.is_empty() && self.added.is_empty() {
             return Applied::default();
         }
-        let applied =
-            Applied { dropped: self.drops.len(), rejected: self.rejects.len(), added: self.emits.len() };
+        let mut applied = Applied { dropped: self.drops.len(), rejected: self.rejects.len(), added: 0 };
         for (row, code, reason) in &self.rejects {
             batch.rejects.push(Reject {
                 entry: batch.entries[*row as usize],
@@ -30,7 +30,7 @@ impl Overlay {
             && self.emits.is_empty()
             && self.orders.is_empty())
         {
-            self.rebuild_index(batch, stage);
+            applied.added = self.rebuild_index(batch, stage);
         }
         applied
     }
@@ -47,92 +47,98 @@ impl Overlay {
 
     /// Writes each row that a patch really changes once, however many patches it has.
     fn rewrite_rows(&self, batch: &mut Batch) {
-        let mut order: Vec<u32> = (0..self.patches.len() as u32).collect();
-        let key = |at: &u32| {
-            let patch = &self.patches[*at as usize];
-            (patch.row, patch.image == Image::After)
-        };
-        order.sort_by_key(key); // stable: patches of one cell stay in the order they were made
-        let mut scratch = Scratch::default();
-        for group in order.chunk_by(|a, b| key(a) == key(b)) {
-            let first = &self.patches[group[0] as usize];
-            if self.is_gone(first.row) {
+        if self.patches.is_empty() {
+            return;
+        }
+        // Chains of patches, one an image, in the order they were made.
+        let mut first = vec![NONE32; batch.entries.len() * 2];
+        let mut next = vec![NONE32; self.patches.len()];
+        for (at, patch) in self.patches.iter().enumerate().rev() {
+            let head = &mut first[patch.row as usize * 2 + usize::from(patch.image == Image::After)];
+            next[at] = std::mem::replace(head, at as u32);
+        }
+        let mut winners = Vec::new();
+        for (slot, head) in first.into_iter().enumerate() {
+            let (row, image) = (slot / 2, if slot % 2 == 0 { Image::Before } else { Image::After });
+            if head == NONE32 || self.is_gone(row as u32) {
                 continue;
             }
-            let held = batch.entries[first.row as usize].image(first.image);
-            let new = self.rewrite_row(batch, held, group, &mut scratch);
+            let chain =
+                std::iter::successors(Some(head), |at| Some(next[*at as usize]).filter(|at| *at != NONE32));
+            let patches = chain.map(|at| &self.patches[at as usize]);
+            let held = batch.entries[row].image(image);
+            let new = self.rewrite_row(batch, held, patches, &mut winners);
             if new != held {
-                batch.entries[first.row as usize].set_image(first.image, new);
+                batch.entries[row].set_image(image, new);
             }
         }
     }
 
-    /// The image that `held` becomes; `held` itself where nothing differs.
-    fn rewrite_row(&self, batch: &mut Batch, mut held: u64, group: &[u32], scratch: &mut Scratch) -> u64 {
-        let before = held;
-        let mut gone = false;
-        scratch.winners.clear();
-        for at in group {
-            let patch = &self.patches[*at as usize];
-            gone = patch.column == WHOLE_IMAGE;
-            if gone {
-                held = NONE64;
-                scratch.winners.clear();
-            } else {
-                let column = patch.column as usize;
-                if scratch.winners.len() <= column {
-                    scratch.winners.resize(column + 1, u32::MAX);
-                }
-                scratch.winners[column] = *at;
+    /// The image that `held` becomes; `held` itself where nothing differs. `winners` is room to work in.
+    fn rewrite_row<'a>(
+        &'a self,
+        batch: &mut Batch,
+        held: u64,
+        patches: impl Iterator<Item = &'a Patch>,
+        winners: &mut Vec<&'a Patch>,
+    ) -> u64 {
+        let (mut base, mut gone) = (held, false);
+        winners.clear();
+        for patch in patches {
+            if patch.column == WHOLE_IMAGE {
+                (base, gone) = (NONE64, patch.kind == CellKind::Absent);
+                winners.clear();
+            } else if !gone {
+                winners.push(patch);
             }
         }
         if gone {
             return NONE64;
         }
-        let old = batch.row_at(held);
-        let old_len = old.map_or(0, |row| row.len());
-        // Only what is patched can differ from the image that it is written over.
-        let in_place = held == before;
-        let same = |row: &Row<'_>| {
-            let len = scratch.winners.len().max(row.len()).max(old_len);
-            (0..len).all(|column| match scratch.winners.get(column) {
-                Some(&at) if at != u32::MAX => {
-                    let patch = &self.patches[at as usize];
-                    row.raw(column) == (patch.kind, self.value(patch))
-                }
-                _ => {
-                    in_place
-                        || row.raw(column) == old.map_or((CellKind::Absent, &[][..]), |old| old.raw(column))
-                }
-            })
-        };
-        if batch.row_at(before).is_some_and(|row| same(&row)) {
-            return before;
+        if !winners.is_sorted_by_key(|patch| patch.column) {
+            winners.sort_by_key(|patch| patch.column); // stable: of one cell's patches the later one stays behind
         }
-        // The old image and the new one share the sections, so it goes through a buffer that is used again.
-        scratch.rows.clear();
-        scratch.large.clear();
-        let cells = scratch.winners.len().max(old_len);
-        let mut writer = RowWriter::begin(&mut scratch.rows, &mut scratch.large, cells);
-        for column in 0..cells {
-            match scratch.winners.get(column) {
-                Some(&at) if at != u32::MAX => {
-                    let patch = &self.patches[at as usize];
-                    writer.push_raw(patch.kind, self.value(patch));
-                }
-                _ => {
-                    let (kind, bytes) = old.map_or((CellKind::Absent, &[][..]), |old| old.raw(column));
-                    writer.push_raw(kind, bytes);
-                }
+        let wins = |at: usize| winners.get(at + 1).is_none_or(|next| next.column != winners[at].column);
+        let winners = || (0..winners.len()).filter(|at| wins(*at)).map(|at| winners[at]);
+        if batch.row_at(held).is_some_and(|row| self.same(&row, base == held, winners())) {
+            return held;
+        }
+        let old_len = batch.row_at(base).map_or(0, |row| row.len());
+        let cells = winners().next_back().map_or(0, |patch| patch.column as usize + 1).max(old_len);
+        let Batch { rows, large, .. } = batch;
+        let mut writer = RowWriter::begin(rows, large, cells);
+        for patch in winners() {
+            let column = patch.column as usize;
+            if base == NONE64 {
+                writer.absent_until(column);
+            } else {
+                writer.copy_until(base, column);
             }
+            writer.push_raw(patch.kind, self.value(patch));
         }
-        writer.finish();
-        if scratch.large.is_empty() {
-            let at = batch.rows.len() as u64;
-            batch.rows.extend_from_slice(&scratch.rows);
-            return at;
+        if base != NONE64 {
+            writer.copy_until(base, cells);
         }
-        Row::at(&scratch.rows, 0, &scratch.large).copy_to(&mut batch.rows, &mut batch.large)
+        writer.finish()
+    }
+
+    /// Whether the patched cells are what the row holds, and, for a whole image, whether there are no others.
+    fn same<'a>(
+        &'a self,
+        row: &Row<'_>,
+        patched: bool,
+        mut winners: impl Iterator<Item = &'a Patch>,
+    ) -> bool {
+        let mut rest = 0;
+        let mut absent_until = |column: usize| {
+            let fine = patched || (rest..column).all(|at| row.raw(at).0 == CellKind::Absent);
+            rest = column + 1;
+            fine
+        };
+        winners.all(|patch| {
+            let column = patch.column as usize;
+            absent_until(column) && row.raw(column) == (patch.kind, self.value(patch))
+        }) && absent_until(row.len())
     }
 
     fn value(&self, patch: &Patch) -> &[u8] {
@@ -159,60 +165,112 @@ impl Overlay {
         }
     }
 
-    fn rebuild_index(&self, batch: &mut Batch, stage: &str) {
+    /// Rebuilds the index of events; answers how many were added.
+    fn rebuild_index(&self, batch: &mut Batch, stage: &str) -> usize {
+        if self.emits.is_empty() && self.orders.is_empty() {
+            let mut rows = 0..;
+            batch.entries.retain(|_| rows.next().is_none_or(|row| !self.is_gone(row)));
+            return 0;
+        }
+        // Per row the order that counts: the last one whose view had it.
+        let mut order_of: HashMap<u32, usize> = HashMap::new();
+        for (k, order) in self.orders.iter().enumerate() {
+            order_of.extend(order.rows.iter().map(|row| (*row, k)));
+        }
         let mut emits_at: HashMap<u32, Vec<u32>> = HashMap::new();
         for (number, (row, _)) in self.emits.iter().enumerate() {
-            emits_at.entry(*row).or_default().push(number as u32);
-        }
-        let ordered: HashMap<u32, usize> = self
-            .orders
-            .iter()
-            .enumerate()
-            .flat_map(|(k, (rows, _))| rows.iter().map(move |row| (*row, k)))
-            .collect();
-        let old = std::mem::take(&mut batch.entries);
-        let mut known = HashMap::new();
-        let mut made: HashMap<u32, u32> = HashMap::new();
-        let mut add = |batch: &mut Batch, number: u32| {
-            let (row, emit) = &self.emits[number as usize];
-            let k = made.entry(*row).and_modify(|k| *k += 1).or_insert(0);
-            let entry = write_emit(batch, &mut known, &old[*row as usize], emit, stage, *k);
-            batch.entries.push(entry);
-        };
-        for (row, entry) in old.iter().enumerate() {
-            let row = row as u32;
-            match ordered.get(&row) {
-                None => {
-                    if !self.is_gone(row) {
-                        batch.entries.push(*entry);
-                    }
-                    for number in emits_at.get(&row).into_iter().flatten() {
-                        add(batch, *number);
-                    }
-                }
-                Some(k) => {
-                    let (rows, slots) = &self.orders[*k];
-                    if rows.first() != Some(&row) {
-                        continue;
-                    }
-                    for slot in slots {
-                        match slot {
-                            Slot::Row(r) => batch.entries.push(old[rows[*r as usize] as usize]),
-                            Slot::Emit(number) => add(batch, *number),
-                        }
-                    }
-                }
+            let ordered = order_of.get(row).is_some_and(|k| (number as u32) < self.orders[*k].emits);
+            if !ordered {
+                emits_at.entry(*row).or_default().push(number as u32);
             }
         }
+        let room = batch.entries.len() + self.emits.len();
+        let old = std::mem::replace(&mut batch.entries, Vec::with_capacity(room));
+        let mut index = Index {
+            overlay: self,
+            batch,
+            old: &old,
+            stage,
+            emits_at,
+            placed: vec![false; self.emits.len()],
+            children: HashMap::new(),
+            sides: HashMap::new(),
+            added: 0,
+        };
+        let mut placed = vec![false; self.orders.len()];
+        for row in 0..old.len() as u32 {
+            match order_of.get(&row) {
+                None => index.row(row),
+                Some(k) if !std::mem::replace(&mut placed[*k], true) => {
+                    index.order(&self.orders[*k], |row| order_of.get(&row) == Some(k));
+                }
+                Some(_) => {}
+            }
+        }
+        index.added
     }
 }
 
-#[derive(Default)]
-struct Scratch {
-    /// Per column the patch that wins; `u32::MAX`: none.
-    winners: Vec<u32>,
-    rows: Vec<u8>,
-    large: Vec<u8>,
+/// The index of events while it is built anew.
+struct Index<'a> {
+    overlay: &'a Overlay,
+    batch: &'a mut Batch,
+    old: &'a [Entry],
+    stage: &'a str,
+    /// Added events by parent row that no order has placed or taken back.
+    emits_at: HashMap<u32, Vec<u32>>,
+    placed: Vec<bool>,
+    /// How many events each row has got so far.
+    children: HashMap<u32, u32>,
+    sides: HashMap<Side, u32>,
+    added: usize,
+}
+
+impl Index<'_> {
+    fn row(&mut self, row: u32) {
+        if !self.overlay.is_gone(row) {
+            self.batch.entries.push(self.old[row as usize]);
+        }
+        self.emits_of(row);
+    }
+
+    fn emits_of(&mut self, row: u32) {
+        if self.emits_at.is_empty() {
+            return;
+        }
+        for number in self.emits_at.remove(&row).into_iter().flatten() {
+            self.emit(number);
+        }
+    }
+
+    fn emit(&mut self, number: u32) {
+        if std::mem::replace(&mut self.placed[number as usize], true) {
+            return;
+        }
+        let (row, emit) = &self.overlay.emits[number as usize];
+        let k = self.children.entry(*row).and_modify(|k| *k += 1).or_insert(0);
+        let parent = &self.old[*row as usize];
+        let entry = write_emit(self.batch, &mut self.sides, parent, emit, self.stage, *k);
+        self.batch.entries.push(entry);
+        self.added += 1;
+    }
+
+    fn order(&mut self, order: &Reorder, owns: impl Fn(u32) -> bool) {
+        for slot in &order.slots {
+            match slot {
+                Slot::Row(row) => {
+                    let row = order.rows[*row as usize];
+                    if owns(row) {
+                        self.row(row);
+                    }
+                }
+                Slot::Emit(number) => self.emit(*number),
+            }
+        }
+        for row in order.rows.iter().filter(|row| owns(**row)) {
+            self.emits_of(*row);
+        }
+    }
 }
 
 fn intern(sides: &mut Vec<Side>, known: &mut HashMap<Side, u32>, side: Side) -> u32 {

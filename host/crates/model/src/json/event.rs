@@ -8,6 +8,9 @@
 
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
+
+use super::read::Members;
 use super::{RowEncoder, RowEncoders, write_compact, write_string};
 use crate::batch::{Batch, Event, Side, SnapshotMark};
 use crate::row::Row;
@@ -228,45 +231,107 @@ fn write_raw(text: &str, out: &mut Vec<u8>) {
 /// Puts a script's members into an event. Off the fast path: the object is read and written again.
 #[cold]
 fn set_fields(plain: &[u8], fields: &[(String, String)], out: &mut Vec<u8>) {
-    let mut event: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(plain).expect("this module wrote the object");
+    let plain = std::str::from_utf8(plain).expect("this module writes text");
+    let mut event = Object::parse(plain).expect("this module wrote the object");
     for (path, json) in fields {
         if json.is_empty() {
-            remove_field(&mut event, path);
+            event.remove(path);
             continue;
         }
-        let value = serde_json::from_str(json).unwrap_or_else(|_| json.as_str().into());
-        set_field(&mut event, path, value);
+        let mut value = Vec::new();
+        write_raw(json, &mut value);
+        event.set(path, &value);
     }
-    serde_json::to_writer(out, &event).expect("a vector takes every byte");
+    event.write(out);
 }
 
-fn remove_field(object: &mut serde_json::Map<String, serde_json::Value>, path: &str) {
-    match path.split_once('.') {
-        None => {
-            object.shift_remove(path);
+/// A JSON object whose members are looked into only where a path leads: what a source wrote as JSON need not be
+/// what the parser can hold (numbers beyond a double, nesting, lone surrogates).
+#[derive(Default)]
+struct Object(Vec<(String, Member)>);
+
+enum Member {
+    Object(Object),
+    Json(Vec<u8>),
+}
+
+impl Member {
+    /// The object it is, to look into; `None` if it is none, or not one that the parser can hold.
+    fn open(&mut self) -> Option<&mut Object> {
+        if let Self::Json(json) = self {
+            let held = std::str::from_utf8(json).ok().and_then(Object::parse)?;
+            *self = Self::Object(held);
         }
-        Some((member, rest)) => {
-            if let Some(inner) = object.get_mut(member).and_then(serde_json::Value::as_object_mut) {
-                remove_field(inner, rest);
-            }
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Json(_) => None,
         }
     }
 }
 
-fn set_field(object: &mut serde_json::Map<String, serde_json::Value>, path: &str, value: serde_json::Value) {
-    match path.split_once('.') {
-        None => {
-            object.insert(path.to_owned(), value);
-        }
-        Some((member, rest)) => {
-            let inner = object.entry(member).or_insert_with(|| serde_json::Map::new().into());
-            if !inner.is_object() {
-                *inner = serde_json::Map::new().into();
+impl Object {
+    /// Deepest path that is followed; what is left of a longer one is one name.
+    const MAX_DEPTH: usize = 32;
+
+    fn parse(json: &str) -> Option<Self> {
+        let members: Members<'_> = serde_json::from_str(json).ok()?;
+        let own = |(name, value): (String, &RawValue)| (name, Member::Json(value.get().as_bytes().to_vec()));
+        Some(Self(members.0.into_iter().map(own).collect()))
+    }
+
+    fn set(&mut self, path: &str, json: &[u8]) {
+        let mut object = self;
+        let mut names = path.splitn(Self::MAX_DEPTH, '.').peekable();
+        while let Some(name) = names.next() {
+            let member = object.member(name);
+            if names.peek().is_none() {
+                *member = Member::Json(json.to_vec());
+                return;
             }
-            if let Some(inner) = inner.as_object_mut() {
-                set_field(inner, rest, value);
+            if member.open().is_none() {
+                *member = Member::Object(Self::default());
+            }
+            let Some(inner) = member.open() else { return };
+            object = inner;
+        }
+    }
+
+    fn remove(&mut self, path: &str) {
+        let mut object = self;
+        let mut names = path.splitn(Self::MAX_DEPTH, '.').peekable();
+        while let Some(name) = names.next() {
+            if names.peek().is_none() {
+                object.0.retain(|(known, _)| known != name);
+                return;
+            }
+            let member = object.0.iter_mut().rfind(|(known, _)| known == name);
+            let Some(inner) = member.and_then(|(_, member)| member.open()) else { return };
+            object = inner;
+        }
+    }
+
+    /// The member of this name, made if there is none.
+    fn member(&mut self, name: &str) -> &mut Member {
+        let at = self.0.iter().rposition(|(known, _)| known == name).unwrap_or_else(|| {
+            self.0.push((name.to_owned(), Member::Object(Self::default())));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (at, (name, member)) in self.0.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_string(name, out);
+            out.push(b':');
+            match member {
+                Member::Object(object) => object.write(out),
+                Member::Json(json) => out.extend_from_slice(json),
             }
         }
+        out.push(b'}');
     }
 }

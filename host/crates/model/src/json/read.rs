@@ -7,7 +7,7 @@ use base64::Engine as _;
 use super::{BASE64, time, write_cell, write_compact};
 use crate::edit::{NamedCells, OwnedCell};
 use crate::schema::{Kind, TableSchema};
-use crate::value::{ArrayWriter, Cell, CellKind};
+use crate::value::{ArrayWriter, Cell, CellKind, MAX_ARRAY_DEPTH};
 
 /// A text that should be JSON and is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +118,15 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
 }
 
 fn cell_like(raw: &str, kind: Option<CellKind>, held: Option<&Cell<'_>>) -> Result<OwnedCell, JsonError> {
+    element(raw, kind, held, 0)
+}
+
+fn element(
+    raw: &str,
+    kind: Option<CellKind>,
+    held: Option<&Cell<'_>>,
+    depth: u32,
+) -> Result<OwnedCell, JsonError> {
     let raw = raw.trim_ascii();
     let own = |cell: &Cell<'_>| Ok(OwnedCell::from(cell));
     if raw == "null" {
@@ -126,8 +135,8 @@ fn cell_like(raw: &str, kind: Option<CellKind>, held: Option<&Cell<'_>>) -> Resu
     if let Some(kind @ (CellKind::Json | CellKind::Array)) = kind
         && !(raw.starts_with('{') && is_unavailable(raw))
     {
-        if kind == CellKind::Array && raw.starts_with('[') {
-            return array(raw, held);
+        if kind == CellKind::Array && raw.starts_with('[') && depth < MAX_ARRAY_DEPTH {
+            return array(raw, held, depth);
         }
         if kind == CellKind::Json {
             return json(raw);
@@ -157,7 +166,7 @@ fn json(raw: &str) -> Result<OwnedCell, JsonError> {
     Ok(OwnedCell::from(&Cell::Json(&text)))
 }
 
-fn array(raw: &str, held: Option<&Cell<'_>>) -> Result<OwnedCell, JsonError> {
+fn array(raw: &str, held: Option<&Cell<'_>>, depth: u32) -> Result<OwnedCell, JsonError> {
     // Elements have no declared kind; those of the array they replace tell.
     let like = match held {
         Some(Cell::Array(array)) => array.iter().find(|cell| !matches!(cell, Cell::Null)),
@@ -165,10 +174,10 @@ fn array(raw: &str, held: Option<&Cell<'_>>) -> Result<OwnedCell, JsonError> {
     };
     let elements: Vec<&serde_json::value::RawValue> = serde_json::from_str(raw)?;
     let mut writer = ArrayWriter::default();
-    for element in elements {
-        let element = element.get();
-        let kind = like.map(|cell| cell.kind()).or(element.starts_with('[').then_some(CellKind::Array));
-        writer.push(&cell_like(element, kind, like.as_ref())?.as_cell());
+    for value in elements {
+        let value = value.get();
+        let kind = like.map(|cell| cell.kind()).or(value.starts_with('[').then_some(CellKind::Array));
+        writer.push(&element(value, kind, like.as_ref(), depth + 1)?.as_cell());
     }
     Ok(OwnedCell::from(&writer.as_cell()))
 }

@@ -160,7 +160,7 @@ impl Replace<'_> {
         let mut named = vec![false; columns.len()];
         for (name, value) in &members.0 {
             let table = event.table_index() as u16;
-            let column = self.edits.column_or_add(self.view.batch(), table, name, Kind::Any);
+            let column = self.edits.column_or_add(self.view.batch(), table, name, Kind::Any)?;
             let kind = columns.get(column as usize).map_or(Kind::Any, |column| column.kind);
             if let Some(named) = named.get_mut(column as usize) {
                 *named = true;
