@@ -1,10 +1,13 @@
-//! Every example is a pipeline that this build accepts.
+//! Every example is a pipeline that this build accepts; those that need only a database and a file run as written.
 
 use std::path::{Path, PathBuf};
 
-use deltaforge_testkit::host::command;
+use deltaforge_testkit::arrivals::Arrivals;
+use deltaforge_testkit::host::{Host, command};
+use deltaforge_testkit::shop::Story;
+use deltaforge_testkit::wait;
 
-use crate::shared;
+use crate::{MINUTES, Place, shared, wait_for_last};
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
@@ -38,4 +41,23 @@ fn every_example_is_valid() {
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn the_smallest_example_runs_as_written() {
+    let _machine = shared();
+    let seed = 7;
+    let place = Place::new();
+    let yaml = std::fs::read_to_string(
+        examples().into_iter().find(|path| path.ends_with("sqlite-to-file.yaml")).unwrap(),
+    );
+    let mut host = Host::new(place.path(), &yaml.unwrap()).env("SHOP_DB", "shop.db");
+    let writer = place.writer(seed, 500, 1_000);
+    wait::until("there are rows", wait::SOON, || (writer.committed() > 100).then_some(()));
+    host.start_ready();
+    let happened = Story::until(seed, writer.finish(MINUTES));
+    let archive = place.file("archive/shop.jsonl");
+    wait_for_last(&archive, &happened);
+    assert!(host.terminate(wait::SOON).0.success());
+    Arrivals::of_file(&archive).assert_end_as(&place.shop);
 }

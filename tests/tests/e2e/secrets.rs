@@ -19,7 +19,7 @@ fn no_answer_log_or_metric_shows_a_secret() {
     let yaml = pipeline(&format!(
         "  processors:
     - {{ type: mask, id: private, columns: [ {{ name: customers.email, action: hash, key: \"${{PEPPER}}\" }} ] }}
-    - {{ type: javascript, id: strict, on_error: dlq, inline: \"(event) => {{ if (event.after.rev == 2) throw new Error('no'); return event; }}\" }}
+    - {{ type: javascript, id: strict, on_error: dlq, inline: \"(event) => {{ if (event.after.rev == 2) throw new Error('no ' + 'pa55-' + 'c0ffee' + ' t0ken-' + '9f3a71'); return event; }}\" }}
   sinks:
     - type: http
       config:

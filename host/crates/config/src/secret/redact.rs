@@ -25,7 +25,10 @@ impl Catalog {
     pub fn secrets(&self, document: &Value) -> Vec<String> {
         let mut secrets = Vec::new();
         self.visit(&mut document.clone(), &mut |_, text, secret| match secret {
-            true => secrets.push(text.clone()),
+            // `Bearer TOKEN`: the token by itself is as secret.
+            true => secrets.extend(
+                text.rsplit_once(' ').map(|(_, last)| last.to_owned()).into_iter().chain([text.clone()]),
+            ),
             false => secrets.extend(passwords(text)),
         });
         secrets

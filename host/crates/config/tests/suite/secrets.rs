@@ -40,6 +40,19 @@ fn an_answer_holds_no_secret() {
 }
 
 #[test]
+fn the_secrets_of_a_document_are_known() {
+    let secrets = catalog().secrets(&stored());
+    let text = stored().to_string();
+    assert!(secrets.iter().all(|secret| text.contains(secret.as_str())), "{secrets:?}");
+    let mut hidden = text;
+    for secret in &secrets {
+        hidden = hidden.replace(secret.as_str(), HIDDEN);
+    }
+    assert!(!hidden.contains("hunter2") && !hidden.contains("other"), "{hidden}");
+    assert!(secrets.len() >= 3);
+}
+
+#[test]
 fn what_was_shown_and_comes_back_keeps_the_secrets() {
     let catalog = catalog();
     assert_eq!(catalog.restore_secrets(&catalog.redact(&stored()), &stored()).unwrap(), stored());
