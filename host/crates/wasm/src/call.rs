@@ -22,7 +22,7 @@ struct NamedColumn {
 /// What a guest is working on.
 pub(crate) struct Call {
     pub(crate) view: View,
-    edits: Overlay,
+    pub(crate) edits: Overlay,
     /// Per row, whether it is its transaction's last; only formatters are told.
     tx_end: Option<Vec<u8>>,
     columns: Vec<NamedColumn>,
@@ -64,7 +64,7 @@ impl Call {
     }
 
     /// Counts bytes of edits against the call's bound.
-    fn charge(&mut self, bytes: usize) -> Result<(), Ended> {
+    pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Ended> {
         if self.tx_end.is_some() {
             return Err(Ended::Edit("a formatter cannot change the batch".to_owned()));
         }
@@ -285,12 +285,17 @@ impl Call {
         Ok(self.edits.side_all(&self.view, edit, (!mask.is_empty()).then_some(mask))?)
     }
 
-    pub(crate) fn emit(&mut self, row: u32, emit: Emit) -> Result<(), Ended> {
-        self.event(row)?;
-        self.emitted += 1;
+    pub(crate) fn count_emitted(&mut self, events: usize) -> Result<(), Ended> {
+        self.emitted += events;
         if self.emitted > MAX_EMITTED {
             return Err(Ended::Bound(format!("{MAX_EMITTED} added events")));
         }
+        Ok(())
+    }
+
+    pub(crate) fn emit(&mut self, row: u32, emit: Emit) -> Result<(), Ended> {
+        self.event(row)?;
+        self.count_emitted(1)?;
         let cells: usize = [&emit.before, &emit.after].into_iter().flatten().map(cells_len).sum();
         let sides: usize = emit.side.iter().map(side_len).sum();
         self.charge(4 * EDIT + cells + sides)?;
