@@ -31,6 +31,8 @@ mod parts;
 struct Host {
     numbers: Arc<Numbers>,
     services: Services,
+    max_memory_bytes: usize,
+    max_inflight: usize,
     _spill: tempfile::TempDir,
 }
 
@@ -50,7 +52,7 @@ impl Host {
             version: "test".into(),
             shutdown_timeout: Duration::from_millis(300),
         };
-        Self { numbers: Arc::default(), services, _spill: spill }
+        Self { numbers: Arc::default(), services, max_memory_bytes: 16 << 20, max_inflight: 2, _spill: spill }
     }
 
     /// Sinks `s0`, `s1`, …, each required or not.
@@ -87,9 +89,9 @@ impl Host {
             stages: Vec::new(),
             sinks: sinks.collect(),
             limits: BatchLimits { max_events: 10, ..BatchLimits::default() },
-            max_inflight: 2,
+            max_inflight: self.max_inflight,
             policy,
-            max_memory_bytes: 16 << 20,
+            max_memory_bytes: self.max_memory_bytes,
             dlq: None,
         };
         Pipeline::start(plan, self.services.clone())
@@ -199,6 +201,37 @@ async fn a_dead_optional_sink_does_not_hold_up_a_stop_and_misses_nothing() {
     let pipeline = host.start(CommitPolicy::Required, sinks());
     within("the rows arrive", async || numbers(&dead).last() == Some(&29)).await;
     assert_eq!(numbers(&dead), (0..30).collect::<Vec<_>>());
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_dead_optional_sink_does_not_hold_the_memory_that_others_need() {
+    let mut host = Host::new();
+    // Room for a few batches, and a queue that would take many more.
+    (host.max_memory_bytes, host.max_inflight) = (20_000, 64);
+    let (good, dead) = (Arc::new(Shelf::default()), Arc::new(Shelf::default()));
+    dead.broken.store(true, Ordering::SeqCst);
+    let pipeline = host.start(CommitPolicy::Required, vec![(onto(&good), true), (onto(&dead), false)]);
+    host.numbers.bound.send_replace(2_000);
+    checkpointed(&pipeline, "s0", 2_000).await;
+    assert!(pipeline.status().sinks[1].spill_bytes > 0);
+    assert!(pipeline.status().sinks[1].error.is_some(), "it does not work");
+    dead.broken.store(false, Ordering::SeqCst);
+    checkpointed(&pipeline, "s1", 2_000).await;
+    assert_eq!(numbers(&dead), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(numbers(&good), (0..2_000).collect::<Vec<_>>());
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_failure_does_not_undo_the_deliveries_before_it() {
+    let host = Host::new();
+    let shaky = Arc::new(Shaky { fail_at: Some(15), ..Shaky::default() });
+    host.numbers.bound.send_replace(40);
+    let pipeline = host.start(CommitPolicy::All, vec![(Arc::new(ShakyFactory(shaky.clone())), true)]);
+    checkpointed(&pipeline, "s0", 40).await;
+    let again = shaky.got.lock().iter().filter(|n| **n < 10).count();
+    assert_eq!(again, 10, "the first delivery was whole before the second one failed");
     pipeline.shutdown().await;
 }
 

@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use crate::secrets::Secrets;
 use crate::state::{QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
-use crate::status::Failure;
+use crate::status::{Failure, STALLED_AFTER};
 use crate::waits::{Waiting, Waits};
 
 /// What happens to a new entry when the queue is full.
@@ -68,6 +68,7 @@ pub struct Dlq {
     limits: DlqLimits,
     waits: Waits,
     secrets: Secrets,
+    patience: Option<Duration>,
 }
 
 impl Dlq {
@@ -81,12 +82,18 @@ impl Dlq {
             limits,
             waits: Waits::default(),
             secrets: Secrets::default(),
+            patience: Some(STALLED_AFTER),
         }
     }
 
     /// Lets it say where it waits for room, and keeps secrets out of what it stores.
     pub(crate) fn telling(self, waits: Waits, secrets: Secrets) -> Self {
         Self { waits, secrets, ..self }
+    }
+
+    /// For one that holds nothing up while it waits for room.
+    pub(crate) fn patient(self) -> Self {
+        Self { patience: None, ..self }
     }
 
     /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full. Answers how
@@ -140,7 +147,7 @@ impl Dlq {
                          acknowledged or purged"
                     );
                     waiting.get_or_insert_with(|| {
-                        self.waits.begin("dlq".into(), Failure::operator("dlq_full", text))
+                        self.waits.begin(Failure::operator("dlq_full", text), self.patience)
                     });
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));

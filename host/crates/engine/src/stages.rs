@@ -14,15 +14,15 @@ use tracing::warn;
 
 use crate::secrets::Secrets;
 use crate::stage::{Stage, StageAction, StageError, StageVersion};
-use crate::status::Failure;
+use crate::status::{Failure, STALLED_AFTER};
 use crate::waits::Waits;
 
 /// Most events a stage gets at once.
 const SLICE: usize = 500;
-/// How much is spent on finding the rows of one slice that fail: so many runs, and more while the time is not up
-/// yet. What is not told apart then is given up together.
-const MAX_RUNS: u32 = 32;
-const MAX_SEARCH: Duration = Duration::from_secs(2);
+/// After so many runs, and so much time, the search for the rows of one slice that fail shows as a wait. It goes on:
+/// no row is given up for another one's fault.
+const MANY_RUNS: u32 = 32;
+const LONG_SEARCH: Duration = Duration::from_secs(2);
 
 /// What becomes of a row that a stage fails on or rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -159,6 +159,7 @@ impl RunningStage {
         let mut todo = vec![(range.clone(), false)];
         let mut runs = 0;
         let started = Instant::now();
+        let mut searching = None;
         while let Some((range, again)) = todo.pop() {
             let slice = view.slice(range.clone());
             runs += 1;
@@ -173,9 +174,13 @@ impl RunningStage {
             if error.action == StageAction::Stop || (again && self.on_error == OnError::Fail) {
                 return Err(error);
             }
+            if runs > MANY_RUNS && started.elapsed() > LONG_SEARCH {
+                let failure = self.secrets.hide_in(Failure::from(error.clone()));
+                searching.get_or_insert_with(|| self.waits.begin(failure, None));
+            }
             if !again {
                 todo.push((range, true));
-            } else if range.len() > 1 && (runs < MAX_RUNS || started.elapsed() < MAX_SEARCH) {
+            } else if range.len() > 1 {
                 let middle = range.start + range.len() / 2;
                 todo.push((middle..range.end, true));
                 todo.push((range.start..middle, true));
@@ -228,7 +233,7 @@ impl RunningStage {
                     );
                     waiting.get_or_insert_with(|| {
                         let failure = self.secrets.hide_in(Failure::from(error));
-                        self.waits.begin(format!("processor {}", self.id), failure)
+                        self.waits.begin(failure, Some(STALLED_AFTER))
                     });
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(60));

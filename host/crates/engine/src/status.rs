@@ -18,7 +18,7 @@ use crate::state::StateError;
 use crate::waits::Waits;
 
 /// A sink of the commit policy that fails for longer than this makes the pipeline count as failed.
-const STALLED_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// Why a pipeline stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -410,13 +410,10 @@ impl Shared {
     /// What the API shows.
     pub fn snapshot(&self) -> PipelineStatus {
         let inner = self.inner.lock();
-        let waits = self.waits.longest();
-        let waits_too_long = waits
-            .as_ref()
-            .filter(|(_, since)| inner.state == State::Running && since.elapsed() > STALLED_AFTER);
-        let (status, error) = match (inner.stalled_sink(), waits_too_long) {
+        let overdue = self.waits.overdue().filter(|_| inner.state == State::Running);
+        let (status, error) = match (inner.stalled_sink(), overdue) {
             (Some(sink), _) => (State::Failed, sink.error.clone()),
-            (None, Some((failure, _))) => (State::Failed, Some(failure.clone())),
+            (None, Some(failure)) => (State::Failed, Some(failure)),
             (None, None) => (inner.state, inner.error.clone()),
         };
         self.metrics.state(status);
@@ -428,7 +425,7 @@ impl Shared {
             name: inner.name.clone(),
             tenant: inner.tenant.clone(),
             status,
-            degraded: waits.is_some()
+            degraded: !self.waits.is_empty()
                 || inner.dead_letters_lost > 0
                 || inner
                     .sinks

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -10,29 +10,52 @@ use crate::status::Failure;
 
 /// All that a pipeline waits for now. Clones are the same list.
 #[derive(Clone, Default)]
-pub struct Waits(Arc<Mutex<BTreeMap<String, (Failure, Instant)>>>);
+pub struct Waits(Arc<Mutex<List>>);
+
+#[derive(Default)]
+struct List {
+    next: u64,
+    waiting: BTreeMap<u64, Wait>,
+}
+
+#[derive(Clone)]
+struct Wait {
+    failure: Failure,
+    since: Instant,
+    patience: Option<Duration>,
+}
 
 /// Something is waited for until this is dropped.
-pub(crate) struct Waiting {
+pub struct Waiting {
     waits: Waits,
-    who: String,
+    number: u64,
 }
 
 impl Waits {
-    /// Says that `who` waits, and why.
-    pub(crate) fn begin(&self, who: String, failure: Failure) -> Waiting {
-        self.0.lock().insert(who.clone(), (failure, Instant::now()));
-        Waiting { waits: self.clone(), who }
+    /// Says that something is waited for, and why. The pipeline is degraded at once; after `patience` it counts as
+    /// failed. `None`: what waits holds nothing else up.
+    pub fn begin(&self, failure: Failure, patience: Option<Duration>) -> Waiting {
+        let mut list = self.0.lock();
+        let number = list.next;
+        list.next += 1;
+        list.waiting.insert(number, Wait { failure, since: Instant::now(), patience });
+        Waiting { waits: self.clone(), number }
     }
 
-    /// Why the one waits that has waited longest, and since when.
-    pub(crate) fn longest(&self) -> Option<(Failure, Instant)> {
-        self.0.lock().values().min_by_key(|(_, since)| *since).cloned()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().waiting.is_empty()
+    }
+
+    /// What has been waited for too long, if anything.
+    pub(crate) fn overdue(&self) -> Option<Failure> {
+        let list = self.0.lock();
+        let overdue = |wait: &&Wait| wait.patience.is_some_and(|patience| wait.since.elapsed() > patience);
+        list.waiting.values().find(overdue).map(|wait| wait.failure.clone())
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.waits.0.lock().remove(&self.who);
+        self.waits.0.lock().waiting.remove(&self.number);
     }
 }

@@ -24,7 +24,7 @@ use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::spill::{Pushed, Record, Spill, SpillError, SpillLimits, spill_dir};
 use crate::state::{StateError, StateStore};
-use crate::status::{Failure, Gap, Shared, position_json};
+use crate::status::{Failure, Gap, STALLED_AFTER, Shared, position_json};
 
 /// What a spilled batch is stored with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -81,6 +81,8 @@ impl Meta {
 pub(crate) struct Backlog {
     inner: Arc<Mutex<Inner>>,
     filled: Arc<Notify>,
+    /// Held from the oldest batch to the newest that goes to disk: their order there is the stream's.
+    pushing: Arc<tokio::sync::Mutex<()>>,
     store: Arc<dyn StateStore>,
     gap_key: String,
     sink: String,
@@ -207,6 +209,7 @@ impl Backlog {
         Ok(Self {
             inner: Arc::new(Mutex::new(inner)),
             filled: Arc::default(),
+            pushing: Arc::default(),
             store: services.store.clone(),
             gap_key,
             sink: sink.id.clone(),
@@ -220,14 +223,20 @@ impl Backlog {
         self.inner.lock().spilling
     }
 
-    /// Notes a batch that goes to the queue; before it does.
-    pub fn queue(&self, queued: Queued) {
-        self.inner.lock().queued.push_back(queued);
+    /// Sends a batch to the queue and keeps note of it, unless batches go to disk or the queue is full.
+    pub fn queue(&self, queued: Queued, send: impl FnOnce() -> bool) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.spilling || !send() {
+            return false;
+        }
+        // The sink task cannot have told of it yet: that takes this lock.
+        inner.queued.push_back(queued);
+        true
     }
 
-    /// The queue did not take what was noted last.
-    pub fn unqueue(&self) {
-        self.inner.lock().queued.pop_back();
+    /// Reads the spill from its oldest batch on again.
+    pub fn rewind(&self) {
+        self.inner.lock().spill.rewind();
     }
 
     /// A stored checkpoint covers the queue's batches up to `seq`.
@@ -237,17 +246,20 @@ impl Backlog {
         inner.queued.drain(..settled);
     }
 
-    /// Puts what the queue still holds on disk, as far as there is room; answers the newest batch that is there.
-    pub async fn keep_queued(&self) -> Result<Option<u64>, Failure> {
+    /// Puts what the queue was given on disk, as far as there is room, and everything after it too. Answers the newest
+    /// batch that it put there, and whether all of them are.
+    pub async fn keep_queued(&self) -> Result<(Option<u64>, bool), Failure> {
+        let _turn = self.pushing.lock().await;
+        self.inner.lock().spilling = true;
         let mut newest = None;
         loop {
             let first = self.inner.lock().queued.pop_front();
-            let Some(Queued { meta, batch, .. }) = first else { return Ok(newest) };
-            let seq = meta.seq;
-            if let Pushed::Full = self.push_record(record(&meta, &batch)).await? {
-                return Ok(newest);
+            let Some(queued) = first else { return Ok((newest, true)) };
+            if let Pushed::Full = self.push_record(record(&queued.meta, &queued.batch)).await? {
+                self.inner.lock().queued.push_front(queued);
+                return Ok((newest, false));
             }
-            newest = Some(seq);
+            newest = Some(queued.meta.seq);
         }
     }
 
@@ -259,6 +271,7 @@ impl Backlog {
         through: &Position,
         batch: &Arc<Batch>,
     ) -> Result<(), Failure> {
+        let _turn = self.pushing.lock().await;
         loop {
             let first = self.inner.lock().queued.pop_front();
             let Some(Queued { meta, from, through, batch, .. }) = first else { break };
@@ -288,7 +301,7 @@ impl Backlog {
                      policy counts it",
                     self.sink
                 );
-                self.shared.waits().begin(format!("spill of {}", self.sink), Failure::operator("spill_full", text))
+                self.shared.waits().begin(Failure::operator("spill_full", text), Some(STALLED_AFTER))
             });
             tokio::time::sleep(Duration::from_millis(200)).await;
         }

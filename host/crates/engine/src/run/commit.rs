@@ -1,7 +1,7 @@
 //! Stores checkpoints and finds out what may be confirmed.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use deltaforge_model::{Boundary, Position};
 use futures::future::BoxFuture;
@@ -15,7 +15,7 @@ use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::failpoint;
 use crate::ledger::{Ledger, Mark};
 use crate::plan::{PipelinePlan, Services};
-use crate::status::Shared;
+use crate::status::{Failure, STALLED_AFTER, Shared};
 
 /// What the other tasks tell the committer.
 pub(crate) enum Progress {
@@ -58,7 +58,12 @@ pub(crate) struct Committer {
     /// Per sink: the newest batch of its spill that it is done with.
     drained: Vec<u64>,
     backlogs: Vec<Option<Backlog>>,
+    /// Per sink: the newest batch of this run that it has durable.
+    reached: Vec<Option<(u64, Mark)>>,
 }
+
+/// A store that takes longer than this for everything handed in does not work.
+const SLOW_STORE: Duration = Duration::from_secs(5);
 
 /// Checkpoints that may wait for the store at once. Past it everything waits: while the store fails the stream
 /// must not run away from it.
@@ -82,6 +87,7 @@ impl Committer {
             stored: FuturesUnordered::new(),
             drained: starts.iter().map(|start| start.spill_acked).collect(),
             backlogs,
+            reached: vec![None; plan.sinks.len()],
             last_checkpoint: gauge!("deltaforge_last_checkpoint_ts", "pipeline" => plan.name.clone()),
         }
     }
@@ -89,13 +95,20 @@ impl Committer {
     /// Runs until every other task has ended and every checkpoint handed in is stored.
     pub async fn run(mut self, mut progress: mpsc::Receiver<Progress>) {
         let mut open = true;
+        let mut waiting = None;
         while open || !self.stored.is_empty() {
             tokio::select! {
                 event = progress.recv(), if open && self.stored.len() < MAX_UNSTORED => match event {
                     Some(event) => self.take(event),
                     None => open = false,
                 },
+                () = tokio::time::sleep(SLOW_STORE), if !self.stored.is_empty() && waiting.is_none() => {
+                    let text = "checkpoints wait for the state store, which does not take them";
+                    let failure = Failure { code: "state_store".into(), message: text.into(), retriable: true };
+                    waiting = Some(self.shared.waits().begin(failure, Some(STALLED_AFTER)));
+                }
                 Some(stored) = self.stored.next(), if !self.stored.is_empty() => {
+                    waiting = None;
                     // None: the host is going down and the checkpoint was not stored.
                     let Some(Stored { sink, seq, resume, drained }) = stored else { continue };
                     failpoint::hit("checkpoint.stored");
@@ -127,7 +140,9 @@ impl Committer {
                 self.shared.durable(sink, seq);
                 // No mark: the batch is confirmed, which needed a later checkpoint of this sink.
                 let Some(mark) = self.ledger.mark(seq) else { return };
-                let record = CheckpointRecord::new(mark, state.as_deref(), self.drained[sink]);
+                let mark = mark.clone();
+                self.reached[sink] = Some((seq, mark.clone()));
+                let record = CheckpointRecord::new(&mark, state.as_deref(), self.drained[sink]);
                 self.store(sink, seq, record, None);
             }
             Progress::Covered { sink, seq } => {
@@ -136,12 +151,19 @@ impl Committer {
             }
             Progress::Spilled { sink, seq } => self.ledger.spilled(sink, seq),
             Progress::Drained { sink, number, seq, mark, state, backlog } => {
-                self.drained[sink] = number;
+                self.drained[sink] = self.drained[sink].max(number);
+                let number = self.drained[sink];
                 if let Some(seq) = seq {
                     self.shared.durable(sink, seq);
                 }
+                // What was delivered from the queue may be ahead of its copy in the spill.
+                let (seq, mark) = match self.reached[sink].take() {
+                    Some((reached, mark)) if reached > seq.unwrap_or(0) => (reached, mark),
+                    _ => (seq.unwrap_or(0), mark),
+                };
                 let record = CheckpointRecord::new(&mark, state.as_deref(), number);
-                self.store(sink, seq.unwrap_or(0), record, Some((number, backlog)));
+                self.reached[sink] = Some((seq, mark));
+                self.store(sink, seq, record, Some((number, backlog)));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The task that owns the source.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deltaforge_model::{Position, SourceBatch};
 use tokio::sync::{mpsc, watch};
@@ -14,6 +15,9 @@ use crate::status::{Failure, Shared};
 
 /// A batch costs about this many times its size until its messages are delivered: itself and what is made of it.
 const ESTIMATE: usize = 3;
+
+/// How long a batch may wait for memory. A slow sink makes it wait, and that is as it should be.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A batch with the bytes reserved for it.
 pub(crate) type Held = (SourceBatch, Reservation);
@@ -72,14 +76,28 @@ impl Reader {
     async fn hand_on(&mut self, batch: SourceBatch) -> bool {
         let bytes = batch.batch.byte_size() * ESTIMATE;
         let (budget, batches) = (self.budget.clone(), self.batches.clone());
+        let waits = self.shared.waits().clone();
         let send = async move {
-            let held = budget.reserve(bytes).await;
+            let held = match budget.try_reserve(bytes) {
+                Some(held) => held,
+                None => {
+                    let text = format!(
+                        "{bytes} bytes are needed for the next batch, and the memory budget is held by what is not \
+                         delivered yet; the sinks do not keep up, or other pipelines hold the host's budget"
+                    );
+                    let _waiting =
+                        waits.begin(Failure::operator("memory_budget", text), Some(MEMORY_PATIENCE));
+                    budget.reserve(bytes).await
+                }
+            };
             batches.send((batch, held)).await.is_ok()
         };
         tokio::pin!(send);
         loop {
             tokio::select! {
                 sent = &mut send => return sent,
+                // What is read again later need not wait for room now.
+                () = self.drain.cancelled() => return true,
                 changed = self.confirms.changed() => {
                     if changed.is_err() {
                         return false;

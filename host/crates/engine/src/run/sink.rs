@@ -79,18 +79,15 @@ impl Feed {
         };
         let Offer { item, batch, seq, first_row, from, through, boundary } = offer;
         let meta = Meta::new(&self.run, seq, first_row, from, through, boundary);
-        if !backlog.is_spilling() {
-            backlog.queue(Queued {
-                meta: meta.clone(),
-                from: from.clone(),
-                through: through.clone(),
-                batch: batch.clone(),
-                _held: item._held.clone(),
-            });
-            if self.queue.try_send(item).is_ok() {
-                return Ok(());
-            }
-            backlog.unqueue();
+        let queued = Queued {
+            meta: meta.clone(),
+            from: from.clone(),
+            through: through.clone(),
+            batch: batch.clone(),
+            _held: item._held.clone(),
+        };
+        if backlog.queue(queued, || self.queue.try_send(item).is_ok()) {
+            return Ok(());
         }
         backlog.push(meta, from, through, batch).await?;
         let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
@@ -162,7 +159,8 @@ pub(crate) async fn start(
             base_dir: services.base_dir.clone(),
         },
         max_inflight,
-        dlq: dlq.clone(),
+        // It has its spill, and holds nobody up.
+        dlq: dlq.clone().map(|dlq| if backlog.is_some() { dlq.patient() } else { dlq }),
         progress: progress.clone(),
         run: run.clone(),
         items,
@@ -171,6 +169,7 @@ pub(crate) async fn start(
         pending: VecDeque::new(),
         written: 0,
         queued_through: 0,
+        queue_done: 0,
         leaving: Leaving { leave: leave.clone(), ended: ended.clone(), grace: services.shutdown_timeout / 3 },
         secrets: plan.secrets.clone(),
     };
@@ -196,6 +195,8 @@ pub(crate) struct SinkTask {
     written: usize,
     /// The newest batch of this run that came through the queue.
     queued_through: u64,
+    /// The newest of those that is durable.
+    queue_done: u64,
     leaving: Leaving,
     secrets: Secrets,
 }
@@ -244,6 +245,7 @@ impl SinkTask {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let may_leave = self.drain.is_some();
         let leaving = self.leaving.clone();
+        let mut failures = 0;
         loop {
             let (end, progressed) = tokio::select! {
                 end = self.turn(&shared) => end?,
@@ -253,10 +255,15 @@ impl SinkTask {
                 End::Finished => return Ok(()),
                 End::Failed(error) => error,
             };
+            self.rewind();
+            failures += 1;
             if progressed {
                 backoff.reset();
+                failures = 0;
             }
-            self.rewind();
+            if failures >= 2 {
+                self.unload().await?;
+            }
             let (next, code) = match &error {
                 SinkError::Failed { next, code, .. } => (*next, *code),
                 SinkError::Rejected { code, .. } => (Next::Operator, *code),
@@ -284,10 +291,33 @@ impl SinkTask {
     /// Leaves what is not delivered to the next start.
     async fn leave(&mut self) -> Result<(), Failure> {
         let Some(drain) = &self.drain else { return Ok(()) };
-        if let Some(seq) = drain.backlog.keep_queued().await? {
+        if let (Some(seq), _) = drain.backlog.keep_queued().await? {
             let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
         }
         info!(sink = self.plan.id, "sink does not work; what it has not had waits in its spill");
+        Ok(())
+    }
+
+    /// A sink with a spill that fails again and again holds nothing in memory: what it has goes to disk, as all that
+    /// comes, and is read again from there. Else the others would wait for the memory.
+    async fn unload(&mut self) -> Result<(), Failure> {
+        let Some(drain) = &mut self.drain else { return Ok(()) };
+        if self.pending.is_empty() && self.items.is_empty() {
+            return Ok(());
+        }
+        let (newest, all) = drain.backlog.keep_queued().await?;
+        if let Some(seq) = newest {
+            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
+        }
+        if !all {
+            return Ok(());
+        }
+        while self.items.try_recv().is_ok() {}
+        self.pending.clear();
+        self.written = 0;
+        self.queued_through = self.queue_done;
+        drain.ahead = None;
+        drain.backlog.rewind();
         Ok(())
     }
 
@@ -295,7 +325,8 @@ impl SinkTask {
     async fn turn(&mut self, shared: &Shared) -> Result<(End, bool), Failure> {
         match self.plan.factory.open(&self.plan.config, self.context.clone()).await {
             Ok(sink) => {
-                if self.pending.is_empty() {
+                let spilling = self.drain.as_ref().is_some_and(|drain| drain.backlog.is_spilling());
+                if self.pending.is_empty() && !spilling {
                     // Nothing is waiting to prove that it works; otherwise only progress does.
                     shared.sink_ok(self.index);
                 }
@@ -312,7 +343,13 @@ impl SinkTask {
         loop {
             if self.written < self.pending.len() {
                 match self.write(&mut *sink, shared).await? {
-                    Some(error) => return Ok((End::Failed(error), progressed)),
+                    Some(error) => {
+                        // What got through before it need not be sent again. The error counts, not this one's.
+                        if self.written > 0 && self.await_durable(&mut *sink, shared).await.is_ok() {
+                            progressed |= self.written == 0;
+                        }
+                        return Ok((End::Failed(error), progressed));
+                    }
                     None => continue,
                 }
             }
@@ -483,7 +520,10 @@ impl SinkTask {
         for origin in done {
             let (sink, state) = (self.index, self.context.state.clone());
             let progress = match (origin, &self.drain) {
-                (Origin::Queue { seq }, _) => Progress::Durable { sink, seq, state },
+                (Origin::Queue { seq }, _) => {
+                    self.queue_done = seq;
+                    Progress::Durable { sink, seq, state }
+                }
                 (Origin::Spill { number, meta }, Some(drain)) => {
                     let (seq, mark) = (meta.seq_of(&self.run), meta.mark());
                     Progress::Drained { sink, number, seq, mark, state, backlog: drain.backlog.clone() }
