@@ -108,6 +108,7 @@ async fn serve(
     let listener = tokio::net::TcpListener::bind(args.api_addr).await.with_context(|| {
         format!("listen on {} for the API; another host may use it (--api-addr)", args.api_addr)
     })?;
+    fits(&pipelines, services.budget.limit())?;
     let control = Control::new();
     for document in &pipelines {
         let plan = plan::plan(
@@ -145,6 +146,19 @@ async fn serve(
     servers.shutdown().await;
     info!("stopped");
     Ok(Exit::Ok)
+}
+
+/// Refuses pipelines that may hold more memory than the host: the last of them would wait for the others.
+fn fits(pipelines: &[deltaforge_config::Pipeline], budget: usize) -> anyhow::Result<()> {
+    let wanted: u64 = pipelines.iter().map(|pipeline| pipeline.spec.spec.max_memory_bytes).sum();
+    anyhow::ensure!(
+        wanted <= budget as u64,
+        "the pipelines may hold {} MiB in all (spec.max_memory_bytes), and this host {} MiB: raise --memory-budget or lower \
+         theirs",
+        wanted >> 20,
+        budget >> 20
+    );
+    Ok(())
 }
 
 async fn wait_for_signal() -> anyhow::Result<()> {

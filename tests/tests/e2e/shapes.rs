@@ -151,3 +151,37 @@ fn masked_and_filtered_rows_never_show_what_is_hidden() {
     assert!(!text.contains("Secret") && !text.contains("ann@"), "{text}");
     assert_eq!(host.metric("deltaforge_filter_dropped_total", &["processor=\"paid\""]), Some(2.0));
 }
+
+#[test]
+fn a_masked_key_is_masked_in_headers_too() {
+    let _machine = shared();
+    let place = Place::new();
+    place.shop.run("CREATE TABLE members (email TEXT PRIMARY KEY, name TEXT)");
+    let endpoint = HttpSink::start(Mood::Kind);
+    let yaml = pipeline(&format!(
+        "  processors:
+    - {{ type: mask, id: private, columns: [ {{ name: members.email, action: hash, key: pepper }} ] }}
+  sinks:
+    - {{ type: http, config: {{ id: hook, url: \"{}\" }} }}
+",
+        endpoint.url()
+    ));
+    let yaml = yaml.replace("tables: [customers, orders, items]", "tables: [members]");
+    let mut host = Host::new(place.path(), &yaml);
+    host.start_ready();
+    place.shop.run("INSERT INTO members VALUES ('ann@example.org', 'Ann')");
+    place.shop.run("UPDATE members SET email = 'ann@example.com'");
+    let taken = wait::until("three events", wait::SOON, || {
+        let taken = endpoint.taken();
+        (taken.len() >= 3).then_some(taken)
+    });
+    for request in &taken {
+        assert!(!format!("{request:?}").contains("ann@example"), "{request:?}");
+    }
+    let key = |request: &deltaforge_testkit::http::Taken, image: &str| {
+        let event: Value = serde_json::from_str(&request.body).unwrap();
+        format!("{{\"email\":{}}}", event[image]["email"])
+    };
+    assert_eq!(taken[1].header("__debezium.newkey"), Some(key(&taken[2], "after").as_str()));
+    assert_eq!(taken[2].header("__debezium.oldkey"), Some(key(&taken[1], "before").as_str()));
+}

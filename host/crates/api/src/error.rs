@@ -97,7 +97,7 @@ impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         let status = match failure.code.as_str() {
             "internal" => StatusCode::INTERNAL_SERVER_ERROR,
-            "pipeline_not_running" => StatusCode::CONFLICT,
+            "pipeline_not_running" | "pipeline_not_stopped" => StatusCode::CONFLICT,
             _ if failure.retriable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         };

@@ -91,7 +91,10 @@ impl Api {
             .route("/pipelines/{name}/pause", post(pipelines::pause))
             .route("/pipelines/{name}/resume", post(pipelines::resume))
             .route("/pipelines/{name}/stop", post(pipelines::stop))
-            .route("/pipelines/{name}/checkpoints", get(pipelines::checkpoints))
+            .route(
+                "/pipelines/{name}/checkpoints",
+                get(pipelines::checkpoints).delete(pipelines::forget_checkpoints),
+            )
             .route("/pipelines/{name}/journal/dlq", get(dlq::peek).delete(dlq::purge))
             .route("/pipelines/{name}/journal/dlq/count", get(dlq::count))
             .route("/pipelines/{name}/journal/dlq/ack", post(dlq::ack))

@@ -22,6 +22,7 @@ use utoipa::OpenApi;
         crate::pipelines::resume,
         crate::pipelines::stop,
         crate::pipelines::checkpoints,
+        crate::pipelines::forget_checkpoints,
         crate::dlq::peek,
         crate::dlq::purge,
         crate::dlq::count,

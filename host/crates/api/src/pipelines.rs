@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use deltaforge_engine::control::{ControlError, Known};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
 use crate::error::{ApiError, ErrorBody};
@@ -148,4 +150,38 @@ pub(crate) async fn checkpoints(
 ) -> Result<Json<Vec<CheckpointView>>, ApiError> {
     let checkpoints = app.control.checkpoints(&name).await?;
     Ok(Json(checkpoints.iter().map(CheckpointView::of).collect()))
+}
+
+/// Whose checkpoints.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OfSink {
+    /// Of this sink only; it need not be in the pipeline any more.
+    sink: Option<String>,
+}
+
+/// Whose checkpoints are gone.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Forgotten {
+    /// The sinks that start anew.
+    deleted: Vec<String>,
+}
+
+/// Deletes the checkpoints of a stopped pipeline, with what waits in the sinks' spills and their recorded gaps. The next
+/// start takes the sinks for new ones: without any checkpoint that is a first start, with a snapshot where one is asked
+/// for.
+#[utoipa::path(delete, path = "/pipelines/{name}/checkpoints", tag = "pipelines", params(OfSink), responses(
+    (status = 200, description = "They are gone", body = Forgotten),
+    (status = 404, description = "There is no pipeline of that name", body = ErrorBody),
+    (status = 409, description = "The pipeline is not stopped", body = ErrorBody),
+    (status = 503, description = "The state store fails", body = ErrorBody),
+))]
+pub(crate) async fn forget_checkpoints(
+    State(app): State<App>,
+    Names(name): Names<String>,
+    Params(of): Params<OfSink>,
+) -> Result<Json<Forgotten>, ApiError> {
+    let deleted = app.control.forget_checkpoints(&name, of.sink.as_deref()).await?;
+    Ok(Json(Forgotten { deleted }))
 }

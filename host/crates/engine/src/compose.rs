@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use deltaforge_model::json::RowEncoders;
+use deltaforge_model::json::{RowEncoder, RowEncoders};
 use deltaforge_model::{Batch, Boundary, Event, Op, View};
 
 use crate::message::{Bodies, Formatter, MessageBatch};
 use crate::sink::Addressing;
+use crate::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
 use crate::stage::StageError;
 use crate::template::{Template, TemplateError};
 
@@ -177,12 +178,44 @@ impl Composer {
                 }
                 (None, None) => encoders[event.table_index()].write_event_key(&event, &mut key),
             };
-            let headers = headers.entry(event.side_index()).or_insert_with(|| side.headers.clone().into());
+            let headers = match key_headers(view.batch(), batch_row as usize, &encoders) {
+                Some(own) => own,
+                None => {
+                    headers.entry(event.side_index()).or_insert_with(|| side.headers.clone().into()).clone()
+                }
+            };
             let key = has_key.then_some(&key[..]);
-            messages.push(&event, batch_row, row as u32, key, destination, headers.clone());
+            messages.push(&event, batch_row, row as u32, key, destination, headers);
         }
         messages
     }
+}
+
+/// The headers of one half of a change of a key: the other half's key stands in them. Without the other half, which a
+/// stage may have dropped, nothing does. `None`: it is no such event.
+fn key_headers(batch: &Batch, row: usize, encoders: &[Arc<RowEncoder>]) -> Option<Arc<[(String, String)]>> {
+    let event = batch.event(row);
+    let marked = |event: &Event<'_>, name: &str| {
+        event.side().headers.iter().any(|(held, value)| held == name && value.is_empty())
+    };
+    let (name, other, others) = if marked(&event, NEW_KEY_HEADER) {
+        (NEW_KEY_HEADER, (row + 1 < batch.len()).then_some(row + 1), OLD_KEY_HEADER)
+    } else if marked(&event, OLD_KEY_HEADER) {
+        (OLD_KEY_HEADER, row.checked_sub(1), NEW_KEY_HEADER)
+    } else {
+        return None;
+    };
+    let other = other.map(|at| batch.event(at)).filter(|other| {
+        marked(other, others) && other.pos() == event.pos() && other.table_index() == event.table_index()
+    });
+    let mut key = Vec::new();
+    let known = other.is_some_and(|other| encoders[other.table_index()].write_event_key(&other, &mut key));
+    let mut headers = event.side().headers.clone();
+    headers.retain(|(held, _)| held != name);
+    if known {
+        headers.push((name.to_owned(), String::from_utf8_lossy(&key).into_owned()));
+    }
+    Some(headers.into())
 }
 
 fn intern(names: &mut HashMap<String, Arc<str>>, text: &str) -> Arc<str> {

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use parking_lot::RwLock;
 use serde_json::Value;
 use tokio::sync::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
@@ -248,6 +248,23 @@ impl Control {
     pub async fn checkpoints(&self, name: &str) -> Result<Vec<SinkCheckpoint>, ControlError> {
         let entry = self.entry(name)?;
         Ok(entry.pipeline.checkpoints().await?)
+    }
+
+    /// Deletes the checkpoints of a stopped pipeline, of one sink or of all. Answers whose they were.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such pipeline, it is not stopped, or the state store fails.
+    pub async fn forget_checkpoints(
+        &self,
+        name: &str,
+        sink: Option<&str>,
+    ) -> Result<Vec<String>, ControlError> {
+        let entry = self.entry(name)?;
+        let _turn = entry.swapping.lock().await;
+        let forgotten = entry.pipeline.forget_checkpoints(sink).await?;
+        warn!(pipeline = name, sinks = ?forgotten, "checkpoints deleted: these sinks start anew");
+        Ok(forgotten)
     }
 
     /// The dead-letter queue of a pipeline.

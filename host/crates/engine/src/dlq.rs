@@ -176,6 +176,12 @@ impl Dlq {
         }
     }
 
+    /// Lets old entries go, and shows how full it is.
+    pub(crate) async fn look(&self) -> Result<(), StateError> {
+        self.expire().await?;
+        self.observe().await
+    }
+
     async fn observe(&self) -> Result<(), StateError> {
         let entries = self.store.queue_count(&self.queue, &QueueFilter::new()).await? as f64;
         gauge!("deltaforge_dlq_entries", "pipeline" => self.pipeline.clone()).set(entries);

@@ -95,6 +95,23 @@ impl Pipeline {
         run::stored_checkpoints(&self.plan, &self.services).await
     }
 
+    /// Deletes the checkpoints of one sink or of all, with their spills and recorded gaps: the next start takes those
+    /// sinks for new ones. Only of a stopped pipeline. Answers whose they were.
+    ///
+    /// # Errors
+    ///
+    /// When the pipeline is not stopped, or the state store fails.
+    pub async fn forget_checkpoints(&self, sink: Option<&str>) -> Result<Vec<String>, Failure> {
+        let status = self.status().status;
+        if status != State::Stopped {
+            return Err(Failure::operator(
+                "pipeline_not_stopped",
+                format!("pipeline {} is {status:?}; stop it first", self.plan.name),
+            ));
+        }
+        run::forget_checkpoints(&self.plan, &self.services, sink).await
+    }
+
     /// Checks code for a stage as far as possible without running it.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ mod worker;
 use backlog::{Backlog, Closing};
 use mark::Beginnings;
 pub use mark::SinkCheckpoint;
-pub(crate) use mark::stored as stored_checkpoints;
+pub(crate) use mark::{forget as forget_checkpoints, stored as stored_checkpoints};
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
 pub(crate) use worker::SwapRequest;
@@ -112,6 +112,9 @@ impl Attempt {
             Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits)
                 .telling(shared.waits().clone(), plan.secrets.clone())
         });
+        if let Some(dlq) = &dlq {
+            dlq.look().await?;
+        }
 
         let info = SourceInfo {
             connector: plan.source.factory.kind().to_owned(),
@@ -127,6 +130,7 @@ impl Attempt {
             resume: resume.clone(),
             limits: plan.limits,
             state: services.store.clone(),
+            waits: shared.waits().clone(),
         };
         let source = plan.source.factory.connect(&plan.source.config, context).await?;
         info!(pipeline = plan.name, resume = resume.as_ref().map(Position::as_str), "source connected");

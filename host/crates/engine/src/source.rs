@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::batcher::BatchLimits;
 use crate::error::{ConfigError, Next};
 use crate::state::StateStore;
+use crate::waits::Waits;
 
 /// Reads one database's change log and hands out batches in commit order.
 ///
@@ -50,6 +51,8 @@ pub struct SourceContext {
     pub limits: BatchLimits,
     /// For what the source itself must remember (schema history).
     pub state: Arc<dyn StateStore>,
+    /// Where the source says that it waits for something, such as a lock that somebody holds.
+    pub waits: Waits,
 }
 
 /// Makes readers of one kind of source, and understands its positions.
@@ -81,6 +84,12 @@ pub trait SourceFactory: Send + Sync + 'static {
     /// `position` lies inside the stretch that the batch covers.
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize;
 }
+
+/// A source marks the delete that a change of a key begins with by this header, with no value. Messages get the new
+/// key there, as it is after the stages: a key that they mask is masked here too.
+pub const NEW_KEY_HEADER: &str = "__debezium.newkey";
+/// The same for the create that follows at once, and the old key.
+pub const OLD_KEY_HEADER: &str = "__debezium.oldkey";
 
 /// A source failed.
 #[derive(Debug, thiserror::Error)]

@@ -421,6 +421,9 @@ impl Shared {
             Some((_, newest_us, _)) if *newest_us > 0 => (now_us() - newest_us).max(0) as f64 / 1e6,
             _ => 0.0,
         });
+        if let Some(lag) = lag_seconds {
+            self.metrics.lag.set(lag);
+        }
         PipelineStatus {
             name: inner.name.clone(),
             tenant: inner.tenant.clone(),
@@ -463,6 +466,7 @@ pub(crate) struct PipelineMetrics {
     checkpoints: Counter,
     status: Gauge,
     in_flight: Gauge,
+    lag: Gauge,
     sinks: Vec<SinkMetrics>,
 }
 
@@ -507,6 +511,7 @@ impl PipelineMetrics {
             checkpoints: counter!("deltaforge_checkpoints_stored_total", &own),
             status: gauge!("deltaforge_pipeline_status", &own),
             in_flight: gauge!("deltaforge_batches_in_flight", &own),
+            lag: gauge!("deltaforge_source_lag_seconds", &own),
             sinks: plan.sinks.iter().map(|plan| sink(&plan.id)).collect(),
         }
     }

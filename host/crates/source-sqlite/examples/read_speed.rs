@@ -46,6 +46,7 @@ async fn main() {
         pos_is_lsn: false,
     };
     let context = SourceContext {
+        waits: Default::default(),
         info,
         resume: None,
         limits: BatchLimits::default(),

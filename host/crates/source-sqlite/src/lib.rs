@@ -36,6 +36,7 @@ mod worker;
 use async_trait::async_trait;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::source::{SourceContext, SourceError, SourceFactory, SourceReader};
+use deltaforge_engine::waits::Waits;
 use deltaforge_model::position::Order;
 use deltaforge_model::{Batch, Position};
 use serde_json::Value;
@@ -99,14 +100,14 @@ impl SourceFactory for SqliteSource {
         };
         let mailbox = mailbox::Mailbox::new();
         let (opened, identity) = tokio::sync::oneshot::channel();
-        let thread_mailbox = mailbox.clone();
+        let (thread_mailbox, waits) = (mailbox.clone(), context.waits.clone());
         let thread = move || {
             if config.cdc_mode == config::CdcMode::Polling {
                 let work = polling::Polling::open(config, context).map(|work| (work.identity(), work));
-                start(work, opened, &thread_mailbox);
+                start(work, opened, &thread_mailbox, &waits);
             } else {
                 let work = worker::Worker::open(config, context).map(|work| (work.identity(), work));
-                start(work, opened, &thread_mailbox);
+                start(work, opened, &thread_mailbox, &waits);
             }
         };
         std::thread::Builder::new()
@@ -133,11 +134,12 @@ fn start<W: thread::Work>(
     work: Result<(String, W), SqliteError>,
     opened: tokio::sync::oneshot::Sender<Result<String, SqliteError>>,
     mailbox: &std::sync::Arc<mailbox::Mailbox>,
+    waits: &Waits,
 ) {
     match work {
         Ok((identity, work)) => {
             if opened.send(Ok(identity)).is_ok() {
-                thread::run(work, mailbox);
+                thread::run(work, mailbox, waits);
             }
         }
         Err(error) => drop(opened.send(Err(error))),

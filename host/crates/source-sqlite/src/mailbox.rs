@@ -10,8 +10,10 @@ use deltaforge_model::SourceBatch;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-/// Batches that may wait for the engine while another one is made.
+/// Batches that may wait for the engine while another one is made, and the bytes past which only one may: they are not
+/// in the budget yet.
 const AHEAD: usize = 2;
+const AHEAD_BYTES: usize = 4 << 20;
 
 #[derive(Default)]
 struct State {
@@ -102,7 +104,12 @@ impl Mailbox {
     /// nothing to do.
     pub fn wait(&self, pause: Duration) -> News {
         let mut state = self.state.lock();
-        let room = |state: &State| state.ready.len() < AHEAD;
+        let room = |state: &State| {
+            let waiting = |batch: &Result<SourceBatch, SourceError>| {
+                batch.as_ref().map_or(0, |batch| batch.batch.byte_size())
+            };
+            state.ready.len() < AHEAD && state.ready.iter().map(waiting).sum::<usize>() <= AHEAD_BYTES
+        };
         let pause_until = std::time::Instant::now() + pause;
         while !(state.stop || state.confirmed.is_some() || (state.changed && room(&state))) {
             if room(&state) && pause.is_zero() {

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use deltaforge_engine::source::SourceError;
+use deltaforge_engine::waits::{Waiting, Waits};
 use deltaforge_model::SourceBatch;
 
 use crate::error::SqliteError;
@@ -11,6 +13,8 @@ use crate::mailbox::Mailbox;
 
 /// How often the database is asked for changes while it is active and the file system has not spoken.
 const ACTIVE_PAUSE: Duration = Duration::from_millis(5);
+/// A lock that is held for longer than this is no transaction of a moment.
+const LONG_LOCK: Duration = Duration::from_secs(10);
 /// How long after a change it counts as active.
 const ACTIVE_FOR: Duration = Duration::from_secs(1);
 
@@ -29,11 +33,13 @@ pub(crate) trait Work {
 }
 
 /// Works until the reader is dropped or something fails.
-pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>) {
+pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>, waits: &Waits) {
     let watcher = crate::wake::watch(work.path(), mailbox.clone());
     let idle_pause = work.idle_pause();
     let mut active_until = Instant::now() + ACTIVE_FOR;
     let mut pause = Duration::ZERO;
+    let mut busy: Option<(Instant, Option<Waiting>)> = None;
+    let _ending = Ending(mailbox);
     loop {
         let news = mailbox.wait(pause);
         if news.stop {
@@ -50,7 +56,11 @@ pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>) {
         if news.changed {
             active_until = Instant::now() + ACTIVE_FOR;
         }
-        match work.look() {
+        let looked = work.look();
+        if looked.is_ok() {
+            busy = None;
+        }
+        match looked {
             Ok(Some(batch)) => {
                 mailbox.put(Ok(batch));
                 active_until = Instant::now() + ACTIVE_FOR;
@@ -63,6 +73,14 @@ pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>) {
             Err(error) if error.is_busy() => {
                 tracing::debug!(%error, "the database is locked; trying again");
                 pause = ACTIVE_PAUSE;
+                let since = busy.get_or_insert_with(|| (Instant::now(), None));
+                if since.0.elapsed() > LONG_LOCK {
+                    since.1.get_or_insert_with(|| {
+                        tracing::warn!(%error, "the database has been locked for long; trying again");
+                        waits.begin(SourceError::from(error).into(), Some(LONG_LOCK))
+                    });
+                }
+                continue;
             }
             Err(error) => {
                 mailbox.put(Err(error.into()));
@@ -71,5 +89,13 @@ pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>) {
         }
     }
     drop(watcher);
-    mailbox.end();
+}
+
+/// Ends the mailbox however the thread ends.
+struct Ending<'a>(&'a Mailbox);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }

@@ -1,8 +1,9 @@
 //! Listing, pausing, resuming and stopping.
 
+use reqwest::Method;
 use serde_json::json;
 
-use crate::host::{Host, Plan, code, within};
+use crate::host::{Host, Plan, answer, code, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipelines_are_listed_and_selected_by_labels() {
@@ -119,4 +120,26 @@ async fn what_does_not_exist_is_not_found() {
     assert_eq!(code(&host.get("/nothing").await), (404, "NOT_FOUND"));
     assert_eq!(code(&host.post("/health").await), (405, "METHOD_NOT_ALLOWED"));
     assert_eq!(code(&host.get("/pipelines/%ff").await), (400, "BAD_REQUEST"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_checkpoints_of_a_stopped_pipeline_can_be_deleted() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(25, 25).await;
+    host.until("orders", "running").await;
+    const PATH: &str = "/pipelines/orders/checkpoints";
+    while host.get(PATH).await.1 == json!([]) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let delete = async |query: &str| answer(host.request(Method::DELETE, &format!("{PATH}{query}"))).await;
+    assert_eq!(code(&delete("").await), (409, "PIPELINE_NOT_STOPPED"));
+    host.send(Method::POST, "/pipelines/orders/stop", &json!({})).await;
+    assert_eq!(delete("?sink=other").await, (200, json!({ "deleted": [] })));
+    assert_eq!(delete("?sink=out").await, (200, json!({ "deleted": ["out"] })));
+    assert_eq!(host.get(PATH).await.1, json!([]));
+    host.send(Method::POST, "/pipelines/orders/resume", &json!({})).await;
+    while orders.shelf.rows.lock().len() < 50 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }

@@ -144,7 +144,7 @@ impl Backlog {
         shared: Arc<Shared>,
         start: &mut Start,
     ) -> Result<Self, Failure> {
-        let gap_key = format!("gap/{}/{}/{}", plan.tenant, plan.name, sink.id);
+        let gap_key = gap_key(plan, &sink.id);
         let mut gaps: Vec<Gap> = match services.store.get(&gap_key).await? {
             None => Vec::new(),
             Some(bytes) => serde_json::from_slice(&bytes)
@@ -419,6 +419,11 @@ impl Backlog {
             own.shared.spill(own.index, inner.spill.bytes());
         });
     }
+}
+
+/// Where a sink's gaps are stored.
+pub(crate) fn gap_key(plan: &PipelinePlan, sink: &str) -> String {
+    format!("gap/{}/{}/{sink}", plan.tenant, plan.name)
 }
 
 fn record(meta: &Meta, batch: &Batch) -> Record {

@@ -13,6 +13,7 @@ use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::source::SourceFactory;
+use crate::spill::spill_dir;
 use crate::state::StateError;
 use crate::status::{Failure, position_json};
 
@@ -113,6 +114,34 @@ pub(crate) async fn stored(plan: &PipelinePlan, services: &Services) -> Result<V
         });
     }
     Ok(stored)
+}
+
+/// Deletes the stored checkpoints of one sink, or of all that ever had one, with what waits in their spills and their
+/// gaps. Answers whose they were.
+pub(crate) async fn forget(
+    plan: &PipelinePlan,
+    services: &Services,
+    sink: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    services.checkpoints.flush().await.map_err(|error| Failure::internal(error.to_string()))?;
+    let mut forgotten = Vec::new();
+    for (key, _) in services.checkpoints.list(&plan.tenant, &plan.name).await? {
+        if sink.is_some_and(|sink| sink != key.sink_id) {
+            continue;
+        }
+        services.store.delete(&key.to_string()).await?;
+        services.store.delete(&super::backlog::gap_key(plan, &key.sink_id)).await?;
+        let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &key.sink_id);
+        match tokio::fs::remove_dir_all(&dir).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let text = format!("remove the spill {}: {error}", dir.display());
+                return Err(Failure { code: "spill_failed".into(), message: text, retriable: true });
+            }
+            _ => {}
+        }
+        forgotten.push(key.sink_id);
+    }
+    Ok(forgotten)
 }
 
 /// Reads every sink's checkpoint.

@@ -1,6 +1,7 @@
 //! One row of the log to one event, or two.
 
 use deltaforge_engine::batcher::Batcher;
+use deltaforge_engine::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
 use deltaforge_model::{EventHead, Image, Op, Side, SnapshotMark};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
@@ -39,13 +40,12 @@ impl Change<'_> {
                 self.image(batcher, Image::After, layout.after(), scratch)
             }
             op::UPDATE => {
-                let (old, new) = (self.key(0)?, self.key(layout.after())?);
                 self.event(batcher, Op::Delete, 0);
                 self.image(batcher, Image::Before, 0, scratch)?;
-                batcher.builder.side(header("__debezium.newkey", new));
+                batcher.builder.side(header(NEW_KEY_HEADER));
                 self.event(batcher, Op::Create, 1);
                 self.image(batcher, Image::After, layout.after(), scratch)?;
-                batcher.builder.side(header("__debezium.oldkey", old));
+                batcher.builder.side(header(OLD_KEY_HEADER));
                 Ok(())
             }
             other => Err(SqliteError::Unsupported(format!(
@@ -152,28 +152,8 @@ impl Change<'_> {
         }
         Ok(false)
     }
-
-    fn key(&self, first: usize) -> Result<serde_json::Value, SqliteError> {
-        let schema = &self.decoder.own.schema;
-        let mut key = serde_json::Map::new();
-        for column in schema.key() {
-            let value = self.with_cell(first + usize::from(*column), json)?;
-            key.insert(schema.columns()[usize::from(*column)].name.clone(), value);
-        }
-        Ok(key.into())
-    }
 }
 
-fn header(name: &str, key: serde_json::Value) -> Side {
-    Side { headers: vec![(name.to_owned(), key.to_string())], ..Side::default() }
-}
-
-fn json(value: ValueRef<'_>) -> serde_json::Value {
-    match value {
-        ValueRef::Null => serde_json::Value::Null,
-        ValueRef::Integer(v) => v.into(),
-        ValueRef::Real(v) => v.into(),
-        ValueRef::Text(bytes) => String::from_utf8_lossy(bytes).into(),
-        ValueRef::Blob(bytes) => hex::encode(bytes).into(),
-    }
+fn header(name: &str) -> Side {
+    Side { headers: vec![(name.to_owned(), String::new())], ..Side::default() }
 }
