@@ -111,12 +111,6 @@ impl Call {
         self.columns.get(column as usize).ok_or_else(|| Ended::Edit(format!("there is no column #{column}")))
     }
 
-    /// Whether the column is one of the row's table.
-    pub(crate) fn has_column(&self, row: u32, column: u32) -> bool {
-        let table = self.view.event(row as usize).table_index();
-        self.columns.get(column as usize).is_some_and(|column| column.indexes[table].is_some())
-    }
-
     pub(crate) fn get(&self, row: u32, image: Image, column: u32) -> Result<Cell<'_>, Ended> {
         let event = self.event(row)?;
         let index = self.named(column)?.indexes[event.table_index()];
