@@ -17,7 +17,7 @@ esac
 
 # Not the examples: those are for benchmarks, and lints look at them.
 unit() {
-  cargo test --workspace --exclude deltaforge-tests --lib --bins --tests -- "$@"
+  cargo test --no-fail-fast --workspace --exclude deltaforge-tests --lib --bins --tests -- "$@"
   cargo test --manifest-path plugins/Cargo.toml --workspace -- "$@"
   cargo test --manifest-path sdk/rust/samples/Cargo.toml --workspace -- "$@"
 }
@@ -25,7 +25,7 @@ unit() {
 # The binary is built by itself first: the tests only run it.
 e2e() {
   cargo build --release -p deltaforge
-  DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" cargo test --release -p deltaforge-tests -- "$@"
+  DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" cargo test --no-fail-fast --release -p deltaforge-tests -- "$@"
 }
 
 say "plugins as components, then the tests ($what): units in the dev profile, the rest on the release binary"
