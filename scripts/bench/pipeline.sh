@@ -28,7 +28,7 @@ pipeline() { # mode of the processor: none, mask, javascript
   local processors='processors: []'
   case $1 in
     mask) processors='processors: [{id: m, plugin: mask@1, config: {columns: [{name: orders.email, action: redact}]}}]' ;;
-    javascript) processors='processors: [{id: m, type: javascript, inline: "(e) => { e.tags = [1]; return e; }"}]' ;;
+    javascript) processors='processors: [{id: m, type: javascript, inline: "(e) => { e.tags = ['bench']; return e; }"}]' ;;
   esac
   cat <<YAML
 metadata: {name: bench, tenant: bench}
@@ -73,6 +73,7 @@ for mode in none mask javascript; do
     began=$(date +%s.%N)
     start
     until [ "$(curl -sf http://127.0.0.1:18990/pipelines/bench | grep -o '"sequence":[0-9]*' | head -1 | cut -d: -f2)" -ge "$events" ] 2>/dev/null; do
+      ! grep -q ' ERROR ' host.log || { cat host.log >&2; die "the pipeline failed"; }
       sleep 0.02
     done
     ended=$(date +%s.%N) ticks=$(cpu_ticks) peak=$(rss_mib VmHWM)
