@@ -28,7 +28,7 @@ pipeline() { # mode of the processor: none, mask, javascript
   local processors='processors: []'
   case $1 in
     mask) processors='processors: [{id: m, plugin: mask@1, config: {columns: [{name: orders.email, action: redact}]}}]' ;;
-    javascript) processors='processors: [{id: m, type: javascript, inline: "(e) => { e.tags = ['bench']; return e; }"}]' ;;
+    javascript) processors='processors: [{id: m, type: javascript, inline: "(e) => { e.tags = [e.table]; return e; }"}]' ;;
   esac
   cat <<YAML
 metadata: {name: bench, tenant: bench}
