@@ -16,7 +16,7 @@ use deltaforge_model::{Position, SourceInfo};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
 use crate::budget::Budget;
 use crate::compose::Composer;
@@ -29,6 +29,7 @@ use crate::status::{Failure, Shared};
 mod backlog;
 mod commit;
 mod drain;
+pub(crate) mod gaps;
 mod mark;
 mod reader;
 mod sink;
@@ -140,13 +141,14 @@ impl Attempt {
             feeds.push(feed);
             tried.extend(task.tried());
             let (fuse, shared) = (fuse.clone(), shared.clone());
-            tasks.spawn(async move {
+            let task = async move {
                 // However the task ends, nobody waits for it in vain.
                 let _tried = task.tried().map(CancellationToken::drop_guard);
                 if let Err(failure) = task.run(shared).await {
                     fuse.blow(failure);
                 }
-            });
+            };
+            tasks.spawn(task.in_current_span());
         }
         drop(sinks);
         // A sink of the commit policy that cannot be opened for good ends the attempt before the source is touched:
@@ -184,19 +186,17 @@ impl Attempt {
         };
         {
             let fuse = fuse.clone();
-            tasks.spawn_on(
-                async move {
-                    if let Err(failure) = worker.run(batch_rx).await {
-                        fuse.blow(failure);
-                    }
-                },
-                &services.compute,
-            );
+            let worker = async move {
+                if let Err(failure) = worker.run(batch_rx).await {
+                    fuse.blow(failure);
+                }
+            };
+            tasks.spawn_on(worker.in_current_span(), &services.compute);
         }
         {
             let committer =
                 commit::Committer::new(&plan, &services, shared.clone(), confirm_tx, &marks, kept_backlogs);
-            tasks.spawn(committer.run(event_rx));
+            tasks.spawn(committer.run(event_rx).in_current_span());
         }
         {
             let reader = reader::Reader {
@@ -209,11 +209,12 @@ impl Attempt {
                 shared: shared.clone(),
             };
             let fuse = fuse.clone();
-            tasks.spawn(async move {
+            let reader = async move {
                 if let Err(failure) = reader.run().await {
                     fuse.blow(failure);
                 }
-            });
+            };
+            tasks.spawn(reader.in_current_span());
         }
         shared.running(*is_paused.borrow());
         loop {
@@ -267,7 +268,7 @@ async fn connect(
         waits: shared.waits().clone(),
     };
     let source = plan.source.factory.connect(&plan.source.config, context).await?;
-    info!(pipeline = plan.name, resume = resume.map(|at| at.readable()), "source connected");
+    info!(resume = resume.map(|at| at.readable()), "source connected");
     Ok(source)
 }
 
