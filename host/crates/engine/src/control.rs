@@ -243,6 +243,7 @@ impl Control {
             current = swapped.current.version.plugin,
             generation = swapped.current.generation,
             position = swapped.current.from,
+            pause_us = swapped.pause.as_micros() as u64,
             "stage swapped"
         );
         Ok(swapped)

@@ -1,6 +1,7 @@
 //! The stages of a pipeline, each on the generation that its position asks for.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Position};
 use serde_json::Value;
@@ -46,6 +47,8 @@ pub struct Swapped {
     pub previous: Generation,
     /// The version that runs now; its position is where it took over.
     pub current: Generation,
+    /// How long the stream stood still for it, at a batch boundary.
+    pub pause: Duration,
 }
 
 fn code_text(code: &StageCode) -> String {
@@ -283,6 +286,7 @@ impl StageSet {
         new: NewStage,
         from: Option<&Position>,
     ) -> Result<Swapped, Failure> {
+        let began = Instant::now();
         let (plan, index) = self.find(id)?;
         let slot = &self.slots[index];
         let mut history = slot.history.clone();
@@ -304,7 +308,7 @@ impl StageSet {
         slot.active = history.generations.len() - 1;
         slot.history = history;
         self.set_mask(index, mask);
-        Ok(Swapped { previous, current })
+        Ok(Swapped { previous, current, pause: began.elapsed() })
     }
 
     fn find(&self, id: &str) -> Result<(StagePlan, usize), Failure> {
