@@ -104,7 +104,9 @@ pub struct SinkContext {
 /// Where a sink tells of a failure at once that no answer bears, since it tries again by itself, or since nobody has
 /// called it. Its status shows the failure until something is durable again. The default tells nobody.
 #[derive(Clone, Default)]
-pub struct Trouble(Option<Arc<dyn Fn(&SinkError) + Send + Sync>>);
+pub struct Trouble(Option<Listener>);
+
+type Listener = Arc<dyn Fn(&SinkError) + Send + Sync>;
 
 impl Trouble {
     /// Tells `listener`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Boundary, Position};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
@@ -22,6 +23,7 @@ use crate::retry::Backoff;
 use crate::secrets::Secrets;
 use crate::sink::{Delivery, Sink, SinkContext, SinkError, Trouble};
 use crate::status::{Failure, Shared, with_causes};
+use crate::tally::Tally;
 
 /// A delivery with what must stay until it is durable.
 pub(crate) struct FeedItem {
@@ -304,9 +306,15 @@ impl SinkTask {
     fn trouble(&self, shared: &Arc<Shared>) -> Trouble {
         let (shared, index, sink) = (shared.clone(), self.index, self.plan.id.clone());
         let secrets = self.secrets.clone();
+        let tally = Mutex::new(Tally::default());
         Trouble::new(move |error| {
             shared.sink_failed(index, error.code(), error);
-            warn!(sink, code = error.code(), error = secrets.hide(&with_causes(error)), "sink has trouble");
+            let mut tally = tally.lock();
+            tally.add(1);
+            if let Some(times) = tally.due() {
+                let text = secrets.hide(&with_causes(error));
+                warn!(sink, code = error.code(), times, error = text, "sink has trouble");
+            }
         })
     }
 
