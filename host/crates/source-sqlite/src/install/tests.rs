@@ -31,8 +31,8 @@ fn warned(journal: &str) -> String {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, || warn_of_journal(&open(&path).unwrap(), &path).unwrap());
-    let text = String::from_utf8(log.0.lock().clone()).unwrap();
-    text
+    let bytes = log.0.lock().clone();
+    String::from_utf8(bytes).unwrap()
 }
 
 #[test]
