@@ -31,6 +31,7 @@ pub mod stages;
 pub mod state;
 pub mod status;
 pub mod swap;
+mod tally;
 pub mod template;
 pub mod waits;
 
