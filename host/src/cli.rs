@@ -44,7 +44,7 @@ pub enum Command {
 /// Flags of `run`.
 #[derive(Debug, Args, Clone)]
 pub struct RunArgs {
-    /// Pipeline file, or a folder of them
+    /// Pipeline file, or a folder with *.yaml and *.yml files (folders in it are not read)
     #[arg(short, long, env = "DELTAFORGE_CONFIG")]
     pub config: Option<PathBuf>,
     /// Where the host keeps its state; one host at a time
@@ -103,7 +103,7 @@ pub enum LogFormat {
 /// Flags of `validate`.
 #[derive(Debug, Args, Clone)]
 pub struct ValidateArgs {
-    /// Pipeline file, or a folder of them
+    /// Pipeline file, or a folder with *.yaml and *.yml files (folders in it are not read)
     #[arg(short, long, env = "DELTAFORGE_CONFIG")]
     pub config: PathBuf,
     /// Plugin registry folder
@@ -137,7 +137,7 @@ pub struct UninstallArgs {
 /// Flags of `source`.
 #[derive(Debug, Args, Clone)]
 pub struct SourceArgs {
-    /// Pipeline file, or a folder of them
+    /// Pipeline file, or a folder with *.yaml and *.yml files (folders in it are not read)
     #[arg(short, long, env = "DELTAFORGE_CONFIG")]
     pub config: PathBuf,
     /// Plugin registry folder
