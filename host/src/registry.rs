@@ -54,6 +54,7 @@ impl Registry {
             let factory = factory.clone();
             let block = Block::from_schema(factory.schema());
             let kind = factory.kind();
+            let block = if kind == "file" { block.own_file("path") } else { block };
             catalog = catalog.sink(kind, block.check(move |config| findings(factory.validate(config))));
         }
         catalog

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::catalog::{Catalog, Finding};
 use crate::expand::{self, Lookup};
+use crate::files::Files;
 use crate::path::Path;
 use crate::problem::{Code, Problem, Report, quoted};
 use crate::problems::Problems;
@@ -139,7 +140,7 @@ impl Catalog {
                 Node::broken(Place::default())
             }
         };
-        self.checked(node, None, &mut problems).ok_or_else(|| report(problems))
+        self.checked(node, None, &mut Files::default(), &mut problems).ok_or_else(|| report(problems))
     }
 
     /// Checks one document whose reading added `problems`; `None` when there are any in the end.
@@ -147,11 +148,13 @@ impl Catalog {
         &self,
         mut node: Node,
         folder: Option<&FilePath>,
+        files: &mut Files,
         problems: &mut Problems,
     ) -> Option<Pipeline> {
         shape::check(self, &mut node, problems);
         blocks::check(self, &node, folder, problems);
         rules::check(self, &node, problems);
+        files.check(self, &node, problems);
         if !problems.is_empty() {
             return None;
         }
@@ -181,11 +184,19 @@ struct Reading<'a> {
     problems: Vec<Problem>,
     /// The first document of each name.
     names: BTreeMap<String, Origin>,
+    files: Files,
 }
 
 impl<'a> Reading<'a> {
     fn new(catalog: &'a Catalog, environment: Lookup<'a>) -> Self {
-        Self { catalog, environment, pipelines: Vec::new(), problems: Vec::new(), names: BTreeMap::new() }
+        Self {
+            catalog,
+            environment,
+            pipelines: Vec::new(),
+            problems: Vec::new(),
+            names: BTreeMap::new(),
+            files: Files::default(),
+        }
     }
 
     fn text(&mut self, file: &FilePath, text: &str) {
@@ -203,7 +214,7 @@ impl<'a> Reading<'a> {
             expand::expand(&mut node, self.environment, &mut problems);
             let origin = Origin { file: file.to_owned(), line: node.place.line };
             self.unique(&node, &origin, &mut problems);
-            let pipeline = self.catalog.checked(node, file.parent(), &mut problems);
+            let pipeline = self.catalog.checked(node, file.parent(), &mut self.files, &mut problems);
             self.problems.extend(problems.finish());
             if let (Some(mut pipeline), false) = (pipeline, broken) {
                 pipeline.origin = Some(origin);

@@ -168,6 +168,29 @@ fn the_files_in_a_folder_are_read_in_order_and_no_folder_in_it() {
 }
 
 #[test]
+fn two_pipelines_cannot_write_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = |path: &str| format!("sinks: [{{ type: file, config: {{ id: out, path: {path} }} }}]");
+    let text = |name: &str, path: &str| {
+        GOOD.replace("NAME", name).replace("sinks: [{ type: stdout, config: { id: out } }]", &sink(path))
+    };
+    let here = std::env::current_dir().unwrap();
+    let absolute = here.join("../out.jsonl").display().to_string();
+    fs::write(folder.path().join("a.yaml"), text("a", "../out.jsonl")).unwrap();
+    fs::write(folder.path().join("b.yaml"), text("b", "out.jsonl")).unwrap();
+    assert_eq!(catalog().read_path(folder.path(), &environment).unwrap().len(), 2);
+
+    fs::write(folder.path().join("b.yaml"), text("b", &absolute)).unwrap();
+    let report = catalog().read_path(folder.path(), &environment).unwrap_err();
+    let [problem] = report.problems() else { panic!("{report}") };
+    assert_eq!((problem.code, problem.path.as_str()), (Code::Conflict, "spec.sinks[0].config.path"));
+    assert_eq!(problem.line, Some(4));
+    let suggestion = problem.suggestion.as_deref().unwrap();
+    assert!(suggestion.starts_with("it is `out` of the pipeline `a` in "), "{suggestion}");
+    assert!(suggestion.contains("a.yaml, line 4"), "{suggestion}");
+}
+
+#[test]
 fn what_cannot_be_read_is_a_problem() {
     let folder = tempfile::tempdir().unwrap();
     let code =
