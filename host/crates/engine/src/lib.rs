@@ -29,6 +29,7 @@ pub mod stage;
 pub mod stages;
 pub mod state;
 pub mod status;
+pub mod suggest;
 pub mod swap;
 pub mod template;
 pub mod waits;
