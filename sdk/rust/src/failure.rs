@@ -44,7 +44,12 @@ impl std::error::Error for Failure {}
 pub(crate) fn config<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, Failure> {
     // A plugin without options may be given no block at all.
     let json = if json.trim().is_empty() || json.trim() == "null" { "{}" } else { json };
-    serde_json::from_str(json).map_err(|error| Failure::fatal(error.to_string()))
+    serde_json::from_str(json).map_err(|error| {
+        let text = error.to_string();
+        // A place in JSON that the host wrote, not the author of the configuration.
+        let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+        Failure::fatal(text)
+    })
 }
 
 #[cfg(test)]
@@ -60,6 +65,6 @@ mod tests {
             assert!(config::<Empty>(nothing).is_ok(), "{nothing:?}");
         }
         let error = config::<Empty>("{\"colour\": 1}").expect_err("an unknown key");
-        assert!(error.message.starts_with("unknown field `colour`"), "{error}");
+        assert_eq!(error.message, "unknown field `colour`, there are no fields");
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::repository::{files, root};
 
 /// Calls whose first argument is an error code, at the places where errors are made.
-const CALLS: [&str; 10] = [
+const CALLS: [&str; 11] = [
     "StageError::stop(",
     "StageError::isolate(",
     "StageError::retry(",
@@ -19,6 +19,7 @@ const CALLS: [&str; 10] = [
     "Self::operator(",
     "Self::isolate(",
     "Self::retry(",
+    "Self::stop(",
 ];
 /// What stands before a code elsewhere: a field, a constant, an arm of a `match` that tells the code.
 const MARKS: [&str; 3] = ["code: ", "&str = ", "=> "];
