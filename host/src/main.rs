@@ -3,6 +3,7 @@
 mod builtin;
 mod check;
 mod cli;
+mod log;
 mod plan;
 mod registry;
 mod serve;

@@ -1,6 +1,5 @@
 //! `deltaforge run`: everything wired together, until a signal.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,19 +15,23 @@ use deltaforge_engine::secrets::Secrets;
 use deltaforge_engine::state::StateStore;
 use deltaforge_store::{DataDir, MemoryStore, SqliteStore};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use serde_json::{Value, json};
 use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
 
 use crate::check::{Builders, show};
-use crate::cli::{LogFormat, RunArgs, Storage};
-use crate::{Exit, plan};
+use crate::cli::{RunArgs, Storage};
+use crate::{Exit, log, plan};
 
 /// The host's version, as `source.version` of every event states it.
 const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
 
+/// How long a host that was killed may still hold the data directory.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Runs pipelines until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    start_log(args.log_format);
+    let secrets = Secrets::default();
+    log::start(args.log_format, secrets.clone());
     let loopback =
         [args.api_addr, args.metrics_addr].iter().all(|addr| deltaforge_api::is_loopback(addr.ip()));
     if !args.insecure_no_auth && !loopback {
@@ -42,11 +45,14 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         let spec = std::env::var("DELTAFORGE_FAILPOINTS").unwrap_or_default();
         failpoint::arm(&spec).map_err(anyhow::Error::msg)?;
     }
-    let data = DataDir::lock(&args.data_dir)?;
+    let data = DataDir::lock_within(&args.data_dir, LOCK_PATIENCE)?;
     let plugins = args.plugins.clone().unwrap_or_else(|| data.plugins());
     let builders = Builders::new(&plugins, Some(&data.cache()))?;
     let pipelines = match &args.config {
-        None => Vec::new(),
+        None => {
+            warn!("no --config: the API is served, and no pipeline runs");
+            Vec::new()
+        }
         Some(config) => match builders.read(config) {
             Ok(pipelines) => pipelines,
             Err(report) => {
@@ -69,7 +75,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         .build()
         .context("start the compute threads")?;
     let handle = compute.handle().clone();
-    let result = io.block_on(serve(args, &data, builders, pipelines, metrics, handle));
+    let result = io.block_on(serve(args, &data, builders, pipelines, secrets, metrics, handle));
     compute.shutdown_timeout(Duration::from_secs(1));
     io.shutdown_timeout(Duration::from_secs(1));
     result
@@ -80,6 +86,7 @@ async fn serve(
     data: &DataDir,
     builders: Builders,
     pipelines: Vec<deltaforge_config::Pipeline>,
+    secrets: Secrets,
     metrics: PrometheusHandle,
     compute: tokio::runtime::Handle,
 ) -> anyhow::Result<Exit> {
@@ -111,11 +118,8 @@ async fn serve(
     fits(&pipelines, services.budget.limit())?;
     let control = Control::new();
     for document in &pipelines {
-        let plan = plan::plan(
-            document,
-            &builders.registry,
-            Secrets::new(builders.catalog.secrets(&document.document)),
-        )?;
+        let own = of_pipeline(&secrets, &builders, document);
+        let plan = plan::plan(document, &builders.registry, own)?;
         let pipeline = Pipeline::start(plan, services.clone());
         let origin = document.origin.as_ref().map(|origin| origin.file.display().to_string());
         control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
@@ -148,6 +152,15 @@ async fn serve(
     Ok(Exit::Ok)
 }
 
+/// What a pipeline keeps secret: now, and what a swap brings.
+fn of_pipeline(host: &Secrets, builders: &Builders, pipeline: &deltaforge_config::Pipeline) -> Secrets {
+    let catalog = builders.catalog.clone();
+    let in_stage = move |block: &Value| catalog.secrets(&json!({ "spec": { "processors": [block] } }));
+    let secrets = Secrets::of_pipeline(host, in_stage);
+    secrets.add(builders.catalog.secrets(&pipeline.document));
+    secrets
+}
+
 /// Refuses pipelines that may hold more memory than the host: the last of them would wait for the others.
 fn fits(pipelines: &[deltaforge_config::Pipeline], budget: usize) -> anyhow::Result<()> {
     let wanted: u64 = pipelines.iter().map(|pipeline| pipeline.spec.spec.max_memory_bytes).sum();
@@ -170,15 +183,6 @@ async fn wait_for_signal() -> anyhow::Result<()> {
         _ = int.recv() => {}
     }
     Ok(())
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
-    }
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# whole pipelines: SQLite → mask component → JSON file, drained, at 1,000 events/s, and idle
+# whole pipelines: SQLite → mask component → JSON file: drained, at 1,000 events/s, with swaps, and idle
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 need_rust
 
@@ -46,8 +46,8 @@ INSERT INTO orders SELECT i, i % 9973, i % 7, 'Customer number ' || i, 'customer
   round(i * 1.37, 2), i % 2, 1700000000000 + i, 1700000000000 + i FROM n;
 SQL
 }
-start() {
-  rm -rf data
+start() { # "kept": with what the last start left, such as compiled plugins
+  [ "${1:-}" = kept ] || rm -rf data
   "$binary" run --config bench.yaml --data-dir data --api-addr 127.0.0.1:18990 --metrics-addr 127.0.0.1:18991 >host.log 2>&1 &
   host=$!
   until curl -sf http://127.0.0.1:18990/ready >/dev/null; do
@@ -101,12 +101,38 @@ curl -sf http://127.0.0.1:18991/metrics | awk -F'[" ]' '
   END { for (p = 50; p <= 99; p += 49) for (i = 1; i <= n; i++) if (c[i] >= c[n] * p / 100) { printf "    commit to durable p%d: at most %s s (of %d batches)\n", p, le[i], c[n]; break } }'
 stop
 
+say "swaps: ${SWAPS:-500} between two configurations of the component, while rows stream"
+pipeline mask >bench.yaml
+database
+start
+(
+  for batch in $(seq 1000); do
+    rows $((batch * 2000)) 2000 | sqlite3 -cmd '.timeout 5000' shop.db
+  done
+) &
+writer=$!
+until [ "$(wc -l <out.jsonl 2>/dev/null || echo 0)" -ge 2000 ]; do sleep 0.05; done
+for swap in $(seq "${SWAPS:-500}"); do
+  column=$([ $((swap % 2)) -eq 0 ] && echo orders.email || echo orders.name)
+  curl -sf -X PUT http://127.0.0.1:18990/pipelines/bench/processors/m/plugin -H 'content-type: application/json' \
+    -d "{\"plugin\": \"mask@1\", \"config\": {\"columns\": [{\"name\": \"$column\", \"action\": \"redact\"}]}}" >>swaps.json
+done
+kill "$writer" 2>/dev/null || true
+wait "$writer" 2>/dev/null || true
+stop
+grep -o '"pause_ms":[0-9.e-]*' swaps.json | cut -d: -f2 | sort -g |
+  awk '{ ms[NR] = $1 } END { if (!NR) exit 1; printf "    pause of the stream: p50 %.1f ms, p99 %.1f ms, most %.1f ms (%d swaps)\n", ms[int((NR + 1) / 2)], ms[int(NR * 0.99)], ms[NR], NR }'
+
 say "idle, one pipeline"
 for mode in none mask javascript; do
   pipeline "$mode" >bench.yaml
   database
   start
   sleep 3
-  printf '    %-10s RSS %s MiB\n' "$mode" "$(rss_mib VmRSS)"
+  printf '    %-10s RSS %s MiB' "$mode" "$(rss_mib VmRSS)"
+  stop
+  start kept
+  sleep 3
+  printf ', started again %s MiB\n' "$(rss_mib VmRSS)"
   stop
 done

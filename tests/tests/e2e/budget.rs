@@ -168,6 +168,14 @@ fn past_the_spill_a_gap_is_recorded_and_shown() {
         endpoint.taken().pop().filter(|taken| taken.body.contains("the end"))
     });
     let gaps = host.pipeline("shop")["ops"]["sinks"][1]["gaps"].clone();
+    assert_eq!(host.pipeline("shop")["degraded"], true, "until somebody says that they know of it");
+    let known = host.rest().post("/pipelines/shop/sinks/hook/gaps/ack", None).ok();
+    assert_eq!(known["acknowledged"], gaps);
+    host.wait_pipeline("shop", "it is no longer degraded", wait::SOON, |shown| shown["degraded"] == false);
+    host.kill();
+    host.start_ready();
+    let shown = host.pipeline("shop");
+    assert!(has_gap(&shown) && shown["degraded"] == false, "that survives a restart: {shown}");
     assert!(host.terminate(wait::SOON).0.success());
 
     let there = Arrivals::parse(&endpoint.events());

@@ -3,12 +3,15 @@
 use deltaforge_testkit::host::{Host, command};
 use deltaforge_testkit::http::{HttpSink, Mood};
 use deltaforge_testkit::wait;
+use serde_json::json;
 
 use crate::{Place, pipeline, shared};
 
 const TOKEN: &str = "t0ken-9f3a71";
 const PASSWORD: &str = "pa55-c0ffee";
 const PEPPER: &str = "pepper-77aa";
+/// Comes with a swap, not with the pipeline's file.
+const SALT: &str = "sea-\"salt\"-12";
 
 #[test]
 fn no_answer_log_or_metric_shows_a_secret() {
@@ -19,7 +22,7 @@ fn no_answer_log_or_metric_shows_a_secret() {
     let yaml = pipeline(&format!(
         "  processors:
     - {{ type: mask, id: private, columns: [ {{ name: customers.email, action: hash, key: \"${{PEPPER}}\" }} ] }}
-    - {{ type: javascript, id: strict, on_error: dlq, inline: \"(event) => {{ if (event.after.rev == 2) throw new Error('no ' + 'pa55-' + 'c0ffee' + ' t0ken-' + '9f3a71'); return event; }}\" }}
+    - {{ type: javascript, id: strict, on_error: dlq, inline: \"(event) => {{ if (event.after.rev == 2) throw new Error('no ' + 'pa55-' + 'c0ffee' + ' t0ken-' + '9f3a71'); if (event.after.rev == 3) console.log('peppe' + 'r-77aa', 'sea-' + String.fromCharCode(34) + 'salt' + String.fromCharCode(34) + '-12', 'the end'); return event; }}\" }}
   sinks:
     - type: http
       config:
@@ -42,6 +45,11 @@ fn no_answer_log_or_metric_shows_a_secret() {
     place.shop.run("INSERT INTO customers VALUES (1, 'Ann', 'ann@example.org', 0.5, 1)");
     let taken = wait::until("the event arrives", wait::SOON, || endpoint.taken().pop());
     assert_eq!(taken.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()), "the secret is used");
+    let columns = json!([{ "name": "customers.email", "action": "hash", "key": SALT }]);
+    let swapped = host
+        .rest()
+        .put("/pipelines/shop/processors/private/plugin", &json!({ "config": { "columns": columns } }));
+    swapped.clone().ok();
     endpoint.set(Mood::Refusing(401));
     place.shop.run("INSERT INTO customers VALUES (2, 'Ben', 'ben@example.org', 0.5, 2)");
     place.shop.run("INSERT INTO customers VALUES (3, 'Cid', 'cid@example.org', 0.5, 3)");
@@ -63,6 +71,7 @@ fn no_answer_log_or_metric_shows_a_secret() {
     let mut shown: Vec<(String, String)> =
         paths.iter().map(|path| ((*path).to_owned(), rest.get(path).text)).collect();
     assert!(shown[1].1.contains("***"), "{}", shown[1].1);
+    shown.push(("the swap's answer".to_owned(), swapped.text));
     let yaml_path = host.yaml_path();
     let broken = yaml.replace("id: hook", "id: hook\n        colour: red");
     std::fs::write(&yaml_path, broken).unwrap();
@@ -70,9 +79,11 @@ fn no_answer_log_or_metric_shows_a_secret() {
     assert_eq!(report.status.code(), Some(2));
     shown.push(("the validation report".to_owned(), String::from_utf8(report.stderr).unwrap()));
     host.terminate(wait::SOON);
-    shown.push(("the log".to_owned(), host.log()));
+    let log = host.log();
+    assert!(log.contains("*** *** the end"), "what a script says is logged: {log}");
+    shown.push(("the log".to_owned(), log));
     for (place, text) in &shown {
-        for (name, secret) in secrets {
+        for (name, secret) in secrets.into_iter().chain([("SALT", "sea-")]) {
             assert!(!text.contains(secret), "{place} shows {name}: {text}");
         }
         assert!(!text.contains("ben@example.org"), "{place} shows a masked value: {text}");

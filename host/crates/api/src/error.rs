@@ -80,6 +80,7 @@ impl From<ControlError> for ApiError {
             ControlError::Exists(_) => (StatusCode::CONFLICT, "PIPELINE_ALREADY_EXISTS"),
             ControlError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN"),
             ControlError::NoStage { .. } => (StatusCode::NOT_FOUND, "PROCESSOR_NOT_FOUND"),
+            ControlError::NoSink { .. } => (StatusCode::NOT_FOUND, "SINK_NOT_FOUND"),
             ControlError::WrongKind(_) => (StatusCode::BAD_REQUEST, "PROCESSOR_KIND"),
             ControlError::Invalid { problems, .. } => {
                 return Self::new(StatusCode::BAD_REQUEST, "PROCESSOR_INVALID", message).with(problems);

@@ -113,9 +113,14 @@ fn of_sinks(known: &Known) -> Vec<Degraded> {
         if sink.spill_bytes > 0 {
             add("sink_behind", format!("{} bytes wait on disk", sink.spill_bytes));
         }
-        if !sink.gaps.is_empty() {
-            let events: u64 = sink.gaps.iter().map(|gap| gap.events).sum();
-            add("sink_gap", format!("{events} events in {} stretches were not given to it", sink.gaps.len()));
+        let gaps: Vec<_> = sink.gaps.iter().filter(|gap| !gap.acknowledged).collect();
+        if !gaps.is_empty() {
+            let known: u64 = gaps.iter().filter_map(|gap| gap.events).sum();
+            let least = if gaps.iter().all(|gap| gap.events.is_some()) { "" } else { "at least " };
+            add(
+                "sink_gap",
+                format!("{least}{known} events in {} stretches were not given to it", gaps.len()),
+            );
         }
     }
     all

@@ -95,6 +95,7 @@ impl Api {
                 "/pipelines/{name}/checkpoints",
                 get(pipelines::checkpoints).delete(pipelines::forget_checkpoints),
             )
+            .route("/pipelines/{name}/sinks/{id}/gaps/ack", post(pipelines::acknowledge_gaps))
             .route("/pipelines/{name}/journal/dlq", get(dlq::peek).delete(dlq::purge))
             .route("/pipelines/{name}/journal/dlq/count", get(dlq::count))
             .route("/pipelines/{name}/journal/dlq/ack", post(dlq::ack))

@@ -23,6 +23,7 @@ use utoipa::OpenApi;
         crate::pipelines::stop,
         crate::pipelines::checkpoints,
         crate::pipelines::forget_checkpoints,
+        crate::pipelines::acknowledge_gaps,
         crate::dlq::peek,
         crate::dlq::purge,
         crate::dlq::count,

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use deltaforge_engine::control::{ControlError, Known};
+use deltaforge_engine::status::Gap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -184,4 +185,27 @@ pub(crate) async fn forget_checkpoints(
 ) -> Result<Json<Forgotten>, ApiError> {
     let deleted = app.control.forget_checkpoints(&name, of.sink.as_deref()).await?;
     Ok(Json(Forgotten { deleted }))
+}
+
+/// Gaps that count as no fault any more.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Acknowledged {
+    /// Those that nobody had acknowledged before.
+    #[schema(value_type = Vec<Object>)]
+    acknowledged: Vec<Gap>,
+}
+
+/// Acknowledges the stretches of the log that a sink was not given: they are still shown, and the pipeline is no longer
+/// degraded by them. What they hold does not come by itself; deleting the sink's checkpoint starts it anew.
+#[utoipa::path(post, path = "/pipelines/{name}/sinks/{id}/gaps/ack", tag = "pipelines", responses(
+    (status = 200, description = "They are acknowledged", body = Acknowledged),
+    (status = 404, description = "There is no such pipeline or sink", body = ErrorBody),
+    (status = 503, description = "The state store fails", body = ErrorBody),
+))]
+pub(crate) async fn acknowledge_gaps(
+    State(app): State<App>,
+    Names((name, id)): Names<(String, String)>,
+) -> Result<Json<Acknowledged>, ApiError> {
+    let acknowledged = app.control.acknowledge_gaps(&name, &id).await?;
+    Ok(Json(Acknowledged { acknowledged }))
 }

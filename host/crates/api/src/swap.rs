@@ -52,6 +52,8 @@ pub(crate) struct SwapAnswer {
     previous_digest: String,
     /// SHA-256 of the code that runs now, hex.
     current_digest: String,
+    /// Whether the configuration is another one.
+    config_changed: bool,
     /// Grows with every swap of the processor.
     generation: u64,
     /// Events after this position pass what runs now; null: all events.
@@ -59,12 +61,17 @@ pub(crate) struct SwapAnswer {
     position: Option<Value>,
     /// When it was stored.
     swapped_at: String,
+    /// How long the stream stood still for it, milliseconds.
+    #[schema(example = 1.5)]
+    pause_ms: f64,
 }
 
 impl From<Swapped> for SwapAnswer {
     fn from(swapped: Swapped) -> Self {
-        let Swapped { previous, current } = swapped;
+        let Swapped { previous, current, pause } = swapped;
         Self {
+            config_changed: previous.config != current.config,
+            pause_ms: pause.as_secs_f64() * 1e3,
             position: current.from().as_ref().map(position_json),
             previous: previous.version.plugin,
             current: current.version.plugin,

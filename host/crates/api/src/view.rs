@@ -161,16 +161,8 @@ impl Override {
 /// A stage's configuration without secrets. What is secret stands in the catalog's schema of the block that the
 /// configuration belongs to, so it is put there.
 fn redacted(stage: &StageStatus, catalog: &Catalog) -> Value {
-    let (block, below) = match &stage.code {
-        StageCode::Plugin(reference) => (json!({ "plugin": reference, "config": stage.config }), "/config"),
-        StageCode::Builtin(kind) => {
-            let mut block = stage.config.clone();
-            if let Some(block) = block.as_object_mut() {
-                block.insert("type".to_owned(), json!(kind));
-            }
-            (block, "")
-        }
-    };
+    let block = stage.code.block(&stage.config);
+    let below = if matches!(stage.code, StageCode::Plugin(_)) { "/config" } else { "" };
     let document = catalog.redact(&json!({ "spec": { "processors": [block] } }));
     let mut config = document.pointer(&format!("/spec/processors/0{below}")).cloned().unwrap_or_default();
     if let (StageCode::Builtin(_), Some(block)) = (&stage.code, config.as_object_mut()) {

@@ -16,7 +16,7 @@ use crate::pipeline::Pipeline;
 use crate::run::{SinkCheckpoint, Swapped};
 use crate::stage::{StageCode, StageSpec};
 use crate::state::StateError;
-use crate::status::{Failure, PipelineStatus, StageStatus, State};
+use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
 
 /// How long a resumed pipeline may take to show what came of it.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
@@ -89,6 +89,14 @@ pub enum ControlError {
         pipeline: String,
         /// What was asked for.
         stage: String,
+    },
+    /// The pipeline has no such sink.
+    #[error("pipeline {pipeline} has no sink {sink}")]
+    NoSink {
+        /// The pipeline.
+        pipeline: String,
+        /// What was asked for.
+        sink: String,
     },
     /// The stage cannot run that kind of code.
     #[error("{0}")]
@@ -235,6 +243,7 @@ impl Control {
             current = swapped.current.version.plugin,
             generation = swapped.current.generation,
             position = swapped.current.from,
+            pause_us = swapped.pause.as_micros() as u64,
             "stage swapped"
         );
         Ok(swapped)
@@ -265,6 +274,21 @@ impl Control {
         let forgotten = entry.pipeline.forget_checkpoints(sink).await?;
         warn!(pipeline = name, sinks = ?forgotten, "checkpoints deleted: these sinks start anew");
         Ok(forgotten)
+    }
+
+    /// Acknowledges the recorded gaps of a sink: they no longer count as a fault. Answers those that nobody had
+    /// acknowledged before.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such pipeline or sink, or the state store fails.
+    pub async fn acknowledge_gaps(&self, name: &str, sink: &str) -> Result<Vec<Gap>, ControlError> {
+        let entry = self.entry(name)?;
+        let gaps = entry.pipeline.acknowledge_gaps(sink).await?;
+        let gaps =
+            gaps.ok_or_else(|| ControlError::NoSink { pipeline: name.to_owned(), sink: sink.to_owned() })?;
+        info!(pipeline = name, sink, gaps = gaps.len(), "gaps acknowledged");
+        Ok(gaps)
     }
 
     /// The dead-letter queue of a pipeline.

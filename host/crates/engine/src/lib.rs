@@ -24,6 +24,7 @@ mod run;
 pub mod secrets;
 pub mod sink;
 pub mod source;
+pub mod span;
 pub mod spill;
 pub mod stage;
 pub mod stages;

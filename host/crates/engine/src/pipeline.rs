@@ -9,15 +9,16 @@ use metrics::counter;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, warn};
 
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
 use crate::run::{self, Attempt, NewStage, SinkCheckpoint, SwapRequest, Swapped};
+use crate::span;
 use crate::stage::StageSpec;
-use crate::status::{Failure, PipelineStatus, Shared, State};
+use crate::status::{Failure, Gap, PipelineStatus, Shared, State};
 
 /// An attempt that ran at least this long makes the next pause short again.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
@@ -58,7 +59,7 @@ impl Pipeline {
             swaps: Arc::new(Mutex::new(swap_requests)),
         };
         counter!("deltaforge_pipelines_total").increment(1);
-        let task = tokio::spawn(supervisor.run());
+        let task = tokio::spawn(supervisor.run().instrument(span::of_pipeline(&plan.name)));
         Self {
             plan,
             services,
@@ -112,14 +113,33 @@ impl Pipeline {
         run::forget_checkpoints(&self.plan, &self.services, sink).await
     }
 
+    /// Acknowledges the recorded gaps of a sink: they are still shown, but the pipeline is not degraded by them. Answers
+    /// those that were not acknowledged before; `None`: the pipeline has no such sink.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn acknowledge_gaps(&self, sink: &str) -> Result<Option<Vec<Gap>>, Failure> {
+        let Some(index) = self.plan.sinks.iter().position(|known| known.id == sink) else { return Ok(None) };
+        let gaps = run::gaps::Gaps::of(&self.plan, index);
+        Ok(Some(gaps.acknowledge(&*self.services.store, &self.shared).await?))
+    }
+
     /// Checks code for a stage as far as possible without running it.
     ///
     /// # Errors
     ///
     /// Every problem found.
     pub async fn check_stage(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        self.plan.secrets.learn(spec);
         match self.services.stage_factory(spec) {
-            Some(factory) => factory.validate(spec).await,
+            Some(factory) => factory.validate(spec).await.map_err(|problems| {
+                let hide = |problem: ConfigError| ConfigError {
+                    message: self.plan.secrets.hide(&problem.message),
+                    ..problem
+                };
+                problems.into_iter().map(hide).collect()
+            }),
             None => Err(vec![ConfigError::new("", "this host has nothing that builds such code")]),
         }
     }
@@ -179,7 +199,8 @@ impl Pipeline {
         let factory = self.services.stage_factory(&spec).ok_or_else(|| {
             Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
         })?;
-        let (stage, version) = factory.build(&spec, None).await?;
+        let built = factory.build(&spec, None).instrument(span::of_pipeline(&self.plan.name)).await;
+        let (stage, version) = built.map_err(|error| self.plan.secrets.hide_in(error.into()))?;
         let (reply, answer) = oneshot::channel();
         let request = SwapRequest { stage: spec.id.clone(), new: NewStage { spec, stage, version }, reply };
         let gone =
@@ -230,7 +251,7 @@ impl Supervisor {
                 // Stopped, and resumed before the end of it.
                 Ok(Ended::Drained) => continue,
                 Ok(Ended::Source) => {
-                    info!(pipeline = self.plan.name, "the source has ended; everything is delivered");
+                    info!("the source has ended; everything is delivered");
                     self.shared.set_state(State::Stopped);
                     while *self.wanted.borrow_and_update() == Want::Run {
                         if self.wanted.changed().await.is_err() {
@@ -246,7 +267,6 @@ impl Supervisor {
             }
             let pause = backoff.next();
             error!(
-                pipeline = self.plan.name,
                 code = failure.code,
                 error = failure.message,
                 retry_in_ms = pause.as_millis() as u64,
@@ -287,10 +307,7 @@ impl Supervisor {
         match tokio::time::timeout(self.services.shutdown_timeout, run).await {
             Ok(result) => result.map(|()| Ended::Drained),
             Err(_) => {
-                warn!(
-                    pipeline = self.plan.name,
-                    "did not drain in time; what is not checkpointed will be read again"
-                );
+                warn!("did not drain in time; what is not checkpointed will be read again");
                 Ok(Ended::Drained)
             }
         }

@@ -16,7 +16,7 @@ use deltaforge_model::{Position, SourceInfo};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, info, warn};
 
 use crate::budget::Budget;
 use crate::compose::Composer;
@@ -29,6 +29,7 @@ use crate::status::{Failure, Shared};
 mod backlog;
 mod commit;
 mod drain;
+pub(crate) mod gaps;
 mod mark;
 mod reader;
 mod sink;
@@ -133,7 +134,7 @@ impl Attempt {
             waits: shared.waits().clone(),
         };
         let source = plan.source.factory.connect(&plan.source.config, context).await?;
-        info!(pipeline = plan.name, resume = resume.as_ref().map(Position::as_str), "source connected");
+        info!(resume = resume.as_ref().map(Position::as_str), "source connected");
 
         let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
         let fuse = Fuse::new();
@@ -157,11 +158,12 @@ impl Attempt {
             let (feed, task) = sink::start(index, &sinks, &marks[index], backlog).await?;
             feeds.push(feed);
             let (fuse, shared) = (fuse.clone(), shared.clone());
-            tasks.spawn(async move {
+            let task = async move {
                 if let Err(failure) = task.run(shared).await {
                     fuse.blow(failure);
                 }
-            });
+            };
+            tasks.spawn(task.in_current_span());
         }
         drop(sinks);
         let is_paused = paused.clone();
@@ -182,19 +184,17 @@ impl Attempt {
         };
         {
             let fuse = fuse.clone();
-            tasks.spawn_on(
-                async move {
-                    if let Err(failure) = worker.run(batch_rx).await {
-                        fuse.blow(failure);
-                    }
-                },
-                &services.compute,
-            );
+            let worker = async move {
+                if let Err(failure) = worker.run(batch_rx).await {
+                    fuse.blow(failure);
+                }
+            };
+            tasks.spawn_on(worker.in_current_span(), &services.compute);
         }
         {
             let committer =
                 commit::Committer::new(&plan, &services, shared.clone(), confirm_tx, &marks, kept_backlogs);
-            tasks.spawn(committer.run(event_rx));
+            tasks.spawn(committer.run(event_rx).in_current_span());
         }
         {
             let reader = reader::Reader {
@@ -207,11 +207,12 @@ impl Attempt {
                 shared: shared.clone(),
             };
             let fuse = fuse.clone();
-            tasks.spawn(async move {
+            let reader = async move {
                 if let Err(failure) = reader.run().await {
                     fuse.blow(failure);
                 }
-            });
+            };
+            tasks.spawn(reader.in_current_span());
         }
         shared.running(*is_paused.borrow());
         loop {

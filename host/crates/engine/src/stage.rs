@@ -102,6 +102,22 @@ pub enum StageCode {
     Plugin(String),
 }
 
+impl StageCode {
+    /// What runs and its configuration as a block of a pipeline's document.
+    pub fn block(&self, config: &serde_json::Value) -> serde_json::Value {
+        match self {
+            Self::Plugin(reference) => serde_json::json!({ "plugin": reference, "config": config }),
+            Self::Builtin(kind) => {
+                let mut block = config.clone();
+                if let Some(block) = block.as_object_mut() {
+                    block.insert("type".to_owned(), kind.as_str().into());
+                }
+                block
+            }
+        }
+    }
+}
+
 /// What was really built: the reference resolved to bytes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct StageVersion {

@@ -123,21 +123,24 @@ pub struct SinkStatus {
     pub checkpoint_ms: Option<u64>,
     /// Bytes waiting in its spill on disk.
     pub spill_bytes: u64,
-    /// Stretches it was not given, because its spill was full.
+    /// Stretches it was not given, because its spill was full or damaged.
     pub gaps: Vec<Gap>,
     #[serde(skip)]
     failing_since: Option<Instant>,
 }
 
 /// A stretch of the log that an optional sink did not get.
-#[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, serde::Deserialize)]
 pub struct Gap {
-    /// Events after this position are missing.
+    /// Events after this position are missing; null: unknown, as what waited on disk was damaged.
     pub from: Value,
-    /// Up to and including this one.
+    /// Up to and including this one; null: unknown.
     pub to: Value,
-    /// How many.
-    pub events: u64,
+    /// How many; `None`: unknown.
+    pub events: Option<u64>,
+    /// Whether somebody has said that they know of it.
+    #[serde(default)]
+    pub acknowledged: bool,
 }
 
 /// One stage.
@@ -172,7 +175,7 @@ pub struct PipelineStatus {
     pub tenant: String,
     /// What it is doing.
     pub status: State,
-    /// Whether a sink fails, spills or has gaps, dead letters were lost, or something is waited for that needs
+    /// Whether a sink fails, spills or has gaps that nobody acknowledged, dead letters were lost, or something is waited for that needs
     /// somebody.
     pub degraded: bool,
     /// Why it failed.
@@ -198,6 +201,7 @@ pub struct Shared {
     inner: Mutex<Inner>,
     waits: Waits,
     secrets: Secrets,
+    gaps: tokio::sync::Mutex<()>,
     /// Metrics with their labels made once.
     pub(crate) metrics: PipelineMetrics,
 }
@@ -265,6 +269,7 @@ impl Shared {
             metrics: PipelineMetrics::new(plan),
             waits: Waits::default(),
             secrets: plan.secrets.clone(),
+            gaps: tokio::sync::Mutex::new(()),
             inner: Mutex::new(Inner {
                 name: plan.name.clone(),
                 tenant: plan.tenant.clone(),
@@ -367,6 +372,11 @@ impl Shared {
         self.inner.lock().sinks[sink].spill_bytes = bytes;
     }
 
+    /// The turn to change what is recorded of gaps.
+    pub(crate) async fn changing_gaps(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.gaps.lock().await
+    }
+
     pub(crate) fn gaps(&self, sink: usize, gaps: Vec<Gap>) {
         self.inner.lock().sinks[sink].gaps = gaps;
     }
@@ -430,10 +440,11 @@ impl Shared {
             status,
             degraded: !self.waits.is_empty()
                 || inner.dead_letters_lost > 0
-                || inner
-                    .sinks
-                    .iter()
-                    .any(|sink| sink.error.is_some() || sink.spill_bytes > 0 || !sink.gaps.is_empty()),
+                || inner.sinks.iter().any(|sink| {
+                    sink.error.is_some()
+                        || sink.spill_bytes > 0
+                        || sink.gaps.iter().any(|gap| !gap.acknowledged)
+                }),
             error,
             retry_in_ms: inner
                 .retry_at

@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use deltaforge_engine::disk::{Disk, RealDisk};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::sink::{Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::span;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::task::{AbortHandle, spawn_blocking};
-use tracing::warn;
+use tokio::task::AbortHandle;
+use tracing::{Instrument, warn};
 
 use crate::config::FileConfig;
 use crate::error::FileError;
@@ -88,7 +89,7 @@ fn now_ms() -> u64 {
 async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, FileError> + Send + 'static,
 ) -> Result<T, FileError> {
-    spawn_blocking(act).await.map_err(FileError::Thread)?
+    span::blocking(act).await.map_err(FileError::Thread)?
 }
 
 struct FileSink {
@@ -101,7 +102,8 @@ impl FileSink {
     fn new(writer: Writer) -> Self {
         let first = writer.until_old(now_ms());
         let writer = Arc::new(Mutex::new(writer));
-        let timer = first.map(|first| tokio::spawn(rotate_by_age(Arc::downgrade(&writer), first)));
+        let timer =
+            first.map(|first| tokio::spawn(rotate_by_age(Arc::downgrade(&writer), first).in_current_span()));
         Self { writer, timer: timer.map(|timer| timer.abort_handle()) }
     }
 
@@ -140,7 +142,7 @@ async fn rotate_by_age(writer: std::sync::Weak<Mutex<Writer>>, first: Duration) 
     loop {
         tokio::time::sleep(wait.max(Duration::from_millis(10))).await;
         let Some(writer) = writer.upgrade() else { return };
-        let rotated = spawn_blocking(move || {
+        let rotated = span::blocking(move || {
             let mut writer = writer.lock();
             writer.rotate_aged(now_ms()).map(|()| writer.until_old(now_ms()))
         });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::sink::{Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::span::blocking;
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -76,7 +77,7 @@ impl Sink for StdoutSink {
             }
         }
         let output = self.output.clone();
-        let (buffer, result) = tokio::task::spawn_blocking(move || {
+        let (buffer, result) = blocking(move || {
             let mut output = output.lock();
             let result = output.write_all(&buffer).and_then(|()| output.flush());
             (buffer, result)

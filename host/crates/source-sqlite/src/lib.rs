@@ -101,7 +101,9 @@ impl SourceFactory for SqliteSource {
         let mailbox = mailbox::Mailbox::new();
         let (opened, identity) = tokio::sync::oneshot::channel();
         let (thread_mailbox, waits) = (mailbox.clone(), context.waits.clone());
+        let span = tracing::Span::current();
         let thread = move || {
+            let _span = span.entered();
             if config.cdc_mode == config::CdcMode::Polling {
                 let work = polling::Polling::open(config, context).map(|work| (work.identity(), work));
                 start(work, opened, &thread_mailbox, &waits);

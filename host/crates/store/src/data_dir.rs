@@ -4,8 +4,12 @@ use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::private;
+
+/// Between two tries to take the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The data directory could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,23 @@ impl DataDir {
         std::fs::set_permissions(dir.cache(), Permissions::from_mode(0o700))
             .map_err(failed("restrict", &dir.cache()))?;
         Ok(dir)
+    }
+
+    /// As [`DataDir::lock`], and waits for the one who holds it: a host that was killed lets go only once the
+    /// operating system has taken its memory apart, which can take seconds.
+    ///
+    /// # Errors
+    /// As [`DataDir::lock`], once `patience` has passed.
+    pub fn lock_within(path: impl AsRef<Path>, patience: Duration) -> Result<Self, DataDirError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match Self::lock(&path) {
+                Err(DataDirError::InUse { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(LOCK_PAUSE)
+                }
+                result => return result,
+            }
+        }
     }
 
     /// The directory itself.

@@ -24,6 +24,7 @@ async fn a_plugin_is_swapped_at_a_recorded_position() {
     assert_eq!((&swap["previous"], &swap["current"]), (&json!("marker@1.0.0"), &json!("marker@1.1.0")));
     assert_eq!((&swap["generation"], &swap["position"]), (&json!(2), &json!({ "n": 10 })));
     assert!(swap["swapped_at"].as_str().unwrap().ends_with('Z'), "{swap}");
+    assert!(swap["pause_ms"].as_f64().unwrap() > 0.0 && swap["config_changed"] == false, "{swap}");
     orders.read(20, 20).await;
     let marks = orders.marks();
     assert!(marks[..10].iter().all(|mark| mark == "1.0.0") && marks[10..].iter().all(|mark| mark == "1.1.0"));
@@ -31,6 +32,7 @@ async fn a_plugin_is_swapped_at_a_recorded_position() {
     let (status, swap) =
         plugin(&host, "mark", json!({ "config": { "suffix": "!", "token": "t0ken" } })).await;
     assert_eq!((status, &swap["current"]), (200, &json!("marker@1.1.0")), "the plugin stays");
+    assert_eq!(swap["config_changed"], true);
     let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@1.2.0" })).await;
     assert_eq!((status, &swap["generation"]), (200, &json!(4)));
     orders.read(21, 21).await;

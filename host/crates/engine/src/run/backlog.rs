@@ -12,19 +12,20 @@ use deltaforge_model::position::Order;
 use deltaforge_model::{Batch, Boundary, Position};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
+use super::gaps::Gaps;
 use super::mark::Start;
 use crate::budget::Reservation;
 use crate::disk::RealDisk;
 use crate::failpoint;
 use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
+use crate::span::blocking;
 use crate::spill::{Pushed, Record, Spill, SpillError, SpillLimits, spill_dir};
-use crate::state::{StateError, StateStore};
-use crate::status::{Failure, Gap, STALLED_AFTER, Shared, position_json};
+use crate::state::StateStore;
+use crate::status::{Failure, STALLED_AFTER, Shared};
 
 /// What a spilled batch is stored with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,7 +85,7 @@ pub(crate) struct Backlog {
     /// Held from the oldest batch to the newest that goes to disk: their order there is the stream's.
     pushing: Arc<tokio::sync::Mutex<()>>,
     store: Arc<dyn StateStore>,
-    gap_key: String,
+    gaps: Gaps,
     sink: String,
     index: usize,
     shared: Arc<Shared>,
@@ -94,7 +95,6 @@ struct Inner {
     spill: Spill,
     /// Whether new batches go to the spill.
     spilling: bool,
-    gaps: Vec<Gap>,
     /// Whether the last batch went into a gap, so that the next one extends it.
     in_gap: bool,
     /// A sink that counts for the commit policy has no gaps: it holds the stream back instead.
@@ -126,9 +126,6 @@ pub(crate) struct Queued {
     pub _held: Arc<Option<Reservation>>,
 }
 
-/// Gaps told apart; beyond it the oldest ones are shown as one.
-const MAX_GAPS: usize = 100;
-
 fn failed(sink: &str, what: &str, error: impl std::error::Error) -> Failure {
     Failure { code: "spill_failed".into(), message: format!("sink {sink}: {what}: {error}"), retriable: true }
 }
@@ -144,16 +141,11 @@ impl Backlog {
         shared: Arc<Shared>,
         start: &mut Start,
     ) -> Result<Self, Failure> {
-        let gap_key = gap_key(plan, &sink.id);
-        let mut gaps: Vec<Gap> = match services.store.get(&gap_key).await? {
-            None => Vec::new(),
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| StateError::backend(format!("read {gap_key}"), error))?,
-        };
+        let gaps = Gaps::of(plan, index);
         let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &sink.id);
         let limits = SpillLimits { max_bytes: sink.spill_max_bytes, ..SpillLimits::default() };
         let acked = start.spill_acked;
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = blocking(move || {
             let mut spill = Spill::open(Arc::new(RealDisk), dir, limits, acked)?;
             let mut lost = None;
             if let Some(range) = spill.lost().iter().find(|range| *range.start() <= acked + 1).cloned() {
@@ -179,14 +171,13 @@ impl Backlog {
             .map_err(|error| failed(&sink.id, "open the spill", error))?;
         if let Some(lost) = lost {
             error!(sink = sink.id, batches = ?lost, "spilled batches are damaged; their events are missing at this sink, as recorded");
-            gaps.push(Gap { from: Value::Null, to: Value::Null, events: 0 });
-            let bytes = serde_json::to_vec(&gaps).expect("plain JSON");
-            services.store.put_many(vec![(gap_key.clone(), bytes)], None).await?;
+            gaps.record_damage(&*services.store, &shared).await?;
         }
         let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
         let spilled = newest.map(|meta| Position::new(meta.through));
-        let last_gap =
-            gaps.last().filter(|gap| !gap.to.is_null()).map(|gap| Position::new(gap.to.to_string()));
+        let recorded = gaps.load(&*services.store, &shared).await?;
+        let last_gap = recorded.iter().rev().find(|gap| !gap.to.is_null());
+        let last_gap = last_gap.map(|gap| Position::new(gap.to.to_string()));
         for later in spilled.into_iter().chain(last_gap) {
             let ahead = start.resume.as_ref().is_none_or(|now| compare(now, &later) == Order::Before);
             if ahead {
@@ -196,11 +187,9 @@ impl Backlog {
         }
         let spilling = !spill.is_empty();
         shared.spill(index, spill.bytes());
-        shared.gaps(index, gaps.clone());
         let inner = Inner {
             spill,
             spilling,
-            gaps,
             in_gap: false,
             may_gap: !sink.required,
             queued: VecDeque::new(),
@@ -211,7 +200,7 @@ impl Backlog {
             filled: Arc::default(),
             pushing: Arc::default(),
             store: services.store.clone(),
-            gap_key,
+            gaps,
             sink: sink.id.clone(),
             index,
             shared,
@@ -291,7 +280,9 @@ impl Backlog {
         let mut waiting = None;
         while let Pushed::Full = self.push_record(record.clone()).await? {
             if self.inner.lock().may_gap {
-                self.record_gap(from, through, batch.len() as u64).await?;
+                let extends = std::mem::replace(&mut self.inner.lock().in_gap, true);
+                let events = batch.len() as u64;
+                self.gaps.record(&*self.store, &self.shared, (from, through), events, extends).await?;
                 self.filled.notify_one();
                 return Ok(());
             }
@@ -313,7 +304,7 @@ impl Backlog {
 
     async fn push_record(&self, record: Record) -> Result<Pushed, Failure> {
         let own = self.clone();
-        let pushed = tokio::task::spawn_blocking(move || {
+        let pushed = blocking(move || {
             let mut inner = own.inner.lock();
             own.check_open(&inner)?;
             if !inner.spilling {
@@ -337,46 +328,10 @@ impl Backlog {
         Ok(())
     }
 
-    async fn record_gap(&self, from: &Position, through: &Position, events: u64) -> Result<(), Failure> {
-        let gaps = {
-            let mut inner = self.inner.lock();
-            let extended = inner.in_gap;
-            let to = position_json(through);
-            match inner.gaps.last_mut() {
-                Some(gap) if extended => {
-                    gap.to = to;
-                    gap.events += events;
-                }
-                _ => {
-                    error!(
-                        sink = self.sink,
-                        from = from.as_str(),
-                        "the spill is full; the sink misses events from here on, as recorded"
-                    );
-                    inner.gaps.push(Gap { from: position_json(from), to, events });
-                }
-            }
-            if inner.gaps.len() > MAX_GAPS {
-                // The count stays exact; the stretch of the oldest grows over what lies between.
-                let second = inner.gaps.remove(1);
-                let oldest = &mut inner.gaps[0];
-                oldest.to = second.to;
-                oldest.events += second.events;
-            }
-            inner.in_gap = true;
-            inner.gaps.clone()
-        };
-        metrics::counter!("deltaforge_sink_gap_events_total", "sink" => self.sink.clone()).increment(events);
-        let bytes = serde_json::to_vec(&gaps).expect("plain JSON");
-        self.store.put_many(vec![(self.gap_key.clone(), bytes)], None).await?;
-        self.shared.gaps(self.index, gaps);
-        Ok(())
-    }
-
     /// The next batch to deliver; `None`: the sink has caught up, and new batches go to its queue again.
     pub async fn next(&self) -> Result<Option<(u64, Meta, Batch)>, Failure> {
         let own = self.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = blocking(move || {
             let mut inner = own.inner.lock();
             own.check_open(&inner)?;
             if !inner.spilling {
@@ -407,7 +362,7 @@ impl Backlog {
     /// The checkpoint that says a spilled batch is delivered is stored: it may be forgotten.
     pub fn ack(&self, number: u64) {
         let own = self.clone();
-        tokio::task::spawn_blocking(move || {
+        blocking(move || {
             let mut inner = own.inner.lock();
             if inner.closed {
                 // The stored checkpoint tells the next start.
@@ -419,11 +374,6 @@ impl Backlog {
             own.shared.spill(own.index, inner.spill.bytes());
         });
     }
-}
-
-/// Where a sink's gaps are stored.
-pub(crate) fn gap_key(plan: &PipelinePlan, sink: &str) -> String {
-    format!("gap/{}/{}/{sink}", plan.tenant, plan.name)
 }
 
 fn record(meta: &Meta, batch: &Batch) -> Record {

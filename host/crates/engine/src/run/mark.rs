@@ -130,7 +130,7 @@ pub(crate) async fn forget(
             continue;
         }
         services.store.delete(&key.to_string()).await?;
-        services.store.delete(&super::backlog::gap_key(plan, &key.sink_id)).await?;
+        services.store.delete(&super::gaps::Gaps::key(plan, &key.sink_id)).await?;
         let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &key.sink_id);
         match tokio::fs::remove_dir_all(&dir).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -1,6 +1,7 @@
 //! The stages of a pipeline, each on the generation that its position asks for.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Position};
 use serde_json::Value;
@@ -46,6 +47,8 @@ pub struct Swapped {
     pub previous: Generation,
     /// The version that runs now; its position is where it took over.
     pub current: Generation,
+    /// How long the stream stood still for it, at a batch boundary.
+    pub pause: Duration,
 }
 
 fn code_text(code: &StageCode) -> String {
@@ -80,20 +83,6 @@ fn generation(number: u64, spec: &StageSpec, version: StageVersion, from: Option
     }
 }
 
-async fn build(
-    services: &Services,
-    spec: &StageSpec,
-    digest: Option<&str>,
-) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-    let factory = services.stage_factory(spec).ok_or_else(|| {
-        StageError::stop(
-            "unknown_processor",
-            format!("stage {}: nothing builds {}", spec.id, code_text(&spec.code)),
-        )
-    })?;
-    factory.build(spec, digest).await
-}
-
 impl StageSet {
     /// Builds every stage on the generation that the first batch after `resume` needs.
     pub async fn build(
@@ -124,7 +113,7 @@ impl StageSet {
         let (store, compare) = (&*services.store, |a: &Position, b: &Position| factory.compare(a, b));
         let key = self.key(&plan.spec.id);
         let Some(mut history) = History::load(store, &key).await? else {
-            let (stage, version) = build(&self.services, &plan.spec, None).await?;
+            let (stage, version) = self.make(&plan.spec, None).await?;
             let first = generation(1, &plan.spec, version.clone(), None);
             let history = History { block: plan.block.clone(), generations: vec![first] };
             history.save(store, &key).await?;
@@ -138,7 +127,7 @@ impl StageSet {
             last && matches!(&plan.spec.code, StageCode::Plugin(path) if path.starts_with(['.', '/']));
         if edited || reresolved {
             let spec = if edited { plan.spec.clone() } else { spec_of(plan, &history.generations[0]) };
-            let (stage, version) = build(&self.services, &spec, None).await?;
+            let (stage, version) = self.make(&spec, None).await?;
             if edited || version.digest != history.generations[0].version.digest {
                 let number = history.generations.iter().map(|g| g.generation).max().unwrap_or(0) + 1;
                 info!(
@@ -156,9 +145,23 @@ impl StageSet {
         }
         history.save(store, &key).await?;
         let now = &history.generations[0];
-        let (stage, version) = build(&self.services, &spec_of(plan, now), Some(&now.version.digest)).await?;
+        let (stage, version) = self.make(&spec_of(plan, now), Some(&now.version.digest)).await?;
         let running = self.running(plan, stage, version, now.generation);
         Ok(Slot { running, history, active: 0 })
+    }
+
+    /// Builds what a spec asks for. What its configuration keeps secret is hidden from then on.
+    async fn make(
+        &mut self,
+        spec: &StageSpec,
+        digest: Option<&str>,
+    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+        self.plan.secrets.learn(spec);
+        let factory = self.services.stage_factory(spec).ok_or_else(|| {
+            let text = format!("stage {}: nothing builds {}", spec.id, code_text(&spec.code));
+            StageError::stop("unknown_processor", text)
+        })?;
+        factory.build(spec, digest).await
     }
 
     /// What hides values as this generation of a stage does; `None`: the stage hides none.
@@ -171,7 +174,7 @@ impl StageSet {
             return Ok(None);
         }
         let digest = Some(generation.version.digest.as_str());
-        let (built, version) = build(&self.services, &spec_of(plan, generation), digest).await?;
+        let (built, version) = self.make(&spec_of(plan, generation), digest).await?;
         let mut mask = self.running(plan, built, version, generation.generation);
         mask.on_error = OnError::Skip;
         Ok(Some(mask))
@@ -237,10 +240,9 @@ impl StageSet {
                     break;
                 }
                 let plan = self.plan.stages[index].clone();
-                let (stage, version) =
-                    build(&self.services, &spec_of(&plan, next), Some(&next.version.digest)).await?;
-                let running = self.running(&plan, stage, version, next.generation);
                 let next = next.clone();
+                let (stage, version) = self.make(&spec_of(&plan, &next), Some(&next.version.digest)).await?;
+                let running = self.running(&plan, stage, version, next.generation);
                 let mask = self.mask_of(&plan, &next).await?;
                 self.set_mask(index, mask);
                 let slot = &mut self.slots[index];
@@ -283,6 +285,7 @@ impl StageSet {
         new: NewStage,
         from: Option<&Position>,
     ) -> Result<Swapped, Failure> {
+        let began = Instant::now();
         let (plan, index) = self.find(id)?;
         let slot = &self.slots[index];
         let mut history = slot.history.clone();
@@ -304,7 +307,7 @@ impl StageSet {
         slot.active = history.generations.len() - 1;
         slot.history = history;
         self.set_mask(index, mask);
-        Ok(Swapped { previous, current })
+        Ok(Swapped { previous, current, pause: began.elapsed() })
     }
 
     fn find(&self, id: &str) -> Result<(StagePlan, usize), Failure> {

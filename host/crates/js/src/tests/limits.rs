@@ -192,3 +192,26 @@ async fn engines_are_used_again() {
     }
     assert!(factory.engines_started() < 25, "{}", factory.engines_started());
 }
+
+#[tokio::test]
+async fn engines_are_never_another_tenants() {
+    let factory = Javascript::default();
+    let mut stages = Vec::new();
+    for tenant in ["acme", "rival"] {
+        let mut spec = spec("(e) => e", super::support::WIDE);
+        spec.tenant = tenant.to_owned();
+        let (mut stage, _) = factory.build(&spec, None).await.unwrap();
+        run(&mut *stage, batch()).await.unwrap();
+        stages.push(stage);
+    }
+    assert_eq!(factory.engines_started(), 2);
+    let engine_of_acme = stages.remove(0);
+    drop(engine_of_acme);
+    for tenant in ["rival", "third"] {
+        let mut spec = spec("(e) => e", super::support::WIDE);
+        spec.tenant = tenant.to_owned();
+        let (stage, _) = factory.build(&spec, None).await.unwrap();
+        stages.push(stage);
+    }
+    assert_eq!(factory.engines_started(), 4, "the one that is free belongs to acme");
+}

@@ -22,6 +22,20 @@ fn a_second_host_is_refused_and_told_who_holds_the_directory() {
 }
 
 #[test]
+fn a_host_that_is_just_ending_is_waited_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let held = DataDir::lock(temp.path()).unwrap();
+    let ending = std::thread::spawn(move || {
+        std::thread::sleep(2 * LOCK_PAUSE);
+        drop(held);
+    });
+    DataDir::lock_within(temp.path(), Duration::from_secs(60)).unwrap();
+    ending.join().unwrap();
+    let _held = DataDir::lock(temp.path()).unwrap();
+    assert!(matches!(DataDir::lock_within(temp.path(), 2 * LOCK_PAUSE), Err(DataDirError::InUse { .. })));
+}
+
+#[test]
 fn its_parts_exist_and_are_private() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("data");

@@ -227,6 +227,22 @@ async fn memory_lives_from_slice_to_slice() {
 }
 
 #[tokio::test]
+async fn no_stage_shares_an_instance_with_another_tenants() {
+    let factory = factory();
+    let mut stages = Vec::new();
+    for tenant in ["acme", "rival"] {
+        let spec = StageSpec { tenant: tenant.to_owned(), ..puppet("counts") };
+        stages.push(factory.build(&spec, None).await.unwrap().0);
+    }
+    for call in 1..=3 {
+        for stage in &mut stages {
+            let batch = run(&mut **stage, mixed(3)).await.unwrap();
+            assert_eq!(batch.event(0).side().headers, [("calls".to_owned(), call.to_string())]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn impossible_edits_end_the_call() {
     for (act, text) in [
         ("edits-nowhere", "row 27 does not exist"),
