@@ -132,9 +132,7 @@ fn meant(path: &[String]) -> String {
     let root = near(parts[0], ROOTS);
     let better = match (root, &parts[1..]) {
         (Some("source"), [member]) => near(member, SOURCE).map(|member| ask(&["source", member])),
-        (Some(row @ ("before" | "after")), [rest @ ..]) if !rest.is_empty() => {
-            Some(ask(&[&[row], rest].concat()))
-        }
+        (Some(row @ ("before" | "after")), rest) if !rest.is_empty() => Some(ask(&[&[row], rest].concat())),
         (Some("transaction"), _) => Some(ask(&["transaction", "id"])),
         (Some(plain), _) if PLAIN.contains(&plain) => Some(ask(&[plain])),
         (None, []) => near(parts[0], SOURCE).map(|member| ask(&["source", member])),
