@@ -2,6 +2,8 @@
 # shellcheck shell=bash
 set -euo pipefail
 
+# Where the user stands: what is named in arguments is relative to it.
+export DELTAFORGE_CALLER=${DELTAFORGE_CALLER:-$PWD}
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 

@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
-# ./dev plugins: builds every plugin of this repository as a WebAssembly component.
+# ./dev plugins [FOLDER...]: builds plugins written in Rust as WebAssembly components.
+#
+# Without a folder, every plugin of this repository:
 #
 #   plugins/dist/NAME.wasm   the built-in plugins and the SDK's samples; the host embeds the former
 #   plugins/fixtures/dist/NAME.wasm   plugins that tests run: they behave badly, or show what ran
+#
+# With folders, the crates in them, which may be anywhere: FOLDER/NAME.wasm. A crate has a profile `component`
+# (docs/PLUGINS.md).
 #
 # NAME is the package's name without `deltaforge-` and `plugin-`.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -40,6 +45,14 @@ remove_stale() {
 }
 
 "$ROOT/scripts/wasm-target.sh" setup
+if [ $# -gt 0 ]; then
+  for folder; do
+    folder=$(cd "$DELTAFORGE_CALLER" && realpath -- "$folder")
+    [ -f "$folder/Cargo.toml" ] || die "there is no Cargo.toml in $folder"
+    build "$folder/Cargo.toml" "$folder"
+  done
+  exit
+fi
 build plugins/Cargo.toml plugins/dist
 [ ! -f "$SAMPLES/Cargo.toml" ] || build "$SAMPLES/Cargo.toml" plugins/dist
 build "$FIXTURES/Cargo.toml" "$FIXTURES/dist"

@@ -1,6 +1,6 @@
 //! Reading and checking pipeline files: `validate`, `schema`, `explain`.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use deltaforge_config::{Catalog, Finding, Pipeline, PluginCheck, PluginUse, Repo
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::FormatterFactory;
 use deltaforge_engine::stage::{StageCode, StageFactory, StageSpec};
+use deltaforge_engine::suggest::near;
 
 use crate::Exit;
 use crate::builtin;
@@ -100,22 +101,11 @@ pub fn validate(args: &ValidateArgs) -> anyhow::Result<Exit> {
     let builders = Builders::new(&args.plugins, None)?;
     match builders.read(&args.config) {
         Ok(pipelines) => {
-            let mut out = std::io::stdout().lock();
             if args.json {
                 let names: Vec<&str> = pipelines.iter().map(|p| p.spec.metadata.name.as_str()).collect();
-                writeln!(out, "{}", serde_json::json!({ "valid": true, "pipelines": names }))?;
+                print(&format!("{}\n", serde_json::json!({ "valid": true, "pipelines": names })))?;
             } else {
-                for pipeline in &pipelines {
-                    let spec = &pipeline.spec.spec;
-                    writeln!(
-                        out,
-                        "ok: {} ({} source, {} processors, {} sinks)",
-                        pipeline.spec.metadata.name,
-                        spec.source.kind,
-                        spec.processors.len(),
-                        spec.sinks.len()
-                    )?;
-                }
+                print(&pipelines.iter().map(|pipeline| summary(pipeline) + "\n").collect::<String>())?;
             }
             Ok(Exit::Ok)
         }
@@ -126,41 +116,58 @@ pub fn validate(args: &ValidateArgs) -> anyhow::Result<Exit> {
     }
 }
 
+/// A valid pipeline in one line.
+fn summary(pipeline: &Pipeline) -> String {
+    let spec = &pipeline.spec.spec;
+    let counted = |count: usize, thing: &str| format!("{count} {thing}{}", if count == 1 { "" } else { "s" });
+    format!(
+        "ok: {} ({} source, {}, {})",
+        pipeline.spec.metadata.name,
+        spec.source.kind,
+        counted(spec.processors.len(), "processor"),
+        counted(spec.sinks.len(), "sink")
+    )
+}
+
 /// Prints a report: for machines on stdout, for people on stderr.
 pub fn show(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
-        writeln!(std::io::stdout(), "{}", serde_json::to_string(&report.to_json())?)?;
-    } else {
-        write!(std::io::stderr(), "{report}")?;
+        return print(&format!("{}\n", serde_json::to_string(&report.to_json())?));
     }
+    writeln!(std::io::stderr(), "{report}")?;
     Ok(())
+}
+
+/// Writes to stdout. A reader that has seen enough, as in `deltaforge schema | head`, is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("write to stdout"),
+    }
 }
 
 /// `deltaforge schema`.
 pub fn schema() -> anyhow::Result<Exit> {
     let builders = Builders::new(Path::new("./data/plugins"), None)?;
-    writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(builders.catalog.json_schema())?)?;
+    print(&format!("{}\n", serde_json::to_string_pretty(builders.catalog.json_schema())?))?;
     Ok(Exit::Ok)
 }
 
 include!(concat!(env!("OUT_DIR"), "/error_pages.rs"));
 
-/// `deltaforge explain CODE`.
+/// `deltaforge explain CODE`. Codes of the API, which are in capitals, have pages of the same names in small letters.
 pub fn explain(code: &str) -> anyhow::Result<Exit> {
-    let page = ERROR_PAGES.iter().find(|(known, _)| *known == code);
-    match page {
-        Some((_, text)) => {
-            write!(std::io::stdout(), "{text}")?;
-            Ok(Exit::Ok)
-        }
-        None => {
-            let known: Vec<&str> = ERROR_PAGES.iter().map(|(code, _)| *code).collect();
-            writeln!(
-                std::io::stderr(),
-                "error: no page for {code}; there are pages for {}",
-                known.join(", ")
-            )?;
-            Ok(Exit::Config)
-        }
+    let wanted = code.to_lowercase().replace('-', "_");
+    if let Some((_, text)) = ERROR_PAGES.iter().find(|(known, _)| *known == wanted) {
+        print(text)?;
+        return Ok(Exit::Ok);
     }
+    let known = || ERROR_PAGES.iter().map(|(code, _)| *code);
+    let help = match near(&wanted, known()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("there are pages for {}", known().collect::<Vec<_>>().join(", ")),
+    };
+    writeln!(std::io::stderr(), "error: no page for {code:?}; {help}")?;
+    Ok(Exit::Config)
 }

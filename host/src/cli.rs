@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -44,7 +44,7 @@ pub enum Command {
 /// Flags of `run`.
 #[derive(Debug, Args, Clone)]
 pub struct RunArgs {
-    /// Pipeline file, or a folder of them
+    /// Pipeline file, or a folder with *.yaml and *.yml files (folders in it are not read)
     #[arg(short, long, env = "DELTAFORGE_CONFIG")]
     pub config: Option<PathBuf>,
     /// Where the host keeps its state; one host at a time
@@ -53,11 +53,11 @@ pub struct RunArgs {
     /// Plugin registry folder [default: DATA_DIR/plugins]
     #[arg(long)]
     pub plugins: Option<PathBuf>,
-    /// REST API address
-    #[arg(long, default_value = "127.0.0.1:8080")]
+    /// REST API address: a host and a port
+    #[arg(long, default_value = "127.0.0.1:8080", value_parser = address)]
     pub api_addr: SocketAddr,
     /// Address of the metrics, which are on the API address too
-    #[arg(long, default_value = "127.0.0.1:9000")]
+    #[arg(long, default_value = "127.0.0.1:9000", value_parser = address)]
     pub metrics_addr: SocketAddr,
     /// Serve an address that is not loopback although nobody has to log in
     #[arg(long)]
@@ -71,7 +71,7 @@ pub struct RunArgs {
     /// Bytes all pipelines may hold together [default: half of the machine's or container's memory]
     #[arg(long, value_parser = bytes)]
     pub memory_budget: Option<usize>,
-    /// How long a graceful stop may take, seconds
+    /// Longest time that SIGTERM and SIGINT leave for delivering what is under way, in seconds, such as 30s
     #[arg(long, default_value = "30s", value_parser = seconds)]
     pub shutdown_timeout: std::time::Duration,
     /// Log format
@@ -103,7 +103,7 @@ pub enum LogFormat {
 /// Flags of `validate`.
 #[derive(Debug, Args, Clone)]
 pub struct ValidateArgs {
-    /// Pipeline file, or a folder of them
+    /// Pipeline file, or a folder with *.yaml and *.yml files (folders in it are not read)
     #[arg(short, long, env = "DELTAFORGE_CONFIG")]
     pub config: PathBuf,
     /// Plugin registry folder
@@ -151,12 +151,30 @@ pub struct UninstallArgs {
 /// Flags of `source`.
 #[derive(Debug, Args, Clone)]
 pub struct SourceArgs {
-    /// Pipeline file, or a folder of them
+    /// Pipeline file, or a folder with *.yaml and *.yml files (folders in it are not read)
     #[arg(short, long, env = "DELTAFORGE_CONFIG")]
     pub config: PathBuf,
     /// Plugin registry folder
     #[arg(long, default_value = "./data/plugins")]
     pub plugins: PathBuf,
+}
+
+/// An address and a port; a name stands for the first address it resolves to, of IPv4 if it has one.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let is_whole =
+        text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if !is_whole {
+        return Err("expected a host and a port, such as 127.0.0.1:8080".to_owned());
+    }
+    let found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("the name does not resolve ({error}); an IP address and a port always do, such as 127.0.0.1:8080"))?
+        .collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| "the name resolves to no address".to_owned())
 }
 
 fn seconds(text: &str) -> Result<std::time::Duration, String> {
@@ -178,4 +196,35 @@ fn bytes(text: &str) -> Result<usize, String> {
         _ => return Err(format!("unknown unit {unit}; use KiB, MiB or GiB")),
     };
     number.checked_mul(factor).ok_or_else(|| "too large".to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn an_address_may_be_a_name() {
+        assert_eq!(address("127.0.0.1:80").unwrap(), "127.0.0.1:80".parse().unwrap());
+        assert_eq!(address("[::1]:80").unwrap(), "[::1]:80".parse().unwrap());
+        assert!(address("localhost:8080").unwrap().ip().is_loopback());
+        for bad in ["localhost", "8080", ":8080", "127.0.0.1", "127.0.0.1:99999", ""] {
+            assert!(address(bad).unwrap_err().contains("such as 127.0.0.1:8080"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_and_seconds_are_read() {
+        assert_eq!((bytes("512MiB"), bytes("7")), (Ok(512 << 20), Ok(7)));
+        assert!(bytes("1GB").is_err() && bytes("GiB").is_err());
+        assert_eq!(seconds("30s"), seconds("30"));
+        assert!(seconds("1m").is_err());
+    }
 }

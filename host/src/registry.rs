@@ -54,6 +54,7 @@ impl Registry {
             let factory = factory.clone();
             let block = Block::from_schema(factory.schema());
             let kind = factory.kind();
+            let block = if kind == "file" { block.own_file("path") } else { block };
             catalog = catalog.sink(kind, block.check(move |config| findings(factory.validate(config))));
         }
         catalog
@@ -72,5 +73,12 @@ pub fn findings(result: Result<(), Vec<ConfigError>>) -> Vec<Finding> {
         path => format!("/{}", path.replace('.', "/")),
     };
     let found = result.err().unwrap_or_default();
-    found.into_iter().map(|error| Finding::new(pointer(&error.path), error.message)).collect()
+    let finding = |error: ConfigError| {
+        let finding = Finding::new(pointer(&error.path), error.message);
+        match error.place {
+            Some((line, column)) => finding.at_line(line, column),
+            None => finding,
+        }
+    };
+    found.into_iter().map(finding).collect()
 }

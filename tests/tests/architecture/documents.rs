@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::repository::{files, root};
 
 /// Calls whose first argument is an error code, at the places where errors are made.
-const CALLS: [&str; 10] = [
+const CALLS: [&str; 11] = [
     "StageError::stop(",
     "StageError::isolate(",
     "StageError::retry(",
@@ -19,6 +19,7 @@ const CALLS: [&str; 10] = [
     "Self::operator(",
     "Self::isolate(",
     "Self::retry(",
+    "Self::stop(",
 ];
 /// What stands before a code elsewhere: a field, a constant, an arm of a `match` that tells the code.
 const MARKS: [&str; 3] = ["code: ", "&str = ", "=> "];
@@ -32,6 +33,9 @@ const TABLES: [&str; 6] = [
     "host/crates/wasm/src/error.rs",
 ];
 
+/// Where the API makes its own codes, which are in capitals; their pages' names are not.
+const API: &str = "host/crates/api/src";
+
 #[test]
 fn every_error_code_has_a_page_and_every_page_a_code() -> Result<()> {
     let mut codes = BTreeSet::new();
@@ -39,6 +43,9 @@ fn every_error_code_has_a_page_and_every_page_a_code() -> Result<()> {
         let text = read(&file)?;
         let table = TABLES.iter().any(|table| file == PathBuf::from(table));
         codes.extend(codes_in(&text, table));
+        if file.starts_with(API) {
+            codes.extend(api_codes_in(&text));
+        }
     }
     let pages: BTreeSet<String> = files()?
         .iter()
@@ -66,6 +73,13 @@ fn codes_in(text: &str, table: bool) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// The string literals in capitals, in small letters.
+fn api_codes_in(text: &str) -> BTreeSet<String> {
+    let fits =
+        |word: &&str| word.len() > 4 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    text.split('"').filter(fits).map(str::to_ascii_lowercase).collect()
 }
 
 /// The word in quotes that a text begins with, when it looks like a code.
@@ -122,6 +136,8 @@ fn read(file: &PathBuf) -> Result<String> {
 fn codes_are_found_over_line_ends_and_only_where_they_stand() {
     let text = "StageError::stop(\n    \"script_version\",\n x); stop(\"not_one\"); Failure { code: \"spill_failed\".into() }";
     assert_eq!(codes_in(text, false).into_iter().collect::<Vec<_>>(), ["script_version", "spill_failed"]);
+    let text = "(StatusCode::NOT_FOUND, \"SINK_NOT_FOUND\"), ApiError::new(s, \"TIMEOUT\", \"no answer\")";
+    assert_eq!(api_codes_in(text).into_iter().collect::<Vec<_>>(), ["sink_not_found", "timeout"]);
     let text = "Self::Io => \"file_io\",\nlet code =\n if big { \"too_big\" } else { \"refused\" };";
     assert_eq!(codes_in(text, false).len(), 0);
     assert_eq!(codes_in(text, true).into_iter().collect::<Vec<_>>(), ["file_io", "refused", "too_big"]);

@@ -27,6 +27,7 @@ fn a_bad_file_ends_the_host_with_every_problem_before_anything_starts() {
     let validate = command(&["validate", "--config", yaml.to_str().unwrap()], &[]);
     assert_eq!(validate.status.code(), Some(2));
     let report = String::from_utf8(validate.stderr).unwrap();
+    assert!(report.ends_with("in 1 file\n"), "{report}");
     for part in ["tabels", "tables", "fiel", "file", "max_bytes", "max_events", "pipelines.yaml:7"] {
         assert!(report.contains(part), "{part} is missing in:\n{report}");
     }
@@ -48,12 +49,68 @@ fn a_good_file_is_valid_in_words_and_as_json() {
     let yaml = yaml.to_str().unwrap();
     let words = command(&["validate", "--config", yaml], &[]);
     assert!(words.status.success(), "{}", String::from_utf8_lossy(&words.stderr));
-    assert!(String::from_utf8(words.stdout).unwrap().contains("shop"));
+    let said = String::from_utf8(words.stdout).unwrap();
+    assert!(said.starts_with("ok: ") && said.ends_with("(sqlite source, 0 processors, 1 sink)\n"), "{said}");
     let json = command(&["validate", "--json", "--config", yaml], &[]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["valid"], true);
     assert_eq!(json["pipelines"][0], "shop");
     assert!(!place.file("data").exists(), "validating leaves nothing behind");
+}
+
+#[test]
+fn what_the_parts_refuse_is_shown_at_its_line_with_what_would_be_right() {
+    let _machine = shared();
+    let place = Place::new();
+    std::fs::create_dir(place.file("folder")).unwrap();
+    let folder = place.file("folder");
+    let yaml = pipeline(&format!(
+        "  processors:
+    - {{ plugin: masc@1 }}
+    - {{ plugin: mask@9 }}
+    - type: javascript
+      inline: |
+        function processBatch(events) {{
+          const x = ;
+        }}
+  sinks:
+    - {{ type: file, config: {{ id: a, path: {} }} }}
+    - {{ type: http, config: {{ id: b, url: \"http://localhost:1/${{aftr.id}}\" }} }}
+    - {{ type: stdout }}
+",
+        folder.display()
+    ));
+    let host = Host::new(place.path(), &yaml);
+    let path = host.yaml_path();
+    let validate = command(&["validate", "--json", "--config", path.to_str().unwrap()], &[]);
+    let report: serde_json::Value = serde_json::from_slice(&validate.stdout).unwrap();
+    let line_of = |word: &str| yaml.lines().position(|line| line.contains(word)).unwrap() + 1;
+    for (word, column, says) in [
+        ("masc@1", 17, "did you mean mask@1?"),
+        ("mask@9", 17, "the versions of mask here are 1.0.0"),
+        ("const x = ;", 21, "SyntaxError"),
+        ("id: a,", 44, "is a folder"),
+        ("id: b,", 43, "did you mean ${after.id}?"),
+        ("type: stdout", 7, "`config` is missing"),
+    ] {
+        let problems = report["problems"].as_array().unwrap();
+        let found = problems.iter().find(|problem| problem["message"].as_str().unwrap().contains(says));
+        let found = found.unwrap_or_else(|| panic!("{says} is missing in {report:#}"));
+        assert_eq!((&found["line"], &found["column"]), (&line_of(word).into(), &column.into()), "{found:#}");
+    }
+    assert_eq!(report["problems"].as_array().unwrap().len(), 6, "{report:#}");
+}
+
+#[test]
+fn an_error_code_is_explained_in_whatever_case_and_a_near_one_is_found() {
+    for code in ["plugin_trap", "PLUGIN_TRAP", "PIPELINE_NOT_FOUND"] {
+        let page = command(&["explain", code], &[]);
+        let page = String::from_utf8(page.stdout).unwrap();
+        assert!(page.starts_with(&format!("# {}\n", code.to_lowercase())), "{page}");
+    }
+    let unknown = command(&["explain", "plugin_trp"], &[]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("did you mean plugin_trap?"));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! 2. `expand` puts in the environment's values;
 //! 3. `shape` holds the tree against the [`Catalog`]'s schema, in plain words;
 //! 4. `blocks` lets each connector, processor and plugin check its own settings;
-//! 5. `rules` looks at what depends on one another;
+//! 5. `rules` looks at what depends on one another, `files` at files that two sinks would write;
 //! 6. `typed` makes the [`PipelineSpec`].
 //!
 //! **Invariant:** no input makes it panic, and no message quotes a secret or a value from the
@@ -16,6 +16,7 @@
 mod blocks;
 mod catalog;
 mod expand;
+mod files;
 mod path;
 mod problem;
 mod problems;

@@ -60,6 +60,11 @@ impl Problems {
         self.found.len() > MOST
     }
 
+    /// The file of the document.
+    pub(crate) fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.found.len()
     }

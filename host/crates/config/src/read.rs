@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::catalog::{Catalog, Finding};
 use crate::expand::{self, Lookup};
+use crate::files::Files;
 use crate::path::Path;
 use crate::problem::{Code, Problem, Report, quoted};
 use crate::problems::Problems;
@@ -21,8 +22,6 @@ use crate::{blocks, rules, shape, typed};
 
 /// Most files read from one folder.
 const MAX_FILES: usize = 10_000;
-/// Most folders inside one another.
-const MAX_FOLDERS: usize = 32;
 
 /// A document that passed every check.
 #[derive(Clone)]
@@ -77,8 +76,9 @@ pub struct Origin {
 }
 
 impl Catalog {
-    /// Reads the file at `path`, or every `*.yaml` and `*.yml` file in the folder at `path` and the
-    /// folders in it, in the order of their names.
+    /// Reads the file at `path`, or every `*.yaml` and `*.yml` file that lies in the folder at `path`,
+    /// in the order of their names. Folders in it are not looked into: they hold other things, such as
+    /// a plugin registry with its manifests. Names that begin with a dot are left out.
     ///
     /// A file may hold several documents. `environment` gives the values for `${NAME}`.
     ///
@@ -89,9 +89,13 @@ impl Catalog {
         let mut reading = Reading::new(self, environment);
         let mut files = Vec::new();
         if path.is_dir() {
-            reading.collect(path, 0, &mut files);
-            if files.is_empty() && reading.problems.is_empty() {
-                reading.fail(path, Code::Empty, "the folder holds no *.yaml or *.yml file".to_owned());
+            match files_in(path) {
+                Ok(found) if found.is_empty() => {
+                    let message = "the folder holds no *.yaml or *.yml file; folders in it are not read";
+                    reading.fail(path, Code::Empty, message.to_owned());
+                }
+                Ok(found) => files = found,
+                Err((code, message)) => reading.fail(path, code, message),
             }
         } else {
             files.push(path.to_owned());
@@ -136,7 +140,7 @@ impl Catalog {
                 Node::broken(Place::default())
             }
         };
-        self.checked(node, None, &mut problems).ok_or_else(|| report(problems))
+        self.checked(node, None, &mut Files::default(), &mut problems).ok_or_else(|| report(problems))
     }
 
     /// Checks one document whose reading added `problems`; `None` when there are any in the end.
@@ -144,11 +148,13 @@ impl Catalog {
         &self,
         mut node: Node,
         folder: Option<&FilePath>,
+        files: &mut Files,
         problems: &mut Problems,
     ) -> Option<Pipeline> {
         shape::check(self, &mut node, problems);
         blocks::check(self, &node, folder, problems);
         rules::check(self, &node, problems);
+        files.check(self, &node, problems);
         if !problems.is_empty() {
             return None;
         }
@@ -178,11 +184,19 @@ struct Reading<'a> {
     problems: Vec<Problem>,
     /// The first document of each name.
     names: BTreeMap<String, Origin>,
+    files: Files,
 }
 
 impl<'a> Reading<'a> {
     fn new(catalog: &'a Catalog, environment: Lookup<'a>) -> Self {
-        Self { catalog, environment, pipelines: Vec::new(), problems: Vec::new(), names: BTreeMap::new() }
+        Self {
+            catalog,
+            environment,
+            pipelines: Vec::new(),
+            problems: Vec::new(),
+            names: BTreeMap::new(),
+            files: Files::default(),
+        }
     }
 
     fn text(&mut self, file: &FilePath, text: &str) {
@@ -200,7 +214,7 @@ impl<'a> Reading<'a> {
             expand::expand(&mut node, self.environment, &mut problems);
             let origin = Origin { file: file.to_owned(), line: node.place.line };
             self.unique(&node, &origin, &mut problems);
-            let pipeline = self.catalog.checked(node, file.parent(), &mut problems);
+            let pipeline = self.catalog.checked(node, file.parent(), &mut self.files, &mut problems);
             self.problems.extend(problems.finish());
             if let (Some(mut pipeline), false) = (pipeline, broken) {
                 pipeline.origin = Some(origin);
@@ -226,38 +240,6 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn collect(&mut self, folder: &FilePath, depth: usize, files: &mut Vec<PathBuf>) {
-        if depth > MAX_FOLDERS {
-            return self.fail(
-                folder,
-                Code::TooLarge,
-                format!("more than {MAX_FOLDERS} folders inside one another"),
-            );
-        }
-        let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-        let mut paths: Vec<PathBuf> = match entries {
-            Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
-            Err(error) => {
-                return self.fail(folder, Code::Unreadable, format!("the folder cannot be read: {error}"));
-            }
-        };
-        paths.sort();
-        for path in paths {
-            if files.len() >= MAX_FILES {
-                return self.fail(folder, Code::TooLarge, format!("more than {MAX_FILES} files"));
-            }
-            // Files that begin with a dot are an editor's; a mounted Kubernetes volume has folders so named.
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
-                continue;
-            }
-            if path.is_dir() {
-                self.collect(&path, depth + 1, files);
-            } else if path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml") {
-                files.push(path);
-            }
-        }
-    }
-
     fn fail(&mut self, path: &FilePath, code: Code, message: String) {
         let mut problems = Problems::new(Some(&path.display().to_string()), "");
         problems.add(&Path::default(), Place::default(), code, message);
@@ -270,6 +252,24 @@ impl<'a> Reading<'a> {
             None => Ok(self.pipelines),
         }
     }
+}
+
+/// The pipeline files that lie in a folder, by name.
+fn files_in(folder: &FilePath) -> Result<Vec<PathBuf>, (Code, String)> {
+    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+    let entries =
+        entries.map_err(|error| (Code::Unreadable, format!("the folder cannot be read: {error}")))?;
+    let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    files.retain(|path| {
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let yaml = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+        yaml && !hidden && !path.is_dir()
+    });
+    if files.len() > MAX_FILES {
+        return Err((Code::TooLarge, format!("more than {MAX_FILES} files")));
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn read_file(file: &FilePath) -> Result<String, (Code, String)> {

@@ -73,6 +73,16 @@ pub(crate) fn is_secret(schema: &Value) -> bool {
         || schema.get("format").and_then(Value::as_str) == Some("password")
 }
 
+/// Whether `schema` marks its value, or a value in it, as secret.
+pub(crate) fn holds_secret(schema: &Value) -> bool {
+    is_secret(schema)
+        || match schema {
+            Value::Object(map) => map.values().any(holds_secret),
+            Value::Array(items) => items.iter().any(holds_secret),
+            _ => false,
+        }
+}
+
 /// Whether a key's name says that its value is secret.
 pub(crate) fn sounds_secret(key: &str) -> bool {
     const WORDS: [&str; 11] = [
@@ -91,6 +101,36 @@ pub(crate) fn sounds_secret(key: &str) -> bool {
     let bare: String = key.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
     let is_place = bare.ends_with("file") || bare.ends_with("path") || bare.ends_with("url");
     !is_place && WORDS.iter().any(|word| bare.contains(word))
+}
+
+/// Whether a key that no schema knows may hold a secret all the same: it is near to a word for one.
+pub(crate) fn may_be_secret(key: &str) -> bool {
+    const WORDS: [&str; 19] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "pass",
+        "pwd",
+        "secret",
+        "token",
+        "api_key",
+        "private_key",
+        "access_key",
+        "key",
+        "authorization",
+        "auth",
+        "bearer",
+        "credential",
+        "credentials",
+        "cookie",
+        "salt",
+        "headers",
+    ];
+    sounds_secret(key)
+        || key
+            .split(['_', '-', '.'])
+            .chain([key])
+            .any(|part| crate::problem::did_you_mean(part, WORDS).is_some())
 }
 
 /// `text` with the passwords of URLs and connection strings covered, letter for letter.

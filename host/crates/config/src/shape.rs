@@ -173,9 +173,15 @@ impl<'a> Walker<'a> {
                 (None, Some(Value::Bool(false))) => {
                     let near = self.unknown_key(&entry.key, entry.place, whole, &absent);
                     meant.extend(near);
-                    // A value that nothing is known of may be a secret.
-                    if near.and_then(|near| properties?.get(near)).is_none_or(secret::is_secret) {
+                    // What stands at a key that was misspelt, or has no place here, may be a secret.
+                    let is_secret = match near.and_then(|near| properties?.get(near)) {
+                        Some(meant) => secret::holds_secret(meant),
+                        None => secret::may_be_secret(&entry.key),
+                    };
+                    if is_secret {
                         cover_texts(&entry.value, self.problems);
+                    } else {
+                        cover_unknown(&entry.value, self.problems);
                     }
                 }
                 (None, Some(rest @ Value::Object(_))) => self.node(&mut entry.value, rest, entry.place),
@@ -194,7 +200,15 @@ impl<'a> Walker<'a> {
     fn missing_key(&mut self, key: &str, schema: Option<&Value>, at: Place) {
         let path = self.path.below(&[key]);
         let description = schema.and_then(|schema| schema.get("description")).and_then(Value::as_str);
-        let help = description.map(|text| format!("`{key}`: {}", words::first_sentence(text)));
+        // A block with keys that must be there is described best by these.
+        let block = schema.map(|schema| self.target(schema).unwrap_or(schema));
+        let required = block.and_then(|block| block.get("required")).and_then(Value::as_array);
+        let inner: Vec<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();
+        let help = if inner.is_empty() {
+            description.map(|text| format!("`{key}`: {}", words::first_sentence(text)))
+        } else {
+            Some(format!("write `{key}: {{ {}: … }}`", inner.join(": …, ")))
+        };
         let message = format!("the key {} is missing", quoted(key));
         self.problems.add(&path, at, Code::MissingKey, message).maybe(help);
     }
@@ -261,6 +275,18 @@ fn cover_texts(node: &Node, problems: &mut Problems) {
     node.entries().iter().for_each(|entry| cover_texts(&entry.value, problems));
     if node.text().is_some() {
         cover(node, problems);
+    }
+}
+
+/// Covers what may be a secret below a key that no schema knows.
+fn cover_unknown(node: &Node, problems: &mut Problems) {
+    node.items().iter().for_each(|item| cover_unknown(item, problems));
+    for entry in node.entries() {
+        if secret::may_be_secret(&entry.key) {
+            cover_texts(&entry.value, problems);
+        } else {
+            cover_unknown(&entry.value, problems);
+        }
     }
 }
 

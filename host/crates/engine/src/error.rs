@@ -16,12 +16,21 @@ pub struct ConfigError {
     pub path: String,
     /// What is wrong and what would be right.
     pub message: String,
+    /// Line and column, from 1, inside the text at the path: a script's.
+    pub place: Option<(u32, u32)>,
 }
 
 impl ConfigError {
     /// A problem at a path.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self { path: path.into(), message: message.into(), place: None }
+    }
+
+    /// Points into the text at the path, by line and column from 1.
+    #[must_use]
+    pub fn at_line(mut self, line: u32, column: u32) -> Self {
+        self.place = Some((line.max(1), column.max(1)));
+        self
     }
 }
 

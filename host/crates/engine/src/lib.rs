@@ -30,6 +30,7 @@ pub mod stage;
 pub mod stages;
 pub mod state;
 pub mod status;
+pub mod suggest;
 pub mod swap;
 mod tally;
 pub mod template;

@@ -5,6 +5,18 @@
 use deltaforge_model::{Cell, Event, Row, SnapshotMark};
 use serde_json::Value;
 
+use crate::suggest::near;
+
+#[cfg(test)]
+mod tests;
+
+/// What an event has by itself, besides `transaction.id`, `source.…`, `before.…` and `after.…`.
+const PLAIN: [&str; 4] = ["op", "ts_ms", "event_id", "tenant_id"];
+/// What `source` has, besides the position, whose name is the connector's own.
+const SOURCE: [&str; 8] = ["connector", "version", "name", "db", "table", "schema", "snapshot", "ts_ms"];
+/// What a path may begin with.
+const ROOTS: [&str; 8] = ["after", "before", "source", "op", "transaction", "ts_ms", "event_id", "tenant_id"];
+
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -21,11 +33,19 @@ enum Part {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// A `${` has no `}`.
-    #[error("the template {0:?} has a ${{ without }}")]
-    Unclosed(String),
+    #[error("the template has a ${{ without }}")]
+    Unclosed,
     /// A path is empty, has an empty part, or more than three parts.
     #[error("the template path ${{{0}}} must have one to three names with dots between")]
     Path(String),
+    /// No event ever has a value for a path.
+    #[error("the template names ${{{path}}}, which no event has; {help}")]
+    Unknown {
+        /// The path.
+        path: String,
+        /// What to write.
+        help: String,
+    },
 }
 
 impl Template {
@@ -41,12 +61,14 @@ impl Template {
             if start > 0 {
                 parts.push(Part::Text(rest[..start].to_owned()));
             }
-            let end =
-                rest[start..].find('}').ok_or_else(|| TemplateError::Unclosed(text.to_owned()))? + start;
+            let end = rest[start..].find('}').ok_or(TemplateError::Unclosed)? + start;
             let path = &rest[start + 2..end];
             let names: Vec<String> = path.split('.').map(str::to_owned).collect();
             if names.len() > 3 || names.iter().any(|name| name.trim().is_empty()) {
                 return Err(TemplateError::Path(path.to_owned()));
+            }
+            if !can_be(&names) {
+                return Err(TemplateError::Unknown { path: path.to_owned(), help: meant(&names) });
             }
             parts.push(Part::Path(names));
             rest = &rest[end + 1..];
@@ -84,6 +106,43 @@ impl Template {
         }
         Ok(())
     }
+}
+
+/// Whether an event may have a value there.
+fn can_be(path: &[String]) -> bool {
+    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    match parts[..] {
+        ["source", member] => SOURCE.contains(&member) || near(member, SOURCE).is_none(),
+        ["transaction", "id"] | ["before" | "after", _] | ["before" | "after", _, _] => true,
+        [name] => PLAIN.contains(&name) || is_environment(name),
+        _ => false,
+    }
+}
+
+/// Whether it names an environment variable, which only pipeline files have the values of: a document that is checked
+/// elsewhere still has the name.
+fn is_environment(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// What to write instead of a path that no event has.
+fn meant(path: &[String]) -> String {
+    let ask = |parts: &[&str]| format!("did you mean ${{{}}}?", parts.join("."));
+    let parts: Vec<&str> = path.iter().map(|part| part.trim()).collect();
+    let root = near(parts[0], ROOTS);
+    let better = match (root, &parts[1..]) {
+        (Some("source"), [member]) => near(member, SOURCE).map(|member| ask(&["source", member])),
+        (Some(row @ ("before" | "after")), rest) if !rest.is_empty() => Some(ask(&[&[row], rest].concat())),
+        (Some("transaction"), _) => Some(ask(&["transaction", "id"])),
+        (Some(plain), _) if PLAIN.contains(&plain) => Some(ask(&[plain])),
+        (None, []) => near(parts[0], SOURCE).map(|member| ask(&["source", member])),
+        _ => None,
+    };
+    better.unwrap_or_else(|| {
+        "a template may name ${after.COLUMN}, ${before.COLUMN}, ${source.table}, ${source.db}, ${op} and what else \
+         stands in the native envelope"
+            .to_owned()
+    })
 }
 
 /// Appends the value at a path; false when there is none.

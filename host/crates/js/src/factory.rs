@@ -11,7 +11,7 @@ use deltaforge_engine::stage::{
 use sha2::{Digest, Sha256};
 
 use crate::console::Owner;
-use crate::stage::ScriptStage;
+use crate::stage::{NotReady, ScriptStage};
 use crate::worker::Workshop;
 
 /// The block of a `type: javascript` processor, besides what all processors have.
@@ -69,7 +69,7 @@ impl Javascript {
         spec: &StageSpec,
         source: Arc<str>,
         limits: StageLimits,
-    ) -> Result<ScriptStage, StageError> {
+    ) -> Result<ScriptStage, NotReady> {
         let owner =
             Owner { tenant: spec.tenant.clone(), pipeline: spec.pipeline.clone(), stage: spec.id.clone() };
         ScriptStage::start(self.workshop.clone(), owner, source, limits).await
@@ -92,7 +92,16 @@ impl StageFactory for Javascript {
         let (source, limits) = Self::check(spec)?;
         match self.start(spec, source, limits).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(vec![ConfigError::new("inline", error.message)]),
+            Err(error) => {
+                let problem = ConfigError::new("inline", error.to_string());
+                Err(vec![match &error {
+                    NotReady::Script(error) => match error.place() {
+                        Some(place) => problem.at_line(place.line, place.column),
+                        None => problem,
+                    },
+                    NotReady::Abandoned => problem,
+                }])
+            }
         }
     }
 
@@ -119,7 +128,8 @@ impl StageFactory for Javascript {
                 ),
             ));
         }
-        let stage = self.start(spec, source, limits).await.map_err(|mut error| {
+        let stage = self.start(spec, source, limits).await.map_err(|error| {
+            let mut error = StageError::from(error);
             error.message = format!("processor {}: {}", spec.id, error.message);
             error
         })?;

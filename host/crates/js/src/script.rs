@@ -1,5 +1,6 @@
 //! One script engine: an isolate with the prelude, and the script it runs.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,11 +19,11 @@ use crate::watchdog::{Overrun, Watchdog};
 /// The name that the engine knows the inline text by.
 const INLINE: &str = "<inline>";
 const PRELUDE: &str = include_str!("prelude.js");
-/// Put before the inline text, on its first line.
-const HEAD: &str = "(function(){";
+/// Put before the inline text, which begins on the next line: an error's line is one more than the text's.
+const HEAD: &str = "(function(){\n";
 /// Put after it.
 const TAIL: &str = "\n;return typeof processBatch===\"function\"?processBatch:undefined})()";
-/// The same for a text whose value is a function `(event) => …`.
+/// The same for a text whose value is a function `(event) => …`; the text is a literal with a line feed before it.
 const EVAL_HEAD: &str = "(0,function(){return eval(";
 const EVAL_TAIL: &str = ")})()";
 
@@ -36,9 +37,17 @@ const MAX_SHAPES: usize = 10_000;
 /// Why a script gave no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ScriptError {
-    /// It cannot be compiled, or threw, or gave back something that makes no sense. Its own words.
+    /// It cannot be loaded, or gave back something that makes no sense.
     #[error("{0}")]
     Failed(String),
+    /// It cannot be compiled, or threw: its own words.
+    #[error("{text}{}", place.as_ref().map(ToString::to_string).unwrap_or_default())]
+    Thrown {
+        /// What it says.
+        text: String,
+        /// Where, when that is in its text.
+        place: Option<Place>,
+    },
     /// It reached a time limit.
     #[error("the script ran longer than {limit}")]
     Overrun {
@@ -61,10 +70,59 @@ pub(crate) enum ScriptError {
     },
 }
 
+/// A place in a script's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// From 1.
+    pub line: u32,
+    /// From 1, in characters; 0 when it is not known.
+    pub column: u32,
+    /// The function it is in; empty outside of any.
+    pub function: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ", at line {}", self.line)?;
+        if self.column > 0 {
+            write!(f, ", column {}", self.column)?;
+        }
+        f.write_str(" of the script")?;
+        if self.function.is_empty() { Ok(()) } else { write!(f, " (in {})", self.function) }
+    }
+}
+
+impl ScriptError {
+    /// Where in the script's text, when that is known.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Thrown { place, .. } => place.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The same, with a place behind the text moved to its end: what is missing there, or closed once too often, the
+    /// engine finds in the words that follow, and quotes those.
+    fn within(mut self, source: &str) -> Self {
+        if let Self::Thrown { text, place: Some(place) } = &mut self {
+            let last = source.trim_end();
+            let lines = last.split('\n').count();
+            if place.line as usize > lines {
+                let column = last.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+                let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+                "SyntaxError: it ends in the middle of something, or closes a bracket too many"
+                    .clone_into(text);
+                *place = Place { line: small(lines), column: small(column), function: String::new() };
+            }
+        }
+        self
+    }
+}
+
 impl From<ScriptError> for StageError {
     fn from(error: ScriptError) -> Self {
         let code = match &error {
-            ScriptError::Failed(_) => "script_error",
+            ScriptError::Failed(_) | ScriptError::Thrown { .. } => "script_error",
             ScriptError::Overrun { .. } | ScriptError::Stuck { .. } => "script_timeout",
             ScriptError::Memory { .. } => "script_memory",
         };
@@ -139,11 +197,13 @@ impl Engine {
         self.desk(|desk| desk.console = crate::console::Console::new(owner));
         self.guarded(limits, |engine| {
             let text = serde_json::to_string(source).expect("text");
-            let mut function = engine.evaluate(INLINE, &format!("{HEAD}{source}{TAIL}"))?;
+            let inline = format!("{HEAD}{source}{TAIL}");
+            let mut function = engine.evaluate(INLINE, &inline).map_err(|error| error.within(source))?;
             // A text that closes the function around it would get at what outlives it.
             engine.evaluate("<check>", &format!("new Function({text})"))?;
             let mut each = false;
             if function.is_none() {
+                let text = serde_json::to_string(&format!("\n{source}")).expect("text");
                 function = engine.evaluate(INLINE, &format!("{EVAL_HEAD}{text}{EVAL_TAIL}"))?;
                 each = true;
             }
@@ -278,25 +338,16 @@ fn thrown(
     if error.name.as_deref() == Some("InternalError") && error.message.as_deref() == Some("out of memory") {
         return ScriptError::Memory { mem_mb };
     }
-    ScriptError::Failed(describe(&error))
+    let text = error.exception_message.trim_start_matches("Uncaught ");
+    ScriptError::Thrown { text: cut(text, MAX_MESSAGE).to_owned(), place: place(&error) }
 }
 
-/// `TypeError: x is not a function, at line 3, column 7 (in helper)`.
-fn describe(error: &JsError) -> String {
-    let text = error.exception_message.trim_start_matches("Uncaught ");
-    let mut text = cut(text, MAX_MESSAGE).to_owned();
-    let frame = error.frames.iter().find(|frame| frame.file_name.as_deref() == Some(INLINE));
-    if let Some(frame) = frame
-        && let Some(line) = frame.line_number
-    {
-        text.push_str(&format!(", at line {line}"));
-        if let Some(column) = frame.column_number {
-            let head = if line == 1 { HEAD.len() as i64 } else { 0 };
-            text.push_str(&format!(", column {}", (column - head).max(1)));
-        }
-        if let Some(function) = frame.function_name.as_deref().filter(|name| !name.is_empty()) {
-            text.push_str(&format!(" (in {})", cut(function, 100)));
-        }
-    }
-    text
+/// Where in the inline text an error was thrown.
+fn place(error: &JsError) -> Option<Place> {
+    let frame = error.frames.iter().find(|frame| frame.file_name.as_deref() == Some(INLINE))?;
+    let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    // The text begins on the second line of what the engine was given.
+    let line = number(frame.line_number).checked_sub(1).filter(|line| *line > 0)?;
+    let function = cut(frame.function_name.as_deref().unwrap_or_default(), 100).to_owned();
+    Some(Place { line, column: number(frame.column_number), function })
 }

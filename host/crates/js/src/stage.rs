@@ -40,6 +40,29 @@ struct Unanswered {
     until: Instant,
 }
 
+/// Why a script does not run yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotReady {
+    /// It cannot be loaded.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// Too many others keep their threads.
+    #[error(
+        "{MAX_ABANDONED} scripts of this host did not stop at their limits and keep their threads; no new one is \
+         started until one of them ends or the host is started anew"
+    )]
+    Abandoned,
+}
+
+impl From<NotReady> for StageError {
+    fn from(error: NotReady) -> Self {
+        match error {
+            NotReady::Script(error) => error.into(),
+            NotReady::Abandoned => Self::stop("script_abandoned_limit", error.to_string()),
+        }
+    }
+}
+
 impl ScriptStage {
     /// Loads the script.
     ///
@@ -51,7 +74,7 @@ impl ScriptStage {
         owner: Owner,
         source: Arc<str>,
         limits: StageLimits,
-    ) -> Result<Self, StageError> {
+    ) -> Result<Self, NotReady> {
         let kind = Kind { tenant: owner.tenant.clone(), mem_mb: limits.mem_mb };
         let mut stage = Self { workshop, kind, owner, source, limits, worker: None, unanswered: None };
         stage.ready().await?;
@@ -59,18 +82,12 @@ impl ScriptStage {
     }
 
     /// A worker with the script loaded.
-    async fn ready(&mut self) -> Result<(), StageError> {
+    async fn ready(&mut self) -> Result<(), NotReady> {
         if self.worker.is_some() {
             return Ok(());
         }
         if self.workshop.abandoned() >= MAX_ABANDONED {
-            return Err(StageError::stop(
-                "script_abandoned_limit",
-                format!(
-                    "{MAX_ABANDONED} scripts of this host did not stop at their limits and keep their threads; \
-                         no new one is started until one of them ends or the host is started anew"
-                ),
-            ));
+            return Err(NotReady::Abandoned);
         }
         let worker = self.workshop.worker(&self.kind).await?;
         let answer = worker.load(self.source.clone(), self.owner.clone(), LOAD);
@@ -79,7 +96,7 @@ impl ScriptStage {
                 self.worker = Some(worker);
                 Ok(())
             }
-            Ok(Ok(Err(error @ ScriptError::Failed(_)))) => {
+            Ok(Ok(Err(error @ (ScriptError::Failed(_) | ScriptError::Thrown { .. })))) => {
                 worker.retire(&self.workshop);
                 Err(error.into())
             }

@@ -11,7 +11,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
-    /// The file. Relative to the pipeline's YAML file. Missing directories are made. Beside it stands
+    /// The file. Relative to the folder that the host was started in. Missing directories are made. Beside it stands
     /// `.<name>.lock`, which keeps two sinks from writing the same file.
     pub path: PathBuf,
     /// When the file gets another name, `<path>.<UTC time>-<number>`, and a new one is begun. A rotated file is

@@ -51,7 +51,14 @@ impl SinkFactory for FileSinkFactory {
     }
 
     fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>> {
-        FileConfig::read(config).map(drop)
+        let path = FileConfig::read(config)?.path;
+        // A relative path begins at the working directory here, as it will in `open`.
+        if path.is_dir() {
+            let name = path.join("events.jsonl");
+            let text = format!("is a folder; name a file, such as {}", name.display());
+            return Err(vec![ConfigError::new("path", text)]);
+        }
+        Ok(())
     }
 
     fn addressing(&self, _config: &Value) -> Addressing {

@@ -140,7 +140,7 @@ impl Problem {
             Self::Config(problems) => {
                 let text: Vec<String> = problems
                     .into_iter()
-                    .map(|ConfigError { path, message }| format!("{path}: {message}"))
+                    .map(|ConfigError { path, message, .. }| format!("{path}: {message}"))
                     .collect();
                 StageError::stop(LOAD, format!("stage {stage}: {}", text.join("; ")))
             }

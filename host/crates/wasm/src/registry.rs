@@ -18,6 +18,8 @@ use crate::manifest::PluginManifest;
 use crate::plugin::{PluginKind, digest_of, is_digest};
 use crate::reference::{Reference, ReferenceError, Wanted, is_name};
 
+mod missing;
+
 /// Largest component that is read.
 const MAX_COMPONENT: u64 = 256 << 20;
 
@@ -189,16 +191,7 @@ impl Registry {
             }
             (_, Some(version)) => self.published(tenant, name, version),
             (_, None) => {
-                let mut text = format!("there is no plugin {reference} in {}", self.dir.display());
-                if !versions.is_empty() {
-                    let known: Vec<String> = versions.iter().map(Version::to_string).collect();
-                    text.push_str(&format!("; versions of {name} there: {}", known.join(", ")));
-                } else if self.builtins.is_empty() && tenant.is_none() {
-                    text.push_str(
-                        "; this host was built without the built-in plugins: run `./dev plugins`, then build it again",
-                    );
-                }
-                Err(RegistryError::NotFound(text))
+                Err(RegistryError::NotFound(self.missing(reference, tenant, name, wanted, &versions)?))
             }
         }
     }
@@ -465,7 +458,7 @@ fn read_component(path: &Path) -> Result<Vec<u8>, RegistryError> {
             Err(RegistryError::Damaged(format!("{} has {size} MiB, the most is {most}", path.display())))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(RegistryError::NotFound(format!("there is no file {}", path.display())))
+            Err(RegistryError::NotFound(missing::file(path)))
         }
         _ => fs::read(path).map_err(io_error(doing())),
     }

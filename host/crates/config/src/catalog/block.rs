@@ -18,6 +18,7 @@ pub struct Block {
     checks: Vec<Check>,
     pub(crate) nested: bool,
     pub(crate) limits: Option<Limits>,
+    pub(crate) own_file: Option<&'static str>,
     validator: Arc<OnceLock<Option<Validator>>>,
 }
 
@@ -69,6 +70,7 @@ impl Block {
             checks: Vec::new(),
             nested: false,
             limits: None,
+            own_file: None,
             validator: Arc::default(),
         }
     }
@@ -110,6 +112,13 @@ impl Block {
     #[must_use]
     pub fn limits(mut self, default: Limits) -> Self {
         self.limits = Some(default);
+        self
+    }
+
+    /// For a sink that has the file at the setting `key` for itself, so that no other one may name it.
+    #[must_use]
+    pub fn own_file(mut self, key: &'static str) -> Self {
+        self.own_file = Some(key);
         self
     }
 

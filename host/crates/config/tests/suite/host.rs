@@ -236,7 +236,7 @@ pub fn catalog() -> Catalog {
         .source("sqlite", Block::of::<Sqlite>().check_as(native_paths))
         .source_alias("turso", "sqlite", &[("url", "path")])
         .absent(Part::Source, &["mysql", "postgres"])
-        .sink("file", Block::of::<File>())
+        .sink("file", Block::of::<File>().own_file("path"))
         .sink("http", Block::of::<Http>())
         .sink("null", Block::empty())
         .sink("stdout", Block::empty())

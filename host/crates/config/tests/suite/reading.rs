@@ -140,7 +140,7 @@ fn processors_without_an_id_are_numbered() {
 }
 
 #[test]
-fn a_folder_is_read_whole_and_in_order() {
+fn the_files_in_a_folder_are_read_in_order_and_no_folder_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -148,7 +148,9 @@ fn a_folder_is_read_whole_and_in_order() {
         fs::write(path, text).unwrap();
     };
     write("b.yaml", &GOOD.replace("NAME", "b"));
-    write("a/z.yml", &GOOD.replace("NAME", "z"));
+    write("a.yml", &GOOD.replace("NAME", "z"));
+    write("data/plugins/mask/1.0.0/plugin.yaml", "sha256: abc\nkind: processor");
+    fs::create_dir(folder.path().join("folder.yaml")).unwrap();
     write("notes.txt", "not: [a pipeline");
     write(".hidden.yaml", "not: [a pipeline");
     let names = |pipelines: Vec<deltaforge_config::Pipeline>| -> Vec<String> {
@@ -166,12 +168,38 @@ fn a_folder_is_read_whole_and_in_order() {
 }
 
 #[test]
+fn two_pipelines_cannot_write_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = |path: &str| format!("sinks: [{{ type: file, config: {{ id: out, path: {path} }} }}]");
+    let text = |name: &str, path: &str| {
+        GOOD.replace("NAME", name).replace("sinks: [{ type: stdout, config: { id: out } }]", &sink(path))
+    };
+    let here = std::env::current_dir().unwrap();
+    let absolute = here.join("../out.jsonl").display().to_string();
+    fs::write(folder.path().join("a.yaml"), text("a", "../out.jsonl")).unwrap();
+    fs::write(folder.path().join("b.yaml"), text("b", "out.jsonl")).unwrap();
+    assert_eq!(catalog().read_path(folder.path(), &environment).unwrap().len(), 2);
+
+    fs::write(folder.path().join("b.yaml"), text("b", &absolute)).unwrap();
+    let report = catalog().read_path(folder.path(), &environment).unwrap_err();
+    let [problem] = report.problems() else { panic!("{report}") };
+    assert_eq!((problem.code, problem.path.as_str()), (Code::Conflict, "spec.sinks[0].config.path"));
+    assert_eq!(problem.line, Some(4));
+    let suggestion = problem.suggestion.as_deref().unwrap();
+    assert!(suggestion.starts_with("it is `out` of the pipeline `a` in "), "{suggestion}");
+    assert!(suggestion.contains("a.yaml, line 4"), "{suggestion}");
+}
+
+#[test]
 fn what_cannot_be_read_is_a_problem() {
     let folder = tempfile::tempdir().unwrap();
     let code =
         |path: &std::path::Path| catalog().read_path(path, &environment).unwrap_err().problems()[0].code;
     assert_eq!(code(folder.path()), Code::Empty);
     assert_eq!(code(&folder.path().join("nowhere.yaml")), Code::Unreadable);
+    fs::create_dir(folder.path().join("inner")).unwrap();
+    fs::write(folder.path().join("inner/a.yaml"), "").unwrap();
+    assert_eq!(code(folder.path()), Code::Empty);
     let file = folder.path().join("latin1.yaml");
     fs::write(&file, b"metadata:\n  name: caf\xe9\n").unwrap();
     let report = catalog().read_path(&file, &environment).unwrap_err();

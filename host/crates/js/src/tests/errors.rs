@@ -107,6 +107,34 @@ async fn validation_finds_syntax_errors_with_their_place() {
 }
 
 #[tokio::test]
+async fn a_place_is_one_in_the_script_as_it_was_written() {
+    for (script, place) in [
+        ("function processBatch(events) { return }}", Some((1, 42))),
+        ("function processBatch(events) {\n  return events\n", Some((2, 16))),
+        ("function processBatch(events) {\n  return events;\n}\n(", Some((4, 2))),
+        ("throw new Error('at once')", Some((1, 7))),
+        ("\n\nconst a = 1;\nnope();", Some((4, 1))),
+        ("(e) => {\n  const x = ;\n}", Some((2, 13))),
+        ("(e) => e +", Some((1, 11))),
+        ("const x = 1;", None),
+    ] {
+        let problem = Javascript::default().validate(&spec(script, WIDE)).await.unwrap_err().remove(0);
+        assert_eq!(problem.place, place, "{script}: {}", problem.message);
+        // What follows the script in the engine is nothing that its author wrote.
+        let quotes = problem.message.contains("token") && !script.contains("= ;");
+        assert!(!quotes, "{script}: {}", problem.message);
+    }
+    for (script, place) in [
+        ("(e) => { throw new Error('x') }", "at line 1, column 20 of"),
+        ("function processBatch(events) { throw new Error('x') }", "at line 1, column 39 of"),
+        ("\n(e) => {\n  e.nope.nope }", "at line 3, column 3 of"),
+    ] {
+        let message = fails(script).await;
+        assert!(message.contains(place), "{script}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn the_host_is_out_of_reach() {
     let script = "function processBatch(events) {
         const names = ['Deno', '__bootstrap', 'setTimeout', 'WebAssembly', 'Atomics', 'SharedArrayBuffer', 'fetch',

@@ -54,6 +54,32 @@ async fn problems(dir: &Path, spec: &StageSpec) -> Vec<ConfigError> {
     WasmStageFactory::new(runtime(), registry(dir)).validate(spec).await.unwrap_err()
 }
 
+#[test]
+fn what_is_not_there_is_answered_with_what_was_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes: &'static [u8] = b"not looked at";
+    let registry = Registry::new(dir.path().join("plugins"), dir.path().join("kept"))
+        .with_builtin("mask", "1.0.0", PluginKind::Processor, bytes)
+        .with_builtin("filter", "1.0.0", PluginKind::Processor, bytes);
+    publish(&registry, None, "tagger", "2.1.0", bytes);
+    publish(&registry, Some("acme"), "greeter", "0.3.0-rc.1", bytes);
+    fs::write(dir.path().join("my-plugin.wasm"), bytes).unwrap();
+    for (reference, says) in [
+        ("masc@1", "; did you mean mask@1?"),
+        ("tager", "; did you mean tagger@2?"),
+        ("mask@9", "there is no plugin mask@9; the versions of mask here are 1.0.0"),
+        ("tagger@1.0.0", "; the versions of tagger here are 2.1.0"),
+        ("@acme/greter@1", "; did you mean @acme/greeter?"),
+        ("@acme/greeter", "here are 0.3.0-rc.1; a pre-release is named in full"),
+        ("unheard-of", "; the plugins here are filter, mask, tagger"),
+        ("./my_plugn.wasm", "/my_plugn.wasm; did you mean my-plugin.wasm?"),
+        ("./else.wasm", "/else.wasm"),
+    ] {
+        let error = registry.resolve(reference, "acme", Some(dir.path())).unwrap_err().to_string();
+        assert!(error.starts_with("there is no ") && error.ends_with(says), "{reference}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn references_find_the_newest_version_that_fits() {
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +100,10 @@ async fn references_find_the_newest_version_that_fits() {
         assert_eq!(registry.resolve(reference, "acme", None).unwrap().plugin, found);
     }
     let error = registry.resolve("mask@2", "acme", None).unwrap_err().to_string();
-    assert!(error.contains("versions of mask there: 1.0.0, 1.2.3"), "{error}");
+    assert_eq!(
+        error,
+        "there is no plugin mask@2; the versions of mask here are 1.0.0, 1.2.3, 1.2.4, 1.10.0, 2.0.0-rc.1"
+    );
     let error = registry.resolve("filter@1", "acme", None).unwrap_err().to_string();
     assert!(error.contains("./dev plugins"), "{error}");
     assert!(matches!(registry.resolve("@acme/mask", "other", None), Err(RegistryError::Forbidden(_))));
