@@ -22,7 +22,7 @@ fn no_answer_log_or_metric_shows_a_secret() {
     let yaml = pipeline(&format!(
         "  processors:
     - {{ type: mask, id: private, columns: [ {{ name: customers.email, action: hash, key: \"${{PEPPER}}\" }} ] }}
-    - {{ type: javascript, id: strict, on_error: dlq, inline: \"(event) => {{ if (event.after.rev == 2) throw new Error('no ' + 'pa55-' + 'c0ffee' + ' t0ken-' + '9f3a71'); if (event.after.rev == 3) console.log('peppe' + 'r-77aa', 'sea-' + String.fromCharCode(34) + 'salt' + String.fromCharCode(34) + '-12', 'the end'); return event; }}\" }}
+    - {{ type: javascript, id: strict, on_error: dlq, inline: \"(event) => {{ if (event.after.rev == 2) throw new Error('no ' + 'pa55-' + 'c0ffee' + ' t0ken-' + '9f3a71'); if (event.after.rev == 3) console.log('peppe' + 'r-77aa', 'se' + 'a-' + String.fromCharCode(34) + 'salt' + String.fromCharCode(34) + '-12', 'the end'); return event; }}\" }}
   sinks:
     - type: http
       config:

@@ -242,7 +242,7 @@ impl Control {
             previous = swapped.previous.version.plugin,
             current = swapped.current.version.plugin,
             generation = swapped.current.generation,
-            position = swapped.current.from,
+            position = swapped.current.from().map(|at| at.readable()),
             pause_us = swapped.pause.as_micros() as u64,
             "stage swapped"
         );

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{HIDDEN, has_hidden_password, hide_passwords, is_secret, passwords, sounds_secret};
 use crate::catalog::Catalog;
-use crate::path::Path;
+use crate::path::{Path, Step};
 use crate::problem::{Code, Report};
 use crate::problems::Problems;
 use crate::shape::resolve_ref;
@@ -21,10 +21,13 @@ impl Catalog {
         document
     }
 
-    /// Every secret that [`Catalog::redact`] would hide in `document`.
+    /// The secrets in `document` that must not appear in any text: what [`Catalog::redact`] hides, but for headers
+    /// whose name does not sound secret. `X-Source: shop` is nobody's to see in an answer, and yet `shop` is a word that
+    /// other texts are full of.
     pub fn secrets(&self, document: &Value) -> Vec<String> {
         let mut secrets = Vec::new();
-        self.visit(&mut document.clone(), &mut |_, text, secret| match secret {
+        self.visit(&mut document.clone(), &mut |path, text, secret| match secret {
+            true if is_plain_header(path) => {}
             // `Bearer TOKEN`: the token by itself is as secret.
             true => secrets.extend(
                 text.rsplit_once(' ').map(|(_, last)| last.to_owned()).into_iter().chain([text.clone()]),
@@ -67,6 +70,16 @@ impl Catalog {
     fn visit(&self, document: &mut Value, with: &mut dyn FnMut(&Path, &mut String, bool)) {
         let root = self.json_schema();
         Visitor { root, path: Path::default(), with }.value(document, &[root], false);
+    }
+}
+
+fn is_plain_header(path: &Path) -> bool {
+    match path.steps() {
+        [.., Step::Key(parent), Step::Key(name)] if parent == "headers" => {
+            let name = name.to_ascii_lowercase();
+            !sounds_secret(&name) && !["auth", "key", "session"].iter().any(|word| name.contains(word))
+        }
+        _ => false,
     }
 }
 

@@ -53,6 +53,20 @@ fn the_secrets_of_a_document_are_known() {
 }
 
 #[test]
+fn a_header_is_a_secret_for_every_text_only_where_its_name_says_so() {
+    let mut document = stored();
+    document["spec"]["sinks"][1]["config"]["headers"] =
+        json!({ "X-Source": "deltaforge", "X-Api-Key": "k-1234", "X-Auth": "a-1234", "Cookie": "c-1234" });
+    let catalog = catalog();
+    let secrets = catalog.secrets(&document);
+    for secret in ["k-1234", "a-1234", "c-1234"] {
+        assert!(secrets.iter().any(|known| known == secret), "{secret}: {secrets:?}");
+    }
+    assert!(!secrets.iter().any(|known| known == "deltaforge"), "{secrets:?}");
+    assert_eq!(catalog.redact(&document)["spec"]["sinks"][1]["config"]["headers"]["X-Source"], HIDDEN);
+}
+
+#[test]
 fn what_was_shown_and_comes_back_keeps_the_secrets() {
     let catalog = catalog();
     assert_eq!(catalog.restore_secrets(&catalog.redact(&stored()), &stored()).unwrap(), stored());
