@@ -121,6 +121,20 @@ pub enum SourceCommand {
     Install(SourceArgs),
     /// Remove everything capture installed
     Uninstall(UninstallArgs),
+    /// List the readers that the change log keeps rows for, and how far behind each is
+    Readers(SourceArgs),
+    /// Remove a reader that will not come back, so that the change log keeps nothing for it
+    ForgetReader(ForgetReaderArgs),
+}
+
+/// Flags of `source forget-reader`.
+#[derive(Debug, Args, Clone)]
+pub struct ForgetReaderArgs {
+    /// The reader, as `source readers` names it: TENANT/PIPELINE/SOURCE
+    pub reader: String,
+    /// What every `source` command takes.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Flags of `source uninstall`.

@@ -519,6 +519,12 @@ pub struct JsonEvents<'a> {
 
 impl JsonEvents<'_> {
     pub(crate) fn write(&mut self, row: usize, out: &mut Vec<u8>) {
+        if row == 0 {
+            // Growing on the way would copy it all again.
+            let parts =
+                [&self.before, &self.after, &self.origins].map(|part| part.data.len() + 16 * part.ends.len());
+            out.reserve(parts.iter().sum());
+        }
         out.extend_from_slice(br#"{"before":"#);
         if !self.write_image(row, Image::Before, out) {
             out.extend_from_slice(b"null");

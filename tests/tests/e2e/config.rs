@@ -174,8 +174,16 @@ fn a_database_is_prepared_and_cleaned_up_on_request() {
     let yaml = host.yaml_path();
     let ours =
         || place.shop.number(r"SELECT count(*) FROM sqlite_master WHERE name LIKE '\_df\_cdc%' ESCAPE '\'");
-    let installed = command(&["source", "install", "--config", yaml.to_str().unwrap()], &[]);
-    assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+    let source = |args: &[&str]| {
+        let args = [&["source"], args, &["--config", yaml.to_str().unwrap()]].concat();
+        let out = command(&args, &[]);
+        let text = [out.stdout, out.stderr].concat();
+        (out.status.success(), String::from_utf8(text).unwrap())
+    };
+    let (done, text) = source(&["install"]);
+    assert!(done && text.contains("customers: installed\n"), "{text}");
+    let (done, text) = source(&["install"]);
+    assert!(done && text.contains("customers: already installed, unchanged\n"), "{text}");
     assert!(ours() > 0);
     // What is written between the installation and the first start is captured.
     place.shop.run("INSERT INTO customers (id, name, rev) VALUES (7, 'early', 1)");
@@ -184,7 +192,25 @@ fn a_database_is_prepared_and_cleaned_up_on_request() {
         deltaforge_testkit::lines::last(&place.file("out.jsonl")).filter(|line| line.contains("early"))
     });
     host.terminate(wait::SOON);
-    let removed = command(&["source", "uninstall", "--config", yaml.to_str().unwrap()], &[]);
-    assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+    place.shop.run("INSERT INTO _df_cdc_readers VALUES ('acme/gone/shop', 0)");
+    let (done, text) = source(&["readers"]);
+    assert!(done, "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(
+        lines[0].contains("acme/gone/shop: confirmed 0, ")
+            && lines[0].ends_with("of no pipeline in these files")
+    );
+    let live = lines[1].split(": ").nth(1).unwrap();
+    let (done, text) = source(&["forget-reader", live]);
+    assert!(!done && text.contains("is the reader of a pipeline"), "{text}");
+    let (done, text) = source(&["forget-reader", "acme/gone/shop"]);
+    assert!(done && text.contains("is forgotten"), "{text}");
+    let (done, text) = source(&["forget-reader", "acme/gone/shop"]);
+    assert!(!done && text.contains("has a reader acme/gone/shop"), "{text}");
+    let (done, text) = source(&["uninstall"]);
+    assert!(done && text.contains("triggers and the log removed"), "{text}");
     assert_eq!(ours(), 0);
+    let (done, text) = source(&["uninstall"]);
+    assert!(done && text.contains("nothing was installed"), "{text}");
 }

@@ -73,3 +73,6 @@ impl Batcher {
         SourceBatch { batch: self.builder.finish(), covers: LogSpan { from: self.from, through }, boundary }
     }
 }
+
+#[cfg(test)]
+mod tests;

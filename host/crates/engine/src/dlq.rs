@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use deltaforge_model::Event;
 use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
+use parking_lot::Mutex;
 use serde_json::{Value, json, value::RawValue};
 use tracing::{error, warn};
 
 use crate::secrets::Secrets;
 use crate::state::{QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
 use crate::status::{Failure, STALLED_AFTER};
+use crate::tally::Tally;
 use crate::waits::{Waiting, Waits};
 
 /// What happens to a new entry when the queue is full.
@@ -69,6 +71,8 @@ pub struct Dlq {
     waits: Waits,
     secrets: Secrets,
     patience: Option<Duration>,
+    /// Entries lost to the bound, for the log.
+    losses: Arc<Mutex<Tally>>,
 }
 
 impl Dlq {
@@ -83,6 +87,7 @@ impl Dlq {
             waits: Waits::default(),
             secrets: Secrets::default(),
             patience: Some(STALLED_AFTER),
+            losses: Arc::default(),
         }
     }
 
@@ -138,15 +143,15 @@ impl Dlq {
                     return Ok(pushed.evicted + pushed.rejected);
                 }
                 Err(StateError::QueueFull { max_entries, .. }) => {
-                    warn!(
-                        pipeline = self.pipeline,
-                        max_entries, "the dead-letter queue is full, the pipeline waits for room"
-                    );
                     let text = format!(
                         "the dead-letter queue holds its {max_entries} entries; the pipeline waits until some are \
                          acknowledged or purged"
                     );
                     waiting.get_or_insert_with(|| {
+                        warn!(
+                            pipeline = self.pipeline,
+                            max_entries, "the dead-letter queue is full, the pipeline waits for room"
+                        );
                         self.waits.begin(Failure::operator("dlq_full", text), self.patience)
                     });
                     tokio::time::sleep(pause).await;
@@ -163,10 +168,14 @@ impl Dlq {
 
     fn lost(&self, how: &'static str, count: u64) {
         if count > 0 {
-            error!(
-                pipeline = self.pipeline,
-                count, how, "dead-letter entries are lost, as overflow_policy asks"
-            );
+            let mut losses = self.losses.lock();
+            losses.add(count);
+            if let Some(count) = losses.due() {
+                error!(
+                    pipeline = self.pipeline,
+                    count, how, "dead-letter entries are lost, as overflow_policy asks"
+                );
+            }
             let name = if how == "evicted" {
                 "deltaforge_dlq_evicted_total"
             } else {

@@ -32,6 +32,7 @@ pub mod state;
 pub mod status;
 pub mod suggest;
 pub mod swap;
+mod tally;
 pub mod template;
 pub mod waits;
 

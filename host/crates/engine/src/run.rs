@@ -22,7 +22,7 @@ use crate::budget::Budget;
 use crate::compose::Composer;
 use crate::dlq::Dlq;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
-use crate::source::SourceContext;
+use crate::source::{SourceContext, SourceReader};
 use crate::stage::StageSpec;
 use crate::status::{Failure, Shared};
 
@@ -117,25 +117,6 @@ impl Attempt {
             dlq.look().await?;
         }
 
-        let info = SourceInfo {
-            connector: plan.source.factory.kind().to_owned(),
-            version: services.version.clone(),
-            pipeline: plan.name.clone(),
-            tenant: plan.tenant.clone(),
-            source_id: plan.source.id.clone(),
-            pos_name: String::new(),
-            pos_is_lsn: false,
-        };
-        let context = SourceContext {
-            info,
-            resume: resume.clone(),
-            limits: plan.limits,
-            state: services.store.clone(),
-            waits: shared.waits().clone(),
-        };
-        let source = plan.source.factory.connect(&plan.source.config, context).await?;
-        info!(resume = resume.as_ref().map(Position::as_str), "source connected");
-
         let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
         let fuse = Fuse::new();
         let (batch_tx, batch_rx) = mpsc::channel(1);
@@ -154,11 +135,15 @@ impl Attempt {
         };
         let kept_backlogs = backlogs.clone();
         let _closing = Closing(backlogs.clone());
+        let mut tried = Vec::new();
         for (index, backlog) in backlogs.into_iter().enumerate() {
             let (feed, task) = sink::start(index, &sinks, &marks[index], backlog).await?;
             feeds.push(feed);
+            tried.extend(task.tried());
             let (fuse, shared) = (fuse.clone(), shared.clone());
             let task = async move {
+                // However the task ends, nobody waits for it in vain.
+                let _tried = task.tried().map(CancellationToken::drop_guard);
                 if let Err(failure) = task.run(shared).await {
                     fuse.blow(failure);
                 }
@@ -166,6 +151,23 @@ impl Attempt {
             tasks.spawn(task.in_current_span());
         }
         drop(sinks);
+        // A sink of the commit policy that cannot be opened for good ends the attempt before the source is touched:
+        // else each attempt would read what nobody takes.
+        let opened = futures::future::join_all(tried.iter().map(CancellationToken::cancelled));
+        tokio::select! {
+            biased;
+            () = fuse.token.cancelled() => return end(tasks, &fuse).await,
+            () = drain.cancelled() => return end(tasks, &fuse).await,
+            _ = opened => {}
+        }
+        let connected = connect(&plan, &services, &shared, resume.clone()).await;
+        let source = match connected {
+            Ok(source) => source,
+            Err(failure) => {
+                fuse.blow(failure);
+                return end(tasks, &fuse).await;
+            }
+        };
         let is_paused = paused.clone();
         let worker = worker::Worker {
             plan: plan.clone(),
@@ -229,12 +231,45 @@ impl Attempt {
                 },
             }
         }
-        tasks.shutdown().await;
-        match fuse.failure.lock().take() {
-            Some(failure) => Err(failure),
-            None => Ok(()),
-        }
+        end(tasks, &fuse).await
     }
+}
+
+/// Ends what is still at work; answers what ended the attempt.
+async fn end(mut tasks: JoinSet<()>, fuse: &Fuse) -> Result<(), Failure> {
+    tasks.shutdown().await;
+    match fuse.failure.lock().take() {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+/// Connects the source, to go on after `resume`.
+async fn connect(
+    plan: &PipelinePlan,
+    services: &Services,
+    shared: &Shared,
+    resume: Option<Position>,
+) -> Result<Box<dyn SourceReader>, Failure> {
+    let info = SourceInfo {
+        connector: plan.source.factory.kind().to_owned(),
+        version: services.version.clone(),
+        pipeline: plan.name.clone(),
+        tenant: plan.tenant.clone(),
+        source_id: plan.source.id.clone(),
+        pos_name: String::new(),
+        pos_is_lsn: false,
+    };
+    let context = SourceContext {
+        info,
+        resume: resume.clone(),
+        limits: plan.limits,
+        state: services.store.clone(),
+        waits: shared.waits().clone(),
+    };
+    let source = plan.source.factory.connect(&plan.source.config, context).await?;
+    info!(resume = resume.map(|at| at.readable()), "source connected");
+    Ok(source)
 }
 
 /// One composer for each distinct (envelope, addressing, filter), and which one each sink uses.
@@ -274,11 +309,12 @@ async fn composer(sink: &SinkPlan, services: &Services) -> Result<Composer, Fail
 
 /// Logs what a position relation means at start, once, for operators.
 fn unrelated(a: &Position, b: &Position) -> Failure {
-    warn!(a = a.as_str(), b = b.as_str(), "two checkpoints have nothing to do with each other");
+    let (a, b) = (a.readable(), b.readable());
+    warn!(a, b, "two checkpoints have nothing to do with each other");
     Failure::operator(
         "unrelated_positions",
         format!(
-            "the checkpoints {a} and {b} belong to different histories of the source; remove one of them or take a new snapshot"
+            "the checkpoints ({a}) and ({b}) belong to different histories of the source; remove one of them or take a new snapshot"
         ),
     )
 }

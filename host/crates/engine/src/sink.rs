@@ -1,7 +1,9 @@
 //! The boundary to where messages go.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -95,6 +97,35 @@ pub struct SinkContext {
     pub state: Option<Vec<u8>>,
     /// The folder that relative paths are relative to.
     pub base_dir: PathBuf,
+    /// Where it tells of failures that it does not answer with.
+    pub trouble: Trouble,
+}
+
+/// Where a sink tells of a failure at once that no answer bears, since it tries again by itself, or since nobody has
+/// called it. Its status shows the failure until something is durable again. The default tells nobody.
+#[derive(Clone, Default)]
+pub struct Trouble(Option<Listener>);
+
+type Listener = Arc<dyn Fn(&SinkError) + Send + Sync>;
+
+impl Trouble {
+    /// Tells `listener`.
+    pub fn new(listener: impl Fn(&SinkError) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(listener)))
+    }
+
+    /// Tells of a failure. What a call answers with need not be told too.
+    pub fn tell(&self, error: &SinkError) {
+        if let Some(listener) = &self.0 {
+            listener(error);
+        }
+    }
+}
+
+impl fmt::Debug for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "told" } else { "not told" })
+    }
 }
 
 /// How messages are addressed.
@@ -145,6 +176,8 @@ pub enum SinkError {
         message: String,
         /// How many of the delivery's `indexes` are certainly delivered; they are not sent again.
         delivered: usize,
+        /// How long the receiver asks to be left alone.
+        wait: Option<Duration>,
         /// Why.
         #[source]
         cause: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -175,13 +208,36 @@ impl SinkError {
             code,
             message: message.into(),
             delivered: 0,
+            wait: None,
             cause: Some(cause.into()),
         }
     }
 
     /// Only a person can help.
     pub fn operator(code: &'static str, message: impl Into<String>) -> Self {
-        Self::Failed { next: Next::Operator, code, message: message.into(), delivered: 0, cause: None }
+        Self::Failed {
+            next: Next::Operator,
+            code,
+            message: message.into(),
+            delivered: 0,
+            wait: None,
+            cause: None,
+        }
+    }
+
+    /// Its stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Failed { code, .. } | Self::Rejected { code, .. } => code,
+        }
+    }
+
+    /// The same, knowing how long the receiver asks to be left alone.
+    pub fn waiting(mut self, pause: Option<Duration>) -> Self {
+        if let Self::Failed { wait, .. } = &mut self {
+            *wait = pause;
+        }
+        self
     }
 
     /// The same, knowing how many messages of the delivery got through.

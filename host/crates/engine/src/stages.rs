@@ -1,5 +1,7 @@
 //! Runs a batch through the stages: slices, isolation of failing rows, `on_error`.
 
+mod given_up;
+
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use deltaforge_model::{Batch, Op, Overlay, View};
 use futures::FutureExt;
 use metrics::{Counter, Histogram, counter, histogram};
 use tracing::warn;
+
+pub use given_up::GivenUp;
 
 use crate::secrets::Secrets;
 use crate::stage::{Stage, StageAction, StageError, StageVersion};
@@ -68,6 +72,8 @@ pub struct RunningStage {
     pub tables: TableFilter,
     /// Its metrics.
     pub metrics: StageMetrics,
+    /// What it has failed on.
+    pub given_up: GivenUp,
     /// Where it says that it waits for something.
     pub waits: Waits,
     /// What it must not say.
@@ -107,6 +113,7 @@ impl RunningStage {
     /// What the pipeline stops with.
     pub async fn run(&mut self, batch: Batch) -> Result<Batch, StageError> {
         let started = Instant::now();
+        self.given_up.tell();
         let rows = self.rows(&batch);
         if rows.is_empty() {
             return Ok(batch);
@@ -191,10 +198,9 @@ impl RunningStage {
         Ok(())
     }
 
-    fn give_up(&self, slice: &View, error: &StageError, edits: &mut Overlay) -> Result<(), StageError> {
+    fn give_up(&mut self, slice: &View, error: &StageError, edits: &mut Overlay) -> Result<(), StageError> {
         let rows = slice.len();
-        let text = self.secrets.hide(&error.message);
-        warn!(stage = self.id, code = error.code, rows, error = text, "stage fails on rows");
+        self.given_up.add(rows, error, self.secrets.hide(&error.message));
         let mut own = Overlay::new();
         for row in 0..rows {
             let edit = match self.on_error {

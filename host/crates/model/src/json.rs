@@ -156,6 +156,11 @@ impl RowEncoder {
         Self { names, ends, key: schema.key().to_vec() }
     }
 
+    /// About as many bytes as [`RowEncoder::write_row`] appends for a row, for who makes room at once.
+    pub fn room_for(&self, row: &Row<'_>) -> usize {
+        self.names.len() + row.byte_size()
+    }
+
     /// Appends a row as an object in column order; absent cells have no member.
     #[inline]
     pub fn write_row(&self, row: &Row<'_>, out: &mut Vec<u8>) {

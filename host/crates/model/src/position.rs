@@ -22,6 +22,20 @@ impl Position {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// For people, as in log lines, where JSON's quotes would be escaped: `kind: sqlite, sequence: 120`. Not to be
+    /// read back.
+    pub fn readable(&self) -> String {
+        let inner = self.0.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(&self.0);
+        let unquoted = inner.chars().filter(|c| *c != '"');
+        unquoted.fold(String::with_capacity(inner.len()), |mut text, c| {
+            text.push(c);
+            if matches!(c, ',' | ':') {
+                text.push(' ');
+            }
+            text
+        })
+    }
 }
 
 impl fmt::Debug for Position {
@@ -82,4 +96,16 @@ pub struct SourceBatch {
     pub covers: LogSpan,
     /// Where it ends.
     pub boundary: Boundary,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_reads_well_in_a_log_line() {
+        let position = Position::new(r#"{"v":1,"kind":"sqlite","jobs":[{"tables":["t"]}]}"#);
+        assert_eq!(position.readable(), "v: 1, kind: sqlite, jobs: [{tables: [t]}]");
+        assert_eq!(Position::new("7").readable(), "7");
+    }
 }

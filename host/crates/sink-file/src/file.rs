@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use deltaforge_engine::disk::{Disk, RealDisk};
 use deltaforge_engine::error::ConfigError;
-use deltaforge_engine::sink::{Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::sink::{
+    Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory, Trouble,
+};
 use deltaforge_engine::span;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::task::AbortHandle;
-use tracing::{Instrument, warn};
+use tracing::Instrument;
 
 use crate::config::FileConfig;
 use crate::error::FileError;
@@ -73,7 +75,7 @@ impl SinkFactory for FileSinkFactory {
         let state = context.state.as_deref().and_then(FileState::read);
         let disk = self.disk.clone();
         let writer = blocking(move || Writer::open(disk, path, config.rotate, state, now_ms())).await?;
-        Ok(Box::new(FileSink::new(writer)))
+        Ok(Box::new(FileSink::new(writer, context.trouble)))
     }
 }
 
@@ -99,11 +101,11 @@ struct FileSink {
 }
 
 impl FileSink {
-    fn new(writer: Writer) -> Self {
+    fn new(writer: Writer, trouble: Trouble) -> Self {
         let first = writer.until_old(now_ms());
         let writer = Arc::new(Mutex::new(writer));
-        let timer =
-            first.map(|first| tokio::spawn(rotate_by_age(Arc::downgrade(&writer), first).in_current_span()));
+        let rotate = |first| rotate_by_age(Arc::downgrade(&writer), first, trouble).in_current_span();
+        let timer = first.map(|first| tokio::spawn(rotate(first)));
         Self { writer, timer: timer.map(|timer| timer.abort_handle()) }
     }
 
@@ -136,8 +138,9 @@ impl Sink for FileSink {
     }
 }
 
-/// Rotates the file whenever it is old enough. A failure poisons the writer, so the sink's next call reports it.
-async fn rotate_by_age(writer: std::sync::Weak<Mutex<Writer>>, first: Duration) {
+/// Rotates the file whenever it is old enough. A failure poisons the writer: it is told at once, and the next call,
+/// which may be long in coming, makes the engine open the file anew.
+async fn rotate_by_age(writer: std::sync::Weak<Mutex<Writer>>, first: Duration, trouble: Trouble) {
     let mut wait = first;
     loop {
         tokio::time::sleep(wait.max(Duration::from_millis(10))).await;
@@ -149,7 +152,7 @@ async fn rotate_by_age(writer: std::sync::Weak<Mutex<Writer>>, first: Duration) 
         match rotated.await {
             Ok(Ok(Some(next))) => wait = next,
             Ok(Ok(None)) | Err(_) => return,
-            Ok(Err(error)) => return warn!(%error, "rotation by age failed"),
+            Ok(Err(error)) => return trouble.tell(&error.into()),
         }
     }
 }

@@ -27,7 +27,13 @@ pub(crate) enum HttpError {
     },
     /// The server is busy or has a fault.
     #[error("{at} answered {status}{}", quoted(text))]
-    Busy { at: String, status: StatusCode, text: String },
+    Busy {
+        at: String,
+        status: StatusCode,
+        text: String,
+        /// The pause that it asks for.
+        wait: Option<Duration>,
+    },
     /// The server does not know us.
     #[error("{at} answered {status}: mend the credentials in `headers`{}", quoted(text))]
     Unauthorized { at: String, status: StatusCode, text: String },
@@ -81,6 +87,14 @@ impl HttpError {
         }
     }
 
+    /// The pause that the server asks for.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { wait, .. } => *wait,
+            _ => None,
+        }
+    }
+
     fn code(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "http_connect",
@@ -99,7 +113,7 @@ impl HttpError {
 
 impl From<HttpError> for SinkError {
     fn from(error: HttpError) -> Self {
-        let (code, message) = (error.code(), error.to_string());
+        let (code, message, wait) = (error.code(), error.to_string(), error.wait());
         if !error.is_transient() {
             return Self::operator(code, message);
         }
@@ -107,7 +121,7 @@ impl From<HttpError> for SinkError {
             HttpError::Connect { cause, .. } | HttpError::Io { cause, .. } => {
                 Self::retry(code, message, cause)
             }
-            _ => Self::retry(code, message.clone(), message),
+            _ => Self::retry(code, message.clone(), message).waiting(wait),
         }
     }
 }

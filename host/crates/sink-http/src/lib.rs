@@ -6,6 +6,7 @@
 //! * The events of one key arrive in commit order, at least once; a retry sends again only what has no answer.
 //! * 401, 403 and everything else that no event can be blamed for stops the sink until an operator helps;
 //!   408, 429, 5xx and a server that cannot be reached are tried again; any other 4xx rejects one event.
+//! * Each try that fails is told at once, though the sink makes the request again itself.
 //! * In batch mode a refused request is halved until the event is found that the server refuses.
 //! * Events go to the configured server: a value in a URL template cannot change the server where the template
 //!   names it, and redirects lead nowhere else.

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::Message;
 use deltaforge_engine::retry::Backoff;
-use deltaforge_engine::sink::{Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::sink::{
+    Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory, Trouble,
+};
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
@@ -19,7 +21,7 @@ use crate::config::{HttpConfig, Method};
 use crate::error::HttpError;
 use crate::request::{Target, array, array_type, headers, shown};
 
-/// Tries for one request before the failure is shown; the engine then opens the sink anew and goes on trying.
+/// Tries for one request before the engine opens the sink anew and goes on trying. Each one that fails is told.
 const TRIES: u32 = 3;
 /// The pauses between them, unless the server asks for another.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,13 +53,13 @@ impl SinkFactory for HttpSinkFactory {
         Addressing { destination, key: None, ignores_routed: true }
     }
 
-    async fn open(&self, config: &Value, _context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
+    async fn open(&self, config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
         let config = HttpConfig::read(config).map_err(|problems| {
             let texts: Vec<_> =
                 problems.iter().map(|problem| format!("{} {}", problem.path, problem.message)).collect();
             HttpError::Config(texts.join("; "))
         })?;
-        Ok(Box::new(HttpSink::new(config).map_err(HttpError::Config)?))
+        Ok(Box::new(HttpSink::new(config, context.trouble).map_err(HttpError::Config)?))
     }
 }
 
@@ -66,6 +68,7 @@ struct HttpSink {
     config: HttpConfig,
     target: Target,
     headers: HeaderMap,
+    trouble: Trouble,
     /// What no message may quote.
     secrets: Vec<String>,
     /// The delivery at work, and its places that are delivered.
@@ -110,7 +113,7 @@ struct Group<'a> {
 }
 
 impl HttpSink {
-    fn new(config: HttpConfig) -> Result<Self, String> {
+    fn new(config: HttpConfig, trouble: Trouble) -> Result<Self, String> {
         let target = config.target()?;
         let headers = config.header_map()?;
         // Only a 307 or 308 repeats the method and the body; any other would make the event vanish.
@@ -137,6 +140,7 @@ impl HttpSink {
             config,
             target,
             headers,
+            trouble,
             secrets,
             seq: None,
             delivered: BTreeSet::new(),
@@ -278,29 +282,23 @@ impl HttpSink {
             tries += 1;
             let left = request.deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let timeout = left.map_or(request.timeout, |left| left.min(request.timeout));
-            let (error, asked) = match self.send_once(request, timeout).await {
+            let error = match self.send_once(request, timeout).await {
                 Ok(()) => return Ok(()),
-                Err((Fault::Failed(error), asked)) if error.is_transient() => (error, asked),
-                Err((fault, _)) => return Err(fault),
+                Err(Fault::Failed(error)) if error.is_transient() => error,
+                Err(fault) => return Err(fault),
             };
-            let pause = asked.unwrap_or_else(|| backoff.next());
+            let pause = error.wait().unwrap_or_else(|| backoff.next());
             let late = request.deadline.is_some_and(|at| Instant::now() + pause >= at);
             if tries == TRIES || late {
-                // Whoever tries next keeps to what the server asked for.
-                tokio::time::sleep(asked.unwrap_or_default()).await;
                 return Err(error.into());
             }
-            tracing::debug!(error = %error, tries, pause_ms = pause.as_millis() as u64, "request is made again");
+            self.trouble.tell(&error.into());
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// One try. A failure comes with the pause that the server asks for.
-    async fn send_once(
-        &self,
-        request: &Request<'_>,
-        timeout: Duration,
-    ) -> Result<(), (Fault, Option<Duration>)> {
+    /// One try.
+    async fn send_once(&self, request: &Request<'_>, timeout: Duration) -> Result<(), Fault> {
         let method = match self.config.method {
             Method::Post => reqwest::Method::POST,
             Method::Put => reqwest::Method::PUT,
@@ -316,17 +314,17 @@ impl HttpSink {
             .await;
         let response = match sent {
             Ok(response) => response,
-            Err(error) => return Err((HttpError::no_answer(at, error, timeout).into(), None)),
+            Err(error) => return Err(HttpError::no_answer(at, error, timeout).into()),
         };
         let status = response.status();
-        let asked = retry_after(response.headers(), SystemTime::now());
+        let wait = retry_after(response.headers(), SystemTime::now());
         let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
         let to = to.and_then(|to| response.url().join(to).ok()).map_or("nowhere".to_owned(), |to| shown(&to));
         let verdict = verdict(status, self.target.is_fixed());
         let text = text_of(response, &self.secrets).await;
         let fault = match verdict {
             Verdict::Delivered => return Ok(()),
-            Verdict::Retry => HttpError::Busy { at, status, text }.into(),
+            Verdict::Retry => HttpError::Busy { at, status, text, wait }.into(),
             Verdict::Refused => {
                 let code =
                     if status == StatusCode::PAYLOAD_TOO_LARGE { "http_too_large" } else { "http_refused" };
@@ -340,7 +338,7 @@ impl HttpSink {
                 _ => HttpError::Strange { at, status, text }.into(),
             },
         };
-        Err((fault, asked.filter(|_| verdict == Verdict::Retry)))
+        Err(fault)
     }
 }
 

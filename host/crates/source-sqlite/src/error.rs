@@ -1,5 +1,7 @@
 //! Every way this source can fail, and what helps.
 
+use std::path::{Path, PathBuf};
+
 use deltaforge_engine::source::SourceError;
 use rusqlite::ErrorCode;
 
@@ -8,13 +10,20 @@ use rusqlite::ErrorCode;
 #[non_exhaustive]
 pub enum SqliteError {
     /// SQLite refused.
-    #[error("{action}")]
+    #[error("{action}: {cause}")]
     Database {
         /// What was being done.
         action: String,
-        /// SQLite's own words.
-        #[source]
+        /// SQLite's own words. Not a source: the code beneath them would say the same once more.
         cause: rusqlite::Error,
+    },
+    /// The file is not there, or not for us.
+    #[error("open the database {}: {why}", path.display())]
+    CannotOpen {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: String,
     },
     /// The database went back behind the checkpoint.
     #[error("{0}")]
@@ -43,6 +52,25 @@ pub enum SqliteError {
 }
 
 impl SqliteError {
+    /// A database that SQLite did not open. It says little more than that, so the file is looked at.
+    pub(crate) fn cannot_open(path: &Path, cause: rusqlite::Error) -> Self {
+        if !matches!(cause.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied)) {
+            return Self::Database { action: format!("open the database {}", path.display()), cause };
+        }
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let why = match std::fs::File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                "there is no such file; create it with the application first, or correct the source's `path`, which is \
+                 relative to where this process was started"
+                    .to_owned()
+            }
+            Err(error) => format!("{error}; give this process the right to read and write it, and its folder"),
+            Ok(_) if path.is_dir() => "it is a folder; name the database file in the source's `path`".to_owned(),
+            Ok(_) => format!("{cause}; this process must be able to read and write the file, and its folder"),
+        };
+        Self::CannotOpen { path, why }
+    }
+
     /// A row that takes more than its share of the budget.
     pub(crate) fn row_too_large(what: &str, size: usize, hard_bytes: usize) -> Self {
         Self::RowTooLarge(format!(
@@ -79,12 +107,11 @@ impl From<SqliteError> for SourceError {
         match error {
             SqliteError::Database { cause, .. } => match cause.sqlite_error_code() {
                 Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::ReadOnly) => {
-                    let mut refused = Self::operator("sqlite_refused", message);
-                    refused.cause = Some(Box::new(cause));
-                    refused
+                    Self::operator("sqlite_refused", message)
                 }
-                _ => Self::retry("sqlite_failed", message, cause),
+                _ => Self::retry("sqlite_failed", message, cause.to_string()),
             },
+            SqliteError::CannotOpen { why, .. } => Self::retry("sqlite_cannot_open", message, why),
             SqliteError::Replaced(_) => {
                 Self::retry("source_replaced", message, "the file changed its identity")
             }

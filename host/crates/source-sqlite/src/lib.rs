@@ -24,6 +24,7 @@ mod mailbox;
 mod polling;
 mod position;
 mod reader;
+mod readers;
 mod resume;
 mod snapshot;
 mod sql;
@@ -43,7 +44,8 @@ use serde_json::Value;
 
 pub use config::SqliteConfig;
 pub use error::SqliteError;
-pub use install::{Keep, install, uninstall};
+pub use install::{Installed, Keep, Uninstalled, install, uninstall};
+pub use readers::{LogReader, forget_reader, reader_name, readers};
 
 /// Makes SQLite readers: `type: sqlite`, or `type: turso` for a file.
 #[derive(Debug, Clone, Copy)]

@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::config::{SnapshotMode, SqliteConfig};
 use crate::decode::{self, Form};
 use crate::error::{Doing, SqliteError};
-use crate::install::database_name;
+use crate::install::{self, database_name};
 use crate::position::At;
 use crate::sql::name;
 use crate::table::{self, Definition};
@@ -49,8 +49,7 @@ impl Polling {
     pub fn open(config: SqliteConfig, context: SourceContext) -> Result<Self, SqliteError> {
         let path =
             config.file().ok_or_else(|| SqliteError::Unsupported("no database file is configured".into()))?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(&path, flags).doing(|| format!("open {}", path.display()))?;
+        let db = install::connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         db.busy_timeout(Duration::from_secs(5)).doing(|| "set the lock time-out".into())?;
         let identity = format!("path:{}", path.canonicalize().unwrap_or_else(|_| path.clone()).display());
         let resume = context.resume.as_ref().map(At::parse).transpose()?;
@@ -61,6 +60,7 @@ impl Polling {
             )));
         }
         tracing::warn!(path = %path.display(), "polling sees inserts only, best effort");
+        install::warn_of_journal(&db, &path)?;
         let first = resume.is_none();
         let mut at = resume.unwrap_or_else(|| At::start(identity));
         at.started_ms.get_or_insert_with(|| now_us() / 1_000);

@@ -17,6 +17,7 @@ use crate::error::{Doing, SqliteError, is_busy};
 use crate::install;
 use crate::log;
 use crate::position::{At, Job};
+use crate::readers::reader_name;
 use crate::resume;
 use crate::snapshot::{Chunk, must_restart};
 use crate::thread::Work;
@@ -115,9 +116,10 @@ impl Worker {
             pos_is_lsn: false,
             ..context.info
         };
-        let reader = format!("{}/{}/{}", info.tenant, info.pipeline, info.source_id);
+        let reader = reader_name(&info.tenant, &info.pipeline, &info.source_id);
         log::register(&db, &reader, at.sequence)?;
         db.busy_timeout(READ_WAIT).doing(|| "set the lock time-out".into())?;
+        install::warn_of_journal(&db, &path)?;
         if crate::table::matching(&db, &database, &patterns)?.is_empty() {
             tracing::warn!(path = %path.display(), "no table matches yet; tables are captured when they are created");
         }
@@ -256,8 +258,8 @@ impl Worker {
             tracing::warn!(
                 rows,
                 alert = self.config.log_alert_rows.get(),
-                "the change log grows: a reader in _df_cdc_readers is behind or gone; a full disk would fail the \
-                 application's writes"
+                "the change log grows: a reader is behind or gone (`deltaforge source readers` tells which); a full \
+                 disk would fail the application's writes"
             );
         }
     }
@@ -354,7 +356,7 @@ fn reconcile(
     match install::reconcile(db, database, patterns, known) {
         Ok(steps) => {
             for (table, reason) in &steps {
-                tracing::info!(table, reason, "capture installed");
+                tracing::info!(table, reason = reason.word(), "capture installed");
             }
             Ok(!steps.is_empty())
         }

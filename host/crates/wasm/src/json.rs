@@ -1,11 +1,14 @@
 //! The batch as JSON, for formatters and quick scripts, and back.
 
-use deltaforge_model::Image;
 use deltaforge_model::json::{EventWriter, ReplaceError, RowEncoders, replace_events};
 use deltaforge_model::view::{Flat, presence};
+use deltaforge_model::{Event, Image};
 
 use crate::call::Call;
 use crate::error::{Ended, cut};
+
+/// Room that is made at once for what is expected.
+const MOST_ROOM: usize = 1 << 20;
 
 /// Why an array of events cannot be taken over.
 #[derive(Debug)]
@@ -27,9 +30,11 @@ impl Call {
     pub(crate) fn json_rows(&self, image: Image, encoders: &mut RowEncoders) -> Flat {
         let rows = encoders.of_batch(self.view.batch());
         let mut flat = Flat::default();
-        // A row in JSON is mostly longer than in the batch; growing on the way would copy it all again.
-        let bytes = self.view.events().filter_map(|event| event.image(image)).map(|row| row.byte_size());
-        flat.data.reserve(bytes.sum::<usize>() * 3 / 2);
+        // Growing on the way would copy it all again.
+        let room = |event: Event<'_>| Some(rows[event.table_index()].room_for(&event.image(image)?));
+        flat.data.reserve(self.view.events().filter_map(room).sum());
+        flat.present.reserve(self.view.len());
+        flat.ends.reserve(self.view.len());
         for event in self.view.events() {
             match event.image(image) {
                 Some(row) => {
@@ -51,6 +56,11 @@ impl Call {
         for (event, last) in self.view.events().zip(ends) {
             writer.write_origin(&event, last != 0, &mut flat.data);
             flat.ends.push(flat.data.len() as u32);
+            if flat.ends.len() == 1 {
+                // They are much alike.
+                let alike = flat.data.len() * self.view.len() * 9 / 8;
+                flat.data.reserve(alike.min(MOST_ROOM));
+            }
         }
         flat
     }

@@ -3,7 +3,8 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::host::{Host, Plan, answer, code, within};
+use crate::host::{Host, Plan, answer, code};
+use crate::setup::within;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pipelines_are_listed_and_selected_by_labels() {
@@ -100,7 +101,7 @@ async fn a_stopped_pipeline_resumes_from_its_checkpoint() {
     orders.numbers.bound.send_replace(20);
     let (status, info) = host.post("/pipelines/orders/resume").await;
     assert_eq!((status, &info["status"]), (200, &json!("running")));
-    within("the rest arrives", || orders.shelf.rows.lock().len() >= 20).await;
+    within("the rest arrives", async || orders.shelf.rows.lock().len() >= 20).await;
     let numbers: Vec<u64> = orders.shelf.rows.lock().iter().map(|(n, _)| *n).collect();
     assert_eq!(numbers, (0..20).collect::<Vec<_>>());
     host.control.shutdown_all().await;

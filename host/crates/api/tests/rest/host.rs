@@ -1,29 +1,23 @@
 //! A host with its API on a port of its own.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deltaforge_api::Api;
 use deltaforge_config::{Block, Catalog, Limits, Secret};
-use deltaforge_engine::batcher::BatchLimits;
-use deltaforge_engine::budget::Budget;
-use deltaforge_engine::checkpoint::Checkpoints;
-use deltaforge_engine::compose::SinkFilter;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
-use deltaforge_engine::ledger::CommitPolicy;
-use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, SourcePlan, StagePlan};
+use deltaforge_engine::plan::{PipelinePlan, Services, StagePlan};
 use deltaforge_engine::stage::{StageCode, StageSpec};
 use deltaforge_engine::stages::{OnError, TableFilter};
 use deltaforge_engine::{Control, Pipeline};
-use deltaforge_store::MemoryStore;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::{Client, Method, RequestBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::parts::{Markers, Numbers, NumbersFactory, Rows, Shelf, ShelfFactory};
+use crate::parts::{Numbers, Shelf, ShelfFactory};
+use crate::setup::{self, within};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -73,7 +67,7 @@ impl Handle {
     /// Lets the source read the numbers below `bound` and waits until `count` rows have arrived.
     pub async fn read(&self, bound: u64, count: usize) {
         self.numbers.bound.send_replace(bound);
-        within("the rows arrive", || self.shelf.rows.lock().len() >= count).await;
+        within("the rows arrive", async || self.shelf.rows.lock().len() >= count).await;
     }
 
     pub fn marks(&self) -> Vec<String> {
@@ -100,20 +94,7 @@ impl Host {
     }
 
     pub async fn start_with(change: impl FnOnce(Api) -> Api) -> Self {
-        let spill = tempfile::tempdir().unwrap();
-        let store = Arc::new(MemoryStore::new());
-        let services = Services {
-            store: store.clone(),
-            checkpoints: Arc::new(Checkpoints::start(store, Duration::from_millis(1))),
-            stages: vec![Arc::new(Markers)],
-            formatters: vec![Arc::new(Rows)],
-            budget: Budget::new(64 << 20, None),
-            compute: tokio::runtime::Handle::current(),
-            spill_dir: spill.path().to_owned(),
-            base_dir: PathBuf::from("."),
-            version: "test".into(),
-            shutdown_timeout: Duration::from_secs(5),
-        };
+        let (services, spill) = setup::services(Duration::from_secs(5));
         let catalog = Arc::new(catalog());
         let control = Control::new();
         let metrics = PrometheusBuilder::new().build_recorder().handle();
@@ -141,16 +122,7 @@ impl Host {
                 "sinks": [{ "type": "shelf", "config": { "id": "out" } }],
             },
         });
-        let spec = |id: &str, code, config| StageSpec {
-            id: id.into(),
-            pipeline: plan.name.into(),
-            tenant: "acme".into(),
-            code,
-            config,
-            limits: None,
-            grants: Vec::new(),
-            base_dir: None,
-        };
+        let spec = |id: &str, code, config| setup::spec(plan.name, id, code, config);
         let stage = |spec: StageSpec| StagePlan {
             block: json!({ "id": spec.id }),
             spec,
@@ -161,37 +133,17 @@ impl Host {
         let script =
             spec("script", StageCode::Builtin("javascript".into()), json!({ "inline": "as it was" }));
         let mark = spec("mark", StageCode::Plugin("marker@1.0.0".into()), json!({ "token": "t0ken" }));
-        let sink = SinkPlan {
-            id: "out".into(),
-            factory: Arc::new(ShelfFactory(shelf.clone())),
-            config: json!({}),
-            envelope: spec("out", StageCode::Builtin("native".into()), json!({})),
-            required: plan.required,
-            filter: SinkFilter::default(),
-            spill_max_bytes: 1 << 20,
-            start_now: false,
-        };
+        let sink = setup::sink(plan.name, "out", Arc::new(ShelfFactory(shelf.clone())), plan.required);
         let pipeline = PipelinePlan {
-            secrets: Default::default(),
-            name: plan.name.into(),
-            tenant: "acme".into(),
-            source: SourcePlan {
-                id: "src".into(),
-                factory: Arc::new(NumbersFactory(numbers.clone())),
-                config: json!({ "dsn": "db://me:pa55word@host/x" }),
-            },
             stages: vec![stage(script), stage(mark)],
             sinks: vec![sink],
-            limits: BatchLimits { max_events: 10, ..BatchLimits::default() },
-            max_inflight: 4,
-            policy: CommitPolicy::All,
-            max_memory_bytes: 16 << 20,
             dlq: plan.dlq.map(|max_entries| DlqLimits {
                 max_entries,
                 max_age: Duration::from_secs(3600),
                 overflow: Overflow::Block,
                 max_event_bytes: 1 << 16,
             }),
+            ..setup::plan(plan.name, &numbers)
         };
         let pipeline = Pipeline::start(pipeline, self.services.clone());
         self.control.add(pipeline, self.catalog.redact(&document), None).unwrap();
@@ -239,15 +191,4 @@ pub async fn answer(request: RequestBuilder) -> Answer {
 pub fn code((status, body): &Answer) -> (u16, &str) {
     assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");
     (*status, body["code"].as_str().unwrap())
-}
-
-/// Waits for a condition, with a deadline.
-pub async fn within(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..1000 {
-        if is_so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("waited in vain: {what}");
 }

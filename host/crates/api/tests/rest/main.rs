@@ -1,4 +1,4 @@
-//! The API over HTTP, against running pipelines.
+//! The API over HTTP, against running pipelines; and what their sinks get.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,5 +9,7 @@ mod health;
 mod host;
 mod openapi;
 mod parts;
+mod setup;
+mod sinks;
 mod swaps;
 mod validation;

@@ -1,7 +1,7 @@
 //! The small source, stages, envelope and sink that the pipelines of these tests are made of.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use deltaforge_engine::batcher::Batcher;
@@ -25,11 +25,13 @@ pub struct Numbers {
     pub bound: watch::Sender<u64>,
     /// Whether connecting fails.
     pub broken: AtomicBool,
+    /// How often it was tried.
+    pub connects: AtomicUsize,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { bound: watch::Sender::new(0), broken: AtomicBool::new(false) }
+        Self { bound: watch::Sender::new(0), broken: AtomicBool::new(false), connects: AtomicUsize::new(0) }
     }
 }
 
@@ -111,6 +113,7 @@ impl SourceFactory for NumbersFactory {
         config: &Value,
         context: SourceContext,
     ) -> Result<Box<dyn SourceReader>, SourceError> {
+        self.0.connects.fetch_add(1, Ordering::SeqCst);
         if self.0.broken.load(Ordering::SeqCst) {
             let message = format!("connect to {}", config["dsn"].as_str().unwrap_or_default());
             return Err(SourceError::retry("source_connect", message, "refused"));
@@ -289,5 +292,41 @@ impl SinkFactory for ShelfFactory {
 
     async fn open(&self, _config: &Value, _context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(ShelfSink { shelf: self.0.clone(), through: 0 }))
+    }
+}
+
+/// Makes sinks as `open` says.
+pub fn opens<F>(open: F) -> Arc<dyn SinkFactory>
+where
+    F: Fn(SinkContext) -> Result<Box<dyn Sink>, SinkError> + Send + Sync + 'static,
+{
+    Arc::new(Opens(open))
+}
+
+struct Opens<F>(F);
+
+#[async_trait]
+impl<F> SinkFactory for Opens<F>
+where
+    F: Fn(SinkContext) -> Result<Box<dyn Sink>, SinkError> + Send + Sync + 'static,
+{
+    fn kind(&self) -> &'static str {
+        "opens"
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        schemars::Schema::default()
+    }
+
+    fn validate(&self, _config: &Value) -> Result<(), Vec<ConfigError>> {
+        Ok(())
+    }
+
+    fn addressing(&self, _config: &Value) -> Addressing {
+        Addressing::default()
+    }
+
+    async fn open(&self, _config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
+        (self.0)(context)
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Boundary, Position};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
@@ -20,8 +21,9 @@ use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::Backoff;
 use crate::secrets::Secrets;
-use crate::sink::{Delivery, Sink, SinkContext, SinkError};
+use crate::sink::{Delivery, Sink, SinkContext, SinkError, Trouble};
 use crate::status::{Failure, Shared, with_causes};
+use crate::tally::Tally;
 
 /// A delivery with what must stay until it is durable.
 pub(crate) struct FeedItem {
@@ -157,6 +159,7 @@ pub(crate) async fn start(
             sink_id: sink.id.clone(),
             state: start.state.clone(),
             base_dir: services.base_dir.clone(),
+            trouble: Trouble::default(),
         },
         max_inflight,
         // It has its spill, and holds nobody up.
@@ -171,6 +174,7 @@ pub(crate) async fn start(
         queued_through: 0,
         queue_done: 0,
         leaving: Leaving { leave: leave.clone(), ended: ended.clone(), grace: services.shutdown_timeout / 3 },
+        tried: CancellationToken::new(),
         secrets: plan.secrets.clone(),
     };
     let _ended = ended.drop_guard();
@@ -198,6 +202,8 @@ pub(crate) struct SinkTask {
     /// The newest of those that is durable.
     queue_done: u64,
     leaving: Leaving,
+    /// It was opened, or could not be opened now.
+    tried: CancellationToken,
     secrets: Secrets,
 }
 
@@ -241,10 +247,16 @@ enum End {
 }
 
 impl SinkTask {
+    /// What happens once the sink was opened, or could not be opened for now. `None`: nobody waits for this sink.
+    pub fn tried(&self) -> Option<CancellationToken> {
+        self.drain.is_none().then(|| self.tried.clone())
+    }
+
     pub async fn run(mut self, shared: Arc<Shared>) -> Result<(), Failure> {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let may_leave = self.drain.is_some();
         let leaving = self.leaving.clone();
+        self.context.trouble = self.trouble(&shared);
         let mut failures = 0;
         loop {
             let (end, progressed) = tokio::select! {
@@ -264,15 +276,17 @@ impl SinkTask {
             if failures >= 2 {
                 self.unload().await?;
             }
-            let (next, code) = match &error {
-                SinkError::Failed { next, code, .. } => (*next, *code),
-                SinkError::Rejected { code, .. } => (Next::Operator, *code),
+            let (next, wait) = match &error {
+                SinkError::Failed { next, wait, .. } => (*next, *wait),
+                SinkError::Rejected { .. } => (Next::Operator, None),
             };
+            let code = error.code();
             shared.sink_failed(self.index, code, &error);
             if next == Next::Operator && self.plan.required {
                 return Err(Failure::of_sink(&self.plan.id, error));
             }
-            let pause = backoff.next();
+            self.tried.cancel();
+            let pause = backoff.next().max(wait.unwrap_or_default());
             let text = self.secrets.hide(&with_causes(&error));
             warn!(
                 sink = self.plan.id,
@@ -286,6 +300,22 @@ impl SinkTask {
                 () = leaving.began(), if may_leave => return self.leave().await,
             }
         }
+    }
+
+    /// Where the sink tells of failures that it gets over by itself, or that no call answers with.
+    fn trouble(&self, shared: &Arc<Shared>) -> Trouble {
+        let (shared, index, sink) = (shared.clone(), self.index, self.plan.id.clone());
+        let secrets = self.secrets.clone();
+        let tally = Mutex::new(Tally::default());
+        Trouble::new(move |error| {
+            shared.sink_failed(index, error.code(), error);
+            let mut tally = tally.lock();
+            tally.add(1);
+            if let Some(times) = tally.due() {
+                let text = secrets.hide(&with_causes(error));
+                warn!(sink, code = error.code(), times, error = text, "sink has trouble");
+            }
+        })
     }
 
     /// Leaves what is not delivered to the next start.
@@ -325,6 +355,7 @@ impl SinkTask {
     async fn turn(&mut self, shared: &Shared) -> Result<(End, bool), Failure> {
         match self.plan.factory.open(&self.plan.config, self.context.clone()).await {
             Ok(sink) => {
+                self.tried.cancel();
                 let spilling = self.drain.as_ref().is_some_and(|drain| drain.backlog.is_spilling());
                 if self.pending.is_empty() && !spilling {
                     // Nothing is waiting to prove that it works; otherwise only progress does.

@@ -12,7 +12,7 @@ use super::mark::now_ms;
 use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, StagePlan};
 use crate::stage::{Stage, StageCode, StageError, StageSpec, StageVersion};
-use crate::stages::{OnError, RunningStage, StageMetrics};
+use crate::stages::{GivenUp, OnError, RunningStage, StageMetrics};
 use crate::status::{Failure, StageStatus};
 use crate::swap::{Generation, History};
 use crate::waits::Waits;
@@ -207,6 +207,7 @@ impl StageSet {
             on_error: plan.on_error,
             tables: plan.tables.clone(),
             metrics: StageMetrics::new(&self.plan.name, &plan.spec.id),
+            given_up: GivenUp::new(&plan.spec.id),
             waits: self.waits.clone(),
             secrets: self.plan.secrets.clone(),
         }

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use deltaforge_engine::message::{Bodies, MessageBatch};
-use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory, Trouble};
 use deltaforge_model::{BatchBuilder, EventHead, EventId, Op, SnapshotMark, SourceInfo, TableSchema};
 use serde_json::Value;
 
@@ -60,12 +60,23 @@ pub async fn open(
     base_dir: &Path,
     state: Option<Vec<u8>>,
 ) -> Result<Box<dyn Sink>, SinkError> {
+    open_telling(factory, config, base_dir, state, Trouble::default()).await
+}
+
+pub async fn open_telling(
+    factory: &impl SinkFactory,
+    config: &Value,
+    base_dir: &Path,
+    state: Option<Vec<u8>>,
+    trouble: Trouble,
+) -> Result<Box<dyn Sink>, SinkError> {
     let context = SinkContext {
         pipeline: "p".into(),
         tenant: "t".into(),
         sink_id: "out".into(),
         state,
         base_dir: base_dir.to_owned(),
+        trouble,
     };
     factory.open(config, context).await
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use deltaforge_engine::error::Next;
-use deltaforge_engine::sink::{SinkError, SinkFactory};
+use deltaforge_engine::sink::{SinkError, SinkFactory, Trouble};
 use deltaforge_sink_file::FileSinkFactory;
 use serde_json::json;
 
-use crate::common::{delivery, delivery_of, open};
+use crate::common::{delivery, delivery_of, open, open_telling};
 
 const NONE: Option<&str> = None;
 
@@ -140,6 +140,21 @@ async fn files_rotate_by_age_also_when_idle() {
     sink.durable().await.unwrap();
     drop(sink);
     assert_eq!(fs::read_to_string(dir.path().join(&rotated(dir.path())[0])).unwrap(), "1\n");
+}
+
+#[tokio::test]
+async fn a_rotation_that_fails_while_idle_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl", "rotate": {"max_age_secs": 1}});
+    let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
+    let trouble = Trouble::new(move |error| told.send(error.code()).unwrap());
+    let mut sink = open_telling(&factory(), &config, dir.path(), None, trouble).await.unwrap();
+    sink.write(&delivery(1, &[Some("1")])).await.unwrap();
+    sink.durable().await.unwrap();
+    fs::rename(dir.path().join("events.jsonl"), dir.path().join("taken")).unwrap();
+    let code = tokio::time::timeout(Duration::from_secs(20), tells.recv()).await.unwrap();
+    assert_eq!(code, Some("file_changed"));
+    assert!(sink.write(&delivery(2, &[Some("2")])).await.is_err(), "it must be opened anew");
 }
 
 #[tokio::test]

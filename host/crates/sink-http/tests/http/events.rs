@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use deltaforge_engine::error::Next;
-use deltaforge_engine::sink::SinkError;
+use deltaforge_engine::sink::{SinkError, Trouble};
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use crate::server::Server;
-use crate::support::{Draft, deliver, delivery, open};
+use crate::support::{Draft, deliver, delivery, open, open_telling};
 
 const JSON: &str = "application/json";
 
@@ -112,6 +113,48 @@ async fn a_server_may_ask_for_a_pause() {
     sink.write(&delivery(1, JSON, &numbers(0..1))).await.unwrap();
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn each_try_that_fails_is_told_at_once() {
+    for batch_mode in [false, true] {
+        let server =
+            Server::start(|_, _| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "20")], "slow down")).await;
+        let (told, mut tells) = mpsc::unbounded_channel();
+        let trouble = Trouble::new(move |error| told.send((error.code(), error.to_string())).unwrap());
+        let config = json!({ "url": server.url, "batch_mode": batch_mode });
+        let mut sink = open_telling(&config, trouble).await;
+        let deliver = tokio::spawn(async move { sink.write(&delivery(1, JSON, &numbers(0..2))).await });
+        let (code, text) =
+            tokio::time::timeout(Duration::from_secs(10), tells.recv()).await.unwrap().unwrap();
+        assert_eq!(code, "http_busy");
+        assert!(text.contains("429") && text.contains("slow down"), "{text}");
+        assert!(!deliver.is_finished(), "it tries again");
+        deliver.abort();
+    }
+}
+
+#[tokio::test]
+async fn the_last_try_answers_at_once_and_bears_the_pause_that_is_asked_for() {
+    let server = Server::start(|_, number| match number {
+        2 => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "20")]),
+        _ => (StatusCode::BAD_GATEWAY, [("retry-after", "0")]),
+    })
+    .await;
+    for batch_mode in [false, true] {
+        let (told, mut tells) = mpsc::unbounded_channel();
+        let trouble = Trouble::new(move |_| told.send(()).unwrap());
+        let config = json!({ "url": server.url, "batch_mode": batch_mode });
+        let mut sink = open_telling(&config, trouble).await;
+        let began = Instant::now();
+        let error = sink.write(&delivery(1, JSON, &numbers(0..1))).await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        let asked = Some(Duration::from_secs(if batch_mode { 0 } else { 20 }));
+        assert!(matches!(error, SinkError::Failed { wait, .. } if wait == asked), "{error:?}");
+        drop(sink);
+        assert_eq!(tells.recv().await.into_iter().count() + tells.recv().await.into_iter().count(), 2);
+        assert!(tells.recv().await.is_none(), "the last one is the answer");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use deltaforge_engine::message::{Bodies, MessageBatch};
-use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory, Trouble};
 use deltaforge_model::value::CellKind;
 use deltaforge_model::{
     Batch, BatchBuilder, Cell, Column, EventHead, EventId, Image, Kind, Op, SnapshotMark, SourceInfo,
@@ -110,12 +110,17 @@ pub fn delivery(seq: u64, content_type: &str, drafts: &[Draft]) -> Delivery {
 }
 
 pub async fn open(config: &Value) -> Box<dyn Sink> {
+    open_telling(config, Trouble::default()).await
+}
+
+pub async fn open_telling(config: &Value, trouble: Trouble) -> Box<dyn Sink> {
     let context = SinkContext {
         pipeline: "p".into(),
         tenant: "t".into(),
         sink_id: "s".into(),
         state: None,
         base_dir: PathBuf::from("."),
+        trouble,
     };
     HttpSinkFactory.open(config, context).await.unwrap()
 }

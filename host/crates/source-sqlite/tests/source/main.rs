@@ -3,9 +3,11 @@
 
 mod config;
 mod harness;
+mod opening;
 mod operations;
 mod polling;
 mod processes;
+mod readers;
 mod resume;
 mod schema;
 mod snapshot;

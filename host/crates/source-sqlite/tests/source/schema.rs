@@ -8,6 +8,11 @@ use crate::harness::{Db, Reader, Seen, content};
 
 const T: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)";
 
+/// What an installation says of each table.
+fn told(config: &SqliteConfig) -> Vec<String> {
+    install(config).unwrap().into_iter().map(|(table, what)| format!("{table}: {what}")).collect()
+}
+
 fn ops(seen: &[Seen], op: &str) -> usize {
     seen.iter().filter(|seen| seen.op == op).count()
 }
@@ -148,7 +153,7 @@ async fn halt_stops_at_drift_until_somebody_installs_anew() {
     let through = reader.through.clone();
     let parsed: SqliteConfig = serde_json::from_value(config.clone()).unwrap();
     assert_eq!(Reader::connect(config.clone(), through.clone()).await.err().unwrap().code, "schema_drift");
-    assert_eq!(install(&parsed).unwrap(), [("t".to_owned(), "altered")]);
+    assert_eq!(told(&parsed), ["t: re-installed, because the table's definition changed"]);
     let mut reader = Reader::connect(config, through).await.unwrap();
     db.run("INSERT INTO t VALUES (2, 'y', 3)");
     reader.until("the change", |seen| seen.iter().any(|s| s.line() == "c t id=Int(2) a='y' b=Int(3)")).await;
@@ -158,12 +163,25 @@ async fn halt_stops_at_drift_until_somebody_installs_anew() {
 async fn install_logs_before_the_first_reader_and_uninstall_leaves_nothing() {
     let db = Db::with(T);
     let config: SqliteConfig = serde_json::from_value(db.config()).unwrap();
-    assert_eq!(install(&config).unwrap(), [("t".to_owned(), "installed")]);
-    assert_eq!(install(&config).unwrap(), []);
+    assert_eq!(uninstall(&config, Keep::Log).unwrap().to_string(), "nothing was installed");
+    assert_eq!(told(&config), ["t: installed"]);
+    assert_eq!(told(&config), ["t: already installed, unchanged"]);
+    db.run("CREATE TABLE second (id INTEGER PRIMARY KEY); DROP TRIGGER _df_cdc_1_au");
+    let again = told(&config);
+    assert_eq!(again[0], "second: installed");
+    assert!(
+        again[1].starts_with("t: re-installed, because its triggers were missing or changed"),
+        "{again:?}"
+    );
+    db.run("DROP TABLE second");
+    assert_eq!(
+        told(&config),
+        ["second: ended, because the table is gone", "t: already installed, unchanged"]
+    );
     db.run("INSERT INTO t VALUES (1, 'x')");
     let mut reader = db.reader().await;
-    assert_eq!(reader.events(1).await, ["c t id=Int(1) a='x'"]);
-    assert_eq!(uninstall(&config, Keep::Nothing).unwrap(), 6);
+    reader.until("the change", |seen| seen.iter().any(|seen| seen.line() == "c t id=Int(1) a='x'")).await;
+    assert_eq!(uninstall(&config, Keep::Nothing).unwrap().to_string(), "6 triggers and the log removed");
     let left: i64 = db
         .app
         .query_row("SELECT count(*) FROM sqlite_schema WHERE name LIKE '%_df_%'", [], |row| row.get(0))
@@ -191,7 +209,7 @@ async fn a_column_can_be_dropped_once_the_triggers_are_out_of_the_way() {
     let through = reader.through.clone();
     drop(reader);
     let config: SqliteConfig = serde_json::from_value(db.config()).unwrap();
-    assert_eq!(uninstall(&config, Keep::Log).unwrap(), 6);
+    assert_eq!(uninstall(&config, Keep::Log).unwrap().to_string(), "6 triggers removed; the log is kept");
     db.run("ALTER TABLE t DROP COLUMN a; INSERT INTO t VALUES (2)");
     let mut reader = Reader::connect(db.config(), through).await.unwrap();
     assert_eq!(reader.events(4).await, ["ddl t", "m t", "r t id=Int(1)", "r t id=Int(2)"]);

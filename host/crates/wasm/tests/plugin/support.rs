@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use deltaforge_engine::stage::{StageCode, StageLimits, StageSpec};
 use deltaforge_model::batch::{SnapshotMark, SourceInfo, Transaction};
@@ -29,9 +29,12 @@ pub fn guest(features: &str) -> &'static Path {
 }
 
 fn build(features: &str) -> PathBuf {
+    // All in one directory, so that what they depend on is built once: one after the other, then.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests");
     let name = if features.is_empty() { "plain".to_owned() } else { features.replace(',', "-") };
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests").join(&name);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--release", "--quiet", "--target", "wasm32-unknown-unknown", "--features", features])
@@ -49,9 +52,11 @@ fn build(features: &str) -> PathBuf {
     let core = std::fs::read(target.join("wasm32-unknown-unknown/release/puppet.wasm")).unwrap();
     let component =
         wit_component::ComponentEncoder::default().validate(true).module(&core).unwrap().encode().unwrap();
-    let out = target.join(format!("{}.wasm", std::process::id()));
+    let folder = target.join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let out = folder.join(format!("{}.wasm", std::process::id()));
     std::fs::write(&out, component).unwrap();
-    let path = target.join("puppet.wasm");
+    let path = folder.join("puppet.wasm");
     std::fs::rename(out, &path).unwrap();
     path
 }

@@ -1,31 +1,20 @@
 //! What several sinks of one pipeline get when one of them fails, falls behind, or comes back after a restart.
-#![allow(clippy::unwrap_used)]
-
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
-use deltaforge_engine::batcher::BatchLimits;
-use deltaforge_engine::budget::Budget;
-use deltaforge_engine::checkpoint::Checkpoints;
-use deltaforge_engine::compose::SinkFilter;
-use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::ledger::CommitPolicy;
-use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, SourcePlan};
-use deltaforge_engine::sink::{Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
-use deltaforge_engine::stage::{StageCode, StageSpec};
+use deltaforge_engine::plan::{PipelinePlan, Services};
+use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
 use deltaforge_engine::status::State;
-use deltaforge_store::MemoryStore;
 use parking_lot::Mutex;
-use parts::{Numbers, NumbersFactory, Rows, Shelf, ShelfFactory};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "rest/parts.rs"]
-mod parts;
+use crate::parts::{Numbers, Shelf, ShelfFactory, opens};
+use crate::setup::{self, within};
 
 /// What outlives a pipeline.
 struct Host {
@@ -38,61 +27,21 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let spill = tempfile::tempdir().unwrap();
-        let store = Arc::new(MemoryStore::new());
-        let services = Services {
-            store: store.clone(),
-            checkpoints: Arc::new(Checkpoints::start(store, Duration::from_millis(1))),
-            stages: Vec::new(),
-            formatters: vec![Arc::new(Rows)],
-            budget: Budget::new(64 << 20, None),
-            compute: tokio::runtime::Handle::current(),
-            spill_dir: spill.path().to_owned(),
-            base_dir: PathBuf::from("."),
-            version: "test".into(),
-            shutdown_timeout: Duration::from_millis(300),
-        };
-        Self { numbers: Arc::default(), services, max_memory_bytes: 16 << 20, max_inflight: 2, _spill: spill }
+        let (services, _spill) = setup::services(Duration::from_millis(300));
+        Self { numbers: Arc::default(), services, max_memory_bytes: 16 << 20, max_inflight: 2, _spill }
     }
 
     /// Sinks `s0`, `s1`, …, each required or not.
     fn start(&self, policy: CommitPolicy, sinks: Vec<(Arc<dyn SinkFactory>, bool)>) -> Pipeline {
-        let envelope = StageSpec {
-            id: "envelope".into(),
-            pipeline: "p".into(),
-            tenant: "acme".into(),
-            code: StageCode::Builtin("native".into()),
-            config: json!({}),
-            limits: None,
-            grants: Vec::new(),
-            base_dir: None,
-        };
-        let sinks = sinks.into_iter().enumerate().map(|(at, (factory, required))| SinkPlan {
-            id: format!("s{at}"),
-            factory,
-            config: json!({}),
-            envelope: envelope.clone(),
-            required,
-            filter: SinkFilter::default(),
-            spill_max_bytes: 1 << 20,
-            start_now: false,
-        });
+        let sinks = sinks.into_iter().enumerate();
         let plan = PipelinePlan {
-            secrets: Default::default(),
-            name: "p".into(),
-            tenant: "acme".into(),
-            source: SourcePlan {
-                id: "src".into(),
-                factory: Arc::new(NumbersFactory(self.numbers.clone())),
-                config: json!({}),
-            },
-            stages: Vec::new(),
-            sinks: sinks.collect(),
-            limits: BatchLimits { max_events: 10, ..BatchLimits::default() },
+            sinks: sinks
+                .map(|(at, (sink, required))| setup::sink("p", &format!("s{at}"), sink, required))
+                .collect(),
             max_inflight: self.max_inflight,
             policy,
             max_memory_bytes: self.max_memory_bytes,
-            dlq: None,
+            ..setup::plan("p", &self.numbers)
         };
         Pipeline::start(plan, self.services.clone())
     }
@@ -104,16 +53,6 @@ fn onto(shelf: &Arc<Shelf>) -> Arc<dyn SinkFactory> {
 
 fn numbers(shelf: &Shelf) -> Vec<u64> {
     shelf.rows.lock().iter().map(|(n, _)| *n).collect()
-}
-
-async fn within(what: &str, mut done: impl AsyncFnMut() -> bool) {
-    for _ in 0..500 {
-        if done().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("in 10 seconds not: {what}");
 }
 
 /// Waits until a sink's stored checkpoint is at `n`.
@@ -226,11 +165,11 @@ async fn a_dead_optional_sink_does_not_hold_the_memory_that_others_need() {
 #[tokio::test]
 async fn a_failure_does_not_undo_the_deliveries_before_it() {
     let host = Host::new();
-    let shaky = Arc::new(Shaky { fail_at: Some(15), ..Shaky::default() });
+    let double = Arc::new(Shaky { fail_at: Some(15), ..Shaky::default() });
     host.numbers.bound.send_replace(40);
-    let pipeline = host.start(CommitPolicy::All, vec![(Arc::new(ShakyFactory(shaky.clone())), true)]);
+    let pipeline = host.start(CommitPolicy::All, vec![(shaky(&double), true)]);
     checkpointed(&pipeline, "s0", 40).await;
-    let again = shaky.got.lock().iter().filter(|n| **n < 10).count();
+    let again = double.got.lock().iter().filter(|n| **n < 10).count();
     assert_eq!(again, 10, "the first delivery was whole before the second one failed");
     pipeline.shutdown().await;
 }
@@ -246,7 +185,7 @@ async fn a_pipeline_resumed_while_it_stops_runs_again() {
     // The broken sink keeps it from an early end.
     assert!(tokio::time::timeout(Duration::from_millis(100), pipeline.stop()).await.is_err());
     pipeline.resume();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    within("it runs anew", async || host.numbers.connects.load(Ordering::SeqCst) == 2).await;
     host.numbers.bound.send_replace(20);
     checkpointed(&pipeline, "s0", 20).await;
     pipeline.shutdown().await;
@@ -277,8 +216,6 @@ struct Shaky {
     got: Mutex<Vec<u64>>,
 }
 
-struct ShakyFactory(Arc<Shaky>);
-
 struct ShakySink(Arc<Shaky>, u64);
 
 #[async_trait]
@@ -303,42 +240,25 @@ impl Sink for ShakySink {
     }
 }
 
-#[async_trait]
-impl SinkFactory for ShakyFactory {
-    fn kind(&self) -> &'static str {
-        "shaky"
-    }
-
-    fn schema(&self) -> schemars::Schema {
-        schemars::Schema::default()
-    }
-
-    fn validate(&self, _config: &Value) -> Result<(), Vec<ConfigError>> {
-        Ok(())
-    }
-
-    fn addressing(&self, _config: &Value) -> Addressing {
-        Addressing::default()
-    }
-
-    async fn open(&self, _config: &Value, _context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
-        let left =
-            self.0.opens_to_fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+fn shaky(shaky: &Arc<Shaky>) -> Arc<dyn SinkFactory> {
+    let shaky = shaky.clone();
+    opens(move |_| {
+        let left = shaky.opens_to_fail.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         match left {
             Ok(_) => Err(SinkError::retry("shaky", "open", "not yet")),
-            Err(_) => Ok(Box::new(ShakySink(self.0.clone(), 0))),
+            Err(_) => Ok(Box::new(ShakySink(shaky.clone(), 0))),
         }
-    }
+    })
 }
 
 #[tokio::test]
 async fn what_is_sent_again_is_followed_by_all_that_came_after_it() {
     let host = Host::new();
-    let shaky = Arc::new(Shaky { fail_at: Some(15), ..Shaky::default() });
+    let double = Arc::new(Shaky { fail_at: Some(15), ..Shaky::default() });
     host.numbers.bound.send_replace(40);
-    let pipeline = host.start(CommitPolicy::All, vec![(Arc::new(ShakyFactory(shaky.clone())), true)]);
+    let pipeline = host.start(CommitPolicy::All, vec![(shaky(&double), true)]);
     checkpointed(&pipeline, "s0", 40).await;
-    let got = shaky.got.lock().clone();
+    let got = double.got.lock().clone();
     let last = |n: u64| got.iter().rposition(|one| *one == n).unwrap();
     assert!((1..40).all(|n| last(n - 1) < last(n)), "the newest state came last: {got:?}");
     pipeline.shutdown().await;
@@ -347,9 +267,88 @@ async fn what_is_sent_again_is_followed_by_all_that_came_after_it() {
 #[tokio::test]
 async fn a_sink_that_opens_late_has_no_error_while_idle() {
     let host = Host::new();
-    let shaky = Arc::new(Shaky { opens_to_fail: AtomicUsize::new(2), ..Shaky::default() });
-    let pipeline = host.start(CommitPolicy::All, vec![(Arc::new(ShakyFactory(shaky)), true)]);
+    let double = Arc::new(Shaky { opens_to_fail: AtomicUsize::new(2), ..Shaky::default() });
+    let pipeline = host.start(CommitPolicy::All, vec![(shaky(&double), true)]);
     within("it fails", async || pipeline.status().sinks[0].errors == 2).await;
     within("it is well", async || pipeline.status().sinks[0].error.is_none()).await;
+    pipeline.shutdown().await;
+}
+
+/// Cannot be opened until an operator helps.
+fn locked() -> Arc<dyn SinkFactory> {
+    opens(|_| Err(SinkError::operator("locked", "open")))
+}
+
+#[tokio::test]
+async fn nothing_is_read_for_a_sink_that_cannot_be_opened() {
+    let host = Host::new();
+    let good = Arc::new(Shelf::default());
+    host.numbers.bound.send_replace(20);
+    let pipeline = host.start(CommitPolicy::All, vec![(onto(&good), true), (locked(), true)]);
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    assert_eq!(pipeline.status().error.unwrap().code, "locked");
+    assert_eq!(host.numbers.connects.load(Ordering::SeqCst), 0, "the source is not touched");
+    assert!(numbers(&good).is_empty());
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_optional_sink_that_cannot_be_opened_stops_nobody() {
+    for policy in [CommitPolicy::All, CommitPolicy::Required] {
+        let host = Host::new();
+        let good = Arc::new(Shelf::default());
+        host.numbers.bound.send_replace(20);
+        let pipeline = host.start(policy, vec![(onto(&good), true), (locked(), false)]);
+        checkpointed(&pipeline, "s0", 20).await;
+        let status = pipeline.status();
+        assert_eq!((status.status, status.degraded), (State::Running, true));
+        assert_eq!(status.sinks[1].error.as_ref().unwrap().code, "locked");
+        assert_eq!(numbers(&good), (0..20).collect::<Vec<_>>());
+        pipeline.shutdown().await;
+    }
+}
+
+/// Fails, tells so, and tries again by itself when it is let; then everything gets through.
+struct StubbornSink {
+    let_go: watch::Receiver<bool>,
+    context: SinkContext,
+    through: u64,
+}
+
+#[async_trait]
+impl Sink for StubbornSink {
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        if !*self.let_go.borrow() {
+            self.context.trouble.tell(&SinkError::retry("stubborn", "write", "not yet"));
+            self.let_go.wait_for(|let_go| *let_go).await.unwrap();
+        }
+        self.through = delivery.seq;
+        Ok(())
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        Ok(Durable { through: self.through, state: None })
+    }
+}
+
+#[tokio::test]
+async fn a_sink_that_tries_again_by_itself_shows_its_failure_meanwhile() {
+    let host = Host::new();
+    let (let_go, wait) = watch::channel(false);
+    let stubborn =
+        opens(move |context| Ok(Box::new(StubbornSink { let_go: wait.clone(), context, through: 0 })));
+    host.numbers.bound.send_replace(10);
+    let pipeline = host.start(CommitPolicy::All, vec![(stubborn, true)]);
+    within("it shows", async || pipeline.status().sinks[0].error.is_some()).await;
+    let status = pipeline.status();
+    assert!(status.degraded);
+    assert_eq!(
+        (status.sinks[0].errors, status.sinks[0].error.clone().unwrap().code.as_str()),
+        (1, "stubborn")
+    );
+    let_go.send_replace(true);
+    checkpointed(&pipeline, "s0", 10).await;
+    within("it is well", async || pipeline.status().sinks[0].error.is_none()).await;
+    assert!(!pipeline.status().degraded);
     pipeline.shutdown().await;
 }
