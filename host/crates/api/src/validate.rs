@@ -39,7 +39,7 @@ pub(crate) async fn validate(
             Ok(text) => text,
             Err(error) => return Ok(refused(format!("the body is not UTF-8: {error}"), json!([]))),
         };
-        app.catalog.read_text("body", text, &|name| Some(format!("${{{name}}}")))
+        app.catalog.read_sent("body", text, &|name| Some(format!("${{{name}}}")))
     } else {
         return Err(body.unsupported("application/json or application/yaml"));
     };

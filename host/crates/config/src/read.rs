@@ -125,6 +125,23 @@ impl Catalog {
         reading.finish()
     }
 
+    /// Reads the documents in a text that came over the network: as [`Catalog::read_text`], but what they name by file
+    /// is refused, since whoever sent them must not choose what this host reads.
+    ///
+    /// # Errors
+    ///
+    /// As [`Catalog::read_path`].
+    pub fn read_sent(
+        &self,
+        name: &str,
+        text: &str,
+        environment: Lookup<'_>,
+    ) -> Result<Vec<Pipeline>, Report> {
+        let mut reading = Reading { sent: true, ..Reading::new(self, environment) };
+        reading.text(FilePath::new(name), text);
+        reading.finish()
+    }
+
     /// Checks one document that came as JSON. Nothing in it is taken from the environment.
     ///
     /// # Errors
@@ -185,6 +202,8 @@ struct Reading<'a> {
     /// The first document of each name.
     names: BTreeMap<String, Origin>,
     files: Files,
+    /// Whether the documents came over the network, so that they lie in no folder.
+    sent: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -196,6 +215,7 @@ impl<'a> Reading<'a> {
             problems: Vec::new(),
             names: BTreeMap::new(),
             files: Files::default(),
+            sent: false,
         }
     }
 
@@ -214,10 +234,11 @@ impl<'a> Reading<'a> {
             expand::expand(&mut node, self.environment, &mut problems);
             let origin = Origin { file: file.to_owned(), line: node.place.line };
             self.unique(&node, &origin, &mut problems);
-            let pipeline = self.catalog.checked(node, file.parent(), &mut self.files, &mut problems);
+            let folder = file.parent().filter(|_| !self.sent);
+            let pipeline = self.catalog.checked(node, folder, &mut self.files, &mut problems);
             self.problems.extend(problems.finish());
             if let (Some(mut pipeline), false) = (pipeline, broken) {
-                pipeline.origin = Some(origin);
+                pipeline.origin = (!self.sent).then_some(origin);
                 self.pipelines.push(pipeline);
             }
         }

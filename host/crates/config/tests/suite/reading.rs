@@ -168,6 +168,18 @@ fn the_files_in_a_folder_are_read_in_order_and_no_folder_in_it() {
 }
 
 #[test]
+fn a_text_that_was_sent_names_no_file_of_the_host() {
+    let text = GOOD.replace("NAME", "sent") + "  processors: [{ plugin: './tagger.wasm' }]\n";
+    assert!(catalog().read_text("body", &text, &environment).is_ok());
+    let report = catalog().read_sent("body", &text, &environment).unwrap_err();
+    let [problem] = report.problems() else { panic!("{report}") };
+    assert_eq!((problem.code, problem.line), (Code::BadReference, Some(5)));
+    let origin =
+        catalog().read_sent("body", &GOOD.replace("NAME", "sent"), &environment).unwrap().remove(0).origin;
+    assert_eq!(origin, None);
+}
+
+#[test]
 fn two_pipelines_cannot_write_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let sink = |path: &str| format!("sinks: [{{ type: file, config: {{ id: out, path: {path} }} }}]");
