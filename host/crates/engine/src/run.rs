@@ -60,22 +60,37 @@ pub(crate) struct Attempt {
     pub swaps: Arc<tokio::sync::Mutex<mpsc::Receiver<SwapRequest>>>,
 }
 
-/// The first failure of any task ends the attempt.
+/// How long deliveries under way may take when a failure ends the attempt.
+const WINDS_DOWN_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The first failure of any task ends the attempt: nothing more is read, and what was read before is delivered and
+/// checkpointed if that goes quickly. Cut off at once it would come again with each new attempt.
 #[derive(Clone)]
 pub(crate) struct Fuse {
-    token: CancellationToken,
+    /// Nothing more is read.
+    winding_down: CancellationToken,
     failure: Arc<parking_lot::Mutex<Option<Failure>>>,
 }
 
 impl Fuse {
-    fn new() -> Self {
-        Self { token: CancellationToken::new(), failure: Arc::default() }
+    fn new(drain: &CancellationToken) -> Self {
+        Self { winding_down: drain.child_token(), failure: Arc::default() }
     }
 
     /// Ends the attempt; only the first failure counts.
     pub fn blow(&self, failure: Failure) {
         self.failure.lock().get_or_insert(failure);
-        self.token.cancel();
+        self.winding_down.cancel();
+    }
+
+    /// Waits until a failure has ended the attempt and the time for what is under way has passed.
+    async fn burned_out(&self) {
+        self.winding_down.cancelled().await;
+        if self.failure.lock().is_none() {
+            // An operator ends it, and whoever does that looks at the clock.
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(WINDS_DOWN_WITHIN).await;
     }
 }
 
@@ -118,7 +133,7 @@ impl Attempt {
         }
 
         let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
-        let fuse = Fuse::new();
+        let fuse = Fuse::new(&drain);
         let (batch_tx, batch_rx) = mpsc::channel(1);
         let (event_tx, event_rx) = mpsc::channel(1024);
         let (confirm_tx, confirm_rx) = watch::channel(None);
@@ -131,24 +146,23 @@ impl Attempt {
             progress: event_tx.clone(),
             budget: budget.clone(),
             run: uuid::Uuid::new_v4().to_string().into(),
-            drain: drain.clone(),
+            drain: fuse.winding_down.clone(),
         };
         let kept_backlogs = backlogs.clone();
         let _closing = Closing(backlogs.clone());
         let mut tried = Vec::new();
+        // These have something to deliver at once, which is checkpointed only when everything is at work.
+        let mut with_spill = Vec::new();
         for (index, backlog) in backlogs.into_iter().enumerate() {
             let (feed, task) = sink::start(index, &sinks, &marks[index], backlog).await?;
             feeds.push(feed);
-            tried.extend(task.tried());
-            let (fuse, shared) = (fuse.clone(), shared.clone());
-            let task = async move {
-                // However the task ends, nobody waits for it in vain.
-                let _tried = task.tried().map(CancellationToken::drop_guard);
-                if let Err(failure) = task.run(shared).await {
-                    fuse.blow(failure);
+            match task.tried() {
+                Some(token) => {
+                    tried.push(token);
+                    tasks.spawn(work_on(task, shared.clone(), fuse.clone()).in_current_span());
                 }
-            };
-            tasks.spawn(task.in_current_span());
+                None => with_spill.push(task),
+            }
         }
         drop(sinks);
         // A sink of the commit policy that cannot be opened for good ends the attempt before the source is touched:
@@ -156,8 +170,7 @@ impl Attempt {
         let opened = futures::future::join_all(tried.iter().map(CancellationToken::cancelled));
         tokio::select! {
             biased;
-            () = fuse.token.cancelled() => return end(tasks, &fuse).await,
-            () = drain.cancelled() => return end(tasks, &fuse).await,
+            () = fuse.winding_down.cancelled() => return end(tasks, &fuse).await,
             _ = opened => {}
         }
         let connected = connect(&plan, &services, &shared, resume.clone()).await;
@@ -168,6 +181,9 @@ impl Attempt {
                 return end(tasks, &fuse).await;
             }
         };
+        for task in with_spill {
+            tasks.spawn(work_on(task, shared.clone(), fuse.clone()).in_current_span());
+        }
         let is_paused = paused.clone();
         let worker = worker::Worker {
             plan: plan.clone(),
@@ -205,7 +221,7 @@ impl Attempt {
                 confirms: confirm_rx,
                 budget,
                 paused,
-                drain,
+                drain: fuse.winding_down.clone(),
                 shared: shared.clone(),
             };
             let fuse = fuse.clone();
@@ -217,9 +233,11 @@ impl Attempt {
             tasks.spawn(reader.in_current_span());
         }
         shared.running(*is_paused.borrow());
+        let burned_out = fuse.burned_out();
+        tokio::pin!(burned_out);
         loop {
             tokio::select! {
-                () = fuse.token.cancelled() => break,
+                () = &mut burned_out => break,
                 ended = tasks.join_next() => match ended {
                     None => break,
                     Some(Ok(())) => {}
@@ -232,6 +250,15 @@ impl Attempt {
             }
         }
         end(tasks, &fuse).await
+    }
+}
+
+/// Runs a sink to its end.
+async fn work_on(task: sink::SinkTask, shared: Arc<Shared>, fuse: Fuse) {
+    // However the task ends, nobody waits for it in vain.
+    let _tried = task.tried().map(CancellationToken::drop_guard);
+    if let Err(failure) = task.run(shared).await {
+        fuse.blow(failure);
     }
 }
 

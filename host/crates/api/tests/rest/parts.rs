@@ -1,7 +1,7 @@
 //! The small source, stages, envelope and sink that the pipelines of these tests are made of.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use deltaforge_engine::batcher::Batcher;
@@ -25,17 +25,25 @@ pub struct Numbers {
     pub bound: watch::Sender<u64>,
     /// Whether connecting fails.
     pub broken: AtomicBool,
+    /// The number that cannot be read.
+    pub unreadable: AtomicU64,
     /// How often it was tried.
     pub connects: AtomicUsize,
 }
 
 impl Default for Numbers {
     fn default() -> Self {
-        Self { bound: watch::Sender::new(0), broken: AtomicBool::new(false), connects: AtomicUsize::new(0) }
+        Self {
+            bound: watch::Sender::new(0),
+            broken: AtomicBool::new(false),
+            unreadable: AtomicU64::new(u64::MAX),
+            connects: AtomicUsize::new(0),
+        }
     }
 }
 
 struct NumbersReader {
+    numbers: Arc<Numbers>,
     bound: watch::Receiver<u64>,
     info: Arc<SourceInfo>,
     context: SourceContext,
@@ -58,6 +66,9 @@ impl SourceReader for NumbersReader {
         let Ok(bound) = self.bound.wait_for(|bound| *bound > at).await.map(|bound| *bound) else {
             return std::future::pending().await;
         };
+        if at == self.numbers.unreadable.load(Ordering::SeqCst) {
+            return Err(SourceError::retry("source_broke", format!("read {at}"), "it is torn"));
+        }
         let mut batcher =
             Batcher::new(BatchBuilder::new(self.info.clone()), self.context.limits, position(at));
         let columns = vec![
@@ -121,7 +132,9 @@ impl SourceFactory for NumbersFactory {
         let mut info = context.info.clone();
         "pos".clone_into(&mut info.pos_name);
         let at = context.resume.as_ref().map_or(0, number);
-        Ok(Box::new(NumbersReader { bound: self.0.bound.subscribe(), info: Arc::new(info), context, at }))
+        let numbers = self.0.clone();
+        let bound = numbers.bound.subscribe();
+        Ok(Box::new(NumbersReader { numbers, bound, info: Arc::new(info), context, at }))
     }
 
     fn compare(&self, a: &Position, b: &Position) -> Order {

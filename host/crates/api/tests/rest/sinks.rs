@@ -274,6 +274,46 @@ async fn a_sink_that_opens_late_has_no_error_while_idle() {
     pipeline.shutdown().await;
 }
 
+/// Fails in the source at 20, while the sink still writes what came before. `got` shows what is cut off, too.
+#[tokio::test]
+async fn what_was_read_before_a_failure_is_delivered_once_however_often_it_is_tried_again() {
+    let host = Host::new();
+    let slow = Arc::new(Shaky::default());
+    host.numbers.unreadable.store(20, Ordering::SeqCst);
+    host.numbers.bound.send_replace(30);
+    let pipeline = host.start(CommitPolicy::All, vec![(shaky(&slow), true)]);
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    assert_eq!(pipeline.status().error.unwrap().code, "source_broke");
+    checkpointed(&pipeline, "s0", 20).await;
+    within("it is tried again", async || host.numbers.connects.load(Ordering::SeqCst) >= 3).await;
+    host.numbers.unreadable.store(u64::MAX, Ordering::SeqCst);
+    checkpointed(&pipeline, "s0", 30).await;
+    assert_eq!(*slow.got.lock(), (0..30).collect::<Vec<_>>());
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waits_on_disk_is_not_delivered_again_and_again_while_the_source_is_away() {
+    let host = Host::new();
+    let (good, slow) = (Arc::new(Shelf::default()), Arc::new(Shelf::default()));
+    slow.broken.store(true, Ordering::SeqCst);
+    let sinks = || vec![(onto(&good), true), (onto(&slow), false)];
+    let pipeline = host.start(CommitPolicy::Required, sinks());
+    host.numbers.bound.send_replace(200);
+    checkpointed(&pipeline, "s0", 200).await;
+    pipeline.shutdown().await;
+
+    slow.broken.store(false, Ordering::SeqCst);
+    host.numbers.broken.store(true, Ordering::SeqCst);
+    let connects = host.numbers.connects.load(Ordering::SeqCst);
+    let pipeline = host.start(CommitPolicy::Required, sinks());
+    within("it is tried again", async || host.numbers.connects.load(Ordering::SeqCst) >= connects + 3).await;
+    host.numbers.broken.store(false, Ordering::SeqCst);
+    checkpointed(&pipeline, "s1", 200).await;
+    assert_eq!(numbers(&slow), (0..200).collect::<Vec<_>>());
+    pipeline.shutdown().await;
+}
+
 /// Cannot be opened until an operator helps.
 fn locked() -> Arc<dyn SinkFactory> {
     opens(|_| Err(SinkError::operator("locked", "open")))
