@@ -34,6 +34,7 @@ mod mark;
 mod reader;
 mod sink;
 mod stage_set;
+mod unwritten;
 mod worker;
 
 use backlog::{Backlog, Closing};

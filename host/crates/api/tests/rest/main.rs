@@ -11,5 +11,6 @@ mod openapi;
 mod parts;
 mod setup;
 mod sinks;
+mod spills;
 mod swaps;
 mod validation;

@@ -86,9 +86,9 @@ pub(crate) struct Backlog {
     pushing: Arc<tokio::sync::Mutex<()>>,
     store: Arc<dyn StateStore>,
     gaps: Gaps,
-    sink: String,
+    pub sink: String,
     index: usize,
-    shared: Arc<Shared>,
+    pub shared: Arc<Shared>,
 }
 
 struct Inner {

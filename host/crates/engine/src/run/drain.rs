@@ -7,8 +7,10 @@ use deltaforge_model::Batch;
 
 use super::backlog::{Backlog, Meta};
 use super::sink::{FeedItem, Origin};
+use super::unwritten;
 use crate::budget::{Budget, Reservation};
 use crate::compose::Composer;
+use crate::dlq::Dlq;
 use crate::message::{Bodies, MessageBatch};
 use crate::sink::Delivery;
 use crate::status::Failure;
@@ -18,8 +20,8 @@ pub(crate) struct Drain {
     pub composer: Composer,
     pub budget: Budget,
     pub run: Arc<str>,
-    /// Whether a delivery keeps its events, for the dead-letter queue.
-    pub keep_batches: bool,
+    /// For events that no message can be made of, as the configuration is now.
+    pub dlq: Option<Dlq>,
     /// Read already, and not delivered: what was queued before it comes first, and room is made for it.
     pub ahead: Option<(u64, Meta, Batch)>,
 }
@@ -57,12 +59,15 @@ impl Drain {
             }
         };
         let batch = Arc::new(batch);
-        let (messages, _) = self.composer.compose(&batch, &meta.boundary()).await?;
+        let (messages, mut unwritten) = self.composer.compose(&batch, &meta.boundary()).await?;
         let first = meta.first_row;
+        unwritten.retain(|one| batch.event(one.row).source_row() >= first);
+        let Backlog { shared, sink, .. } = &self.backlog;
+        unwritten::send(self.dlq.as_ref(), shared, &batch, &[sink], &unwritten).await?;
         let wanted = (0..messages.len() as u32)
             .filter(|at| messages.get(*at as usize).meta.source_row >= first)
             .collect();
-        let kept = self.keep_batches.then_some(batch);
+        let kept = self.dlq.is_some().then_some(batch);
         Ok(Some(item(number, meta, messages, wanted, kept, Some(held))))
     }
 }

@@ -145,7 +145,7 @@ pub(crate) async fn start(
             composer: super::composer(sink, services).await?,
             budget: budget.clone(),
             run: run.clone(),
-            keep_batches: dlq.is_some(),
+            dlq: dlq.clone().map(Dlq::patient),
             ahead: None,
         }),
         None => None,

@@ -1,0 +1,161 @@
+//! What a sink gets that is fed from disk: over edits of its configuration, failures, full disks and damaged ones.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deltaforge_engine::Pipeline;
+use deltaforge_engine::dlq::{DlqLimits, Overflow};
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::ledger::CommitPolicy;
+use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan};
+use deltaforge_engine::sink::{Addressing, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::status::State;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::parts::{Numbers, Shelf, ShelfFactory};
+use crate::setup::{self, within};
+
+/// Makes sinks onto a shelf that says by `url` where each message goes.
+struct Addressed(ShelfFactory);
+
+#[async_trait]
+impl SinkFactory for Addressed {
+    fn kind(&self) -> &'static str {
+        "addressed"
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        self.0.schema()
+    }
+
+    fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>> {
+        self.0.validate(config)
+    }
+
+    fn addressing(&self, config: &Value) -> Addressing {
+        Addressing { destination: config["url"].as_str().map(str::to_owned), ..Addressing::default() }
+    }
+
+    async fn open(&self, config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
+        self.0.open(config, context).await
+    }
+}
+
+/// Two sinks, what outlives their pipeline, and what it is started with.
+struct Pair {
+    numbers: Arc<Numbers>,
+    services: Services,
+    spills: TempDir,
+    /// `s0`.
+    good: Arc<Shelf>,
+    /// `s1`, which is down at first.
+    slow: Arc<Shelf>,
+    /// Where the messages for `s1` go.
+    url: Value,
+    dlq: Option<DlqLimits>,
+    policy: CommitPolicy,
+    spill_max_bytes: u64,
+}
+
+impl Pair {
+    /// `s1` is optional.
+    fn new() -> Self {
+        let (services, spills) = setup::services(Duration::from_secs(2));
+        let slow = Arc::new(Shelf::default());
+        slow.broken.store(true, Ordering::SeqCst);
+        Self {
+            numbers: Arc::default(),
+            services,
+            spills,
+            good: Arc::default(),
+            slow,
+            url: Value::Null,
+            dlq: None,
+            policy: CommitPolicy::Required,
+            spill_max_bytes: 1 << 20,
+        }
+    }
+
+    fn start(&self) -> Pipeline {
+        let by_quorum = matches!(self.policy, CommitPolicy::Quorum(_));
+        let sink = |id: &str, factory: Arc<dyn SinkFactory>, required| SinkPlan {
+            spill_max_bytes: self.spill_max_bytes,
+            ..setup::sink("p", id, factory, required)
+        };
+        let slow = Arc::new(Addressed(ShelfFactory(self.slow.clone())));
+        let plan = PipelinePlan {
+            sinks: vec![
+                sink("s0", Arc::new(ShelfFactory(self.good.clone())), true),
+                SinkPlan { config: json!({ "url": self.url }), ..sink("s1", slow, by_quorum) },
+            ],
+            max_inflight: 2,
+            policy: self.policy,
+            dlq: self.dlq,
+            ..setup::plan("p", &self.numbers)
+        };
+        Pipeline::start(plan, self.services.clone())
+    }
+
+    /// Runs until `s0` has the first 200 numbers and `s1` has them on disk only.
+    async fn spill(&self) {
+        let pipeline = self.start();
+        self.numbers.bound.send_replace(200);
+        checkpointed(&pipeline, "s0", 200).await;
+        pipeline.shutdown().await;
+        self.slow.broken.store(false, Ordering::SeqCst);
+    }
+}
+
+fn numbers(shelf: &Shelf) -> Vec<u64> {
+    shelf.rows.lock().iter().map(|(n, _)| *n).collect()
+}
+
+async fn is_at(pipeline: &Pipeline, sink: &str, n: u64) -> bool {
+    let stored = pipeline.checkpoints().await.unwrap();
+    stored.iter().any(|one| one.sink_id == sink && one.position == json!({ "n": n }))
+}
+
+async fn checkpointed(pipeline: &Pipeline, sink: &str, n: u64) {
+    within("the checkpoint is stored", async || is_at(pipeline, sink, n).await).await;
+}
+
+#[tokio::test]
+async fn what_waits_on_disk_and_can_be_sent_nowhere_stops_the_pipeline_until_somebody_helps() {
+    let mut pair = Pair::new();
+    pair.spill().await;
+
+    pair.url = json!("http://x/${after.region}");
+    let pipeline = pair.start();
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    assert_eq!(pipeline.status().error.unwrap().code, "routing_missing_value");
+    assert!(!is_at(&pipeline, "s1", 200).await);
+    pipeline.shutdown().await;
+
+    pair.url = json!("http://x/${after.n}");
+    let pipeline = pair.start();
+    checkpointed(&pipeline, "s1", 200).await;
+    assert_eq!(numbers(&pair.slow), (0..200).collect::<Vec<_>>());
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waits_on_disk_and_can_be_sent_nowhere_goes_to_the_dead_letter_queue() {
+    let mut pair = Pair::new();
+    pair.dlq = Some(DlqLimits {
+        max_entries: 1_000,
+        max_age: Duration::from_secs(3_600),
+        overflow: Overflow::Block,
+        max_event_bytes: 100_000,
+    });
+    pair.spill().await;
+
+    pair.url = json!("http://x/${after.region}");
+    let pipeline = pair.start();
+    checkpointed(&pipeline, "s1", 200).await;
+    assert!(numbers(&pair.slow).is_empty());
+    let letters = pipeline.dlq().unwrap().peek(Some("s1"), Some("routing"), 0, 1_000).await.unwrap();
+    assert_eq!(letters.len(), 200);
+    pipeline.shutdown().await;
+}
