@@ -159,3 +159,42 @@ async fn what_waits_on_disk_and_can_be_sent_nowhere_goes_to_the_dead_letter_queu
     assert_eq!(letters.len(), 200);
     pipeline.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_sink_of_a_quorum_whose_spill_is_full_goes_on_once_it_works() {
+    let mut pair = Pair::new();
+    (pair.policy, pair.spill_max_bytes) = (CommitPolicy::Quorum(1), 40_000);
+    let pipeline = pair.start();
+    pair.numbers.bound.send_replace(2_000);
+    within("the spill is full", async || pipeline.status().sinks[1].spill_bytes > 38_000).await;
+    within("it is tried", async || pipeline.status().sinks[1].errors >= 4).await;
+    let before = numbers(&pair.good).len();
+    assert!(before < 2_000, "it holds the stream back");
+    pair.slow.broken.store(false, Ordering::SeqCst);
+    checkpointed(&pipeline, "s1", 2_000).await;
+    assert_eq!(numbers(&pair.slow), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(numbers(&pair.good), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(pipeline.status().sinks[1].gaps, []);
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_full_spill_of_a_quorum_does_not_hold_up_a_stop_and_misses_nothing() {
+    let mut pair = Pair::new();
+    (pair.policy, pair.spill_max_bytes) = (CommitPolicy::Quorum(1), 40_000);
+    pair.services.shutdown_timeout = Duration::from_secs(60);
+    let pipeline = pair.start();
+    pair.numbers.bound.send_replace(2_000);
+    within("the spill is full", async || pipeline.status().sinks[1].spill_bytes > 38_000).await;
+    within("it is tried", async || pipeline.status().sinks[1].errors >= 4).await;
+    tokio::time::timeout(Duration::from_secs(10), pipeline.shutdown()).await.unwrap();
+
+    pair.slow.broken.store(false, Ordering::SeqCst);
+    let pipeline = pair.start();
+    checkpointed(&pipeline, "s1", 2_000).await;
+    let got = numbers(&pair.slow);
+    let first_of = |n: &u64| got.iter().position(|one| one == n);
+    assert!((0..2_000).map(|n| first_of(&n)).is_sorted() && got.contains(&1_999) && got.contains(&0));
+    assert!((0..2_000).all(|n| got.contains(&n)), "nothing is missing");
+    pipeline.shutdown().await;
+}

@@ -13,6 +13,7 @@ use deltaforge_model::{Batch, Boundary, Position};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::gaps::Gaps;
@@ -89,6 +90,8 @@ pub(crate) struct Backlog {
     pub sink: String,
     index: usize,
     pub shared: Arc<Shared>,
+    /// The attempt is to end, well or not: nothing is waited for any more.
+    winding_down: CancellationToken,
 }
 
 struct Inner {
@@ -102,6 +105,9 @@ struct Inner {
     /// What the queue was given and no stored checkpoint covers yet, oldest first. A spill begins with these: a
     /// restart goes on after the newest spilled batch, so nothing older may be in memory only.
     queued: VecDeque<Queued>,
+    /// A batch found no room while the attempt wound down. Nothing after it may go to disk, else a restart would pass
+    /// it by.
+    given_up: bool,
     /// The attempt is over; another one may have the spill open.
     closed: bool,
 }
@@ -139,6 +145,7 @@ impl Backlog {
         plan: &PipelinePlan,
         services: &Services,
         shared: Arc<Shared>,
+        winding_down: CancellationToken,
         start: &mut Start,
     ) -> Result<Self, Failure> {
         let gaps = Gaps::of(plan, index);
@@ -193,6 +200,7 @@ impl Backlog {
             in_gap: false,
             may_gap: !sink.required,
             queued: VecDeque::new(),
+            given_up: false,
             closed: false,
         };
         Ok(Self {
@@ -204,6 +212,7 @@ impl Backlog {
             sink: sink.id.clone(),
             index,
             shared,
+            winding_down,
         })
     }
 
@@ -237,9 +246,18 @@ impl Backlog {
 
     /// Puts what the queue was given on disk, as far as there is room, and everything after it too. Answers the newest
     /// batch that it put there, and whether all of them are.
+    ///
+    /// None is when the worker is doing that at this moment: it may be waiting for room in the spill, which only the
+    /// sink can make, so the sink does not wait for the worker.
     pub async fn keep_queued(&self) -> Result<(Option<u64>, bool), Failure> {
-        let _turn = self.pushing.lock().await;
-        self.inner.lock().spilling = true;
+        let Ok(_turn) = self.pushing.try_lock() else { return Ok((None, false)) };
+        {
+            let mut inner = self.inner.lock();
+            if inner.given_up {
+                return Ok((None, false));
+            }
+            inner.spilling = true;
+        }
         let mut newest = None;
         loop {
             let first = self.inner.lock().queued.pop_front();
@@ -252,19 +270,22 @@ impl Backlog {
         }
     }
 
-    /// Keeps a batch for later, after those that the queue still holds; safe on return.
+    /// Keeps a batch for later, after those that the queue still holds. Answers whether it is safe: it is not where the
+    /// attempt ends before there is room, and is read again then.
     pub async fn push(
         &self,
         meta: Meta,
         from: &Position,
         through: &Position,
         batch: &Arc<Batch>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let _turn = self.pushing.lock().await;
         loop {
             let first = self.inner.lock().queued.pop_front();
             let Some(Queued { meta, from, through, batch, .. }) = first else { break };
-            self.push_one(meta, &from, &through, &batch).await?;
+            if !self.push_one(meta, &from, &through, &batch).await? {
+                return Ok(false);
+            }
         }
         self.push_one(meta, from, through, batch).await
     }
@@ -275,7 +296,10 @@ impl Backlog {
         from: &Position,
         through: &Position,
         batch: &Arc<Batch>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
+        if self.inner.lock().given_up {
+            return Ok(false);
+        }
         let record = record(&meta, batch);
         let mut waiting = None;
         while let Pushed::Full = self.push_record(record.clone()).await? {
@@ -284,7 +308,11 @@ impl Backlog {
                 let events = batch.len() as u64;
                 self.gaps.record(&*self.store, &self.shared, (from, through), events, extends).await?;
                 self.filled.notify_one();
-                return Ok(());
+                return Ok(true);
+            }
+            if self.winding_down.is_cancelled() {
+                self.inner.lock().given_up = true;
+                return Ok(false);
             }
             waiting.get_or_insert_with(|| {
                 let text = format!(
@@ -294,12 +322,15 @@ impl Backlog {
                 );
                 self.shared.waits().begin(Failure::operator("spill_full", text), Some(STALLED_AFTER))
             });
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                () = self.winding_down.cancelled() => {}
+            }
         }
         self.inner.lock().in_gap = false;
         failpoint::hit("spill.pushed");
         self.filled.notify_one();
-        Ok(())
+        Ok(true)
     }
 
     async fn push_record(&self, record: Record) -> Result<Pushed, Failure> {

@@ -91,8 +91,9 @@ impl Feed {
         if backlog.queue(queued, || self.queue.try_send(item).is_ok()) {
             return Ok(());
         }
-        backlog.push(meta, from, through, batch).await?;
-        let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
+        if backlog.push(meta, from, through, batch).await? {
+            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
+        }
         Ok(())
     }
 }
