@@ -1,4 +1,5 @@
 //! What a sink gets that is fed from disk: over edits of its configuration, failures, full disks and damaged ones.
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan};
 use deltaforge_engine::sink::{Addressing, Sink, SinkContext, SinkError, SinkFactory};
-use deltaforge_engine::status::State;
+use deltaforge_engine::status::{Gap, State};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -119,6 +121,139 @@ async fn is_at(pipeline: &Pipeline, sink: &str, n: u64) -> bool {
 
 async fn checkpointed(pipeline: &Pipeline, sink: &str, n: u64) {
     within("the checkpoint is stored", async || is_at(pipeline, sink, n).await).await;
+}
+
+/// The one file of the spill.
+fn spill_file(pair: &Pair) -> PathBuf {
+    let dir = pair.spills.path().join("spill/acme/p/s1");
+    let files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    file.clone()
+}
+
+/// Where each record in there begins.
+fn records(file: &Path) -> Vec<usize> {
+    let bytes = std::fs::read(file).unwrap();
+    let word = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    let mut starts = vec![16];
+    while starts[starts.len() - 1] < bytes.len() {
+        let at = starts[starts.len() - 1];
+        starts.push(at + 32 + word(at) + word(at + 8));
+    }
+    starts.pop();
+    starts
+}
+
+/// Flips a byte.
+fn rot(file: &Path, at: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[at] ^= 0xff;
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// The log lines of this thread, from now on.
+fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let written = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(written.clone())).finish();
+    (lines, tracing::subscriber::set_default(log))
+}
+
+#[tokio::test]
+async fn damage_in_a_spill_costs_one_batch_of_one_sink_and_is_told() {
+    // In the header of a record, and in its payload.
+    for offset in [3, 200] {
+        let pair = Pair::new();
+        pair.spill().await;
+        let file = spill_file(&pair);
+        let starts = records(&file);
+        assert_eq!(starts.len(), 20, "a record for each batch of ten");
+        rot(&file, starts[7] + offset);
+
+        let (lines, _log) = log();
+        let pipeline = pair.start();
+        checkpointed(&pipeline, "s1", 200).await;
+        pair.numbers.bound.send_replace(300);
+        checkpointed(&pipeline, "s0", 300).await;
+        checkpointed(&pipeline, "s1", 300).await;
+        let status = pipeline.status();
+        assert_eq!(
+            (status.events, status.status),
+            (100, State::Running),
+            "the source is asked for nothing old"
+        );
+        assert_eq!(numbers(&pair.good), (0..300).collect::<Vec<_>>());
+        assert_eq!(numbers(&pair.slow), (0..70).chain(80..300).collect::<Vec<_>>());
+        let gap = Gap { from: json!({ "n": 70 }), to: json!({ "n": 80 }), events: None, acknowledged: false };
+        assert_eq!(status.sinks[1].gaps, [gap.clone()]);
+        let lines = String::from_utf8(lines.lock().clone()).unwrap();
+        assert_eq!(lines.matches("spilled batches are damaged").count(), 1, "{lines}");
+        pipeline.shutdown().await;
+
+        let pipeline = pair.start();
+        within("it runs", async || pipeline.status().status == State::Running).await;
+        assert_eq!(pipeline.status().sinks[1].gaps, [gap], "it is recorded once");
+        pipeline.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn damage_at_the_end_of_a_spill_is_no_loss_while_the_source_has_it() {
+    let pair = Pair::new();
+    pair.spill().await;
+    let file = spill_file(&pair);
+    rot(&file, records(&file)[19] + 200);
+    let (lines, _log) = log();
+    let pipeline = pair.start();
+    checkpointed(&pipeline, "s1", 200).await;
+    assert_eq!(numbers(&pair.slow), (0..200).collect::<Vec<_>>());
+    assert_eq!(pipeline.status().sinks[1].gaps, []);
+    let lines = String::from_utf8(lines.lock().clone()).unwrap();
+    assert!(lines.contains("resume=\"n: 190\""), "{lines}");
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn damage_between_a_spill_and_a_gap_is_told() {
+    let mut pair = Pair::new();
+    pair.spill_max_bytes = 10_000;
+    pair.spill().await;
+    let file = spill_file(&pair);
+    let starts = records(&file);
+    let kept = starts.len() as u64 - 1;
+    assert!(kept < 19, "the others are in a gap");
+    rot(&file, starts[starts.len() - 1] + 200);
+    // Room for what comes now.
+    pair.spill_max_bytes = 1 << 20;
+
+    let (lines, _log) = log();
+    let pipeline = pair.start();
+    pair.numbers.bound.send_replace(300);
+    checkpointed(&pipeline, "s1", 300).await;
+    assert_eq!(pipeline.status().events, 100, "the source is asked for nothing old");
+    assert_eq!(numbers(&pair.slow), (0..kept * 10).chain(200..300).collect::<Vec<_>>());
+    let stretch = |from: u64, to: u64, events| Gap {
+        from: json!({ "n": from }),
+        to: json!({ "n": to }),
+        events,
+        acknowledged: false,
+    };
+    let begins = kept * 10 + 10;
+    let gaps = [stretch(begins, 200, Some(200 - begins)), stretch(kept * 10, begins, None)];
+    assert_eq!(pipeline.status().sinks[1].gaps, gaps);
+    let lines = String::from_utf8(lines.lock().clone()).unwrap();
+    assert_eq!(lines.matches("spilled batches are damaged").count(), 1, "{lines}");
+    pipeline.shutdown().await;
 }
 
 #[tokio::test]
