@@ -111,14 +111,15 @@ impl Attempt {
         }
         let mut marks = self::mark::load(&plan, &services).await?;
         let fuse = Fuse::new(&drain);
+        let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
         let mut backlogs = Vec::new();
         for (index, sink) in plan.sinks.iter().enumerate() {
             if !backlog::may_spill(&plan, sink) {
                 backlogs.push(None);
                 continue;
             }
-            let (shared, ends) = (shared.clone(), fuse.winding_down.clone());
-            let opened = Backlog::open(index, sink, &plan, &services, shared, ends, &mut marks[index]);
+            let (budget, shared, ends) = (budget.clone(), shared.clone(), fuse.winding_down.clone());
+            let opened = Backlog::open(index, &plan, &services, budget, shared, ends, &mut marks[index]);
             backlogs.push(Some(opened.await?));
         }
         let resume = mark::lowest(&marks, compare)?;
@@ -135,7 +136,6 @@ impl Attempt {
             dlq.look().await?;
         }
 
-        let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
         let (batch_tx, batch_rx) = mpsc::channel(1);
         let (event_tx, event_rx) = mpsc::channel(1024);
         let (confirm_tx, confirm_rx) = watch::channel(None);
@@ -146,7 +146,6 @@ impl Attempt {
             services: services.clone(),
             dlq: dlq.clone(),
             progress: event_tx.clone(),
-            budget: budget.clone(),
             run: uuid::Uuid::new_v4().to_string().into(),
             drain: fuse.winding_down.clone(),
         };

@@ -335,6 +335,12 @@ impl Spill {
         Ok(Some((number, record)))
     }
 
+    /// The size of the next record to read; 0: there is none, or it is damaged.
+    pub fn next_bytes(&self) -> u64 {
+        let span = self.segments.iter().find_map(|segment| segment.span(self.next_read));
+        span.map_or(0, |(start, end)| end - start)
+    }
+
     /// The meta of the newest record that is not damaged; `None`: there is no record.
     ///
     /// # Errors

@@ -333,3 +333,20 @@ async fn a_full_spill_of_a_quorum_does_not_hold_up_a_stop_and_misses_nothing() {
     assert!((0..2_000).all(|n| got.contains(&n)), "nothing is missing");
     pipeline.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_sink_catches_up_from_disk_however_little_memory_is_left() {
+    let pair = Pair::new();
+    pair.spill().await;
+    // Others hold it all.
+    let budget = pair.services.budget.clone();
+    let all = budget.take(budget.limit());
+    let pipeline = pair.start();
+    checkpointed(&pipeline, "s1", 200).await;
+    assert_eq!(numbers(&pair.slow), (0..200).collect::<Vec<_>>());
+    within("it gives back what it took", async || budget.held() == budget.limit()).await;
+    drop(all);
+    pair.numbers.bound.send_replace(300);
+    checkpointed(&pipeline, "s1", 300).await;
+    pipeline.shutdown().await;
+}

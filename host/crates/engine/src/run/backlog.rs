@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use super::gaps::Gaps;
 use super::mark::Start;
-use crate::budget::Reservation;
+use crate::budget::{Budget, Reservation};
 use crate::disk::RealDisk;
 use crate::failpoint;
 use crate::ledger::Mark;
@@ -96,6 +96,7 @@ pub(crate) struct Backlog {
     pub sink: String,
     source: Arc<dyn SourceFactory>,
     index: usize,
+    budget: Budget,
     pub shared: Arc<Shared>,
     /// The attempt is to end, well or not: nothing is waited for any more.
     winding_down: CancellationToken,
@@ -129,14 +130,26 @@ struct Inner {
 pub(crate) struct Ahead {
     pub number: u64,
     pub meta: Meta,
-    /// `None`: it and all before it is damaged; nothing of it is delivered.
-    pub batch: Option<Batch>,
+    /// With what is reserved for it and its messages. `None`: it is damaged, and nothing of it is delivered.
+    pub batch: Option<(Batch, Reservation)>,
+}
+
+/// A batch costs about this many times its size until its messages are delivered: its bytes or its messages, with all
+/// that is on the way between, and itself.
+const ESTIMATE: usize = 3;
+
+/// A batch on its way to the spill.
+struct Encoded {
+    meta: Meta,
+    record: Record,
+    _held: Reservation,
 }
 
 #[allow(clippy::large_enum_variant, reason = "it lives for one turn of the loop")]
 enum Read {
     Batch(Ahead),
     Damaged(RangeInclusive<u64>),
+    NoRoom,
     Nothing,
 }
 
@@ -180,13 +193,14 @@ impl Backlog {
     ///   the gap, and the stretch that nothing covers is recorded as a gap too.
     pub async fn open(
         index: usize,
-        sink: &SinkPlan,
         plan: &PipelinePlan,
         services: &Services,
+        budget: Budget,
         shared: Arc<Shared>,
         winding_down: CancellationToken,
         start: &mut Start,
     ) -> Result<Self, Failure> {
+        let sink = &plan.sinks[index];
         let gaps = Gaps::of(plan, index);
         let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &sink.id);
         let limits = SpillLimits { max_bytes: sink.spill_max_bytes, ..SpillLimits::default() };
@@ -224,6 +238,7 @@ impl Backlog {
             sink: sink.id.clone(),
             source: plan.source.factory.clone(),
             index,
+            budget,
             shared,
             winding_down,
         };
@@ -354,7 +369,8 @@ impl Backlog {
         loop {
             let first = self.inner.lock().queued.pop_front();
             let Some(queued) = first else { return Ok((newest, true)) };
-            if let Pushed::Full = self.push_record(&queued.meta, record(&queued.meta, &queued.batch)).await? {
+            let record = self.encode(&queued.meta, &queued.batch).await?;
+            if let Pushed::Full = self.push_record(&record).await? {
                 self.inner.lock().queued.push_front(queued);
                 return Ok((newest, false));
             }
@@ -392,9 +408,9 @@ impl Backlog {
         if self.inner.lock().given_up {
             return Ok(false);
         }
-        let record = record(&meta, batch);
+        let record = self.encode(&meta, batch).await?;
         let mut waiting = None;
-        while let Pushed::Full = self.push_record(&meta, record.clone()).await? {
+        while let Pushed::Full = self.push_record(&record).await? {
             if self.inner.lock().may_gap {
                 let extends = std::mem::replace(&mut self.inner.lock().in_gap, true);
                 let events = batch.len() as u64;
@@ -425,8 +441,24 @@ impl Backlog {
         Ok(true)
     }
 
-    async fn push_record(&self, meta: &Meta, record: Record) -> Result<Pushed, Failure> {
-        let (own, meta) = (self.clone(), meta.clone());
+    /// A batch as it is stored. Its bytes count in the budget without a wait: room comes only when the batches that
+    /// others hold leave the memory, and this is how they do.
+    async fn encode(&self, meta: &Meta, batch: &Arc<Batch>) -> Result<Arc<Encoded>, Failure> {
+        // Its images are packed first, and then stand behind all the rest.
+        let mut held = self.budget.take(batch.byte_size() * 2);
+        let (meta, batch) = (meta.clone(), batch.clone());
+        let encoded = blocking(move || {
+            let mut payload = Vec::with_capacity(batch.byte_size());
+            batch.write_durable(&mut payload);
+            held.resize(payload.capacity());
+            let record = Record { meta: serde_json::to_vec(&meta).expect("plain JSON"), payload };
+            Arc::new(Encoded { meta, record, _held: held })
+        });
+        encoded.await.map_err(|error| Failure::internal(error.to_string()))
+    }
+
+    async fn push_record(&self, encoded: &Arc<Encoded>) -> Result<Pushed, Failure> {
+        let (own, encoded) = (self.clone(), encoded.clone());
         let pushed = blocking(move || {
             let mut inner = own.inner.lock();
             own.check_open(&inner)?;
@@ -434,9 +466,9 @@ impl Backlog {
                 warn!(sink = own.sink, "sink does not keep up; batches for it go to disk");
                 inner.spilling = true;
             }
-            let pushed = inner.spill.push(&record);
+            let pushed = inner.spill.push(&encoded.record);
             if let Ok(Pushed::As(_)) = &pushed {
-                inner.newest = Some(meta);
+                inner.newest = Some(encoded.meta.clone());
             }
             own.shared.spill(own.index, inner.spill.bytes());
             pushed.map_err(|error| failed(&own.sink, "write to the spill", error))
@@ -454,13 +486,14 @@ impl Backlog {
         Ok(())
     }
 
-    /// The next batch to deliver; `None`: the sink has caught up, and new batches go to its queue again.
-    pub async fn next(&self) -> Result<Option<Ahead>, Failure> {
+    /// The next batch to deliver; `None`: the sink has caught up, and new batches go to its queue again, or there is no
+    /// memory for it yet. Where the sink is `idle` memory is not waited for: nothing of its own would give any back.
+    pub async fn next(&self, idle: bool) -> Result<Option<Ahead>, Failure> {
         loop {
             let own = self.clone();
-            let read = blocking(move || own.read_next()).await;
+            let read = blocking(move || own.read_next(idle)).await;
             match read.map_err(|error| Failure::internal(error.to_string()))?? {
-                Read::Nothing => return Ok(None),
+                Read::Nothing | Read::NoRoom => return Ok(None),
                 Read::Batch(ahead) => return Ok(Some(ahead)),
                 Read::Damaged(lost) => {
                     let number = *lost.end();
@@ -477,12 +510,18 @@ impl Backlog {
         }
     }
 
-    fn read_next(&self) -> Result<Read, Failure> {
+    fn read_next(&self, idle: bool) -> Result<Read, Failure> {
         let mut inner = self.inner.lock();
         self.check_open(&inner)?;
         if !inner.spilling {
             return Ok(Read::Nothing);
         }
+        let bytes = inner.spill.next_bytes() as usize * ESTIMATE;
+        let mut held = match self.budget.try_reserve(bytes) {
+            Some(held) => held,
+            None if idle => self.budget.take(bytes),
+            None => return Ok(Read::NoRoom),
+        };
         let (number, record) = match inner.spill.read_next() {
             Ok(Some(read)) => read,
             Ok(None) => {
@@ -498,8 +537,9 @@ impl Backlog {
             .map_err(|error| failed(&self.sink, "read the spill", error))?;
         let batch = Batch::read_durable(&record.payload)
             .map_err(|error| failed(&self.sink, "read the spill", error))?;
+        held.resize(batch.byte_size() * ESTIMATE);
         inner.passed = Some((number, Position::new(meta.through.as_str())));
-        Ok(Read::Batch(Ahead { number, meta, batch: Some(batch) }))
+        Ok(Read::Batch(Ahead { number, meta, batch: Some((batch, held)) }))
     }
 
     /// Waits until something may be there to read.
@@ -522,12 +562,6 @@ impl Backlog {
             own.shared.spill(own.index, inner.spill.bytes());
         });
     }
-}
-
-fn record(meta: &Meta, batch: &Batch) -> Record {
-    let mut payload = Vec::new();
-    batch.write_durable(&mut payload);
-    Record { meta: serde_json::to_vec(meta).expect("plain JSON"), payload }
 }
 
 /// Whether a sink may be fed from disk: the commit policy does not wait for it alone.

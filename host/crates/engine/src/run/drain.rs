@@ -8,7 +8,7 @@ use deltaforge_model::Batch;
 use super::backlog::{Ahead, Backlog, Meta};
 use super::sink::{FeedItem, Origin};
 use super::unwritten;
-use crate::budget::{Budget, Reservation};
+use crate::budget::Reservation;
 use crate::compose::Composer;
 use crate::dlq::Dlq;
 use crate::message::{Bodies, MessageBatch};
@@ -18,7 +18,6 @@ use crate::status::Failure;
 pub(crate) struct Drain {
     pub backlog: Backlog,
     pub composer: Composer,
-    pub budget: Budget,
     pub run: Arc<str>,
     /// For events that no message can be made of, as the configuration is now.
     pub dlq: Option<Dlq>,
@@ -27,10 +26,10 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Reads the next batch, where there is one; `idle`: the sink has nothing in flight.
+    /// Reads the next batch, where there is one and room for it; `idle`: the sink has nothing in flight.
     pub async fn look_ahead(&mut self, idle: bool) -> Result<bool, Failure> {
         if self.ahead.is_none() {
-            self.ahead = match self.backlog.next().await {
+            self.ahead = match self.backlog.next(idle).await {
                 Ok(next) => next,
                 // What was taken before becomes durable first; then the attempt ends here.
                 Err(_) if !idle => None,
@@ -40,24 +39,14 @@ impl Drain {
         Ok(self.ahead.is_some())
     }
 
-    /// Makes a delivery of the batch read ahead. `None`: there is no room for it until others are delivered.
-    pub async fn take(&mut self, queued_through: u64, idle: bool) -> Result<Option<FeedItem>, Failure> {
+    /// Makes a delivery of the batch read ahead. `None`: there is none.
+    pub async fn take(&mut self, queued_through: u64) -> Result<Option<FeedItem>, Failure> {
         let Some(Ahead { number, meta, batch }) = self.ahead.take() else { return Ok(None) };
         // What was spilled while it waited in the queue has come from there.
         let has_come = meta.seq_of(&self.run).is_some_and(|seq| seq <= queued_through);
-        let Some(batch) = batch.filter(|_| !has_come) else {
+        let Some((batch, mut held)) = batch.filter(|_| !has_come) else {
             let nothing = MessageBatch::new("", Bodies::default());
             return Ok(Some(item(number, meta, nothing, Arc::new([]), None, None)));
-        };
-        // Waiting for room that only this sink's own deliveries can give back would be for ever.
-        let bytes = batch.byte_size() * 3;
-        let held = match self.budget.try_reserve(bytes) {
-            Some(held) => held,
-            None if idle => self.budget.take(bytes),
-            None => {
-                self.ahead = Some(Ahead { number, meta, batch: Some(batch) });
-                return Ok(None);
-            }
         };
         let batch = Arc::new(batch);
         let (messages, mut unwritten) = self.composer.compose(&batch, &meta.boundary()).await?;
@@ -69,6 +58,7 @@ impl Drain {
             .filter(|at| messages.get(*at as usize).meta.source_row >= first)
             .collect();
         let kept = self.dlq.is_some().then_some(batch);
+        held.resize(messages.byte_size() + kept.as_ref().map_or(0, |batch| batch.byte_size()));
         Ok(Some(item(number, meta, messages, wanted, kept, Some(held))))
     }
 }

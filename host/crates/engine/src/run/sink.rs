@@ -14,7 +14,7 @@ use super::backlog::{Backlog, Meta, Queued};
 use super::commit::Progress;
 use super::drain::Drain;
 use super::mark::Start;
-use crate::budget::{Budget, Reservation};
+use crate::budget::Reservation;
 use crate::dlq::{Dlq, Letter};
 use crate::error::Next;
 use crate::failpoint;
@@ -122,7 +122,6 @@ pub(crate) struct SinkShared {
     pub services: Services,
     pub dlq: Option<Dlq>,
     pub progress: mpsc::Sender<Progress>,
-    pub budget: Budget,
     pub run: Arc<str>,
     /// The attempt is to end well.
     pub drain: CancellationToken,
@@ -135,7 +134,7 @@ pub(crate) async fn start(
     start: &Start,
     backlog: Option<Backlog>,
 ) -> Result<(Feed, SinkTask), Failure> {
-    let SinkShared { plan, services, dlq, progress, budget, run, drain: leave } = shared;
+    let SinkShared { plan, services, dlq, progress, run, drain: leave } = shared;
     let sink = &plan.sinks[index];
     let max_inflight = plan.max_inflight.max(1);
     let (queue, items) = mpsc::channel(max_inflight);
@@ -144,7 +143,6 @@ pub(crate) async fn start(
         Some(backlog) => Some(Drain {
             backlog: backlog.clone(),
             composer: super::composer(sink, services).await?,
-            budget: budget.clone(),
             run: run.clone(),
             dlq: dlq.clone().map(Dlq::patient),
             ahead: None,
@@ -458,7 +456,7 @@ impl SinkTask {
         if let Ok(item) = self.items.try_recv() {
             return Ok(Take::Item(item));
         }
-        let item = drain.take(self.queued_through, idle).await?;
+        let item = drain.take(self.queued_through).await?;
         Ok(item.map_or(Take::Nothing, Take::Item))
     }
 
