@@ -30,8 +30,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs pipelines until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    let secrets = Secrets::default();
-    log::start(args.log_format, secrets.clone());
+    let hidden = log::Hidden::default();
+    log::start(args.log_format, hidden.clone());
     let loopback =
         [args.api_addr, args.metrics_addr].iter().all(|addr| deltaforge_api::is_loopback(addr.ip()));
     if !args.insecure_no_auth && !loopback {
@@ -75,7 +75,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         .build()
         .context("start the compute threads")?;
     let handle = compute.handle().clone();
-    let result = io.block_on(serve(args, &data, builders, pipelines, secrets, metrics, handle));
+    let result = io.block_on(serve(args, &data, builders, pipelines, hidden, metrics, handle));
     compute.shutdown_timeout(Duration::from_secs(1));
     io.shutdown_timeout(Duration::from_secs(1));
     result
@@ -86,7 +86,7 @@ async fn serve(
     data: &DataDir,
     builders: Builders,
     pipelines: Vec<deltaforge_config::Pipeline>,
-    secrets: Secrets,
+    hidden: log::Hidden,
     metrics: PrometheusHandle,
     compute: tokio::runtime::Handle,
 ) -> anyhow::Result<Exit> {
@@ -118,8 +118,9 @@ async fn serve(
     fits(&pipelines, services.budget.limit())?;
     let control = Control::new();
     for document in &pipelines {
-        let own = of_pipeline(&secrets, &builders, document);
-        let plan = plan::plan(document, &builders.registry, own)?;
+        let secrets = secrets(&builders, document);
+        hidden.add(&document.spec.metadata.name, secrets.clone());
+        let plan = plan::plan(document, &builders.registry, secrets)?;
         let pipeline = Pipeline::start(plan, services.clone());
         let origin = document.origin.as_ref().map(|origin| origin.file.display().to_string());
         control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
@@ -153,12 +154,10 @@ async fn serve(
 }
 
 /// What a pipeline keeps secret: now, and what a swap brings.
-fn of_pipeline(host: &Secrets, builders: &Builders, pipeline: &deltaforge_config::Pipeline) -> Secrets {
+fn secrets(builders: &Builders, pipeline: &deltaforge_config::Pipeline) -> Secrets {
     let catalog = builders.catalog.clone();
     let in_stage = move |block: &Value| catalog.secrets(&json!({ "spec": { "processors": [block] } }));
-    let secrets = Secrets::of_pipeline(host, in_stage);
-    secrets.add(builders.catalog.secrets(&pipeline.document));
-    secrets
+    Secrets::new(builders.catalog.secrets(&pipeline.document), in_stage)
 }
 
 /// Refuses pipelines that may hold more memory than the host: the last of them would wait for the others.
