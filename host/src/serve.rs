@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::check::{Builders, show};
 use crate::cli::{RunArgs, Storage};
-use crate::{Exit, log, plan};
+use crate::{Exit, log, memory, plan};
 
 /// The host's version, as `source.version` of every event states it.
 const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
@@ -30,6 +30,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs pipelines until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    memory::give_back_large_blocks();
     let hidden = log::Hidden::default();
     log::start(args.log_format, hidden.clone());
     let loopback =
@@ -105,7 +106,7 @@ async fn serve(
         checkpoints: checkpoints.clone(),
         stages: builders.stages.clone(),
         formatters: builders.formatters.clone(),
-        budget: Budget::new(args.memory_budget.unwrap_or_else(half_of_memory), None),
+        budget: Budget::new(args.memory_budget.unwrap_or_else(memory::half), None),
         compute,
         spill_dir: data.spill(),
         base_dir: std::env::current_dir().context("find the working directory")?,
@@ -195,16 +196,4 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     metrics::set_global_recorder(recorder).context("install the metrics recorder")?;
     metrics::gauge!("deltaforge_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
-}
-
-/// Half of what the container's control group allows, or of the machine's memory.
-fn half_of_memory() -> usize {
-    const FALLBACK: usize = 1 << 30;
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max");
-    let group = group.ok().and_then(|text| text.trim().parse::<usize>().ok());
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok().map(|kib| kib << 10)
-    });
-    group.into_iter().chain(machine).min().map_or(FALLBACK, |bytes| bytes / 2)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltaforge_engine::error::Next;
@@ -147,7 +148,7 @@ async fn a_rotation_that_fails_while_idle_is_told_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let config = json!({"path": "events.jsonl", "rotate": {"max_age_secs": 1}});
     let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
-    let trouble = Trouble::new(move |error| told.send(error.code()).unwrap());
+    let trouble = Trouble::new(Arc::new(move |error: &SinkError| told.send(error.code()).unwrap()));
     let mut sink = open_telling(&factory(), &config, dir.path(), None, trouble).await.unwrap();
     sink.write(&delivery(1, &[Some("1")])).await.unwrap();
     sink.durable().await.unwrap();
