@@ -35,6 +35,7 @@ mod mark;
 mod reader;
 mod sink;
 mod stage_set;
+mod unwritten;
 mod worker;
 
 use backlog::{Backlog, Closing};
@@ -110,14 +111,16 @@ impl Attempt {
             });
         }
         let mut marks = self::mark::load(&plan, &services).await?;
+        let fuse = Fuse::new(&drain);
         let mut backlogs = Vec::new();
         for (index, sink) in plan.sinks.iter().enumerate() {
-            backlogs.push(match backlog::may_spill(&plan, sink) {
-                true => Some(
-                    Backlog::open(index, sink, &plan, &services, shared.clone(), &mut marks[index]).await?,
-                ),
-                false => None,
-            });
+            if !backlog::may_spill(&plan, sink) {
+                backlogs.push(None);
+                continue;
+            }
+            let (shared, ends) = (shared.clone(), fuse.winding_down.clone());
+            let opened = Backlog::open(index, sink, &plan, &services, shared, ends, &mut marks[index]);
+            backlogs.push(Some(opened.await?));
         }
         let resume = mark::lowest(&marks, compare)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
@@ -134,7 +137,6 @@ impl Attempt {
         }
 
         let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
-        let fuse = Fuse::new(&drain);
         let (batch_tx, batch_rx) = mpsc::channel(1);
         let (event_tx, event_rx) = mpsc::channel(1024);
         let (confirm_tx, confirm_rx) = watch::channel(None);

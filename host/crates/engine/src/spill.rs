@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use crate::disk::{Disk, DiskFile, Open, create_dirs};
-use segment::{SEGMENT_HEADER, Segment, put_record, record_bytes, segment_header, take_record};
+use segment::{SEGMENT_HEADER, Segment, read_meta, read_record, record_bytes, record_header, segment_header};
 
 mod segment;
 #[cfg(test)]
@@ -50,9 +50,9 @@ impl Default for SpillLimits {
 /// What became of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pushed {
-    /// The records are durable, numbered one after the other; this is the last one's number.
-    Through(u64),
-    /// They would pass [`SpillLimits::max_bytes`]; none of them was taken.
+    /// The record is durable; this is its number.
+    As(u64),
+    /// It would pass [`SpillLimits::max_bytes`], and was not taken.
     Full,
 }
 
@@ -60,7 +60,7 @@ pub enum Pushed {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpillError {
-    /// The system refused or failed. Nothing of what was being pushed counts; trying again may help.
+    /// The system refused or failed. What was being pushed does not count; trying again may help.
     #[error("{action} {}", path.display())]
     Io {
         /// What was being done.
@@ -71,7 +71,7 @@ pub enum SpillError {
         #[source]
         cause: io::Error,
     },
-    /// The disk gave back other bytes than were written. The records are gone; [`Spill::ack`] goes past them.
+    /// The disk gave back other bytes than were written. The records are gone; [`Spill::pass`] goes on after them.
     #[error("records {} to {} of the spill are damaged", lost.start(), lost.end())]
     Damaged {
         /// Numbers of the records.
@@ -174,15 +174,21 @@ impl Spill {
         for (at, first) in firsts.iter().copied().enumerate() {
             let before = firsts.get(at + 1).copied();
             let path = self.path(first);
-            let segment = if before.is_some_and(|before| before <= self.acked + 1) {
-                Segment::new(first) // all of it is done with
+            let (segment, rest) = if before.is_some_and(|before| before <= self.acked + 1) {
+                (Segment::new(first), 0) // all of it is done with
             } else {
                 Segment::load(&*self.disk, &path, first, before.unwrap_or(u64::MAX))
                     .map_err(failed("read", &path))?
             };
+            if before.is_none() && rest > 0 {
+                warn!(path = %path.display(), bytes = rest, "the end of the spill is not whole and is cut off");
+            }
             if first > expected {
-                self.lost.push(expected..=first - 1);
+                self.lose(expected..=first - 1);
                 expected = first;
+            }
+            for number in segment.damaged().filter(|number| *number >= expected) {
+                self.lose(number..=number);
             }
             if segment.next() <= expected {
                 self.disk.remove(&path).map_err(failed("remove", &path))?;
@@ -198,6 +204,14 @@ impl Spill {
         self.rewrite_last()
     }
 
+    /// Notes records that are damaged, behind all that were noted.
+    fn lose(&mut self, numbers: RangeInclusive<u64>) {
+        match self.lost.last_mut() {
+            Some(last) if last.end() + 1 == *numbers.start() => *last = *last.start()..=*numbers.end(),
+            _ => self.lost.push(numbers),
+        }
+    }
+
     /// Copies the last segment into a new file that takes its place. An earlier process may have died before it
     /// synced the end, or after the sync failed; then reads still show what the disk does not have and a sync of
     /// the same file answers `Ok`. A new file's sync can be trusted.
@@ -207,8 +221,9 @@ impl Spill {
         let copy_path = path.with_extension(&UNFINISHED[1..]);
         let from = self.disk.open(&path, Open::Read).map_err(failed("open", &path))?;
         let mut copy = self.disk.open(&copy_path, Open::CreateNew).map_err(failed("create", &copy_path))?;
+        copy.append(&segment_header(segment.first)).map_err(failed("write to", &copy_path))?;
         let mut chunk = vec![0; 1 << 20];
-        let mut at = 0;
+        let mut at = SEGMENT_HEADER;
         while at < segment.end {
             let size = (segment.end - at).min(chunk.len() as u64) as usize;
             from.read_exact_at(&mut chunk[..size], at).map_err(failed("read", &path))?;
@@ -224,57 +239,51 @@ impl Spill {
         Ok(())
     }
 
-    /// Appends records and waits until they are durable, all with one sync.
+    /// Appends a record and waits until it is durable. So one that is not durable, and that a crash may tear, is
+    /// always the last one of its file: what whole records follow was durable, and is damaged where it cannot be read.
     ///
     /// # Errors
     ///
-    /// [`SpillError::Io`]: none of the records counts, and the next push begins a new segment.
-    pub fn push(&mut self, records: &[Record]) -> Result<Pushed, SpillError> {
-        let first = self.next_number;
-        let bytes: u64 = records.iter().map(record_bytes).sum();
+    /// [`SpillError::Io`]: the record does not count, and the next push begins a new segment.
+    pub fn push(&mut self, record: &Record) -> Result<Pushed, SpillError> {
+        let number = self.next_number;
+        let bytes = record_bytes(record);
         let rolls = self.active.is_none()
             || self.segments.last().is_none_or(|last| last.end + bytes > self.limits.segment_bytes);
         let more = bytes + if rolls { SEGMENT_HEADER } else { 0 };
         if self.bytes() + more > self.limits.max_bytes {
             return Ok(Pushed::Full);
         }
-        if records.is_empty() {
-            return Ok(Pushed::Through(first - 1));
-        }
-        let mut buffer = Vec::with_capacity(more as usize);
-        let mut segment = None;
         if rolls {
             self.active = None;
-            segment = Some(Segment::new(first));
-            buffer.extend_from_slice(&segment_header(first));
         }
-        let base = if rolls { 0 } else { self.segments.last().map_or(0, |last| last.end) };
-        let mut starts = Vec::with_capacity(records.len());
-        for (number, record) in (first..).zip(records) {
-            starts.push(base + buffer.len() as u64);
-            put_record(&mut buffer, number, record);
-        }
-        if let Err(error) = self.append(first, rolls, &buffer) {
-            self.give_up(first, rolls);
+        if let Err(error) = self.append(number, rolls, record) {
+            self.give_up(number, rolls);
             return Err(error);
         }
-        self.segments.extend(segment);
-        let last = self.segments.last_mut().expect("it was there or has just been pushed");
-        last.starts.extend(starts);
-        last.end = base + buffer.len() as u64;
-        self.next_number += records.len() as u64;
-        Ok(Pushed::Through(self.next_number - 1))
+        if rolls {
+            self.segments.push(Segment::new(number));
+        }
+        self.segments.last_mut().expect("it was there or has just been pushed").add(bytes);
+        self.next_number += 1;
+        Ok(Pushed::As(number))
     }
 
-    fn append(&mut self, first: u64, rolls: bool, buffer: &[u8]) -> Result<(), SpillError> {
-        let path =
-            self.path(if rolls { first } else { self.segments.last().map_or(first, |last| last.first) });
+    fn append(&mut self, number: u64, rolls: bool, record: &Record) -> Result<(), SpillError> {
+        let first = self.segments.last().filter(|_| !rolls).map_or(number, |last| last.first);
+        let path = self.path(first);
+        let mut begin = Vec::new();
         if rolls {
             self.active = Some(OpenFile(self.create(&path)?));
+            begin.extend_from_slice(&segment_header(number));
         }
+        begin.extend_from_slice(&record_header(number, record));
+        begin.extend_from_slice(&record.meta);
         let OpenFile(file) = self.active.as_mut().expect("open, or just created");
-        file.append(buffer).map_err(failed("write to", &path))?;
-        file.fdatasync("records that were pushed").map_err(failed("sync", &path))?;
+        for bytes in [&begin, &record.payload] {
+            file.append(bytes).map_err(failed("write to", &path))?;
+        }
+        file.fdatasync("a record that was pushed").map_err(failed("sync", &path))?;
         if rolls { self.sync_names("a new segment's name") } else { Ok(()) }
     }
 
@@ -309,18 +318,48 @@ impl Spill {
     ///
     /// # Errors
     ///
-    /// [`SpillError::Io`], or [`SpillError::Damaged`] again and again until the owner has noted the gap and goes
-    /// past it with [`Spill::ack`].
+    /// [`SpillError::Io`], or [`SpillError::Damaged`] again and again until the owner has noted the gap and goes on
+    /// after it with [`Spill::pass`].
     pub fn read_next(&mut self) -> Result<Option<(u64, Record)>, SpillError> {
-        if let Some(lost) = self.lost.iter().find(|lost| lost.contains(&self.next_read)) {
-            return Err(SpillError::Damaged { lost: self.next_read..=*lost.end() });
-        }
         let number = self.next_read;
-        let Some(segment) = self.segments.iter().find(|segment| number < segment.next()) else {
+        if number >= self.next_number {
             return Ok(None);
+        }
+        if let Some(lost) = self.lost.iter().find(|lost| lost.contains(&number)) {
+            return Err(SpillError::Damaged { lost: number..=*lost.end() });
+        }
+        let Some(record) = self.read(number, read_record)? else {
+            return Err(SpillError::Damaged { lost: number..=number });
         };
-        let (first, last) = (segment.first, segment.next() - 1);
-        let Some((start, end)) = segment.range(number) else { return Ok(None) };
+        self.next_read += 1;
+        Ok(Some((number, record)))
+    }
+
+    /// The meta of the newest record that is not damaged; `None`: there is no record.
+    ///
+    /// # Errors
+    ///
+    /// [`SpillError::Io`].
+    pub fn newest_meta(&mut self) -> Result<Option<Vec<u8>>, SpillError> {
+        self.segments.last().map(|last| last.next() - 1).map_or(Ok(None), |number| self.meta(number))
+    }
+
+    /// The meta of a record; `None`: it is damaged, or not there any more.
+    ///
+    /// # Errors
+    ///
+    /// [`SpillError::Io`].
+    pub fn meta(&mut self, number: u64) -> Result<Option<Vec<u8>>, SpillError> {
+        self.read(number, read_meta)
+    }
+
+    fn read<T>(
+        &mut self,
+        number: u64,
+        read: impl FnOnce(&dyn DiskFile, (u64, u64), u64) -> io::Result<Option<T>>,
+    ) -> Result<Option<T>, SpillError> {
+        let found = self.segments.iter().find_map(|segment| Some((segment.first, segment.span(number)?)));
+        let Some((first, span)) = found else { return Ok(None) };
         let path = self.path(first);
         let file = match &mut self.reading {
             Some((open, OpenFile(file))) if *open == first => file,
@@ -329,16 +368,15 @@ impl Spill {
                 &mut reading.insert((first, OpenFile(file))).1.0
             }
         };
-        let mut bytes = vec![0; (end - start) as usize];
-        match file.read_exact_at(&mut bytes, start) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => bytes.clear(),
-            result => result.map_err(failed("read", &path))?,
+        match read(&**file, span, number) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+            result => result.map_err(failed("read", &path)),
         }
-        let Some(record) = take_record(bytes, number) else {
-            return Err(SpillError::Damaged { lost: number..=last });
-        };
-        self.next_read += 1;
-        Ok(Some((number, record)))
+    }
+
+    /// Goes on reading after `number`: what lies before it cannot be read, as the owner has noted.
+    pub fn pass(&mut self, number: u64) {
+        self.next_read = self.next_read.max(number + 1).min(self.next_number);
     }
 
     /// Reads again from the first record that is not acked: the sink was opened anew.

@@ -143,6 +143,14 @@ pub struct Gap {
     pub acknowledged: bool,
 }
 
+impl Gap {
+    /// From where to where it goes, where that is known.
+    pub(crate) fn stretch(&self) -> Option<(Position, Position)> {
+        let known = !self.from.is_null() && !self.to.is_null();
+        known.then(|| (Position::new(self.from.to_string()), Position::new(self.to.to_string())))
+    }
+}
+
 /// One stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StageStatus {

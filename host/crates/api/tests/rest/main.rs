@@ -13,5 +13,6 @@ mod parts;
 mod setup;
 mod silence;
 mod sinks;
+mod spills;
 mod swaps;
 mod validation;

@@ -5,6 +5,7 @@
 //! goes on: the sink never skips unseen.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use deltaforge_model::{Batch, Boundary, Position};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::gaps::Gaps;
@@ -22,10 +24,11 @@ use crate::disk::RealDisk;
 use crate::failpoint;
 use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
+use crate::source::SourceFactory;
 use crate::span::blocking;
 use crate::spill::{Pushed, Record, Spill, SpillError, SpillLimits, spill_dir};
 use crate::state::StateStore;
-use crate::status::{Failure, STALLED_AFTER, Shared};
+use crate::status::{Failure, Gap, STALLED_AFTER, Shared};
 
 /// What a spilled batch is stored with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub(crate) struct Meta {
     /// The run of the pipeline that spilled it, and the batch's number in that run.
     run: String,
     pub seq: u64,
+    /// Where it begins. Empty: it was stored by a build that did not say.
+    #[serde(default)]
+    from: String,
     through: String,
     resume: String,
     inside: Option<(String, u64)>,
@@ -53,6 +59,7 @@ impl Meta {
         Self {
             run: run.to_owned(),
             seq,
+            from: from.as_str().to_owned(),
             through: through.as_str().to_owned(),
             resume: mark.resume.as_str().to_owned(),
             inside: mark.inside,
@@ -86,13 +93,22 @@ pub(crate) struct Backlog {
     pushing: Arc<tokio::sync::Mutex<()>>,
     store: Arc<dyn StateStore>,
     gaps: Gaps,
-    sink: String,
+    pub sink: String,
+    source: Arc<dyn SourceFactory>,
     index: usize,
-    shared: Arc<Shared>,
+    pub shared: Arc<Shared>,
+    /// The attempt is to end, well or not: nothing is waited for any more.
+    winding_down: CancellationToken,
 }
 
 struct Inner {
     spill: Spill,
+    /// The newest batch that was put there.
+    newest: Option<Meta>,
+    /// What was read last: its number, and through where it goes. At first where the checkpoint is.
+    passed: Option<(u64, Position)>,
+    /// The damage up to this batch is recorded.
+    told: u64,
     /// Whether new batches go to the spill.
     spilling: bool,
     /// Whether the last batch went into a gap, so that the next one extends it.
@@ -102,8 +118,26 @@ struct Inner {
     /// What the queue was given and no stored checkpoint covers yet, oldest first. A spill begins with these: a
     /// restart goes on after the newest spilled batch, so nothing older may be in memory only.
     queued: VecDeque<Queued>,
+    /// A batch found no room while the attempt wound down. Nothing after it may go to disk, else a restart would pass
+    /// it by.
+    given_up: bool,
     /// The attempt is over; another one may have the spill open.
     closed: bool,
+}
+
+/// What was read from the spill.
+pub(crate) struct Ahead {
+    pub number: u64,
+    pub meta: Meta,
+    /// `None`: it and all before it is damaged; nothing of it is delivered.
+    pub batch: Option<Batch>,
+}
+
+#[allow(clippy::large_enum_variant, reason = "it lives for one turn of the loop")]
+enum Read {
+    Batch(Ahead),
+    Damaged(RangeInclusive<u64>),
+    Nothing,
 }
 
 /// Closes the spills of an attempt when that ends, however it does: what it began on other threads is over then.
@@ -133,12 +167,24 @@ fn failed(sink: &str, what: &str, error: impl std::error::Error) -> Failure {
 impl Backlog {
     /// Opens a sink's backlog, and moves its start to the end of what lies there: the source need not read
     /// that again.
+    ///
+    /// Nothing is passed by in silence, whatever the disk gave back. A batch may be unreadable
+    ///
+    /// * at the end, as its write never became durable: then the source was never told that it may forget it, since
+    ///   that takes a durable spill, and no later batch and no gap stands behind it. The sink starts before it, and the
+    ///   source gives it again;
+    /// * at the end although it was durable, as the disk is bad: that looks the same, and the source is asked for it. If
+    ///   it has forgotten it, it says so, and the pipeline stops with that;
+    /// * with later batches behind it: it was durable. It is recorded as a gap, and delivered around;
+    /// * with a gap behind it, which was recorded after the spill had taken all before: as well. The sink starts after
+    ///   the gap, and the stretch that nothing covers is recorded as a gap too.
     pub async fn open(
         index: usize,
         sink: &SinkPlan,
         plan: &PipelinePlan,
         services: &Services,
         shared: Arc<Shared>,
+        winding_down: CancellationToken,
         start: &mut Start,
     ) -> Result<Self, Failure> {
         let gaps = Gaps::of(plan, index);
@@ -147,64 +193,119 @@ impl Backlog {
         let acked = start.spill_acked;
         let opened = blocking(move || {
             let mut spill = Spill::open(Arc::new(RealDisk), dir, limits, acked)?;
-            let mut lost = None;
-            if let Some(range) = spill.lost().iter().find(|range| *range.start() <= acked + 1).cloned() {
-                spill.ack(*range.end())?;
-                lost = Some(range);
-            }
-            let mut newest = None;
-            loop {
-                match spill.read_next() {
-                    Ok(Some((_, record))) => newest = serde_json::from_slice::<Meta>(&record.meta).ok(),
-                    Ok(None) => break,
-                    // What lies beyond damage is found once the sink has come so far.
-                    Err(SpillError::Damaged { .. }) => break,
-                    Err(error) => return Err(error),
-                }
-            }
-            spill.rewind();
-            Ok((spill, newest, lost))
+            let newest = spill.newest_meta()?;
+            Ok((spill, newest))
         });
-        let (spill, newest, lost) = opened
+        let (spill, newest) = opened
             .await
             .map_err(|error| Failure::internal(error.to_string()))?
-            .map_err(|error| failed(&sink.id, "open the spill", error))?;
-        if let Some(lost) = lost {
-            error!(sink = sink.id, batches = ?lost, "spilled batches are damaged; their events are missing at this sink, as recorded");
-            gaps.record_damage(&*services.store, &shared).await?;
-        }
-        let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
-        let spilled = newest.map(|meta| Position::new(meta.through));
-        let recorded = gaps.load(&*services.store, &shared).await?;
-        let last_gap = recorded.iter().rev().find(|gap| !gap.to.is_null());
-        let last_gap = last_gap.map(|gap| Position::new(gap.to.to_string()));
-        for later in spilled.into_iter().chain(last_gap) {
-            let ahead = start.resume.as_ref().is_none_or(|now| compare(now, &later) == Order::Before);
-            if ahead {
-                start.resume = Some(later);
-                start.inside = None;
-            }
-        }
-        let spilling = !spill.is_empty();
+            .map_err(|error: SpillError| failed(&sink.id, "open the spill", error))?;
+        let newest: Option<Meta> = newest.and_then(|meta| serde_json::from_slice(&meta).ok());
         shared.spill(index, spill.bytes());
+        let lost = spill.lost().to_vec();
         let inner = Inner {
+            spilling: !spill.is_empty(),
             spill,
-            spilling,
+            newest: newest.clone(),
+            passed: start.resume.clone().map(|resume| (acked, resume)),
+            told: acked,
             in_gap: false,
             may_gap: !sink.required,
             queued: VecDeque::new(),
+            given_up: false,
             closed: false,
         };
-        Ok(Self {
+        let own = Self {
             inner: Arc::new(Mutex::new(inner)),
             filled: Arc::default(),
             pushing: Arc::default(),
             store: services.store.clone(),
             gaps,
             sink: sink.id.clone(),
+            source: plan.source.factory.clone(),
             index,
             shared,
-        })
+            winding_down,
+        };
+        for lost in lost {
+            own.tell_damage(lost).await?;
+        }
+        let spilled = newest.map(|meta| Position::new(meta.through));
+        if let Some(spilled) = spilled.filter(|spilled| own.is_ahead(start.resume.as_ref(), spilled)) {
+            start.resume = Some(spilled);
+            start.inside = None;
+        }
+        own.start_after_gaps(start).await?;
+        Ok(own)
+    }
+
+    fn is_ahead(&self, now: Option<&Position>, later: &Position) -> bool {
+        now.is_none_or(|now| self.source.compare(now, later) == Order::Before)
+    }
+
+    /// Moves a sink's start behind its gaps. Where something lies before a gap that was neither delivered nor is in the
+    /// spill, that was lost.
+    async fn start_after_gaps(&self, start: &mut Start) -> Result<(), Failure> {
+        let recorded = self.gaps.load(&*self.store, &self.shared).await?;
+        let mut stretches: Vec<_> = recorded.iter().filter_map(Gap::stretch).collect();
+        loop {
+            stretches.retain(|(_, to)| self.is_ahead(start.resume.as_ref(), to));
+            let first = stretches.iter().reduce(|a, b| if self.is_ahead(Some(&b.0), &a.0) { b } else { a });
+            let Some((from, to)) = first else { return Ok(()) };
+            if let Some(now) = start.resume.as_ref().filter(|now| self.is_ahead(Some(now), from)) {
+                self.record_damage(Some(now), Some(from)).await?;
+            }
+            start.resume = Some(to.clone());
+            start.inside = None;
+        }
+    }
+
+    /// Spilled batches cannot be read: records what the sink misses.
+    async fn tell_damage(&self, lost: RangeInclusive<u64>) -> Result<(), Failure> {
+        if *lost.end() <= self.inner.lock().told {
+            return Ok(());
+        }
+        let own = self.clone();
+        let (first, last) = (*lost.start(), *lost.end());
+        let around = blocking(move || {
+            let mut inner = own.inner.lock();
+            let mut meta = |number| {
+                let meta = inner.spill.meta(number).ok().flatten()?;
+                serde_json::from_slice::<Meta>(&meta).ok()
+            };
+            let (before, after) = (meta(first - 1), meta(last + 1));
+            let passed = inner.passed.as_ref().filter(|(number, _)| *number == first - 1);
+            let from = passed.map(|(_, at)| at.as_str().to_owned()).or(before.map(|meta| meta.through));
+            let to = match after {
+                Some(after) => Some(after.from).filter(|from| !from.is_empty()),
+                None if inner.spill.newest() == Some(last) => inner.newest.clone().map(|meta| meta.through),
+                None => None,
+            };
+            (from.map(Position::new), to.map(Position::new))
+        });
+        let (from, to) = around.await.map_err(|error| Failure::internal(error.to_string()))?;
+        let delivered = match (&from, &to) {
+            // The sink had them from its queue.
+            (Some(from), Some(to)) => self.is_ahead(Some(to), from),
+            _ => false,
+        };
+        if !delivered {
+            self.record_damage(from.as_ref(), to.as_ref()).await?;
+        }
+        self.inner.lock().told = last;
+        Ok(())
+    }
+
+    async fn record_damage(&self, from: Option<&Position>, to: Option<&Position>) -> Result<(), Failure> {
+        if self.gaps.record_damage(&*self.store, &self.shared, from, to).await? {
+            error!(
+                sink = self.sink,
+                from = from.map(Position::as_str),
+                to = to.map(Position::as_str),
+                "spilled batches are damaged; their events are missing at this sink, as recorded"
+            );
+        }
+        Ok(())
     }
 
     /// Whether new batches go here and not to the queue.
@@ -237,14 +338,23 @@ impl Backlog {
 
     /// Puts what the queue was given on disk, as far as there is room, and everything after it too. Answers the newest
     /// batch that it put there, and whether all of them are.
+    ///
+    /// None is when the worker is doing that at this moment: it may be waiting for room in the spill, which only the
+    /// sink can make, so the sink does not wait for the worker.
     pub async fn keep_queued(&self) -> Result<(Option<u64>, bool), Failure> {
-        let _turn = self.pushing.lock().await;
-        self.inner.lock().spilling = true;
+        let Ok(_turn) = self.pushing.try_lock() else { return Ok((None, false)) };
+        {
+            let mut inner = self.inner.lock();
+            if inner.given_up {
+                return Ok((None, false));
+            }
+            inner.spilling = true;
+        }
         let mut newest = None;
         loop {
             let first = self.inner.lock().queued.pop_front();
             let Some(queued) = first else { return Ok((newest, true)) };
-            if let Pushed::Full = self.push_record(record(&queued.meta, &queued.batch)).await? {
+            if let Pushed::Full = self.push_record(&queued.meta, record(&queued.meta, &queued.batch)).await? {
                 self.inner.lock().queued.push_front(queued);
                 return Ok((newest, false));
             }
@@ -252,19 +362,22 @@ impl Backlog {
         }
     }
 
-    /// Keeps a batch for later, after those that the queue still holds; safe on return.
+    /// Keeps a batch for later, after those that the queue still holds. Answers whether it is safe: it is not where the
+    /// attempt ends before there is room, and is read again then.
     pub async fn push(
         &self,
         meta: Meta,
         from: &Position,
         through: &Position,
         batch: &Arc<Batch>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let _turn = self.pushing.lock().await;
         loop {
             let first = self.inner.lock().queued.pop_front();
             let Some(Queued { meta, from, through, batch, .. }) = first else { break };
-            self.push_one(meta, &from, &through, &batch).await?;
+            if !self.push_one(meta, &from, &through, &batch).await? {
+                return Ok(false);
+            }
         }
         self.push_one(meta, from, through, batch).await
     }
@@ -275,16 +388,23 @@ impl Backlog {
         from: &Position,
         through: &Position,
         batch: &Arc<Batch>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
+        if self.inner.lock().given_up {
+            return Ok(false);
+        }
         let record = record(&meta, batch);
         let mut waiting = None;
-        while let Pushed::Full = self.push_record(record.clone()).await? {
+        while let Pushed::Full = self.push_record(&meta, record.clone()).await? {
             if self.inner.lock().may_gap {
                 let extends = std::mem::replace(&mut self.inner.lock().in_gap, true);
                 let events = batch.len() as u64;
                 self.gaps.record(&*self.store, &self.shared, (from, through), events, extends).await?;
                 self.filled.notify_one();
-                return Ok(());
+                return Ok(true);
+            }
+            if self.winding_down.is_cancelled() {
+                self.inner.lock().given_up = true;
+                return Ok(false);
             }
             waiting.get_or_insert_with(|| {
                 let text = format!(
@@ -294,16 +414,19 @@ impl Backlog {
                 );
                 self.shared.waits().begin(Failure::operator("spill_full", text), Some(STALLED_AFTER))
             });
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                () = self.winding_down.cancelled() => {}
+            }
         }
         self.inner.lock().in_gap = false;
         failpoint::hit("spill.pushed");
         self.filled.notify_one();
-        Ok(())
+        Ok(true)
     }
 
-    async fn push_record(&self, record: Record) -> Result<Pushed, Failure> {
-        let own = self.clone();
+    async fn push_record(&self, meta: &Meta, record: Record) -> Result<Pushed, Failure> {
+        let (own, meta) = (self.clone(), meta.clone());
         let pushed = blocking(move || {
             let mut inner = own.inner.lock();
             own.check_open(&inner)?;
@@ -311,7 +434,10 @@ impl Backlog {
                 warn!(sink = own.sink, "sink does not keep up; batches for it go to disk");
                 inner.spilling = true;
             }
-            let pushed = inner.spill.push(&[record]);
+            let pushed = inner.spill.push(&record);
+            if let Ok(Pushed::As(_)) = &pushed {
+                inner.newest = Some(meta);
+            }
             own.shared.spill(own.index, inner.spill.bytes());
             pushed.map_err(|error| failed(&own.sink, "write to the spill", error))
         });
@@ -329,29 +455,51 @@ impl Backlog {
     }
 
     /// The next batch to deliver; `None`: the sink has caught up, and new batches go to its queue again.
-    pub async fn next(&self) -> Result<Option<(u64, Meta, Batch)>, Failure> {
-        let own = self.clone();
-        let read = blocking(move || {
-            let mut inner = own.inner.lock();
-            own.check_open(&inner)?;
-            if !inner.spilling {
-                return Ok(None);
+    pub async fn next(&self) -> Result<Option<Ahead>, Failure> {
+        loop {
+            let own = self.clone();
+            let read = blocking(move || own.read_next()).await;
+            match read.map_err(|error| Failure::internal(error.to_string()))?? {
+                Read::Nothing => return Ok(None),
+                Read::Batch(ahead) => return Ok(Some(ahead)),
+                Read::Damaged(lost) => {
+                    let number = *lost.end();
+                    self.tell_damage(lost).await?;
+                    let mut inner = self.inner.lock();
+                    inner.spill.pass(number);
+                    if inner.spill.newest() == Some(number)
+                        && let Some(meta) = inner.newest.clone()
+                    {
+                        return Ok(Some(Ahead { number, meta, batch: None }));
+                    }
+                }
             }
-            // Damage ends the attempt; the next one begins after it, once all before it is checkpointed.
-            let read = inner.spill.read_next().map_err(|error| failed(&own.sink, "read the spill", error))?;
-            let Some((number, record)) = read else {
-                info!(sink = own.sink, "sink has caught up");
+        }
+    }
+
+    fn read_next(&self) -> Result<Read, Failure> {
+        let mut inner = self.inner.lock();
+        self.check_open(&inner)?;
+        if !inner.spilling {
+            return Ok(Read::Nothing);
+        }
+        let (number, record) = match inner.spill.read_next() {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                info!(sink = self.sink, "sink has caught up");
                 inner.spilling = false;
                 inner.in_gap = false;
-                return Ok(None);
-            };
-            let meta = serde_json::from_slice(&record.meta)
-                .map_err(|error| failed(&own.sink, "read the spill", error))?;
-            let batch = Batch::read_durable(&record.payload)
-                .map_err(|error| failed(&own.sink, "read the spill", error))?;
-            Ok(Some((number, meta, batch)))
-        });
-        read.await.map_err(|error| Failure::internal(error.to_string()))?
+                return Ok(Read::Nothing);
+            }
+            Err(SpillError::Damaged { lost }) => return Ok(Read::Damaged(lost)),
+            Err(error) => return Err(failed(&self.sink, "read the spill", error)),
+        };
+        let meta: Meta = serde_json::from_slice(&record.meta)
+            .map_err(|error| failed(&self.sink, "read the spill", error))?;
+        let batch = Batch::read_durable(&record.payload)
+            .map_err(|error| failed(&self.sink, "read the spill", error))?;
+        inner.passed = Some((number, Position::new(meta.through.as_str())));
+        Ok(Read::Batch(Ahead { number, meta, batch: Some(batch) }))
     }
 
     /// Waits until something may be there to read.

@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use deltaforge_model::Batch;
 
-use super::backlog::{Backlog, Meta};
+use super::backlog::{Ahead, Backlog, Meta};
 use super::sink::{FeedItem, Origin};
+use super::unwritten;
 use crate::budget::{Budget, Reservation};
 use crate::compose::Composer;
+use crate::dlq::Dlq;
 use crate::message::{Bodies, MessageBatch};
 use crate::sink::Delivery;
 use crate::status::Failure;
@@ -18,10 +20,10 @@ pub(crate) struct Drain {
     pub composer: Composer,
     pub budget: Budget,
     pub run: Arc<str>,
-    /// Whether a delivery keeps its events, for the dead-letter queue.
-    pub keep_batches: bool,
+    /// For events that no message can be made of, as the configuration is now.
+    pub dlq: Option<Dlq>,
     /// Read already, and not delivered: what was queued before it comes first, and room is made for it.
-    pub ahead: Option<(u64, Meta, Batch)>,
+    pub ahead: Option<Ahead>,
 }
 
 impl Drain {
@@ -30,7 +32,7 @@ impl Drain {
         if self.ahead.is_none() {
             self.ahead = match self.backlog.next().await {
                 Ok(next) => next,
-                // What was taken before damage becomes durable first; then the attempt ends here.
+                // What was taken before becomes durable first; then the attempt ends here.
                 Err(_) if !idle => None,
                 Err(failure) => return Err(failure),
             };
@@ -40,29 +42,33 @@ impl Drain {
 
     /// Makes a delivery of the batch read ahead. `None`: there is no room for it until others are delivered.
     pub async fn take(&mut self, queued_through: u64, idle: bool) -> Result<Option<FeedItem>, Failure> {
-        let Some((number, meta, batch)) = self.ahead.take() else { return Ok(None) };
-        if meta.seq_of(&self.run).is_some_and(|seq| seq <= queued_through) {
-            // It was spilled while it waited in the queue, and has come from there.
+        let Some(Ahead { number, meta, batch }) = self.ahead.take() else { return Ok(None) };
+        // What was spilled while it waited in the queue has come from there.
+        let has_come = meta.seq_of(&self.run).is_some_and(|seq| seq <= queued_through);
+        let Some(batch) = batch.filter(|_| !has_come) else {
             let nothing = MessageBatch::new("", Bodies::default());
             return Ok(Some(item(number, meta, nothing, Arc::new([]), None, None)));
-        }
+        };
         // Waiting for room that only this sink's own deliveries can give back would be for ever.
         let bytes = batch.byte_size() * 3;
         let held = match self.budget.try_reserve(bytes) {
             Some(held) => held,
             None if idle => self.budget.take(bytes),
             None => {
-                self.ahead = Some((number, meta, batch));
+                self.ahead = Some(Ahead { number, meta, batch: Some(batch) });
                 return Ok(None);
             }
         };
         let batch = Arc::new(batch);
-        let (messages, _) = self.composer.compose(&batch, &meta.boundary()).await?;
+        let (messages, mut unwritten) = self.composer.compose(&batch, &meta.boundary()).await?;
         let first = meta.first_row;
+        unwritten.retain(|one| batch.event(one.row).source_row() >= first);
+        let Backlog { shared, sink, .. } = &self.backlog;
+        unwritten::send(self.dlq.as_ref(), shared, &batch, &[sink], &unwritten).await?;
         let wanted = (0..messages.len() as u32)
             .filter(|at| messages.get(*at as usize).meta.source_row >= first)
             .collect();
-        let kept = self.keep_batches.then_some(batch);
+        let kept = self.dlq.is_some().then_some(batch);
         Ok(Some(item(number, meta, messages, wanted, kept, Some(held))))
     }
 }

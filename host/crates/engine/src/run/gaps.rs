@@ -67,9 +67,29 @@ impl Gaps {
         .await
     }
 
-    /// Spilled batches could not be read again: what they held, and how much, nobody knows. Durable on return.
-    pub async fn record_damage(&self, store: &dyn StateStore, shared: &Shared) -> Result<(), StateError> {
-        self.change(store, shared, |gaps| gaps.push(Gap::default())).await
+    /// Spilled batches could not be read again: what lay between these positions is missing, where they are known. How
+    /// much that was nobody knows. Answers whether it was not recorded before. Durable on return.
+    pub async fn record_damage(
+        &self,
+        store: &dyn StateStore,
+        shared: &Shared,
+        from: Option<&Position>,
+        to: Option<&Position>,
+    ) -> Result<bool, StateError> {
+        let mut gap = Gap::default();
+        gap.from = from.map_or(gap.from, position_json);
+        gap.to = to.map_or(gap.to, position_json);
+        let mut is_new = true;
+        self.change(store, shared, |gaps| {
+            // A restart finds the same damage again.
+            let is_same = |old: &Gap| (&old.from, &old.to, old.events) == (&gap.from, &gap.to, gap.events);
+            is_new = gap.stretch().is_none() || !gaps.iter().any(is_same);
+            if is_new {
+                gaps.push(gap);
+            }
+        })
+        .await?;
+        Ok(is_new)
     }
 
     /// Somebody has seen them: they count as no fault any more. Answers those that nobody had seen before.

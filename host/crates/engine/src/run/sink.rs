@@ -93,8 +93,9 @@ impl Feed {
         if backlog.queue(queued, || self.queue.try_send(item).is_ok()) {
             return Ok(());
         }
-        backlog.push(meta, from, through, batch).await?;
-        let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
+        if backlog.push(meta, from, through, batch).await? {
+            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
+        }
         Ok(())
     }
 }
@@ -147,7 +148,7 @@ pub(crate) async fn start(
             composer: super::composer(sink, services).await?,
             budget: budget.clone(),
             run: run.clone(),
-            keep_batches: dlq.is_some(),
+            dlq: dlq.clone().map(Dlq::patient),
             ahead: None,
         }),
         None => None,

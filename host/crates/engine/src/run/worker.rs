@@ -10,8 +10,9 @@ use super::mark::{Beginnings, Skip};
 use super::reader::Held;
 use super::sink::{Feed, FeedItem, Offer, Origin};
 use super::stage_set::{NewStage, StageSet, Swapped};
+use super::unwritten;
 use crate::budget::Reservation;
-use crate::compose::{Composer, Unwritten};
+use crate::compose::Composer;
 use crate::dlq::{Dlq, Letter};
 use crate::failpoint;
 use crate::plan::PipelinePlan;
@@ -118,9 +119,9 @@ impl Worker {
         let mut made = Vec::with_capacity(self.groups.len());
         for group in 0..self.groups.len() {
             let (messages, unwritten) = self.groups[group].compose(&batch, &boundary).await?;
-            if !unwritten.is_empty() {
-                self.send_unwritten(&batch, group, &unwritten).await?;
-            }
+            let sinks = self.plan.sinks.iter().zip(&self.group_of).filter(|(_, of)| **of == group);
+            let sinks: Vec<&str> = sinks.map(|(sink, _)| sink.id.as_str()).collect();
+            unwritten::send(self.dlq.as_ref(), &self.shared, &batch, &sinks, &unwritten).await?;
             made.push(Arc::new(messages));
         }
         // The batch stays until the sinks are done where one of them may reject a message, or fall behind so that
@@ -210,39 +211,6 @@ impl Worker {
         failpoint::hit("dlq.stored");
         drop(letters);
         batch.clear_rejects();
-        Ok(())
-    }
-
-    async fn send_unwritten(
-        &mut self,
-        batch: &Batch,
-        group: usize,
-        unwritten: &[Unwritten],
-    ) -> Result<(), Failure> {
-        let Some(dlq) = &self.dlq else {
-            let first = &unwritten[0];
-            return Err(Failure::operator(
-                first.code,
-                format!("event {}: {}", batch.event(first.row).id(), first.reason),
-            ));
-        };
-        let sinks = self.plan.sinks.iter().zip(&self.group_of).filter(|(_, of)| **of == group);
-        let letters: Vec<Letter<'_>> = sinks
-            .flat_map(|(sink, _)| {
-                unwritten.iter().map(|one| Letter {
-                    event: batch.event(one.row),
-                    hide: false,
-                    sink_id: &sink.id,
-                    stage_id: "",
-                    kind: one.kind,
-                    code: one.code,
-                    message: &one.reason,
-                    attempts: 1,
-                })
-            })
-            .collect();
-        self.shared.dead_letters_lost(dlq.put(&letters).await?);
-        failpoint::hit("dlq.stored");
         Ok(())
     }
 }

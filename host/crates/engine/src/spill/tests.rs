@@ -26,9 +26,10 @@ fn records_come_back_in_order_and_over_a_restart() {
     };
     let mut spill = open(0);
     assert_eq!((spill.is_empty(), spill.bytes(), spill.oldest()), (true, 0, None));
-    assert_eq!(spill.push(&[record(1, 10), record(2, 0)]).unwrap(), Pushed::Through(2));
+    assert_eq!(spill.push(&record(1, 10)).unwrap(), Pushed::As(1));
+    assert_eq!(spill.push(&record(2, 0)).unwrap(), Pushed::As(2));
     assert_eq!(spill.read_next().unwrap(), Some((1, record(1, 10))));
-    assert_eq!(spill.push(&[record(3, 100_000)]).unwrap(), Pushed::Through(3));
+    assert_eq!(spill.push(&record(3, 100_000)).unwrap(), Pushed::As(3));
     drop(spill);
     let mut spill = open(1);
     assert_eq!((spill.oldest(), spill.newest(), spill.len()), (Some(2), Some(3), 2));
@@ -39,9 +40,9 @@ fn records_come_back_in_order_and_over_a_restart() {
     assert_eq!(spill.read_next().unwrap().unwrap().0, 2);
     spill.ack(3).unwrap();
     assert_eq!((spill.is_empty(), spill.bytes(), spill.read_next().unwrap()), (true, 0, None));
-    assert_eq!(spill.push(&[record(4, 1)]).unwrap(), Pushed::Through(4), "numbers are never used again");
+    assert_eq!(spill.push(&record(4, 1)).unwrap(), Pushed::As(4), "numbers are never used again");
     drop(spill);
-    assert_eq!(open(4).push(&[]).unwrap(), Pushed::Through(4));
+    assert_eq!(open(4).push(&record(5, 1)).unwrap(), Pushed::As(5));
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn the_bound_holds_and_acked_segments_make_room() {
     let disk = SimDisk::new();
     let mut spill = open(&disk, SMALL, 0).unwrap();
     let mut pushed = 0;
-    while let Pushed::Through(number) = spill.push(&[record(pushed + 1, 1_000)]).unwrap() {
+    while let Pushed::As(number) = spill.push(&record(pushed + 1, 1_000)).unwrap() {
         pushed = number;
         assert!(spill.bytes() <= SMALL.max_bytes);
     }
@@ -61,19 +62,20 @@ fn the_bound_holds_and_acked_segments_make_room() {
         .sum();
     assert_eq!(on_disk as u64, spill.bytes());
     assert!(pushed >= 15, "{pushed}");
-    assert_eq!(spill.push(&[record(1, 1_000)]).unwrap(), Pushed::Full);
+    assert_eq!(spill.push(&record(1, 1_000)).unwrap(), Pushed::Full);
     spill.ack(1).unwrap();
-    assert_eq!(spill.push(&[record(1, 1_000)]).unwrap(), Pushed::Full, "a segment goes away whole");
+    assert_eq!(spill.push(&record(1, 1_000)).unwrap(), Pushed::Full, "a segment goes away whole");
     spill.ack(2).unwrap();
-    assert_eq!(spill.push(&[record(1, 1_000)]).unwrap(), Pushed::Through(pushed + 1));
-    assert_eq!(spill.push(&[record(1, 100_000)]).unwrap(), Pushed::Full);
+    assert_eq!(spill.push(&record(1, 1_000)).unwrap(), Pushed::As(pushed + 1));
+    assert_eq!(spill.push(&record(1, 100_000)).unwrap(), Pushed::Full);
 }
 
 #[test]
 fn a_torn_end_is_cut() {
     let disk = SimDisk::new();
     let mut spill = open(&disk, SpillLimits::default(), 0).unwrap();
-    spill.push(&[record(1, 50), record(2, 50)]).unwrap();
+    spill.push(&record(1, 50)).unwrap();
+    spill.push(&record(2, 50)).unwrap();
     let path = spill.path(1);
     let whole = disk.read(&path).unwrap();
     for len in 0..whole.len() {
@@ -89,7 +91,7 @@ fn a_torn_end_is_cut() {
         let expected = usize::from(len >= second);
         assert_eq!(read.len(), expected, "{len} of {} bytes", whole.len());
         let next = expected as u64 + 1;
-        assert_eq!(spill.push(&[record(next, 9)]).unwrap(), Pushed::Through(next));
+        assert_eq!(spill.push(&record(next, 9)).unwrap(), Pushed::As(next));
         assert_eq!(spill.read_next().unwrap(), Some((next, record(next, 9))));
     }
 }
@@ -99,45 +101,90 @@ fn damage_before_the_end_is_told_and_can_be_passed() {
     let disk = SimDisk::new();
     let mut spill = open(&disk, SMALL, 0).unwrap();
     for number in 1..=9 {
-        spill.push(&[record(number, 900)]).unwrap();
+        spill.push(&record(number, 900)).unwrap();
     }
-    let rot = |path: &Path, at: usize| {
-        let mut bytes = disk.read(path).unwrap();
-        bytes[at] ^= 1;
-        disk.put(path, &bytes).unwrap();
-    };
-    // Found while reading: the rest of that segment cannot be trusted.
+    // Found while reading.
     assert_eq!(spill.read_next().unwrap().unwrap().0, 1);
+    rot(&disk, &spill.path(1), 1_500);
     spill.reading = None;
-    rot(&spill.path(1), 1_500);
     for _ in 0..2 {
         let error = spill.read_next().unwrap_err();
-        assert!(matches!(&error, SpillError::Damaged { lost } if *lost == (2..=3)), "{error}");
+        assert!(matches!(&error, SpillError::Damaged { lost } if *lost == (2..=2)), "{error}");
     }
+    spill.pass(2);
+    assert_eq!(spill.read_next().unwrap(), Some((3, record(3, 900))));
     spill.ack(3).unwrap();
-    assert_eq!(spill.read_next().unwrap().unwrap().0, 4);
     // Found at the open.
-    rot(&spill.path(4), 1_500);
+    rot(&disk, &spill.path(4), 1_500);
     drop(spill);
     let mut spill = open(&disk, SMALL, 3).unwrap();
-    assert_eq!(spill.lost(), [5..=6]);
+    assert_eq!(spill.lost(), [5..=5]);
     assert_eq!(spill.read_next().unwrap().unwrap().0, 4);
-    assert!(matches!(spill.read_next().unwrap_err(), SpillError::Damaged { lost } if lost == (5..=6)));
+    assert!(matches!(spill.read_next().unwrap_err(), SpillError::Damaged { lost } if lost == (5..=5)));
+    spill.pass(5);
+    assert_eq!(spill.read_next().unwrap(), Some((6, record(6, 900))));
     spill.ack(6).unwrap();
-    assert_eq!(spill.read_next().unwrap(), Some((7, record(7, 900))));
     assert_eq!(spill.lost(), []);
+    // A file that is gone as a whole.
+    disk.remove(&spill.path(7)).unwrap();
+    disk.put(&spill.path(9), b"").unwrap();
+    let mut spill = open(&disk, SMALL, 6).unwrap();
+    assert_eq!(spill.push(&record(9, 900)).unwrap(), Pushed::As(9), "its number was not used again");
+}
+
+/// Flips a bit.
+fn rot(disk: &SimDisk, path: &Path, at: usize) {
+    let mut bytes = disk.read(path).unwrap();
+    bytes[at] ^= 1;
+    disk.put(path, &bytes).unwrap();
+}
+
+#[test]
+fn one_wrong_byte_costs_one_record_wherever_it_is() {
+    let whole = SimDisk::new();
+    let mut spill = open(&whole, SMALL, 0).unwrap();
+    for number in 1..=5 {
+        spill.push(&record(number, 40)).unwrap();
+    }
+    let (path, bytes) = (spill.path(1), whole.read(&spill.path(1)).unwrap());
+    let each = (bytes.len() - 16) / 5;
+    for at in 0..bytes.len() {
+        let disk = SimDisk::new();
+        drop(open(&disk, SMALL, 0).unwrap());
+        disk.put(&path, &bytes).unwrap();
+        rot(&disk, &path, at);
+        let mut spill = open(&disk, SMALL, 0).unwrap();
+        let mut read = Vec::new();
+        loop {
+            match spill.read_next() {
+                Ok(Some((number, found))) if found == record(number, 40) => read.push(number),
+                Ok(None) => break,
+                Err(SpillError::Damaged { lost }) => spill.pass(*lost.end()),
+                other => panic!("{at}: {other:?}"),
+            }
+        }
+        let hit = at.checked_sub(16).map(|at| at / each + 1);
+        let expected: Vec<u64> = (1..=5).filter(|number| Some(*number as usize) != hit).collect();
+        assert_eq!(read, expected, "byte {at}");
+        // The last one looks as if it had never been finished.
+        let next = if hit == Some(5) { 5 } else { 6 };
+        assert_eq!(spill.push(&record(next, 9)).unwrap(), Pushed::As(next), "byte {at}");
+        drop(spill);
+        let mut spill = open(&disk, SMALL, next - 1).unwrap();
+        assert_eq!(spill.read_next().unwrap(), Some((next, record(next, 9))));
+    }
 }
 
 #[test]
 fn a_full_disk_is_an_error_and_a_later_push_works() {
     let disk = SimDisk::new();
     let mut spill = open(&disk, SMALL, 0).unwrap();
-    spill.push(&[record(1, 500)]).unwrap();
+    spill.push(&record(1, 500)).unwrap();
     disk.set_capacity(Some(800));
-    assert!(spill.push(&[record(2, 500)]).is_err());
-    assert!(spill.push(&[record(2, 500)]).is_err());
+    assert!(spill.push(&record(2, 500)).is_err());
+    assert!(spill.push(&record(2, 500)).is_err());
     disk.set_capacity(None);
-    assert_eq!(spill.push(&[record(2, 500)]).unwrap(), Pushed::Through(2));
+    assert_eq!(spill.push(&record(2, 500)).unwrap(), Pushed::As(2));
     disk.crash(3);
     let mut spill = open(&disk, SMALL, 0).unwrap();
     assert_eq!(spill.read_next().unwrap(), Some((1, record(1, 500))));
@@ -216,16 +263,14 @@ fn live(disk: &SimDisk, rng: &mut SimRng, pushed: &mut u64, stored: &mut u64) ->
                 if rng.chance(10) {
                     disk.set_capacity(Some(rng.below(30_000)));
                 }
-                let count = 1 + rng.below(3) as u64;
-                let records: Vec<_> =
-                    (1..=count).map(|n| record(*pushed + n, [0, 40, 600, 1_400][rng.below(4)])).collect();
-                match spill.push(&records) {
-                    Ok(Pushed::Through(number)) if number == *pushed + count => {
-                        *pushed += count;
+                for _ in 0..1 + rng.below(3) {
+                    let next = *pushed + 1;
+                    match spill.push(&record(next, [0, 40, 600, 1_400][rng.below(4)])) {
+                        Ok(Pushed::As(number)) if number == next => *pushed = next,
+                        Ok(Pushed::Full) => {}
+                        Ok(other) => return Err(format!("{other:?} after {pushed}")),
+                        Err(_) => disk.set_capacity(None), // the next push must work or fail, but not lose
                     }
-                    Ok(Pushed::Full) => {}
-                    Ok(other) => return Err(format!("{other:?} after {pushed}")),
-                    Err(_) => disk.set_capacity(None), // the next push must work or fail, but not lose
                 }
             }
         }
@@ -248,8 +293,8 @@ fn every_sync_is_needed() {
     let known = [
         "a directory's name",
         "a new segment's name",
+        "a record that was pushed",
         "records found at the open",
-        "records that were pushed",
         "the names found at the open",
     ];
     assert!(known.iter().eq(&purposes), "{purposes:?}");

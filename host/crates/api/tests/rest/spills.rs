@@ -1,0 +1,335 @@
+//! What a sink gets that is fed from disk: over edits of its configuration, failures, full disks and damaged ones.
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deltaforge_engine::Pipeline;
+use deltaforge_engine::dlq::{DlqLimits, Overflow};
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::ledger::CommitPolicy;
+use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan};
+use deltaforge_engine::sink::{Addressing, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::status::{Gap, State};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::parts::{Numbers, Shelf, ShelfFactory};
+use crate::setup::{self, within};
+
+/// Makes sinks onto a shelf that says by `url` where each message goes.
+struct Addressed(ShelfFactory);
+
+#[async_trait]
+impl SinkFactory for Addressed {
+    fn kind(&self) -> &'static str {
+        "addressed"
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        self.0.schema()
+    }
+
+    fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>> {
+        self.0.validate(config)
+    }
+
+    fn addressing(&self, config: &Value) -> Addressing {
+        Addressing { destination: config["url"].as_str().map(str::to_owned), ..Addressing::default() }
+    }
+
+    async fn open(&self, config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
+        self.0.open(config, context).await
+    }
+}
+
+/// Two sinks, what outlives their pipeline, and what it is started with.
+struct Pair {
+    numbers: Arc<Numbers>,
+    services: Services,
+    spills: TempDir,
+    /// `s0`.
+    good: Arc<Shelf>,
+    /// `s1`, which is down at first.
+    slow: Arc<Shelf>,
+    /// Where the messages for `s1` go.
+    url: Value,
+    dlq: Option<DlqLimits>,
+    policy: CommitPolicy,
+    spill_max_bytes: u64,
+}
+
+impl Pair {
+    /// `s1` is optional.
+    fn new() -> Self {
+        let (services, spills) = setup::services(Duration::from_secs(2));
+        let slow = Arc::new(Shelf::default());
+        slow.broken.store(true, Ordering::SeqCst);
+        Self {
+            numbers: Arc::default(),
+            services,
+            spills,
+            good: Arc::default(),
+            slow,
+            url: Value::Null,
+            dlq: None,
+            policy: CommitPolicy::Required,
+            spill_max_bytes: 1 << 20,
+        }
+    }
+
+    fn start(&self) -> Pipeline {
+        let by_quorum = matches!(self.policy, CommitPolicy::Quorum(_));
+        let sink = |id: &str, factory: Arc<dyn SinkFactory>, required| SinkPlan {
+            spill_max_bytes: self.spill_max_bytes,
+            ..setup::sink("p", id, factory, required)
+        };
+        let slow = Arc::new(Addressed(ShelfFactory(self.slow.clone())));
+        let plan = PipelinePlan {
+            sinks: vec![
+                sink("s0", Arc::new(ShelfFactory(self.good.clone())), true),
+                SinkPlan { config: json!({ "url": self.url }), ..sink("s1", slow, by_quorum) },
+            ],
+            max_inflight: 2,
+            policy: self.policy,
+            dlq: self.dlq,
+            ..setup::plan("p", &self.numbers)
+        };
+        Pipeline::start(plan, self.services.clone())
+    }
+
+    /// Runs until `s0` has the first 200 numbers and `s1` has them on disk only.
+    async fn spill(&self) {
+        let pipeline = self.start();
+        self.numbers.bound.send_replace(200);
+        checkpointed(&pipeline, "s0", 200).await;
+        pipeline.shutdown().await;
+        self.slow.broken.store(false, Ordering::SeqCst);
+    }
+}
+
+fn numbers(shelf: &Shelf) -> Vec<u64> {
+    shelf.rows.lock().iter().map(|(n, _)| *n).collect()
+}
+
+async fn is_at(pipeline: &Pipeline, sink: &str, n: u64) -> bool {
+    let stored = pipeline.checkpoints().await.unwrap();
+    stored.iter().any(|one| one.sink_id == sink && one.position == json!({ "n": n }))
+}
+
+async fn checkpointed(pipeline: &Pipeline, sink: &str, n: u64) {
+    within("the checkpoint is stored", async || is_at(pipeline, sink, n).await).await;
+}
+
+/// The one file of the spill.
+fn spill_file(pair: &Pair) -> PathBuf {
+    let dir = pair.spills.path().join("spill/acme/p/s1");
+    let files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [file] = &files[..] else { panic!("{files:?}") };
+    file.clone()
+}
+
+/// Where each record in there begins.
+fn records(file: &Path) -> Vec<usize> {
+    let bytes = std::fs::read(file).unwrap();
+    let word = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    let mut starts = vec![16];
+    while starts[starts.len() - 1] < bytes.len() {
+        let at = starts[starts.len() - 1];
+        starts.push(at + 32 + word(at) + word(at + 8));
+    }
+    starts.pop();
+    starts
+}
+
+/// Flips a byte.
+fn rot(file: &Path, at: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[at] ^= 0xff;
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// The log lines of this thread, from now on.
+fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let written = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(written.clone())).finish();
+    (lines, tracing::subscriber::set_default(log))
+}
+
+#[tokio::test]
+async fn damage_in_a_spill_costs_one_batch_of_one_sink_and_is_told() {
+    // In the header of a record, and in its payload.
+    for offset in [3, 200] {
+        let pair = Pair::new();
+        pair.spill().await;
+        let file = spill_file(&pair);
+        let starts = records(&file);
+        assert_eq!(starts.len(), 20, "a record for each batch of ten");
+        rot(&file, starts[7] + offset);
+
+        let (lines, _log) = log();
+        let pipeline = pair.start();
+        checkpointed(&pipeline, "s1", 200).await;
+        pair.numbers.bound.send_replace(300);
+        checkpointed(&pipeline, "s0", 300).await;
+        checkpointed(&pipeline, "s1", 300).await;
+        let status = pipeline.status();
+        assert_eq!(
+            (status.events, status.status),
+            (100, State::Running),
+            "the source is asked for nothing old"
+        );
+        assert_eq!(numbers(&pair.good), (0..300).collect::<Vec<_>>());
+        assert_eq!(numbers(&pair.slow), (0..70).chain(80..300).collect::<Vec<_>>());
+        let gap = Gap { from: json!({ "n": 70 }), to: json!({ "n": 80 }), events: None, acknowledged: false };
+        assert_eq!(status.sinks[1].gaps, [gap.clone()]);
+        let lines = String::from_utf8(lines.lock().clone()).unwrap();
+        assert_eq!(lines.matches("spilled batches are damaged").count(), 1, "{lines}");
+        pipeline.shutdown().await;
+
+        let pipeline = pair.start();
+        within("it runs", async || pipeline.status().status == State::Running).await;
+        assert_eq!(pipeline.status().sinks[1].gaps, [gap], "it is recorded once");
+        pipeline.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn damage_at_the_end_of_a_spill_is_no_loss_while_the_source_has_it() {
+    let pair = Pair::new();
+    pair.spill().await;
+    let file = spill_file(&pair);
+    rot(&file, records(&file)[19] + 200);
+    let (lines, _log) = log();
+    let pipeline = pair.start();
+    checkpointed(&pipeline, "s1", 200).await;
+    assert_eq!(numbers(&pair.slow), (0..200).collect::<Vec<_>>());
+    assert_eq!(pipeline.status().sinks[1].gaps, []);
+    let lines = String::from_utf8(lines.lock().clone()).unwrap();
+    assert!(lines.contains("resume=\"n: 190\""), "{lines}");
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn damage_between_a_spill_and_a_gap_is_told() {
+    let mut pair = Pair::new();
+    pair.spill_max_bytes = 10_000;
+    pair.spill().await;
+    let file = spill_file(&pair);
+    let starts = records(&file);
+    let kept = starts.len() as u64 - 1;
+    assert!(kept < 19, "the others are in a gap");
+    rot(&file, starts[starts.len() - 1] + 200);
+    // Room for what comes now.
+    pair.spill_max_bytes = 1 << 20;
+
+    let (lines, _log) = log();
+    let pipeline = pair.start();
+    pair.numbers.bound.send_replace(300);
+    checkpointed(&pipeline, "s1", 300).await;
+    assert_eq!(pipeline.status().events, 100, "the source is asked for nothing old");
+    assert_eq!(numbers(&pair.slow), (0..kept * 10).chain(200..300).collect::<Vec<_>>());
+    let stretch = |from: u64, to: u64, events| Gap {
+        from: json!({ "n": from }),
+        to: json!({ "n": to }),
+        events,
+        acknowledged: false,
+    };
+    let begins = kept * 10 + 10;
+    let gaps = [stretch(begins, 200, Some(200 - begins)), stretch(kept * 10, begins, None)];
+    assert_eq!(pipeline.status().sinks[1].gaps, gaps);
+    let lines = String::from_utf8(lines.lock().clone()).unwrap();
+    assert_eq!(lines.matches("spilled batches are damaged").count(), 1, "{lines}");
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waits_on_disk_and_can_be_sent_nowhere_stops_the_pipeline_until_somebody_helps() {
+    let mut pair = Pair::new();
+    pair.spill().await;
+
+    pair.url = json!("http://x/${after.region}");
+    let pipeline = pair.start();
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    assert_eq!(pipeline.status().error.unwrap().code, "routing_missing_value");
+    assert!(!is_at(&pipeline, "s1", 200).await);
+    pipeline.shutdown().await;
+
+    pair.url = json!("http://x/${after.n}");
+    let pipeline = pair.start();
+    checkpointed(&pipeline, "s1", 200).await;
+    assert_eq!(numbers(&pair.slow), (0..200).collect::<Vec<_>>());
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waits_on_disk_and_can_be_sent_nowhere_goes_to_the_dead_letter_queue() {
+    let mut pair = Pair::new();
+    pair.dlq = Some(DlqLimits {
+        max_entries: 1_000,
+        max_age: Duration::from_secs(3_600),
+        overflow: Overflow::Block,
+        max_event_bytes: 100_000,
+    });
+    pair.spill().await;
+
+    pair.url = json!("http://x/${after.region}");
+    let pipeline = pair.start();
+    checkpointed(&pipeline, "s1", 200).await;
+    assert!(numbers(&pair.slow).is_empty());
+    let letters = pipeline.dlq().unwrap().peek(Some("s1"), Some("routing"), 0, 1_000).await.unwrap();
+    assert_eq!(letters.len(), 200);
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_sink_of_a_quorum_whose_spill_is_full_goes_on_once_it_works() {
+    let mut pair = Pair::new();
+    (pair.policy, pair.spill_max_bytes) = (CommitPolicy::Quorum(1), 40_000);
+    let pipeline = pair.start();
+    pair.numbers.bound.send_replace(2_000);
+    within("the spill is full", async || pipeline.status().sinks[1].spill_bytes > 38_000).await;
+    within("it is tried", async || pipeline.status().sinks[1].errors >= 4).await;
+    let before = numbers(&pair.good).len();
+    assert!(before < 2_000, "it holds the stream back");
+    pair.slow.broken.store(false, Ordering::SeqCst);
+    checkpointed(&pipeline, "s1", 2_000).await;
+    assert_eq!(numbers(&pair.slow), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(numbers(&pair.good), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(pipeline.status().sinks[1].gaps, []);
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_full_spill_of_a_quorum_does_not_hold_up_a_stop_and_misses_nothing() {
+    let mut pair = Pair::new();
+    (pair.policy, pair.spill_max_bytes) = (CommitPolicy::Quorum(1), 40_000);
+    pair.services.shutdown_timeout = Duration::from_secs(60);
+    let pipeline = pair.start();
+    pair.numbers.bound.send_replace(2_000);
+    within("the spill is full", async || pipeline.status().sinks[1].spill_bytes > 38_000).await;
+    within("it is tried", async || pipeline.status().sinks[1].errors >= 4).await;
+    tokio::time::timeout(Duration::from_secs(10), pipeline.shutdown()).await.unwrap();
+
+    pair.slow.broken.store(false, Ordering::SeqCst);
+    let pipeline = pair.start();
+    checkpointed(&pipeline, "s1", 2_000).await;
+    let got = numbers(&pair.slow);
+    let first_of = |n: &u64| got.iter().position(|one| one == n);
+    assert!((0..2_000).map(|n| first_of(&n)).is_sorted() && got.contains(&1_999) && got.contains(&0));
+    assert!((0..2_000).all(|n| got.contains(&n)), "nothing is missing");
+    pipeline.shutdown().await;
+}
