@@ -4,6 +4,7 @@ mod builtin;
 mod check;
 mod cli;
 mod log;
+mod memory;
 mod plan;
 mod registry;
 mod serve;

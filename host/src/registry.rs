@@ -46,7 +46,8 @@ impl Registry {
         let mut catalog = Catalog::default();
         for factory in &self.sources {
             let factory = factory.clone();
-            let block = Block::from_schema(factory.schema());
+            let reads = factory.clone();
+            let block = Block::from_schema(factory.schema()).reads_files(move |config| reads.files(config));
             let kind = factory.kind();
             catalog = catalog.source(kind, block.check(move |config| findings(factory.validate(config))));
         }

@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::check::{Builders, show};
 use crate::cli::{RunArgs, Storage};
-use crate::{Exit, log, plan};
+use crate::{Exit, log, memory, plan};
 
 /// The host's version, as `source.version` of every event states it.
 const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
@@ -30,8 +30,9 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs pipelines until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    let secrets = Secrets::default();
-    log::start(args.log_format, secrets.clone());
+    memory::give_back_large_blocks();
+    let hidden = log::Hidden::default();
+    log::start(args.log_format, hidden.clone());
     let loopback =
         [args.api_addr, args.metrics_addr].iter().all(|addr| deltaforge_api::is_loopback(addr.ip()));
     if !args.insecure_no_auth && !loopback {
@@ -75,7 +76,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         .build()
         .context("start the compute threads")?;
     let handle = compute.handle().clone();
-    let result = io.block_on(serve(args, &data, builders, pipelines, secrets, metrics, handle));
+    let result = io.block_on(serve(args, &data, builders, pipelines, hidden, metrics, handle));
     compute.shutdown_timeout(Duration::from_secs(1));
     io.shutdown_timeout(Duration::from_secs(1));
     result
@@ -86,7 +87,7 @@ async fn serve(
     data: &DataDir,
     builders: Builders,
     pipelines: Vec<deltaforge_config::Pipeline>,
-    secrets: Secrets,
+    hidden: log::Hidden,
     metrics: PrometheusHandle,
     compute: tokio::runtime::Handle,
 ) -> anyhow::Result<Exit> {
@@ -105,7 +106,7 @@ async fn serve(
         checkpoints: checkpoints.clone(),
         stages: builders.stages.clone(),
         formatters: builders.formatters.clone(),
-        budget: Budget::new(args.memory_budget.unwrap_or_else(half_of_memory), None),
+        budget: Budget::new(args.memory_budget.unwrap_or_else(memory::half), None),
         compute,
         spill_dir: data.spill(),
         base_dir: std::env::current_dir().context("find the working directory")?,
@@ -118,8 +119,9 @@ async fn serve(
     fits(&pipelines, services.budget.limit())?;
     let control = Control::new();
     for document in &pipelines {
-        let own = of_pipeline(&secrets, &builders, document);
-        let plan = plan::plan(document, &builders.registry, own)?;
+        let secrets = secrets(&builders, document);
+        hidden.add(&document.spec.metadata.name, secrets.clone());
+        let plan = plan::plan(document, &builders.registry, secrets)?;
         let pipeline = Pipeline::start(plan, services.clone());
         let origin = document.origin.as_ref().map(|origin| origin.file.display().to_string());
         control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
@@ -153,12 +155,10 @@ async fn serve(
 }
 
 /// What a pipeline keeps secret: now, and what a swap brings.
-fn of_pipeline(host: &Secrets, builders: &Builders, pipeline: &deltaforge_config::Pipeline) -> Secrets {
+fn secrets(builders: &Builders, pipeline: &deltaforge_config::Pipeline) -> Secrets {
     let catalog = builders.catalog.clone();
     let in_stage = move |block: &Value| catalog.secrets(&json!({ "spec": { "processors": [block] } }));
-    let secrets = Secrets::of_pipeline(host, in_stage);
-    secrets.add(builders.catalog.secrets(&pipeline.document));
-    secrets
+    Secrets::new(builders.catalog.secrets(&pipeline.document), in_stage)
 }
 
 /// Refuses pipelines that may hold more memory than the host: the last of them would wait for the others.
@@ -196,16 +196,4 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     metrics::set_global_recorder(recorder).context("install the metrics recorder")?;
     metrics::gauge!("deltaforge_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
-}
-
-/// Half of what the container's control group allows, or of the machine's memory.
-fn half_of_memory() -> usize {
-    const FALLBACK: usize = 1 << 30;
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max");
-    let group = group.ok().and_then(|text| text.trim().parse::<usize>().ok());
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok().map(|kib| kib << 10)
-    });
-    group.into_iter().chain(machine).min().map_or(FALLBACK, |bytes| bytes / 2)
 }

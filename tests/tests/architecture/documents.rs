@@ -1,7 +1,7 @@
 //! What the documentation names stands in the sources, and what the sources name stands in the documentation.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -93,9 +93,10 @@ fn literal(text: &str) -> Option<String> {
 fn every_test_that_the_guarantees_name_exists() -> Result<()> {
     let document =
         std::fs::read_to_string(root().join("docs/GUARANTEES.md")).context("docs/GUARANTEES.md")?;
-    let mut sources = String::new();
+    let mut sources = Vec::new();
     for file in rust_files(true)? {
-        sources.push_str(&read(&file)?);
+        let text = read(&file)?;
+        sources.push((file, text));
     }
     let mut missing = Vec::new();
     let mut named = 0;
@@ -103,8 +104,7 @@ fn every_test_that_the_guarantees_name_exists() -> Result<()> {
         let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or("");
         for name in cell.split('`').skip(1).step_by(2) {
             named += 1;
-            let function = name.rsplit("::").next().unwrap_or(name);
-            if !sources.contains(&format!("fn {function}(")) {
+            if !sources.iter().any(|(file, text)| has_test(file, text, name)) {
                 missing.push(name);
             }
         }
@@ -113,6 +113,19 @@ fn every_test_that_the_guarantees_name_exists() -> Result<()> {
         bail!("{named} tests are named; of those do not exist: {missing:?}");
     }
     Ok(())
+}
+
+/// Whether the file with this text is of the module in `module::test`, and has the test.
+fn has_test(file: &Path, text: &str, name: &str) -> bool {
+    let Some((modules, function)) = name.rsplit_once("::") else { return false };
+    let path = file.with_extension("");
+    let mut steps: Vec<_> = path.iter().filter_map(|step| step.to_str()).collect();
+    // What stands in these files is their folder's.
+    while matches!(steps.last(), Some(&("tests" | "main" | "lib"))) {
+        steps.pop();
+    }
+    let modules: Vec<_> = modules.split("::").collect();
+    steps.ends_with(&modules) && text.contains(&format!("fn {function}("))
 }
 
 /// The sources under `host` and, with tests, those under every folder.
@@ -141,4 +154,18 @@ fn codes_are_found_over_line_ends_and_only_where_they_stand() {
     let text = "Self::Io => \"file_io\",\nlet code =\n if big { \"too_big\" } else { \"refused\" };";
     assert_eq!(codes_in(text, false).len(), 0);
     assert_eq!(codes_in(text, true).into_iter().collect::<Vec<_>>(), ["file_io", "refused", "too_big"]);
+}
+
+#[test]
+fn a_named_test_stands_in_its_module_and_nowhere_else() {
+    let text = "#[test]\nfn it_holds() {}\n";
+    let at = |file: &str, name: &str| has_test(Path::new(file), text, name);
+    for file in ["host/crates/a/tests/sinks/crash.rs", "host/crates/a/src/sinks/crash/tests.rs"] {
+        assert!(at(file, "crash::it_holds") && at(file, "sinks::crash::it_holds"), "{file}");
+        assert!(!at(file, "crash::it_fails"));
+        for other in ["it_holds", "sinks::it_holds", "files::crash::it_holds", "rash::it_holds"] {
+            assert!(!at(file, other), "{other} in {file}");
+        }
+    }
+    assert!(at("host/crates/a/tests/source/main.rs", "source::it_holds"));
 }

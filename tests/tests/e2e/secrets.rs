@@ -10,6 +10,10 @@ use crate::{Place, pipeline, shared};
 const TOKEN: &str = "t0ken-9f3a71";
 const PASSWORD: &str = "pa55-c0ffee";
 const PEPPER: &str = "pepper-77aa";
+/// Stand in a URL: who logs in, and parameters of the query.
+const LOGIN: &str = "l0gin-5d2e90";
+const CODE: &str = "c0de-b81f3a";
+const KEY: &str = "k3y-77e0c4";
 /// Comes with a swap, not with the pipeline's file.
 const SALT: &str = "sea-\"salt\"-12";
 
@@ -19,6 +23,8 @@ fn no_answer_log_or_metric_shows_a_secret() {
     let place = Place::new();
     let endpoint = HttpSink::start(Mood::Kind);
     let address = endpoint.url().replace("http://", "");
+    let other = HttpSink::start(Mood::Refusing(404));
+    let other_address = other.url().replace("http://", "");
     let yaml = pipeline(&format!(
         "  processors:
     - {{ type: mask, id: private, columns: [ {{ name: customers.email, action: hash, key: \"${{PEPPER}}\" }} ] }}
@@ -32,11 +38,23 @@ fn no_answer_log_or_metric_shows_a_secret() {
         required: false
         send_timeout_secs: 1
         batch_timeout_secs: 2
+    - type: http
+      config:
+        id: function
+        url: \"http://${{LOGIN}}@{other_address}/in?code=${{CODE}}&subscription-key=${{KEY}}\"
+        required: false
     - {{ type: file, config: {{ id: out, path: out.jsonl }} }}
   journal: {{ enabled: true }}
 "
     ));
-    let secrets = [("TOKEN", TOKEN), ("PASSWORD", PASSWORD), ("PEPPER", PEPPER)];
+    let secrets = [
+        ("TOKEN", TOKEN),
+        ("PASSWORD", PASSWORD),
+        ("PEPPER", PEPPER),
+        ("LOGIN", LOGIN),
+        ("CODE", CODE),
+        ("KEY", KEY),
+    ];
     let mut host = Host::new(place.path(), &yaml).env("RUST_LOG", "debug");
     for (name, value) in secrets {
         host = host.env(name, value);
@@ -53,8 +71,10 @@ fn no_answer_log_or_metric_shows_a_secret() {
     endpoint.set(Mood::Refusing(401));
     place.shop.run("INSERT INTO customers VALUES (2, 'Ben', 'ben@example.org', 0.5, 2)");
     place.shop.run("INSERT INTO customers VALUES (3, 'Cid', 'cid@example.org', 0.5, 3)");
-    host.wait_pipeline("shop", "the sink's error is shown", wait::SOON, |shown| {
-        shown["degraded"] == true && shown["ops"]["dlq_entries"] == 1
+    host.wait_pipeline("shop", "the sinks' errors are shown", wait::SOON, |shown| {
+        let sinks = shown["ops"]["sinks"].as_array().into_iter().flatten();
+        let failing = sinks.filter(|sink| !sink["error"].is_null()).count();
+        failing == 2 && shown["degraded"] == true && shown["ops"]["dlq_entries"] == 1
     });
 
     let rest = host.rest();

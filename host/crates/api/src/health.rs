@@ -68,9 +68,9 @@ pub(crate) struct Degraded {
     /// The sink, when it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     sink_id: Option<String>,
-    /// `sink_error`, `sink_behind`, `sink_gap` or `dlq_full`.
+    /// `sink_error`, `sink_behind`, `sink_gap`, `dlq_full`, `dead_letters_lost`, or the code of what is waited for.
     #[schema(example = "sink_error")]
-    reason: &'static str,
+    reason: String,
     /// More of it.
     detail: String,
 }
@@ -83,7 +83,7 @@ pub(crate) struct Degraded {
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
     let known = app.control.list();
     let waiting = known.iter().any(|known| matches!(known.status.status, Doing::Failed | Doing::Starting));
-    let mut degraded: Vec<Degraded> = known.iter().flat_map(of_sinks).collect();
+    let mut degraded: Vec<Degraded> = known.iter().flat_map(reasons).collect();
     let mut pipelines: Vec<PipeInfo> = known.iter().map(|known| PipeInfo::of(known, &app.catalog)).collect();
     for info in &mut pipelines {
         if let Some(full) = of_dlq(&app, &info.name).await {
@@ -96,16 +96,23 @@ pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness
     (code, Json(Readiness { status, pipelines, degraded }))
 }
 
-fn of_sinks(known: &Known) -> Vec<Degraded> {
+fn reasons(known: &Known) -> Vec<Degraded> {
+    let status = &known.status;
     let mut all = Vec::new();
-    for sink in &known.status.sinks {
-        let mut add = |reason, detail| {
-            all.push(Degraded {
-                pipeline: known.status.name.clone(),
-                sink_id: Some(sink.id.clone()),
-                reason,
-                detail,
-            });
+    let say = |reason: &str, detail| Degraded {
+        pipeline: status.name.clone(),
+        sink_id: None,
+        reason: reason.to_owned(),
+        detail,
+    };
+    all.extend(status.waits.iter().map(|wait| say(&wait.code, hide_passwords(&wait.message))));
+    if status.dead_letters_lost > 0 {
+        let lost = status.dead_letters_lost;
+        all.push(say("dead_letters_lost", format!("{lost} entries since the host started")));
+    }
+    for sink in &status.sinks {
+        let mut add = |reason: &str, detail| {
+            all.push(Degraded { sink_id: Some(sink.id.clone()), ..say(reason, detail) });
         };
         if let Some(error) = &sink.error {
             add("sink_error", hide_passwords(&error.message));
@@ -128,8 +135,9 @@ fn of_sinks(known: &Known) -> Vec<Degraded> {
 
 /// A dead-letter queue at its bound, which waits for an operator or loses entries.
 pub(crate) async fn of_dlq(app: &App, pipeline: &str) -> Option<Degraded> {
-    let say =
-        |reason, detail| Some(Degraded { pipeline: pipeline.to_owned(), sink_id: None, reason, detail });
+    let say = |reason: &str, detail| {
+        Some(Degraded { pipeline: pipeline.to_owned(), sink_id: None, reason: reason.to_owned(), detail })
+    };
     let dlq = match app.control.dlq(pipeline) {
         Ok(dlq) => dlq,
         Err(ControlError::NoDlq(_)) => return None,

@@ -1,4 +1,5 @@
-//! Files that a sink has for itself: no two sinks may name the same one, in whatever pipelines they are.
+//! Files that sinks have for themselves: no two sinks may name the same one, in whatever pipelines they are, nor one
+//! that a source or this host reads.
 
 use std::collections::HashMap;
 use std::path::{Component, Path as FilePath, PathBuf};
@@ -7,64 +8,120 @@ use crate::catalog::Catalog;
 use crate::path::Path;
 use crate::problem::{Code, quoted};
 use crate::problems::Problems;
+use crate::text::Place;
+use crate::typed::SOURCE_KEYS;
 use crate::yaml::Node;
 
-/// The files that sinks have for themselves, in all documents that are read together.
+/// The files that are taken, in all documents that are read together.
 #[derive(Debug, Default)]
 pub(crate) struct Files(HashMap<PathBuf, Holder>);
 
-/// The sink that named a file first.
+/// Who named a file first.
 #[derive(Debug)]
-struct Holder {
+enum Holder {
+    /// A sink writes it.
+    Sink(Named),
+    /// A source reads it.
+    Source(Named),
+    /// Pipelines are read from it.
+    Document,
+}
+
+/// A source or sink, and where it stands.
+#[derive(Debug)]
+struct Named {
     pipeline: String,
-    sink: String,
+    id: String,
     /// The file of its document.
     file: Option<String>,
     line: u32,
 }
 
 impl Files {
-    /// Adds the files that the sinks of `document` name, and a problem for each that another sink has.
-    pub(crate) fn check(&mut self, catalog: &Catalog, document: &Node, problems: &mut Problems) {
+    /// Adds the files that documents are read from.
+    pub(crate) fn documents(&mut self, files: &[PathBuf]) {
+        let files = files.iter().filter_map(|file| normalised(file));
+        self.0.extend(files.map(|file| (file, Holder::Document)));
+    }
+
+    /// Adds the files that the source and the sinks of `document` name, and a problem for each that a sink cannot
+    /// have. A folder that stands at a sink's path is one for documents in a `folder` only: who sends one must not
+    /// learn what this host's disk holds.
+    pub(crate) fn check(
+        &mut self,
+        catalog: &Catalog,
+        document: &Node,
+        folder: Option<&FilePath>,
+        problems: &mut Problems,
+    ) {
         let pipeline = document.find(&["metadata", "name"]).and_then(Node::text).unwrap_or_default();
+        let named = |block: &Node, place: Place, problems: &Problems| Named {
+            pipeline: pipeline.to_owned(),
+            id: block.find(&["config", "id"]).and_then(Node::text).unwrap_or_default().to_owned(),
+            file: problems.file().map(str::to_owned),
+            line: place.line,
+        };
+        if let Some(source) = document.find(&["spec", "source"])
+            && let Some(config) = source.get("config")
+        {
+            let known = source.get("type").and_then(Node::text).and_then(|kind| catalog.resolve_source(kind));
+            let own = known.map(|known| (known.block, known.own(&config.to_json(), &SOURCE_KEYS)));
+            for file in own.map(|(block, own)| block.files_read(&own)).unwrap_or_default() {
+                let Some(file) = normalised(&file) else { continue };
+                let this = named(source, config.place, problems);
+                if let Some(Holder::Sink(sink)) = self.0.get(&file) {
+                    let help = format!("{}; give the sink a file of its own", sink.seen_from(&this));
+                    let path = Path::default().below(&["spec", "source", "config"]);
+                    let message = "a sink writes a file that this source reads";
+                    problems.add(&path, config.place, Code::Conflict, message).suggest(help);
+                } else {
+                    self.0.entry(file).or_insert(Holder::Source(this));
+                }
+            }
+        }
         let sinks = document.find(&["spec", "sinks"]).map(Node::items).unwrap_or_default();
         for (at, sink) in sinks.iter().enumerate() {
             let block = sink.get("type").and_then(Node::text).and_then(|kind| catalog.sinks.get(kind));
             let Some(key) = block.and_then(|block| block.own_file) else { continue };
             let Some(node) = sink.find(&["config", key]) else { continue };
-            let Some(file) = node.text().and_then(normalised) else { continue };
-            let holder = Holder {
-                pipeline: pipeline.to_owned(),
-                sink: sink.find(&["config", "id"]).and_then(Node::text).unwrap_or_default().to_owned(),
-                file: problems.file().map(str::to_owned),
-                line: node.place.line,
-            };
-            match self.0.get(&file) {
-                None => {
-                    self.0.insert(file, holder);
-                }
-                Some(first) => {
-                    let mut path = Path::default().below(&["spec", "sinks"]);
-                    path.index(at);
-                    let help = format!("{}; give each sink a file of its own", first.seen_from(&holder));
+            let Some(written) = node.text().map(FilePath::new) else { continue };
+            let Some(file) = normalised(written) else { continue };
+            let this = named(sink, node.place, problems);
+            let mut path = Path::default().below(&["spec", "sinks"]);
+            path.index(at);
+            let path = path.below(&["config", key]);
+            let (message, help) = match self.0.get(&file) {
+                None if folder.is_some() && written.is_dir() => {
                     problems
-                        .add(
-                            &path.below(&["config", key]),
-                            node.place,
-                            Code::Conflict,
-                            "another sink writes this file",
-                        )
-                        .suggest(help);
+                        .add(&path, node.place, Code::Invalid, "is a folder")
+                        .suggest("name a file in it, such as `events.jsonl`");
+                    continue;
                 }
-            }
+                None => {
+                    self.0.insert(file, Holder::Sink(this));
+                    continue;
+                }
+                Some(Holder::Sink(first)) => (
+                    "another sink writes this file",
+                    format!("{}; give each sink a file of its own", first.seen_from(&this)),
+                ),
+                Some(Holder::Source(first)) => (
+                    "a source reads this file",
+                    format!("{}; give the sink a file of its own", first.seen_from(&this)),
+                ),
+                Some(Holder::Document) => {
+                    ("pipelines are read from this file", "give the sink a file of its own".to_owned())
+                }
+            };
+            problems.add(&path, node.place, Code::Conflict, message).suggest(help);
         }
     }
 }
 
-impl Holder {
+impl Named {
     /// Where it is, as far as that is not where `other` is.
     fn seen_from(&self, other: &Self) -> String {
-        let mut text = format!("it is {}", quoted(&self.sink));
+        let mut text = format!("it is {}", quoted(&self.id));
         if self.pipeline != other.pipeline {
             text.push_str(&format!(" of the pipeline {}", quoted(&self.pipeline)));
         }
@@ -80,8 +137,8 @@ impl Holder {
 }
 
 /// The absolute path, without `.` and `..`; links are not followed, since the files need not be there yet.
-fn normalised(path: &str) -> Option<PathBuf> {
-    let absolute = std::path::absolute(FilePath::new(path)).ok()?;
+fn normalised(path: &FilePath) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
     let mut normal = PathBuf::new();
     for step in absolute.components() {
         match step {

@@ -100,6 +100,7 @@ impl Catalog {
         } else {
             files.push(path.to_owned());
         }
+        reading.files.documents(&files);
         for file in &files {
             match read_file(file) {
                 Ok(text) => reading.text(file, &text),
@@ -171,7 +172,7 @@ impl Catalog {
         shape::check(self, &mut node, problems);
         blocks::check(self, &node, folder, problems);
         rules::check(self, &node, problems);
-        files.check(self, &node, problems);
+        files.check(self, &node, folder, problems);
         if !problems.is_empty() {
             return None;
         }

@@ -133,38 +133,105 @@ pub(crate) fn may_be_secret(key: &str) -> bool {
             .any(|part| crate::problem::did_you_mean(part, WORDS).is_some())
 }
 
-/// `text` with the passwords of URLs and connection strings covered, letter for letter.
-pub(crate) fn cover_passwords(text: &str) -> String {
-    with_passwords(text, |password| "*".repeat(password.chars().count()))
+/// Whether the name of a URL's query parameter says that its value is secret: words that mean something else in
+/// other places count here.
+fn sounds_secret_in_query(name: &str) -> bool {
+    const WORDS: [&str; 11] = [
+        "key",
+        "sig",
+        "code",
+        "auth",
+        "credential",
+        "credentials",
+        "pass",
+        "pwd",
+        "bearer",
+        "jwt",
+        "session",
+    ];
+    sounds_secret(name) || words(name).iter().any(|word| WORDS.contains(&word.as_str()))
 }
 
-/// `text` with the passwords of URLs and connection strings replaced by `***`.
+/// The words of `subscription-key`, `api_key` or `apiKey`, in small letters.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut small = false;
+    for c in name.chars() {
+        if !c.is_alphanumeric() || (small && c.is_uppercase()) {
+            words.push(String::new());
+        }
+        small = c.is_lowercase();
+        if let (true, Some(word)) = (c.is_alphanumeric(), words.last_mut()) {
+            word.extend(c.to_lowercase());
+        }
+    }
+    words
+}
+
+/// `text` with the passwords of URLs and connection strings covered, letter for letter.
+pub(crate) fn cover_passwords(text: &str) -> String {
+    with_passwords(text, |found| "*".repeat(found.text().chars().count()))
+}
+
+/// `text` with `***` for the passwords of URLs and connection strings: who logs in, and secrets in queries.
 pub fn hide_passwords(text: &str) -> String {
     with_passwords(text, |_| HIDDEN.to_owned())
 }
 
 /// The passwords of URLs and connection strings in `text`.
 pub(crate) fn passwords(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    with_passwords(text, |password| {
-        found.push(password.to_owned());
-        password.to_owned()
+    let mut secrets = Vec::new();
+    with_passwords(text, |found| {
+        secrets.push(found.text().to_owned());
+        if let Found::Login(login) = found {
+            // By itself a user's name is a word that other texts may be full of; without a password it is a token.
+            let password = |login: &str| match login.split_once(':') {
+                Some((user, "")) => user.to_owned(),
+                Some((_, password)) => password.to_owned(),
+                None => login.to_owned(),
+            };
+            secrets.push(password(login));
+            // A path may hold an `@` as well as a password may.
+            let authority = &login[..login.find(['/', '?', '#']).unwrap_or(login.len())];
+            secrets.extend(authority.rsplit_once('@').map(|(login, _)| password(login)));
+        }
+        found.text().to_owned()
     });
-    found
+    secrets
 }
 
 /// Whether a password in `text` is `***`, so that the real one is not there.
 pub(crate) fn has_hidden_password(text: &str) -> bool {
     let mut hidden = false;
-    with_passwords(text, |password| {
-        hidden |= password == HIDDEN;
-        password.to_owned()
+    with_passwords(text, |found| {
+        hidden |= match found {
+            Found::Login(login) => login.rsplit(':').next() == Some(HIDDEN),
+            Found::Value(value) => value == HIDDEN,
+        };
+        found.text().to_owned()
     });
     hidden
 }
 
-/// Replaces the passwords in `scheme://user:password@host` and in `password=…` and the like.
-fn with_passwords(text: &str, mut cover: impl FnMut(&str) -> String) -> String {
+/// A secret in a text.
+#[derive(Clone, Copy)]
+enum Found<'a> {
+    /// What stands before the host of a URL: `user:password`, or a token.
+    Login(&'a str),
+    /// What is assigned to a name.
+    Value(&'a str),
+}
+
+impl<'a> Found<'a> {
+    fn text(self) -> &'a str {
+        match self {
+            Self::Login(text) | Self::Value(text) => text,
+        }
+    }
+}
+
+/// Replaces the logins in `scheme://user:password@host` and what follows `password=` and the like.
+fn with_passwords(text: &str, mut cover: impl FnMut(Found<'_>) -> String) -> String {
     let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>');
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -173,13 +240,9 @@ fn with_passwords(text: &str, mut cover: impl FnMut(&str) -> String) -> String {
         shown.push_str(&rest[..start]);
         rest = &rest[start..];
         let url = &rest[..rest.find(ends).unwrap_or(rest.len())];
-        // A password may hold an unescaped `/` or `@`: the last `@` before the next URL counts.
         let url = &url[..url.find("://").unwrap_or(url.len())];
-        if let (Some(colon), Some(at)) = (url.find(':'), url.rfind('@'))
-            && colon < at
-        {
-            shown.push_str(&url[..=colon]);
-            shown.push_str(&cover(&url[colon + 1..at]));
+        if let Some(at) = login_end(url) {
+            shown.push_str(&cover(Found::Login(&url[..at])));
             rest = &rest[at..];
         }
     }
@@ -187,27 +250,45 @@ fn with_passwords(text: &str, mut cover: impl FnMut(&str) -> String) -> String {
     with_assignments(&shown, &mut cover)
 }
 
-/// Replaces what follows `password=` and similar words.
-fn with_assignments(text: &str, cover: &mut impl FnMut(&str) -> String) -> String {
+/// Where the `@` behind the login stands in a URL without its scheme.
+fn login_end(url: &str) -> Option<usize> {
+    let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
+    // A password may hold an unescaped `/` or `@`: then the last `@` counts.
+    let whole = if authority.contains(':') { url } else { authority };
+    whole.rfind('@').filter(|at| *at > 0)
+}
+
+/// Replaces what follows `password=` and similar words, and in the query of a URL, `key=` and the like.
+fn with_assignments(text: &str, cover: &mut impl FnMut(Found<'_>) -> String) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(equals) = rest.find('=') {
-        let name_start = rest[..equals]
-            .rfind(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-')))
-            .map_or(0, |at| at + rest[at..].chars().next().map_or(1, char::len_utf8));
-        let name = &rest[name_start..equals];
+        let name = |is_part: fn(char) -> bool| {
+            let before = rest[..equals].char_indices().rev().find(|(_, c)| !is_part(*c));
+            let start = before.map_or(0, |(at, c)| at + c.len_utf8());
+            (before.map(|(_, c)| c), &rest[start..equals])
+        };
+        let (_, own) = name(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        let (before, in_query) =
+            name(|c| !(c.is_whitespace() || matches!(c, '?' | '&' | ';' | '#' | '"' | '\'' | '/')));
+        let in_query = matches!(before, Some('?' | '&')).then_some(in_query);
         shown.push_str(&rest[..=equals]);
         rest = &rest[equals + 1..];
-        if sounds_secret(name) || name.eq_ignore_ascii_case("pwd") {
+        let secret = sounds_secret(own)
+            || own.eq_ignore_ascii_case("pwd")
+            // A row's value will stand where a template does.
+            || in_query.is_some_and(|name| sounds_secret_in_query(name) && !rest.starts_with("${"));
+        if secret {
             let quoted = rest.starts_with('\'').then(|| rest[1..].find('\'')).flatten();
+            let ends = |c: char| {
+                c.is_whitespace() || matches!(c, '&' | ';' | '"') || (c == '#' && in_query.is_some())
+            };
             let end = match quoted {
                 Some(close) => close + 2,
-                None => rest
-                    .find(|c: char| c.is_whitespace() || matches!(c, '&' | ';' | '"'))
-                    .unwrap_or(rest.len()),
+                None => rest.find(ends).unwrap_or(rest.len()),
             };
             if end > 0 {
-                shown.push_str(&cover(&rest[..end]));
+                shown.push_str(&cover(Found::Value(&rest[..end])));
             }
             rest = &rest[end..];
         }

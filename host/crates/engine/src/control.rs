@@ -38,7 +38,7 @@ struct Entry {
     pipeline: Pipeline,
     document: Arc<Value>,
     origin: Option<Arc<str>>,
-    /// Swaps of one pipeline follow each other: each keeps what the one before left.
+    /// What changes a pipeline for good comes one after the other: a swap keeps what the one before left.
     swapping: Arc<Mutex<()>>,
 }
 
@@ -197,7 +197,11 @@ impl Control {
     /// [`ControlError::NoPipeline`].
     pub async fn resume(&self, name: &str) -> Result<Known, ControlError> {
         let entry = self.entry(name)?;
-        entry.pipeline.resume();
+        {
+            // Not while its checkpoints are being deleted.
+            let _turn = entry.swapping.lock().await;
+            entry.pipeline.resume();
+        }
         info!(pipeline = name, "resumed");
         let settled = async {
             while matches!(entry.pipeline.status().status, State::Stopped | State::Starting) {

@@ -9,12 +9,12 @@ use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use serde_json::{Value, json, value::RawValue};
-use tracing::{error, warn};
+use tracing::{Instrument, error, warn};
 
 use crate::secrets::Secrets;
 use crate::state::{QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
 use crate::status::{Failure, STALLED_AFTER};
-use crate::tally::Tally;
+use crate::tally::{self, Tally};
 use crate::waits::{Waiting, Waits};
 
 /// What happens to a new entry when the queue is full.
@@ -72,7 +72,21 @@ pub struct Dlq {
     secrets: Secrets,
     patience: Option<Duration>,
     /// Entries lost to the bound, for the log.
-    losses: Arc<Mutex<Tally>>,
+    losses: Arc<Mutex<Losses>>,
+}
+
+#[derive(Default)]
+struct Losses {
+    tally: Tally,
+    /// A queue has one policy, so it loses them one way.
+    how: &'static str,
+    is_later: bool,
+}
+
+impl Losses {
+    fn say(&self, count: u64) {
+        error!(count, how = self.how, "dead-letter entries are lost, as overflow_policy asks");
+    }
 }
 
 impl Dlq {
@@ -167,21 +181,32 @@ impl Dlq {
     }
 
     fn lost(&self, how: &'static str, count: u64) {
-        if count > 0 {
-            let mut losses = self.losses.lock();
-            losses.add(count);
-            if let Some(count) = losses.due() {
-                error!(
-                    pipeline = self.pipeline,
-                    count, how, "dead-letter entries are lost, as overflow_policy asks"
-                );
+        if count == 0 {
+            return;
+        }
+        let name =
+            if how == "evicted" { "deltaforge_dlq_evicted_total" } else { "deltaforge_dlq_rejected_total" };
+        counter!(name, "pipeline" => self.pipeline.clone()).increment(count);
+        let mut losses = self.losses.lock();
+        losses.tally.add(count);
+        losses.how = how;
+        match losses.tally.due() {
+            Some(count) => losses.say(count),
+            // Said when it is due, also if nothing more is lost.
+            None if !losses.is_later => {
+                losses.is_later = true;
+                let losses = self.losses.clone();
+                let later = async move {
+                    tokio::time::sleep(tally::PAUSE).await;
+                    let mut losses = losses.lock();
+                    losses.is_later = false;
+                    if let Some(count) = losses.tally.rest() {
+                        losses.say(count);
+                    }
+                };
+                tokio::spawn(later.in_current_span());
             }
-            let name = if how == "evicted" {
-                "deltaforge_dlq_evicted_total"
-            } else {
-                "deltaforge_dlq_rejected_total"
-            };
-            counter!(name, "pipeline" => self.pipeline.clone()).increment(count);
+            None => {}
         }
     }
 

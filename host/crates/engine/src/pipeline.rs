@@ -131,7 +131,6 @@ impl Pipeline {
     ///
     /// Every problem found.
     pub async fn check_stage(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        self.plan.secrets.learn(spec);
         match self.services.stage_factory(spec) {
             Some(factory) => factory.validate(spec).await.map_err(|problems| {
                 let hide = |problem: ConfigError| ConfigError {
@@ -201,6 +200,7 @@ impl Pipeline {
         })?;
         let built = factory.build(&spec, None).instrument(span::of_pipeline(&self.plan.name)).await;
         let (stage, version) = built.map_err(|error| self.plan.secrets.hide_in(error.into()))?;
+        self.plan.secrets.learn(&spec);
         let (reply, answer) = oneshot::channel();
         let request = SwapRequest { stage: spec.id.clone(), new: NewStage { spec, stage, version }, reply };
         let gone =

@@ -30,6 +30,7 @@ mod backlog;
 mod commit;
 mod drain;
 pub(crate) mod gaps;
+mod hearing;
 mod mark;
 mod reader;
 mod sink;

@@ -101,23 +101,44 @@ pub struct SinkContext {
     pub trouble: Trouble,
 }
 
-/// Where a sink tells of a failure at once that no answer bears, since it tries again by itself, or since nobody has
-/// called it. Its status shows the failure until something is durable again. The default tells nobody.
+/// Where a sink tells at once what no answer bears, since it tries again by itself, works for long, or since nobody has
+/// called it. Its status shows a failure until something is durable again. The default tells nobody.
 #[derive(Clone, Default)]
-pub struct Trouble(Option<Listener>);
+pub struct Trouble(Option<Arc<dyn Listener>>);
 
-type Listener = Arc<dyn Fn(&SinkError) + Send + Sync>;
+/// Who hears it.
+pub trait Listener: Send + Sync {
+    /// Something failed.
+    fn failed(&self, error: &SinkError);
+    /// A part of a call is done.
+    fn works(&self);
+}
+
+impl<F: Fn(&SinkError) + Send + Sync> Listener for F {
+    fn failed(&self, error: &SinkError) {
+        self(error);
+    }
+
+    fn works(&self) {}
+}
 
 impl Trouble {
     /// Tells `listener`.
-    pub fn new(listener: impl Fn(&SinkError) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(listener)))
+    pub fn new(listener: Arc<dyn Listener>) -> Self {
+        Self(Some(listener))
     }
 
     /// Tells of a failure. What a call answers with need not be told too.
     pub fn tell(&self, error: &SinkError) {
         if let Some(listener) = &self.0 {
-            listener(error);
+            listener.failed(error);
+        }
+    }
+
+    /// Tells that a call which takes long gets on. One that says nothing for half a minute counts as failing.
+    pub fn works(&self) {
+        if let Some(listener) = &self.0 {
+            listener.works();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The boundary to a database's change log.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -68,6 +69,11 @@ pub trait SourceFactory: Send + Sync + 'static {
     ///
     /// Every problem found.
     fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>>;
+    /// The files that this configuration reads, with those beside them that are part of them: no sink may write them.
+    /// Pure; a configuration that is wrong has none.
+    fn files(&self, _config: &Value) -> Vec<PathBuf> {
+        Vec::new()
+    }
     /// Connects and returns a reader at the resume point. The only step with I/O.
     ///
     /// # Errors

@@ -196,6 +196,8 @@ pub struct PipelineStatus {
     pub lag_seconds: Option<f64>,
     /// Events read since the host started.
     pub events: u64,
+    /// What it waits for that somebody has to bring about.
+    pub waits: Vec<Failure>,
     /// Dead-letter entries lost to the queue's bound since the host started, as `overflow_policy` asks.
     pub dead_letters_lost: u64,
     /// The sinks.
@@ -362,6 +364,11 @@ impl Shared {
         }
     }
 
+    /// Whether a sink's last word was a failure.
+    pub(crate) fn sink_fails(&self, sink: usize) -> bool {
+        self.inner.lock().sinks[sink].error.is_some()
+    }
+
     pub(crate) fn sink_failed(&self, sink: usize, code: &str, error: &SinkError) {
         let mut inner = self.inner.lock();
         let status = &mut inner.sinks[sink];
@@ -427,6 +434,7 @@ impl Shared {
 
     /// What the API shows.
     pub fn snapshot(&self) -> PipelineStatus {
+        let waits = self.waits.list();
         let inner = self.inner.lock();
         let overdue = self.waits.overdue().filter(|_| inner.state == State::Running);
         let (status, error) = match (inner.stalled_sink(), overdue) {
@@ -446,7 +454,8 @@ impl Shared {
             name: inner.name.clone(),
             tenant: inner.tenant.clone(),
             status,
-            degraded: !self.waits.is_empty()
+            waits: waits.clone(),
+            degraded: !waits.is_empty()
                 || inner.dead_letters_lost > 0
                 || inner.sinks.iter().any(|sink| {
                     sink.error.is_some()

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// The shortest time between two lines about the same thing.
-const PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const PAUSE: Duration = Duration::from_secs(10);
 
 /// Counts what happens between two lines.
 #[derive(Debug)]

@@ -42,8 +42,9 @@ impl Waits {
         Waiting { waits: self.clone(), number }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().waiting.is_empty()
+    /// Everything that is waited for.
+    pub(crate) fn list(&self) -> Vec<Failure> {
+        self.0.lock().waiting.values().map(|wait| wait.failure.clone()).collect()
     }
 
     /// What has been waited for too long, if anything.

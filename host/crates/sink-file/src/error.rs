@@ -22,6 +22,9 @@ pub(crate) enum FileError {
     /// Not something lines can be appended to and rotated.
     #[error("{} is not a plain file; remove it or choose another path", path.display())]
     NotAFile { path: PathBuf },
+    /// Something else is there already, which no sink wrote.
+    #[error("{} holds something else than lines of JSON; it is left as it is: choose another path", path.display())]
+    NotOurs { path: PathBuf },
     /// Somebody moved, removed, cut or wrote the file; the next open sorts it out.
     #[error("{} was changed by somebody else", path.display())]
     Changed { path: PathBuf },
@@ -57,6 +60,7 @@ impl From<FileError> for SinkError {
             FileError::Io { .. } => "file_io",
             FileError::InUse { .. } => "file_in_use",
             FileError::NotAFile { .. } => "file_not_a_file",
+            FileError::NotOurs { .. } => "file_not_ours",
             FileError::Changed { .. } => "file_changed",
             FileError::Poisoned { .. } => "file_io",
             FileError::Content(_) => "file_content",
@@ -76,6 +80,7 @@ impl From<FileError> for SinkError {
             }
             FileError::InUse { .. }
             | FileError::NotAFile { .. }
+            | FileError::NotOurs { .. }
             | FileError::Content(_)
             | FileError::StdoutClosed => Self::operator(code, message),
         }

@@ -51,14 +51,7 @@ impl SinkFactory for FileSinkFactory {
     }
 
     fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>> {
-        let path = FileConfig::read(config)?.path;
-        // A relative path begins at the working directory here, as it will in `open`.
-        if path.is_dir() {
-            let name = path.join("events.jsonl");
-            let text = format!("is a folder; name a file, such as {}", name.display());
-            return Err(vec![ConfigError::new("path", text)]);
-        }
-        Ok(())
+        FileConfig::read(config).map(drop)
     }
 
     fn addressing(&self, _config: &Value) -> Addressing {

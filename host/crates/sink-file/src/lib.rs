@@ -7,7 +7,8 @@
 //! * The active file is cut back to the length in the checkpoint before anything is written again, so events
 //!   that were written after it do not appear twice. Only when the file was rotated since does the rotated
 //!   file, which is never changed again, keep lines that come again in the next one, with equal event ids.
-//! * A file it does not know is never cut: whole lines are appended to, anything else is moved aside.
+//! * A file it does not know is never cut: whole lines are appended to. Anything else is moved aside where a sink had
+//!   this path before, so that a crash can have left it; elsewhere it is somebody else's, and refused untouched.
 //! * Messages without a body (tombstones) have no line.
 
 mod config;

@@ -1,5 +1,8 @@
 //! Message bodies as lines.
 
+use std::path::Path;
+
+use deltaforge_engine::disk::DiskFile;
 use deltaforge_engine::message::MessageBatch;
 
 use crate::error::FileError;
@@ -32,4 +35,39 @@ pub(crate) fn push_line(buffer: &mut Vec<u8>, body: &[u8]) -> Result<(), FileErr
     }
     buffer.push(b'\n');
     Ok(())
+}
+
+/// Whether the first `len` bytes of `file` are whole lines of JSON.
+pub(crate) fn has_whole_lines(file: &dyn DiskFile, len: u64, path: &Path) -> Result<bool, FileError> {
+    let mut pending = Vec::new();
+    let mut chunk = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < len {
+        let size = (len - at).min(chunk.len() as u64) as usize;
+        let read = &mut chunk[..size];
+        file.read_exact_at(read, at).map_err(FileError::io("read", path))?;
+        at += size as u64;
+        let mut lines = read.split_inclusive(|byte| *byte == b'\n').peekable();
+        while let Some(part) = lines.next() {
+            if !part.ends_with(b"\n") {
+                debug_assert!(lines.peek().is_none(), "only the last part is open");
+                pending.extend_from_slice(part);
+            } else if pending.is_empty() {
+                if !is_json(part) {
+                    return Ok(false);
+                }
+            } else {
+                pending.extend_from_slice(part);
+                if !is_json(&pending) {
+                    return Ok(false);
+                }
+                pending.clear();
+            }
+        }
+    }
+    Ok(pending.is_empty())
+}
+
+fn is_json(line: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
 }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::config::RotateConfig;
 use crate::error::FileError;
-use crate::lines::{check_content_type, push_line};
+use crate::lines::{check_content_type, has_whole_lines, push_line};
 use crate::state::{FileState, TAIL_BYTES, Tail};
 use crate::utc;
 
@@ -57,7 +57,11 @@ impl Writer {
     ) -> Result<Self, FileError> {
         let (dir, name) = split(&path)?;
         create_dirs(&*disk, dir).map_err(FileError::io("make the directory", dir))?;
-        let lock = lock(&*disk, &path, &dir.join(format!(".{name}.lock")))?;
+        let lock_path = dir.join(format!(".{name}.lock"));
+        if disk.stat(&lock_path).map_err(FileError::io("look at", &lock_path))?.is_none() {
+            refuse_foreign(&*disk, &path, state.as_ref())?;
+        }
+        let lock = lock(&*disk, &path, &lock_path)?;
         // A name that an earlier process left half-done must be durable before a new one builds on it.
         disk.fsync_dir(dir, "the names an earlier process left")
             .map_err(FileError::io("sync the directory", dir))?;
@@ -107,7 +111,7 @@ impl Writer {
             }
             warn!(path = %self.path.display(), "not the file that the checkpoint knows; it is left as it is");
         }
-        let problem = if !self.has_whole_lines(found)? {
+        let problem = if !has_whole_lines(&*self.file, found, &self.path)? {
             "a line is broken".to_owned()
         } else {
             let tail = read_tail(&*self.file, found, &self.path)?;
@@ -281,41 +285,24 @@ impl Writer {
         }
         Err(FileError::Changed { path: self.path.clone() })
     }
-
-    /// Whether the file's first `len` bytes are whole lines of JSON.
-    fn has_whole_lines(&self, len: u64) -> Result<bool, FileError> {
-        let mut pending = Vec::new();
-        let mut chunk = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < len {
-            let size = (len - at).min(chunk.len() as u64) as usize;
-            let read = &mut chunk[..size];
-            self.file.read_exact_at(read, at).map_err(FileError::io("read", &self.path))?;
-            at += size as u64;
-            let mut lines = read.split_inclusive(|byte| *byte == b'\n').peekable();
-            while let Some(part) = lines.next() {
-                if !part.ends_with(b"\n") {
-                    debug_assert!(lines.peek().is_none(), "only the last part is open");
-                    pending.extend_from_slice(part);
-                } else if pending.is_empty() {
-                    if !is_json(part) {
-                        return Ok(false);
-                    }
-                } else {
-                    pending.extend_from_slice(part);
-                    if !is_json(&pending) {
-                        return Ok(false);
-                    }
-                    pending.clear();
-                }
-            }
-        }
-        Ok(pending.is_empty())
-    }
 }
 
-fn is_json(line: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
+/// Refuses a file at `path` that no sink can have begun: where one had the path, its lock file stands beside it.
+fn refuse_foreign(disk: &dyn Disk, path: &Path, state: Option<&FileState>) -> Result<(), FileError> {
+    match disk.stat(path).map_err(FileError::io("look at", path))? {
+        Some(stat) if stat.is_file && stat.len > 0 => {}
+        _ => return Ok(()),
+    }
+    let file = disk.open(path, Open::Read).map_err(FileError::io("open", path))?;
+    let len = file.stat().map_err(FileError::io("look at", path))?.len;
+    let known = match state {
+        Some(state) => matching_tail(&*file, len, state, path)?.is_some(), // copied here without its lock file
+        None => false,
+    };
+    if known || has_whole_lines(&*file, len, path)? {
+        return Ok(());
+    }
+    Err(FileError::NotOurs { path: path.to_owned() })
 }
 
 fn split(path: &Path) -> Result<(&Path, &str), FileError> {

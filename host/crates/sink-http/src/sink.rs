@@ -283,7 +283,10 @@ impl HttpSink {
             let left = request.deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let timeout = left.map_or(request.timeout, |left| left.min(request.timeout));
             let error = match self.send_once(request, timeout).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.trouble.works();
+                    return Ok(());
+                }
                 Err(Fault::Failed(error)) if error.is_transient() => error,
                 Err(fault) => return Err(fault),
             };

@@ -67,7 +67,7 @@ pub(crate) fn live<'a>(versions: &'a Versions, table: &str) -> Option<&'a Versio
 pub(crate) enum Reason {
     /// Captured for the first time, before anything was read.
     Installed,
-    /// Captured for the first time while a reader was at work.
+    /// Captured for the first time when there was a reader already, at work or not.
     Created,
     /// The definition changed and the triggers survived.
     Altered,
@@ -118,7 +118,7 @@ pub(crate) struct Step {
 /// What a reader knows when it asks for the plan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known {
-    /// Whether a reader was at work before, so that a table without history is a new one.
+    /// Whether the one who asks was at work before, so that a table without history is a new one.
     pub reading: bool,
     /// Up to this change every captured table had the definition that its version says.
     pub consistent_through: i64,

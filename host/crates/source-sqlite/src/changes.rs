@@ -224,6 +224,7 @@ impl Changes {
         }
         at.sequence = sequence;
         at.nonce = nonce;
+        at.began = at.began.filter(|began| sequence < *began);
         Ok(Took::Row(cells))
     }
 
@@ -249,10 +250,13 @@ impl Changes {
                 "the marker {sequence} in the change log is not understood"
             )));
         };
+        // What was there when this reader began is new to others only.
+        let was_there = reason == Reason::Created && at.began.is_some_and(|began| sequence <= began);
+        let reason = if was_there { Reason::Installed } else { reason };
         let marker = Marker {
             reason,
             statement: text(1).map(str::to_owned),
-            snapshot: integer(row, HEAD + 2) == Some(1),
+            snapshot: !was_there && integer(row, HEAD + 2) == Some(1),
             gap: integer(row, HEAD + 3) == Some(1),
         };
         let ts_ms = integer(row, 3).unwrap_or_default();

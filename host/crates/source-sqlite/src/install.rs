@@ -77,6 +77,8 @@ pub(crate) fn reconcile(
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .doing(|| "begin installing capture".into())?;
     log::create(&tx, 0)?;
+    // Who stands still now reads the markers later: a table that is new to the log is new to that reader too.
+    let known = Known { reading: known.reading || has_readers(&tx)?, ..known };
     let versions = catalog::load(&tx)?;
     let steps = catalog::plan(&tx, database, patterns, &versions, known)?;
     catalog::apply(&tx, &steps, known)?;
@@ -131,10 +133,8 @@ impl From<Reason> for Installed {
 pub fn install(config: &SqliteConfig) -> Result<Vec<(String, Installed)>, SqliteError> {
     let path = file(config)?;
     let mut db = open(&path)?;
-    let known = match log::incarnation(&db)? {
-        Some(_) => Known { reading: has_readers(&db)?, consistent_through: 0 },
-        None => Known { reading: false, consistent_through: 0 },
-    };
+    log::incarnation(&db)?; // another format is refused
+    let known = Known { reading: false, consistent_through: 0 };
     let (database, patterns) = (database_name(&path), config.patterns());
     let steps = reconcile(&mut db, &database, &patterns, known)?;
     let mut done: BTreeMap<String, Installed> = table::matching(&db, &database, &patterns)?
@@ -211,7 +211,7 @@ pub(crate) fn file(config: &SqliteConfig) -> Result<std::path::PathBuf, SqliteEr
     config.file().ok_or_else(|| SqliteError::Unsupported("the configuration names no database file".into()))
 }
 
-pub(crate) fn has_readers(db: &Connection) -> Result<bool, SqliteError> {
+fn has_readers(db: &Connection) -> Result<bool, SqliteError> {
     db.query_row("SELECT EXISTS (SELECT 1 FROM _df_cdc_readers)", [], |row| row.get(0))
         .doing(|| "look for readers".into())
 }

@@ -34,6 +34,8 @@ mod trigger;
 mod wake;
 mod worker;
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::source::{SourceContext, SourceError, SourceFactory, SourceReader};
@@ -84,6 +86,17 @@ impl SourceFactory for SqliteSource {
     fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>> {
         let problems = deltaforge_engine::error::parse::<SqliteConfig>(config)?.problems();
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    fn files(&self, config: &Value) -> Vec<PathBuf> {
+        let config = deltaforge_engine::error::parse::<SqliteConfig>(config).ok();
+        let Some(file) = config.and_then(|config| config.file()) else { return Vec::new() };
+        let named = |ending: &str| {
+            let mut name = file.clone().into_os_string();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        ["", "-wal", "-shm", "-journal"].map(named).to_vec()
     }
 
     async fn connect(

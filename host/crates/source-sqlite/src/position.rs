@@ -68,6 +68,10 @@ pub(crate) struct At {
     /// Copies under way, in turn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<Job>,
+    /// Until it is passed, the last change there was when this reader began without a copy: tables captured up to
+    /// here are not new to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<i64>,
     /// Polling: the last row number read, by table. `sequence` counts the rows then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, i64>,
@@ -94,6 +98,7 @@ impl At {
             nonce: None,
             snapshot_rows: 0,
             jobs: Vec::new(),
+            began: None,
             tables: BTreeMap::new(),
             started_ms: None,
         }

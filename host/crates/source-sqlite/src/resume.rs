@@ -66,11 +66,13 @@ fn rewound(held: i64, highest: i64) -> SqliteError {
 /// Where a reader without a checkpoint starts: at the oldest kept change; with a snapshot at the log's end, since
 /// the copy shows all that came before.
 pub(crate) fn start(db: &Connection, at: &mut At, snapshot: bool) -> Result<(), SqliteError> {
+    let highest = log::highest(db)?;
     at.sequence = match (snapshot, log::lowest(db)?) {
-        (true, _) => log::highest(db)?,
+        (true, _) => highest,
         (false, Some(lowest)) => lowest - 1,
         (false, None) => 0,
     };
+    at.began = (at.sequence < highest).then_some(highest);
     at.nonce = log::nonce(db, at.sequence)?;
     Ok(())
 }

@@ -6,8 +6,11 @@
 //!
 //! `INSERT OR REPLACE` and `UPDATE OR REPLACE` remove rows without firing DELETE triggers (unless
 //! `recursive_triggers` is on). So BEFORE copies every row that conflicts with the new one just below its own
-//! reservation, and AFTER turns those copies whose row is gone into deletes. When the DELETE triggers do fire,
-//! they find such a copy near the end of the log and take it as their reservation.
+//! reservation, and AFTER turns those copies whose row is gone into deletes. When the DELETE triggers did fire, the
+//! delete that they logged above the reservation is taken back, since it would undo the change in it.
+//!
+//! A reservation is filled only by the statement that made it. What an ignored statement left behind may lie below
+//! where a reader is already, and a change that is put there would never be seen.
 //!
 //! Only SQL that old SQLite libraries know: the application's own library runs it.
 
@@ -77,7 +80,7 @@ impl Triggers<'_> {
         }
         let slot = self.slot(op::INSERTING, "sequence", &same);
         let slot_and_copies = self.slot(op::INSERTING, "sequence, ts", &same);
-        let mut body = vec![self.log_replaced(&slot_and_copies)];
+        let mut body = self.log_replaced(&slot_and_copies).to_vec();
         body.extend(self.wide("NEW", 0, &slot));
         body.push(self.fill(op::CREATE, "NEW", 0, &slot));
         body
@@ -97,43 +100,15 @@ impl Triggers<'_> {
         let slot = self.slot(op::UPDATING, "sequence", &self.same_as_old());
         let slot_and_copies = self.slot(op::UPDATING, "sequence, ts", &self.same_as_old());
         let after = self.layout.after();
-        let mut body = vec![self.log_replaced(&slot_and_copies)];
+        let mut body = self.log_replaced(&slot_and_copies).to_vec();
         body.extend(self.wide("NEW", after, &slot));
         body.push(self.fill(op::UPDATE, "NEW", after, &slot));
         body
     }
 
     fn before_delete(&self) -> Vec<String> {
-        // Each unique constraint gives way with at most one row, and each may be logged already.
-        let window = 2 * (self.table.unique.len() + 1) + 1;
-        let tail = format!("(SELECT * FROM _df_cdc_log ORDER BY sequence DESC LIMIT {window})");
-        let same = self.same_as_old().join(" AND ");
-        let take = format!(
-            "UPDATE _df_cdc_log SET op = {deleting} WHERE sequence = (SELECT max(sequence) FROM {tail} WHERE tab = {id} \
-             AND op = {replacing} AND {same} AND sequence > coalesce((SELECT max(sequence) FROM {tail} \
-             WHERE tab = {id} AND op IN ({create}, {update})), 0));\n",
-            id = self.id,
-            deleting = op::DELETING,
-            replacing = op::REPLACING,
-            create = op::CREATE,
-            update = op::UPDATE,
-        );
-        let (columns, values) = self.image("OLD", 0..self.layout.columns.min(PART), 0);
-        let reserve = format!(
-            "INSERT INTO _df_cdc_log (tab, op, nonce, rid{columns}) SELECT {}, {}, random(), {}{values} WHERE changes() = 0;\n",
-            self.id,
-            op::DELETING,
-            self.rid("OLD"),
-        );
-        let slot = self.slot(op::DELETING, "sequence", &self.same_as_old());
-        let mut body = vec![take, reserve];
-        for (part, range) in self.layout.parts(0).filter(|(part, _)| *part > 0) {
-            let (columns, values) = self.image("OLD", range, 0);
-            body.push(format!(
-                "INSERT INTO _df_cdc_log_wide (sequence, part{columns}) SELECT {slot}, {part}{values} \
-                 WHERE NOT EXISTS (SELECT 1 FROM _df_cdc_log_wide WHERE sequence = {slot} AND part = {part});\n"
-            ));
-        }
+        let mut body = vec![self.reserve_with_image(op::DELETING, "NULL")];
+        body.extend(self.wide("OLD", 0, "(SELECT max(sequence) FROM _df_cdc_log)"));
         body
     }
 
@@ -357,18 +332,42 @@ impl Triggers<'_> {
             .join(" AND ")
     }
 
-    /// Turns the copies below the reservation whose row is gone into deletes.
-    fn log_replaced(&self, slot_and_copies: &str) -> String {
-        format!(
-            "UPDATE _df_cdc_log SET op = {delete}, ts = {NOW} WHERE sequence IN (SELECT l.sequence FROM \
-             {slot_and_copies} AS slot JOIN _df_cdc_log AS l ON l.sequence BETWEEN slot.sequence - slot.ts \
-             AND slot.sequence - 1 WHERE l.op = {replacing}) AND (({same}) OR NOT EXISTS \
-             (SELECT 1 FROM {table} AS t WHERE {there}));\n",
+    /// Turns the copies below the reservation whose row is gone into deletes, and takes back those that DELETE
+    /// triggers have logged for the same rows since.
+    fn log_replaced(&self, slot_and_copies: &str) -> [String; 2] {
+        let copies = format!(
+            "{slot_and_copies} AS slot JOIN _df_cdc_log AS l ON l.sequence BETWEEN slot.sequence - slot.ts \
+             AND slot.sequence - 1"
+        );
+        let gone = format!(
+            "UPDATE _df_cdc_log SET op = {delete}, ts = {NOW} WHERE sequence IN (SELECT l.sequence FROM {copies} \
+             WHERE l.op = {replacing}) AND (({same}) OR NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {there}));\n",
             delete = op::DELETE,
             replacing = op::REPLACING,
             same = self.is_logged_row("NEW", "_df_cdc_log"),
             table = name(&self.table.name),
             there = self.is_logged_row("t", "_df_cdc_log"),
-        )
+        );
+        // The first that became of the row after the reservation; a delete of a row that was there again is another one.
+        let taken_back = format!(
+            "UPDATE _df_cdc_log SET op = {deleting} WHERE op = {delete} AND sequence IN (SELECT min(d.sequence) \
+             FROM {copies} JOIN _df_cdc_log AS d ON d.sequence > slot.sequence AND d.tab = {id} \
+             AND d.op IN ({create}, {delete}) AND {same} WHERE l.op = {delete} GROUP BY l.sequence);\n",
+            deleting = op::DELETING,
+            delete = op::DELETE,
+            create = op::CREATE,
+            id = self.id,
+            same = self.same_logged_row("d", "l"),
+        );
+        [gone, taken_back]
+    }
+
+    /// Whether two rows of the log are about one row of the table.
+    fn same_logged_row(&self, a: &str, b: &str) -> String {
+        if self.table.rowid.is_some() {
+            return format!("{a}.rid = {b}.rid");
+        }
+        let key = self.table.primary.iter().map(|column| cell_name(self.at(column)));
+        key.map(|cell| format!("{a}.{cell} = {b}.{cell}")).collect::<Vec<_>>().join(" AND ")
     }
 }

@@ -104,12 +104,6 @@ impl Worker {
             SnapshotMode::Initial => first,
             SnapshotMode::Always => true,
         };
-        if first {
-            resume::start(&db, &mut at, snapshot)?;
-        }
-        if snapshot {
-            at.jobs = vec![initial_job(&db, &database, &patterns)?];
-        }
         let info = SourceInfo {
             connector: "sqlite".into(),
             pos_name: "sequence".into(),
@@ -117,6 +111,14 @@ impl Worker {
             ..context.info
         };
         let reader = reader_name(&info.tenant, &info.pipeline, &info.source_id);
+        if first {
+            // Known before it starts: what another one installs from here on is new to this reader.
+            log::register(&db, &reader, 0)?;
+            resume::start(&db, &mut at, snapshot)?;
+        }
+        if snapshot {
+            at.jobs = vec![initial_job(&db, &database, &patterns)?];
+        }
         log::register(&db, &reader, at.sequence)?;
         db.busy_timeout(READ_WAIT).doing(|| "set the lock time-out".into())?;
         install::warn_of_journal(&db, &path)?;

@@ -4,12 +4,14 @@
 
 mod commands;
 mod dlq;
+mod full_store;
 mod guards;
 mod health;
 mod host;
 mod openapi;
 mod parts;
 mod setup;
+mod silence;
 mod sinks;
 mod spills;
 mod swaps;

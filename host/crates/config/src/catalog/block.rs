@@ -1,5 +1,6 @@
 //! The settings of one connector, processor or envelope.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use jsonschema::Validator;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use crate::Limits;
 
 type Check = Arc<dyn Fn(&Value) -> Vec<Finding> + Send + Sync>;
+type Reads = Arc<dyn Fn(&Value) -> Vec<PathBuf> + Send + Sync>;
 
 /// The settings that one connector, processor or envelope takes, and how they are checked.
 #[derive(Clone)]
@@ -19,6 +21,7 @@ pub struct Block {
     pub(crate) nested: bool,
     pub(crate) limits: Option<Limits>,
     pub(crate) own_file: Option<&'static str>,
+    reads_files: Option<Reads>,
     validator: Arc<OnceLock<Option<Validator>>>,
 }
 
@@ -71,6 +74,7 @@ impl Block {
             nested: false,
             limits: None,
             own_file: None,
+            reads_files: None,
             validator: Arc::default(),
         }
     }
@@ -120,6 +124,18 @@ impl Block {
     pub fn own_file(mut self, key: &'static str) -> Self {
         self.own_file = Some(key);
         self
+    }
+
+    /// For a source that reads the files that `files` makes of its settings, so that no sink may write them.
+    #[must_use]
+    pub fn reads_files(mut self, files: impl Fn(&Value) -> Vec<PathBuf> + Send + Sync + 'static) -> Self {
+        self.reads_files = Some(Arc::new(files));
+        self
+    }
+
+    /// The files that the source reads with `own` settings.
+    pub(crate) fn files_read(&self, own: &Value) -> Vec<PathBuf> {
+        self.reads_files.as_ref().map(|files| files(own)).unwrap_or_default()
     }
 
     pub(crate) fn declares(&self, key: &str) -> bool {

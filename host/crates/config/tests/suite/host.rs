@@ -1,6 +1,7 @@
 //! A catalog with the shapes that a real host's has: own types, nested blocks, choices, secrets.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use deltaforge_config::{Block, Catalog, Finding, Limits, Part, PluginCheck, PluginUse, Secret, TableFilter};
@@ -230,10 +231,15 @@ fn native_paths(config: &Sqlite) -> Vec<Finding> {
     Vec::new()
 }
 
+fn database_files(config: &serde_json::Value) -> Vec<PathBuf> {
+    let file = config["path"].as_str().unwrap_or_default();
+    ["", "-wal", "-shm", "-journal"].map(|ending| PathBuf::from(format!("{file}{ending}"))).to_vec()
+}
+
 /// The catalog.
 pub fn catalog() -> Catalog {
     Catalog::default()
-        .source("sqlite", Block::of::<Sqlite>().check_as(native_paths))
+        .source("sqlite", Block::of::<Sqlite>().check_as(native_paths).reads_files(database_files))
         .source_alias("turso", "sqlite", &[("url", "path")])
         .absent(Part::Source, &["mysql", "postgres"])
         .sink("file", Block::of::<File>().own_file("path"))

@@ -203,6 +203,43 @@ fn two_pipelines_cannot_write_one_file() {
 }
 
 #[test]
+fn no_sink_writes_what_pipelines_or_sources_are_read_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, source: &str, sink: &str| {
+        let sink = format!("sinks: [{{ type: file, config: {{ id: out, path: {sink} }} }}]");
+        let text =
+            GOOD.replace("NAME", name).replace("sinks: [{ type: stdout, config: { id: out } }]", &sink);
+        fs::write(folder.path().join(format!("{name}.yaml")), text.replace("path: shop.db", source)).unwrap();
+    };
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    let found = || -> Vec<(String, Code, String)> {
+        let report = catalog().read_path(folder.path(), &environment).unwrap_err();
+        let problem = |p: &deltaforge_config::Problem| (p.path.clone(), p.code, p.message.clone());
+        report.problems().iter().map(problem).collect()
+    };
+    let at = |path: &str, code, message: &str| vec![(path.to_owned(), code, message.to_owned())];
+    let sink = "spec.sinks[0].config.path";
+
+    write("a", "path: shop.db", &place("b.yaml"));
+    write("b", "path: shop.db", "b.jsonl");
+    assert_eq!(found(), at(sink, Code::Conflict, "pipelines are read from this file"));
+    // A source that comes after the sink which has its file.
+    write("a", "path: shop.db", "a.db");
+    write("b", "path: a.db", "b.jsonl");
+    assert_eq!(
+        found(),
+        at("spec.source.config", Code::Conflict, "a sink writes a file that this source reads")
+    );
+    write("b", "path: shop.db", "../config/shop.db-wal");
+    assert_eq!(found(), at(sink, Code::Conflict, "a source reads this file"));
+    write("b", "path: shop.db", &place(""));
+    assert_eq!(found(), at(sink, Code::Invalid, "is a folder"));
+    // Who sends a document does not learn what is on the disk here.
+    let sent = fs::read_to_string(folder.path().join("b.yaml")).unwrap();
+    assert_eq!(catalog().read_sent("body", &sent, &environment).unwrap().len(), 1);
+}
+
+#[test]
 fn what_cannot_be_read_is_a_problem() {
     let folder = tempfile::tempdir().unwrap();
     let code =

@@ -39,7 +39,7 @@ fn it_refuses_what_the_checks_refuse() {
         "spec": {
             "source": { "type": "sqlite", "config": { "id": "s", "path": "x" } },
             "processors": [{ "plugin": "tagger@1" }, { "type": "javascript", "inline": "(e) => e" }],
-            "sinks": [{ "type": "file", "config": { "id": "o", "path": "x", "envelope": "debezium" } }],
+            "sinks": [{ "type": "file", "config": { "id": "o", "path": "y", "envelope": "debezium" } }],
         },
     });
     assert!(validator.is_valid(&good));

@@ -32,7 +32,7 @@ fn an_answer_holds_no_secret() {
     let text = shown.to_string();
     assert!(!text.contains("hunter2") && !text.contains("other"), "{text}");
     let sinks = &shown["spec"]["sinks"];
-    assert_eq!(sinks[0]["config"]["url"], "https://bob:***@example.com/x?token=***&a=b");
+    assert_eq!(sinks[0]["config"]["url"], "https://***@example.com/x?token=***&a=b");
     assert_eq!(sinks[1]["config"]["url"], "https://example.com:80/${source.table}");
     assert_eq!(sinks[1]["config"]["headers"]["Authorization"], HIDDEN);
     assert_eq!(shown["spec"]["source"]["config"]["path"], "x");
@@ -67,6 +67,26 @@ fn a_header_is_a_secret_for_every_text_only_where_its_name_says_so() {
 }
 
 #[test]
+fn the_secrets_of_a_url_are_known_each_by_itself() {
+    let mut document = stored();
+    let mut learned = |url: &str| {
+        document["spec"]["sinks"][0]["config"]["url"] = json!(url);
+        catalog().secrets(&document)
+    };
+    for (url, secrets) in [
+        ("https://t0ken@example.com/in?code=c0de&n=five", &["t0ken", "c0de"][..]),
+        ("https://t0ken:@example.com/", &["t0ken"]),
+        ("https://bob:pa55@example.com/@x", &["pa55"]),
+    ] {
+        let learned = learned(url);
+        for secret in secrets {
+            assert!(learned.iter().any(|known| known == secret), "{url}: {learned:?}");
+        }
+        assert!(!learned.iter().any(|known| known == "five" || known == "bob"), "{url}: {learned:?}");
+    }
+}
+
+#[test]
 fn what_was_shown_and_comes_back_keeps_the_secrets() {
     let catalog = catalog();
     assert_eq!(catalog.restore_secrets(&catalog.redact(&stored()), &stored()).unwrap(), stored());
@@ -87,7 +107,7 @@ fn a_hidden_secret_without_a_stored_one_is_a_problem() {
     let catalog = catalog();
     let mut sent = catalog.redact(&stored());
     // The password must not go to another host.
-    sent["spec"]["sinks"][0]["config"]["url"] = json!("https://bob:***@evil.example/x");
+    sent["spec"]["sinks"][0]["config"]["url"] = json!("https://***@evil.example/x");
     sent["spec"]["sinks"][1]["config"]["headers"]["Cookie"] = json!("***");
     let report = catalog.restore_secrets(&sent, &stored()).unwrap_err();
     let paths: Vec<&str> = report.problems().iter().map(|p| p.path.as_str()).collect();
@@ -98,16 +118,27 @@ fn a_hidden_secret_without_a_stored_one_is_a_problem() {
 #[test]
 fn passwords_in_urls_and_connection_strings_are_hidden() {
     for (text, shown) in [
-        ("mysql://root:p@ss/w0rd@db:3306/shop", "mysql://root:***@db:3306/shop"),
-        ("postgres://u:p@a/x,postgres://u:q@b/y", "postgres://u:***@a/x,postgres://u:***@b/y"),
+        ("mysql://root:p@ss/w0rd@db:3306/shop", "mysql://***@db:3306/shop"),
+        ("postgres://u:p@a/x,postgres://u:q@b/y", "postgres://***@a/x,postgres://***@b/y"),
         ("host=db user=u password=p@ss dbname=x", "host=db user=u password=*** dbname=x"),
         ("host=db password='a b' dbname=x", "host=db password=*** dbname=x"),
         ("libsql://db.turso.io?authToken=abc&x=1", "libsql://db.turso.io?authToken=***&x=1"),
         ("Server=db;Pwd=abc;x=1", "Server=db;Pwd=***;x=1"),
         ("https://example.com/a", "https://example.com/a"),
-        ("redis://:secret@host", "redis://:***@host"),
+        ("https://example.com/@bob?to=a@b", "https://example.com/@bob?to=a@b"),
+        ("redis://:secret@host", "redis://***@host"),
+        ("send to http://t0ken@host/in failed", "send to http://***@host/in failed"),
+        ("https://h/in?key=a1&sig=b%2F2&n=3", "https://h/in?key=***&sig=***&n=3"),
+        ("https://h/?code=a==&Auth=b#top", "https://h/?code=***&Auth=***#top"),
+        (
+            "https://h/?X-Amz-Credential=a/b&subscriptionKey=c",
+            "https://h/?X-Amz-Credential=***&subscriptionKey=***",
+        ),
+        ("https://h/?keyboard=us&design=x&author=y", "https://h/?keyboard=us&design=x&author=y"),
+        ("https://h/?key=${after.id}", "https://h/?key=${after.id}"),
+        ("the row with key=7 failed, code=3", "the row with key=7 failed, code=3"),
         ("a = b, passwords are nice", "a = b, passwords are nice"),
-        ("é://ü:ö@ä", "é://ü:***@ä"),
+        ("é://ü:ö@ä", "é://***@ä"),
         ("password=", "password="),
     ] {
         assert_eq!(hide_passwords(text), shown);

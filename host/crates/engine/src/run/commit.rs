@@ -63,7 +63,13 @@ pub(crate) struct Committer {
 }
 
 /// A store that takes longer than this for everything handed in does not work.
-const SLOW_STORE: Duration = Duration::from_secs(5);
+pub(crate) const SLOW_STORE: Duration = Duration::from_secs(5);
+
+/// What a pipeline then waits for.
+pub(crate) fn store_is_slow() -> Failure {
+    let text = "checkpoints wait for the state store, which does not take them";
+    Failure { code: "state_store".into(), message: text.into(), retriable: true }
+}
 
 /// Checkpoints that may wait for the store at once. Past it everything waits: while the store fails the stream
 /// must not run away from it.
@@ -103,9 +109,7 @@ impl Committer {
                     None => open = false,
                 },
                 () = tokio::time::sleep(SLOW_STORE), if !self.stored.is_empty() && waiting.is_none() => {
-                    let text = "checkpoints wait for the state store, which does not take them";
-                    let failure = Failure { code: "state_store".into(), message: text.into(), retriable: true };
-                    waiting = Some(self.shared.waits().begin(failure, Some(STALLED_AFTER)));
+                    waiting = Some(self.shared.waits().begin(store_is_slow(), Some(STALLED_AFTER)));
                 }
                 Some(stored) = self.stored.next(), if !self.stored.is_empty() => {
                     waiting = None;

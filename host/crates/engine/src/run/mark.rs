@@ -8,6 +8,7 @@ use deltaforge_model::{Batch, Boundary, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::commit::{SLOW_STORE, store_is_slow};
 use super::{is_before, unrelated};
 use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::ledger::Mark;
@@ -15,7 +16,8 @@ use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::source::SourceFactory;
 use crate::spill::spill_dir;
 use crate::state::StateError;
-use crate::status::{Failure, position_json};
+use crate::status::{Failure, STALLED_AFTER, position_json};
+use crate::waits::Waits;
 
 /// A sink's checkpoint as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -226,7 +228,21 @@ impl Beginnings {
     /// Before anything is delivered, stores where each of these sinks begins: at `first`, where nothing else is
     /// known. A start after that is no first one: it goes on with the same snapshot, whose rows keep their ids, and
     /// takes no sink for a new one when others have gone on. Durable on return.
-    pub async fn store(&mut self, first: &Position) -> Result<(), Failure> {
+    pub async fn store(&mut self, first: &Position, waits: &Waits) -> Result<(), Failure> {
+        if self.sinks.is_empty() {
+            return Ok(());
+        }
+        let stored = self.put(first);
+        tokio::pin!(stored);
+        tokio::select! {
+            stored = &mut stored => return stored,
+            () = tokio::time::sleep(SLOW_STORE) => {}
+        }
+        let _waiting = waits.begin(store_is_slow(), Some(STALLED_AFTER));
+        stored.await
+    }
+
+    async fn put(&mut self, first: &Position) -> Result<(), Failure> {
         let mut stored = Vec::new();
         for (key, begins, spill) in std::mem::take(&mut self.sinks) {
             let mark = Mark { resume: begins.unwrap_or_else(|| first.clone()), inside: None };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Boundary, Position};
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
@@ -13,6 +12,7 @@ use tracing::{error, info, warn};
 use super::backlog::{Backlog, Meta, Queued};
 use super::commit::Progress;
 use super::drain::Drain;
+use super::hearing::Hearing;
 use super::mark::Start;
 use crate::budget::Reservation;
 use crate::dlq::{Dlq, Letter};
@@ -21,9 +21,11 @@ use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::Backoff;
 use crate::secrets::Secrets;
-use crate::sink::{Delivery, Sink, SinkContext, SinkError, Trouble};
+use crate::sink::{Delivery, Listener, Sink, SinkContext, SinkError, Trouble};
 use crate::status::{Failure, Shared, with_causes};
-use crate::tally::Tally;
+
+/// A sink with a spill that is waited for longer than this holds no batches in memory that could be on disk.
+const UNLOADS_AFTER: Duration = Duration::from_secs(5);
 
 /// A delivery with what must stay until it is durable.
 pub(crate) struct FeedItem {
@@ -243,6 +245,8 @@ enum End {
     Finished,
     /// The sink failed; it is opened anew.
     Failed(SinkError),
+    /// It failed while nothing was asked of it, and has said so; it is opened anew.
+    Stale,
 }
 
 impl SinkTask {
@@ -255,23 +259,31 @@ impl SinkTask {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let may_leave = self.drain.is_some();
         let leaving = self.leaving.clone();
-        self.context.trouble = self.trouble(&shared);
+        let hearing = Hearing::new(self.index, &self.plan.id, shared.clone(), self.secrets.clone());
+        let hearing = Arc::new(hearing);
+        self.context.trouble = Trouble::new(hearing.clone());
         let mut failures = 0;
         loop {
             let (end, progressed) = tokio::select! {
-                end = self.turn(&shared) => end?,
+                end = self.turn(&shared, &hearing) => end?,
                 () = leaving.clone().due(), if may_leave => return self.leave().await,
             };
-            let error = match end {
-                End::Finished => return Ok(()),
-                End::Failed(error) => error,
-            };
-            self.rewind();
-            failures += 1;
             if progressed {
                 backoff.reset();
                 failures = 0;
             }
+            let error = match end {
+                End::Finished => return Ok(()),
+                End::Failed(error) => error,
+                End::Stale => {
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff.next()) => continue,
+                        () = leaving.clone().due(), if may_leave => return self.leave().await,
+                    }
+                }
+            };
+            self.rewind();
+            failures = if progressed { 0 } else { failures + 1 };
             if failures >= 2 {
                 self.unload().await?;
             }
@@ -299,22 +311,6 @@ impl SinkTask {
                 () = leaving.began(), if may_leave => return self.leave().await,
             }
         }
-    }
-
-    /// Where the sink tells of failures that it gets over by itself, or that no call answers with.
-    fn trouble(&self, shared: &Arc<Shared>) -> Trouble {
-        let (shared, index, sink) = (shared.clone(), self.index, self.plan.id.clone());
-        let secrets = self.secrets.clone();
-        let tally = Mutex::new(Tally::default());
-        Trouble::new(move |error| {
-            shared.sink_failed(index, error.code(), error);
-            let mut tally = tally.lock();
-            tally.add(1);
-            if let Some(times) = tally.due() {
-                let text = secrets.hide(&with_causes(error));
-                warn!(sink, code = error.code(), times, error = text, "sink has trouble");
-            }
-        })
     }
 
     /// Leaves what is not delivered to the next start.
@@ -351,8 +347,10 @@ impl SinkTask {
     }
 
     /// Opens the sink and works on it.
-    async fn turn(&mut self, shared: &Shared) -> Result<(End, bool), Failure> {
-        match self.plan.factory.open(&self.plan.config, self.context.clone()).await {
+    async fn turn(&mut self, shared: &Shared, hearing: &Hearing) -> Result<(End, bool), Failure> {
+        let (plan, context) = (self.plan.clone(), self.context.clone());
+        let opened = plan.factory.open(&plan.config, context);
+        match self.patiently(Some(hearing), opened).await? {
             Ok(sink) => {
                 self.tried.cancel();
                 let spilling = self.drain.as_ref().is_some_and(|drain| drain.backlog.is_spilling());
@@ -360,22 +358,28 @@ impl SinkTask {
                     // Nothing is waiting to prove that it works; otherwise only progress does.
                     shared.sink_ok(self.index);
                 }
-                self.work(sink, shared).await
+                self.work(sink, shared, hearing).await
             }
             Err(error) => Ok((End::Failed(error), false)),
         }
     }
 
     /// Works on an open sink until it fails or nothing more comes. Also tells whether anything became durable.
-    async fn work(&mut self, mut sink: Box<dyn Sink>, shared: &Shared) -> Result<(End, bool), Failure> {
+    async fn work(
+        &mut self,
+        mut sink: Box<dyn Sink>,
+        shared: &Shared,
+        hearing: &Hearing,
+    ) -> Result<(End, bool), Failure> {
         let mut progressed = false;
         let mut open = true;
         loop {
             if self.written < self.pending.len() {
-                match self.write(&mut *sink, shared).await? {
+                match self.write(&mut *sink, shared, hearing).await? {
                     Some(error) => {
                         // What got through before it need not be sent again. The error counts, not this one's.
-                        if self.written > 0 && self.await_durable(&mut *sink, shared).await.is_ok() {
+                        if self.written > 0 && self.await_durable(&mut *sink, shared, hearing).await?.is_ok()
+                        {
                             progressed |= self.written == 0;
                         }
                         return Ok((End::Failed(error), progressed));
@@ -395,7 +399,11 @@ impl SinkTask {
             }
             if self.pending.is_empty() {
                 if open {
-                    match self.wait().await {
+                    if shared.sink_fails(self.index) {
+                        // It failed while nobody called it, and says nothing more by itself.
+                        return Ok((End::Stale, progressed));
+                    }
+                    match self.wait(hearing).await {
                         Some(item) => self.accept(item),
                         None => open = !self.items.is_closed() || !self.items.is_empty(),
                     }
@@ -408,10 +416,12 @@ impl SinkTask {
                 info!(sink = self.plan.id, "sink closed");
                 return Ok((End::Finished, progressed));
             }
-            match self.await_durable(&mut *sink, shared).await {
-                Ok(()) => {
+            match self.await_durable(&mut *sink, shared, hearing).await? {
+                Ok(asked) => {
                     progressed = true;
-                    shared.sink_ok(self.index);
+                    if asked {
+                        shared.sink_ok(self.index);
+                    }
                 }
                 Err(error) => return Ok((End::Failed(error), progressed)),
             }
@@ -460,19 +470,86 @@ impl SinkTask {
         Ok(item.map_or(Take::Nothing, Take::Item))
     }
 
-    /// Waits for the worker. `None`: there may be something in the spill, or nothing more will come.
-    async fn wait(&mut self) -> Option<FeedItem> {
-        match &self.drain {
-            None => self.items.recv().await,
-            Some(drain) => tokio::select! {
-                item = self.items.recv() => item,
-                () = drain.backlog.filled() => None,
-            },
+    /// Waits for the worker. `None`: there may be something in the spill, the sink has said something, or nothing more
+    /// will come.
+    async fn wait(&mut self, hearing: &Hearing) -> Option<FeedItem> {
+        let backlog = self.drain.as_ref().map(|drain| drain.backlog.clone());
+        let filled = async {
+            match &backlog {
+                None => std::future::pending().await,
+                Some(backlog) => backlog.filled().await,
+            }
+        };
+        tokio::select! {
+            item = self.items.recv() => item,
+            () = filled => None,
+            () = hearing.told.notified() => None,
         }
     }
 
+    /// Waits for an answer of the sink, or for something else that it needs (`hearing`: `None`). While none comes, a sink
+    /// with a spill holds no more memory than what that needs, and one that says nothing for long shows that as its
+    /// failure.
+    async fn patiently<T>(
+        &mut self,
+        hearing: Option<&Hearing>,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        tokio::pin!(answer);
+        if let Some(hearing) = hearing {
+            hearing.works();
+        }
+        let mut unload_at = Some(tokio::time::Instant::now() + UNLOADS_AFTER);
+        loop {
+            let unload = async {
+                match unload_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Ok(answer),
+                () = unload => {
+                    self.unload_rest().await?;
+                    unload_at = None;
+                }
+                () = Hearing::silent(hearing) => {}
+            }
+        }
+    }
+
+    /// Sends what it holds to the spill, but for the delivery at work and those before it.
+    async fn unload_rest(&mut self) -> Result<(), Failure> {
+        let Some(backlog) = self.drain.as_ref().map(|drain| drain.backlog.clone()) else { return Ok(()) };
+        let kept = self.pending.len().min(self.written + 1);
+        let from_spill = |item: &FeedItem| matches!(item.origin, Origin::Spill { .. });
+        if self.pending.iter().any(from_spill) || (kept == self.pending.len() && self.items.is_empty()) {
+            return Ok(());
+        }
+        let (newest, all) = backlog.keep_queued().await?;
+        if let Some(seq) = newest {
+            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
+        }
+        if all {
+            while self.items.try_recv().is_ok() {}
+            self.pending.truncate(kept);
+            // What stays comes from here, not from its copy in the spill.
+            self.queued_through = match self.pending.back().map(|item| &item.origin) {
+                Some(Origin::Queue { seq }) => *seq,
+                _ => self.queue_done,
+            };
+        }
+        Ok(())
+    }
+
     /// Writes the next delivery. An event that can never be delivered goes to the dead-letter queue.
-    async fn write(&mut self, sink: &mut dyn Sink, shared: &Shared) -> Result<Option<SinkError>, Failure> {
+    async fn write(
+        &mut self,
+        sink: &mut dyn Sink,
+        shared: &Shared,
+        hearing: &Hearing,
+    ) -> Result<Option<SinkError>, Failure> {
         let item = &mut self.pending[self.written];
         if item.delivery.is_empty() {
             // Nothing in it for this sink, or nothing left after rejects: there is nothing to wait for.
@@ -482,39 +559,44 @@ impl SinkTask {
             return Ok(None);
         }
         failpoint::hit("sink.write");
-        match sink.write(&item.delivery).await {
+        let (delivery, batch) = (item.delivery.clone(), item.batch.clone());
+        match self.patiently(Some(hearing), sink.write(&delivery)).await? {
             Ok(()) => {
                 failpoint::hit("sink.written");
                 self.written += 1;
                 Ok(None)
             }
             Err(SinkError::Rejected { place, kind, code, message }) => {
-                let index = item.delivery.indexes[place] as usize;
-                let event_id = item.delivery.messages.get(index).meta.event_id;
-                let (Some(dlq), Some(batch)) = (&self.dlq, &item.batch) else {
-                    let text = format!("sink {} can never deliver event {event_id}: {message}", self.plan.id);
+                let index = delivery.indexes[place] as usize;
+                let meta = delivery.messages.get(index).meta;
+                let (Some(dlq), Some(batch)) = (self.dlq.clone(), batch) else {
+                    let (sink, event) = (&self.plan.id, meta.event_id);
+                    let text = format!("sink {sink} can never deliver event {event}: {message}");
                     return Err(Failure::operator(code, text));
                 };
-                let row = item.delivery.messages.get(index).meta.batch_row as usize;
-                let letter = Letter {
-                    event: batch.event(row),
+                let plan = self.plan.clone();
+                let letters = [Letter {
+                    event: batch.event(meta.batch_row as usize),
                     hide: false,
-                    sink_id: &self.plan.id,
+                    sink_id: &plan.id,
                     stage_id: "",
                     kind,
                     code,
                     message: &message,
                     attempts: 1,
-                };
-                shared.dead_letters_lost(dlq.put(&[letter]).await?);
+                }];
+                let lost = self.patiently(None, dlq.put(&letters)).await??;
+                shared.dead_letters_lost(lost);
                 failpoint::hit("dlq.stored");
                 shared.metrics.sink_rejected(self.index);
+                let item = &mut self.pending[self.written];
                 item.delivery.done = place + 1;
                 item.wanted = item.wanted.iter().copied().filter(|at| *at as usize != index).collect();
                 Ok(None)
             }
             Err(error) => {
                 if let SinkError::Failed { delivered, .. } = &error {
+                    let item = &mut self.pending[self.written];
                     item.delivery.done = item.delivery.done.max(*delivered);
                 }
                 Ok(Some(error))
@@ -522,11 +604,20 @@ impl SinkTask {
         }
     }
 
-    async fn await_durable(&mut self, sink: &mut dyn Sink, shared: &Shared) -> Result<(), SinkError> {
+    /// Waits until what is written is durable. Answers whether the sink was asked for that.
+    async fn await_durable(
+        &mut self,
+        sink: &mut dyn Sink,
+        shared: &Shared,
+        hearing: &Hearing,
+    ) -> Result<Result<bool, SinkError>, Failure> {
         // Deliveries with nothing in them need no sink, once all before them are durable.
         let mut through = None;
         if self.pending.iter().take(self.written).any(|item| !item.delivery.indexes.is_empty()) {
-            let durable = sink.durable().await?;
+            let durable = match self.patiently(Some(hearing), sink.durable()).await? {
+                Ok(durable) => durable,
+                Err(error) => return Ok(Err(error)),
+            };
             failpoint::hit("sink.durable");
             if durable.state.is_some() {
                 self.context.state = durable.state;
@@ -563,6 +654,6 @@ impl SinkTask {
             // The committer outlives the sinks.
             let _ = self.progress.send(progress).await;
         }
-        Ok(())
+        Ok(Ok(through.is_some()))
     }
 }

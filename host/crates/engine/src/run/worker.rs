@@ -137,7 +137,7 @@ impl Worker {
         self.seq += 1;
         let LogSpan { from, through } = covers;
         self.through = Some(through.clone());
-        self.beginnings.store(&from).await?;
+        self.beginnings.store(&from, self.shared.waits()).await?;
         let opened = Progress::Opened {
             seq: self.seq,
             from: from.clone(),

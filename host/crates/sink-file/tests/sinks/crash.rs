@@ -128,7 +128,11 @@ impl Run {
     async fn deliver(&mut self) -> Result<Result<(), ()>, String> {
         let factory = FileSinkFactory::with_disk(self.disk.clone());
         let opened = open(&factory, &self.config, Path::new("/data"), self.durable.state.clone()).await;
-        let Ok(mut sink) = opened else { return Ok(Err(())) };
+        let mut sink = match opened {
+            Ok(sink) => sink,
+            Err(error) if error.code() == "file_not_ours" => return Err(error.to_string()),
+            Err(_) => return Ok(Err(())),
+        };
         self.check_open()?;
         if self.rng.chance(6) {
             self.disk.set_capacity(Some(self.rng.below(20_000)));

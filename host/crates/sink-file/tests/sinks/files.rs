@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deltaforge_engine::error::Next;
@@ -65,7 +66,7 @@ async fn a_restart_cuts_to_the_checkpoint_and_goes_on() {
 }
 
 #[tokio::test]
-async fn an_unknown_file_is_appended_to_when_whole_and_moved_aside_when_not() {
+async fn an_unknown_file_is_appended_to_when_whole_and_a_broken_one_of_ours_moved_aside() {
     let dir = tempfile::tempdir().unwrap();
     let config = json!({"path": "events.jsonl"});
     let path = dir.path().join("events.jsonl");
@@ -91,6 +92,42 @@ async fn an_unknown_file_is_appended_to_when_whole_and_moved_aside_when_not() {
     sink.write(&delivery(1, &[Some("2")])).await.unwrap();
     sink.durable().await.unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "{\"somebody\":\"else's\",\"long\":\"enough\"}\n2\n");
+}
+
+#[tokio::test]
+async fn what_no_sink_wrote_is_refused_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "out/events.jsonl"});
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("1")])).await.unwrap();
+    let state = sink.durable().await.unwrap().state;
+    drop(sink);
+
+    let names = || {
+        let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let config = json!({"path": "shop.db"});
+    for content in
+        [&b"SQLite format 3\0and pages"[..], b"metadata:\n  name: shop\n", b"{\"a\":1}\nnot json\n", b"{\"to"]
+    {
+        fs::write(dir.path().join("shop.db"), content).unwrap();
+        // The state is of a file elsewhere: the sink's path was changed.
+        for state in [None, state.clone(), None] {
+            let error = open(&factory(), &config, dir.path(), state).await.err().unwrap();
+            assert_eq!(operator_code(&error), "file_not_ours");
+            assert!(error.to_string().contains("shop.db"), "{error}");
+            assert_eq!(fs::read(dir.path().join("shop.db")).unwrap(), content);
+            assert_eq!(names(), ["out", "shop.db"]);
+        }
+    }
+
+    // The file that the state knows may have been brought here, with more after it, and without the lock file.
+    fs::write(dir.path().join("shop.db"), "1\n{\"to").unwrap();
+    open(&factory(), &config, dir.path(), state).await.unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("shop.db")).unwrap(), "1\n");
 }
 
 #[tokio::test]
@@ -147,7 +184,7 @@ async fn a_rotation_that_fails_while_idle_is_told_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let config = json!({"path": "events.jsonl", "rotate": {"max_age_secs": 1}});
     let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();
-    let trouble = Trouble::new(move |error| told.send(error.code()).unwrap());
+    let trouble = Trouble::new(Arc::new(move |error: &SinkError| told.send(error.code()).unwrap()));
     let mut sink = open_telling(&factory(), &config, dir.path(), None, trouble).await.unwrap();
     sink.write(&delivery(1, &[Some("1")])).await.unwrap();
     sink.durable().await.unwrap();
@@ -210,9 +247,7 @@ fn every_problem_of_a_configuration_is_told() {
         factory().validate(&json!({"path": "x", "fsync": false})).unwrap_err()[0].message.contains("fsync")
     );
     factory().validate(&json!({"path": "x"})).unwrap();
+    // What stands on the disk is looked at when the file is opened.
     let folder = tempfile::tempdir().unwrap();
-    let problems = factory().validate(&json!({"path": folder.path()})).unwrap_err();
-    assert_eq!(problems[0].path, "path");
-    assert!(problems[0].message.starts_with("is a folder; name a file, such as "), "{problems:?}");
-    factory().validate(&json!({"path": folder.path().join("events.jsonl")})).unwrap();
+    factory().validate(&json!({"path": folder.path()})).unwrap();
 }

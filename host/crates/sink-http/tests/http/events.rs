@@ -1,5 +1,6 @@
 //! One request for each event.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
@@ -121,7 +122,9 @@ async fn each_try_that_fails_is_told_at_once() {
         let server =
             Server::start(|_, _| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "20")], "slow down")).await;
         let (told, mut tells) = mpsc::unbounded_channel();
-        let trouble = Trouble::new(move |error| told.send((error.code(), error.to_string())).unwrap());
+        let trouble = Trouble::new(Arc::new(move |error: &SinkError| {
+            told.send((error.code(), error.to_string())).unwrap()
+        }));
         let config = json!({ "url": server.url, "batch_mode": batch_mode });
         let mut sink = open_telling(&config, trouble).await;
         let deliver = tokio::spawn(async move { sink.write(&delivery(1, JSON, &numbers(0..2))).await });
@@ -143,7 +146,7 @@ async fn the_last_try_answers_at_once_and_bears_the_pause_that_is_asked_for() {
     .await;
     for batch_mode in [false, true] {
         let (told, mut tells) = mpsc::unbounded_channel();
-        let trouble = Trouble::new(move |_| told.send(()).unwrap());
+        let trouble = Trouble::new(Arc::new(move |_: &SinkError| told.send(()).unwrap()));
         let config = json!({ "url": server.url, "batch_mode": batch_mode });
         let mut sink = open_telling(&config, trouble).await;
         let began = Instant::now();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod config;
+mod differential;
 mod harness;
 mod opening;
 mod operations;

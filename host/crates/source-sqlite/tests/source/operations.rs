@@ -110,6 +110,34 @@ async fn ignored_inserts_and_upserts_delete_nothing() {
 }
 
 #[tokio::test]
+async fn a_delete_is_seen_whatever_an_ignored_insert_of_the_row_left_behind() {
+    for recursive in ["OFF", "ON"] {
+        for kind in ["", " WITHOUT ROWID"] {
+            let db = Db::with(&format!("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT UNIQUE){kind}"));
+            db.run(&format!("PRAGMA recursive_triggers = {recursive}"));
+            let mut reader = db.reader().await;
+            db.run("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')");
+            db.run("INSERT OR IGNORE INTO t VALUES (1, 'z')");
+            db.run("INSERT INTO t VALUES (9, 'b') ON CONFLICT DO NOTHING");
+            db.run("UPDATE OR IGNORE t SET a = 'c' WHERE id = 2");
+            // The reader is past what these left behind.
+            db.run("INSERT INTO t VALUES (4, 'd')");
+            reader.events(4).await;
+            db.run("DELETE FROM t WHERE id = 1; DELETE FROM t WHERE id = 2; DELETE FROM t WHERE id = 3");
+            assert_eq!(
+                reader.events(7).await[4..],
+                ["d t [id=Int(1) a='a']", "d t [id=Int(2) a='b']", "d t [id=Int(3) a='c']"],
+                "recursive {recursive}{kind}"
+            );
+            // In one transaction with what was ignored, the order is the statements'.
+            db.run("INSERT INTO t VALUES (5, 'e'), (6, 'f')");
+            db.run("BEGIN; INSERT OR IGNORE INTO t VALUES (5, 'zz'); DELETE FROM t WHERE id = 6; DELETE FROM t WHERE id = 5; COMMIT");
+            assert_eq!(reader.events(11).await[9..], ["d t [id=Int(6) a='f']", "d t [id=Int(5) a='e']"]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_trigger_that_updates_its_own_row_comes_after_what_fired_it() {
     let db = Db::with(T);
     let mut reader = db.reader().await;

@@ -1,0 +1,75 @@
+//! What a sink is heard saying beside its answers, and how long it has said nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::secrets::Secrets;
+use crate::sink::{Listener, SinkError};
+use crate::status::{Shared, with_causes};
+use crate::tally::Tally;
+
+/// A call that takes longer, and does not say that it gets on, counts as a failure.
+const SILENT_AFTER: Duration = Duration::from_secs(30);
+
+pub(crate) struct Hearing {
+    index: usize,
+    sink: String,
+    shared: Arc<Shared>,
+    secrets: Secrets,
+    tally: Mutex<Tally>,
+    heard: Mutex<Instant>,
+    /// Something was told, perhaps while nobody called.
+    pub told: Notify,
+}
+
+impl Hearing {
+    pub fn new(index: usize, sink: &str, shared: Arc<Shared>, secrets: Secrets) -> Self {
+        Self {
+            index,
+            sink: sink.to_owned(),
+            shared,
+            secrets,
+            tally: Mutex::default(),
+            heard: Mutex::new(Instant::now()),
+            told: Notify::new(),
+        }
+    }
+
+    /// Waits until nothing was heard for long, and tells that as a failure. `None`: nobody need say anything.
+    pub async fn silent(hearing: Option<&Self>) {
+        let Some(own) = hearing else { return std::future::pending().await };
+        loop {
+            let silence = own.heard.lock().elapsed();
+            match SILENT_AFTER.checked_sub(silence) {
+                Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+                _ => break,
+            }
+        }
+        let text = format!("wait for an answer: none for {} seconds", SILENT_AFTER.as_secs());
+        own.failed(&SinkError::retry("sink_silent", text, "it does not fail either"));
+    }
+}
+
+impl Listener for Hearing {
+    fn failed(&self, error: &SinkError) {
+        self.works();
+        self.shared.sink_failed(self.index, error.code(), error);
+        let mut tally = self.tally.lock();
+        tally.add(1);
+        if let Some(times) = tally.due() {
+            let text = self.secrets.hide(&with_causes(error));
+            warn!(sink = self.sink, code = error.code(), times, error = text, "sink has trouble");
+        }
+        drop(tally);
+        self.told.notify_one();
+    }
+
+    fn works(&self) {
+        *self.heard.lock() = Instant::now();
+    }
+}

@@ -1,0 +1,29 @@
+//! The process's memory: how much there is, and that it goes back.
+
+/// Blocks of this size come from the system one by one, and go back to it when they are freed. Batches are smaller, and
+/// are used again; rows of many megabytes are not, and would stay with the process for good.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 8 << 20;
+
+/// Tells the allocator to keep no large blocks. It would otherwise raise its own bound with each one it sees.
+pub fn give_back_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    #[allow(unsafe_code)]
+    // SAFETY: takes no pointer; called once, before other threads exist.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * LARGE);
+    }
+}
+
+/// Half of what the container's control group allows, or of the machine's memory.
+pub fn half() -> usize {
+    const FALLBACK: usize = 1 << 30;
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max");
+    let group = group.ok().and_then(|text| text.trim().parse::<usize>().ok());
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<usize>().ok().map(|kib| kib << 10)
+    });
+    group.into_iter().chain(machine).min().map_or(FALLBACK, |bytes| bytes / 2)
+}
