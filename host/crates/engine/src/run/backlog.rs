@@ -131,7 +131,7 @@ pub(crate) struct Ahead {
     pub number: u64,
     pub meta: Meta,
     /// With what is reserved for it and its messages. `None`: it is damaged, and nothing of it is delivered.
-    pub batch: Option<(Batch, Reservation)>,
+    pub batch: Option<(Arc<Batch>, Reservation)>,
 }
 
 /// A batch costs about this many times its size until its messages are delivered: its bytes or its messages, with all
@@ -539,7 +539,7 @@ impl Backlog {
             .map_err(|error| failed(&self.sink, "read the spill", error))?;
         held.resize(batch.byte_size() * ESTIMATE);
         inner.passed = Some((number, Position::new(meta.through.as_str())));
-        Ok(Read::Batch(Ahead { number, meta, batch: Some((batch, held)) }))
+        Ok(Read::Batch(Ahead { number, meta, batch: Some((Arc::new(batch), held)) }))
     }
 
     /// Waits until something may be there to read.

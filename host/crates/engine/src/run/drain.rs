@@ -39,8 +39,9 @@ impl Drain {
         Ok(self.ahead.is_some())
     }
 
-    /// Makes a delivery of the batch read ahead. `None`: there is none.
-    pub async fn take(&mut self, queued_through: u64) -> Result<Option<FeedItem>, Failure> {
+    /// Makes a delivery of the batch read ahead. `None`: there is none, or the dead-letter queue is needed for it, which
+    /// may be full: no memory is held meanwhile for deliveries that could be done with.
+    pub async fn take(&mut self, queued_through: u64, idle: bool) -> Result<Option<FeedItem>, Failure> {
         let Some(Ahead { number, meta, batch }) = self.ahead.take() else { return Ok(None) };
         // What was spilled while it waited in the queue has come from there.
         let has_come = meta.seq_of(&self.run).is_some_and(|seq| seq <= queued_through);
@@ -48,10 +49,13 @@ impl Drain {
             let nothing = MessageBatch::new("", Bodies::default());
             return Ok(Some(item(number, meta, nothing, Arc::new([]), None, None)));
         };
-        let batch = Arc::new(batch);
         let (messages, mut unwritten) = self.composer.compose(&batch, &meta.boundary()).await?;
         let first = meta.first_row;
         unwritten.retain(|one| batch.event(one.row).source_row() >= first);
+        if !unwritten.is_empty() && !idle {
+            self.ahead = Some(Ahead { number, meta, batch: Some((batch, held)) });
+            return Ok(None);
+        }
         let Backlog { shared, sink, .. } = &self.backlog;
         unwritten::send(self.dlq.as_ref(), shared, &batch, &[sink], &unwritten).await?;
         let wanted = (0..messages.len() as u32)

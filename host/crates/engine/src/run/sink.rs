@@ -466,7 +466,7 @@ impl SinkTask {
         if let Ok(item) = self.items.try_recv() {
             return Ok(Take::Item(item));
         }
-        let item = drain.take(self.queued_through).await?;
+        let item = drain.take(self.queued_through, idle).await?;
         Ok(item.map_or(Take::Nothing, Take::Item))
     }
 
