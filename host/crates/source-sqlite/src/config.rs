@@ -1,7 +1,7 @@
 //! The `config:` block of a SQLite source.
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use deltaforge_engine::error::ConfigError;
 use deltaforge_model::pattern::Patterns;
@@ -119,15 +119,16 @@ fn default_log_alert() -> NonZeroU64 {
 }
 
 impl SqliteConfig {
-    /// The database file; `None` when neither `path` nor a `url` that is a file says so.
+    /// The database file; `None` when neither `path` nor `url` names one.
     pub fn file(&self) -> Option<PathBuf> {
-        if let Some(path) = &self.path {
-            return Some(path.clone());
-        }
-        let url = self.url.as_deref()?;
-        let path = url.strip_prefix("file:").unwrap_or(url);
-        let path =
-            path.strip_prefix("//").map_or(path, |rest| rest.strip_prefix("localhost").unwrap_or(rest));
+        // The `url` of `type: turso` comes as `path`.
+        let url = self.path.as_deref().map_or(self.url.as_deref(), Path::to_str)?;
+        let path = match url.strip_prefix("file:") {
+            None => url,
+            Some(path) => {
+                path.strip_prefix("//").map_or(path, |rest| rest.strip_prefix("localhost").unwrap_or(rest))
+            }
+        };
         (!path.contains("://") && !path.is_empty()).then(|| PathBuf::from(path))
     }
 
@@ -152,8 +153,8 @@ impl SqliteConfig {
         match (&self.path, &self.url) {
             (None, None) => problems.push(ConfigError::new("path", "which database file? set `path`")),
             (Some(_), Some(_)) => problems.push(ConfigError::new("url", "`path` and `url` say the same; set one")),
-            (None, Some(_)) if self.file().is_none() => problems.push(ConfigError::new(
-                "url",
+            (path, _) if self.file().is_none() => problems.push(ConfigError::new(
+                if path.is_some() { "path" } else { "url" },
                 "only files can be read (`file:./app.db` or a path); libSQL and Turso servers are not supported yet",
             )),
             _ => {}

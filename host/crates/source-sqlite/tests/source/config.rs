@@ -21,6 +21,7 @@ fn every_problem_is_told_with_its_path() {
         Vec::<String>::new()
     );
     assert_eq!(paths(json!({"id": "a"})), ["path"]);
+    assert_eq!(paths(json!({"id": "a", "path": "libsql://db.turso.io"})), ["path"]);
     assert_eq!(paths(json!({"id": "a", "path": "x", "url": "x"})), ["url"]);
     assert_eq!(
         paths(json!({"id": "a", "url": "libsql://db.turso.io", "auth_token": "t"})),
@@ -32,6 +33,23 @@ fn every_problem_is_told_with_its_path() {
     assert_eq!(paths(json!({"id": "a", "path": "x", "lossy": "accept"})), ["lossy"]);
     assert_eq!(problems(json!({"id": "a", "path": "x", "poll": 1})).len(), 1);
     assert_eq!(problems(json!({"id": "a", "path": "x", "poll_interval_ms": 0})).len(), 1);
+}
+
+#[test]
+fn the_files_of_a_database_are_told_however_it_is_named() {
+    let files = |config: Value| -> Vec<String> {
+        SqliteSource::new().files(&config).into_iter().map(|file| file.display().to_string()).collect()
+    };
+    let all = ["./x.db", "./x.db-wal", "./x.db-shm", "./x.db-journal"];
+    for (key, name) in
+        [("path", "./x.db"), ("path", "file:./x.db"), ("url", "file:./x.db"), ("url", "./x.db")]
+    {
+        assert_eq!(files(json!({"id": "a", key: name})), all, "{key}: {name}");
+    }
+    for (name, file) in [("//srv/x.db", "//srv/x.db"), ("file:///srv/x.db", "/srv/x.db")] {
+        assert_eq!(files(json!({"id": "a", "path": name}))[0], file);
+    }
+    assert_eq!(files(json!({"id": "a", "path": "/x", "poll": 1})), Vec::<String>::new());
 }
 
 #[tokio::test]
