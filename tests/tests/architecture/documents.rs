@@ -8,13 +8,14 @@ use anyhow::{Context, Result, bail};
 use crate::repository::{files, root};
 
 /// Calls whose first argument is an error code, at the places where errors are made.
-const CALLS: [&str; 11] = [
+const CALLS: [&str; 12] = [
     "StageError::stop(",
     "StageError::isolate(",
     "StageError::retry(",
     "SourceError::operator(",
     "SourceError::retry(",
     "SinkError::operator(",
+    "SinkError::retry(",
     "Failure::operator(",
     "Self::operator(",
     "Self::isolate(",

@@ -51,8 +51,16 @@ async fn every_request_has_an_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_has_a_bound() {
     let host = Host::start().await;
-    let large = host.request(Method::POST, "/validate").json(&"x".repeat(5 << 20));
-    assert_eq!(code(&answer(large).await), (413, "BODY_TOO_LARGE"));
+    let body = "x".repeat(5 << 20);
+    for _ in 0..10 {
+        // The host answers before it has read it all, and a client that still sends may see the end of the connection.
+        if let Ok(response) = host.request(Method::POST, "/validate").json(&body).send().await {
+            assert_eq!(response.status(), 413);
+            assert_eq!(response.json::<serde_json::Value>().await.unwrap()["code"], "BODY_TOO_LARGE");
+            return;
+        }
+    }
+    panic!("no answer");
 }
 
 #[tokio::test(flavor = "multi_thread")]
