@@ -335,8 +335,9 @@ impl Triggers<'_> {
     /// Turns the copies below the reservation whose row is gone into deletes, and takes back those that DELETE
     /// triggers have logged for the same rows since.
     fn log_replaced(&self, slot_and_copies: &str) -> [String; 2] {
+        // CROSS: the planner must begin with the one slot, and not with the whole log.
         let copies = format!(
-            "{slot_and_copies} AS slot JOIN _df_cdc_log AS l ON l.sequence BETWEEN slot.sequence - slot.ts \
+            "{slot_and_copies} AS slot CROSS JOIN _df_cdc_log AS l ON l.sequence BETWEEN slot.sequence - slot.ts \
              AND slot.sequence - 1"
         );
         let gone = format!(
@@ -350,9 +351,10 @@ impl Triggers<'_> {
         );
         // The first that became of the row after the reservation; a delete of a row that was there again is another one.
         let taken_back = format!(
-            "UPDATE _df_cdc_log SET op = {deleting} WHERE op = {delete} AND sequence IN (SELECT min(d.sequence) \
-             FROM {copies} JOIN _df_cdc_log AS d ON d.sequence > slot.sequence AND d.tab = {id} \
-             AND d.op IN ({create}, {delete}) AND {same} WHERE l.op = {delete} GROUP BY l.sequence);\n",
+            "UPDATE _df_cdc_log SET op = {deleting} WHERE op = {delete} AND sequence IN (SELECT \
+             (SELECT d.sequence FROM _df_cdc_log AS d WHERE d.sequence > slot.sequence AND d.tab = {id} \
+             AND d.op IN ({create}, {delete}) AND {same} ORDER BY d.sequence LIMIT 1) FROM {copies} \
+             WHERE l.op = {delete});\n",
             deleting = op::DELETING,
             delete = op::DELETE,
             create = op::CREATE,

@@ -63,3 +63,32 @@ async fn a_locked_database_is_waited_for() {
     db.run("COMMIT");
     assert_eq!(reader.events(1).await, ["c t id=Int(1)"]);
 }
+
+#[tokio::test]
+async fn a_long_log_makes_writes_no_slower() {
+    let db = Db::with("CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT UNIQUE, b)");
+    db.run("PRAGMA synchronous = OFF");
+    let _reader = db.reader().await;
+    let statements = |from: i64| {
+        let began = Instant::now();
+        db.run("BEGIN");
+        for id in from..from + 300 {
+            db.run(&format!(
+                "INSERT INTO t VALUES ({id}, 'a{id}', 0); UPDATE t SET b = 1 WHERE id = {id};
+                 REPLACE INTO t VALUES ({id}, 'a{id}', 2); INSERT OR IGNORE INTO t VALUES ({id}, 'x', 3)"
+            ));
+            if id % 3 == 0 {
+                db.run(&format!("DELETE FROM t WHERE id = {id}"));
+            }
+        }
+        db.run("COMMIT");
+        began.elapsed()
+    };
+    let short = statements(0);
+    db.run("WITH RECURSIVE n(i) AS (SELECT 10000 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) INSERT INTO t SELECT i, i, i FROM n");
+    let long = statements(1_000);
+    assert!(
+        long < 6 * short + Duration::from_millis(50),
+        "{short:?}, and with 50,000 rows in the log {long:?}"
+    );
+}
