@@ -235,14 +235,27 @@ impl Triggers<'_> {
         format!("UPDATE _df_cdc_log SET {set} WHERE sequence = {slot};\n")
     }
 
-    /// Rows `t` that stand in the way of NEW, each of them once.
+    /// Rows `t` that stand in the way of NEW, each of them once. A query for each way, since for an OR of them newer
+    /// planners read the whole table.
     fn conflicts(&self) -> String {
         let mut ways: Vec<String> = Vec::with_capacity(self.table.unique.len() + 1);
         if self.table.rowid.is_some() {
             ways.push(self.is_row("t", "NEW"));
         }
         ways.extend(self.table.unique.iter().map(|parts| self.equal_parts(parts)));
-        ways.into_iter().map(|way| format!("({way})")).collect::<Vec<_>>().join(" OR ")
+        if let [only] = &ways[..] {
+            return only.clone();
+        }
+        let key = match self.table.rowid {
+            Some(_) => self.rid("t"),
+            None => {
+                let key = self.table.primary.iter().map(|column| self.column("t", self.at(column)));
+                key.collect::<Vec<_>>().join(", ")
+            }
+        };
+        let table = name(&self.table.name);
+        let found = ways.iter().map(|way| format!("SELECT {key} FROM {table} AS t WHERE {way}"));
+        format!("({key}) IN ({})", found.collect::<Vec<_>>().join(" UNION "))
     }
 
     fn equal_parts(&self, parts: &[UniquePart]) -> String {
