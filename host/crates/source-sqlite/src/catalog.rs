@@ -7,8 +7,8 @@ use rusqlite::{Connection, params};
 
 use crate::error::{Doing, SqliteError};
 use crate::log::{self, Layout, op};
-use crate::sql::name;
-use crate::table::{self, Definition};
+use crate::sql::{is_before_trigger, name};
+use crate::table::{self, Definition, Unique};
 use crate::trigger;
 
 /// One version of a table's capture. Rows of the log name it by its id.
@@ -243,9 +243,7 @@ pub(crate) fn apply(db: &Connection, steps: &[Step], known: Known) -> Result<(),
         }
         let gap = match (step.reason, &step.definition, step.previous) {
             (Reason::Gone, ..) => true,
-            (Reason::Altered, Some(now), Some(previous)) => {
-                late && columns_of(db, previous)? < now.columns.len()
-            }
+            (Reason::Altered, Some(now), Some(previous)) => late && missed(db, previous, now)?,
             _ => false,
         };
         let snapshot = gap || step.reason == Reason::Created;
@@ -269,8 +267,13 @@ pub(crate) fn apply(db: &Connection, steps: &[Step], known: Known) -> Result<(),
     Ok(())
 }
 
-fn columns_of(db: &Connection, id: i64) -> Result<usize, SqliteError> {
-    Ok(load(db)?.get(&id).map_or(0, |version| version.definition.columns.len()))
+/// Whether triggers made for a former definition may have missed something: values of new columns, or rows that were
+/// replaced because of a new unique constraint.
+fn missed(db: &Connection, former: i64, now: &Definition) -> Result<bool, SqliteError> {
+    let versions = load(db)?;
+    let Some(former) = versions.get(&former).map(|version| &version.definition) else { return Ok(true) };
+    let has_new = |unique: &Unique| !former.unique.contains(unique);
+    Ok(former.columns.len() < now.columns.len() || now.unique.iter().any(has_new))
 }
 
 fn has_changes_after(db: &Connection, id: Option<i64>, sequence: i64) -> Result<bool, SqliteError> {
@@ -280,6 +283,26 @@ fn has_changes_after(db: &Connection, id: Option<i64>, sequence: i64) -> Result<
         |row| row.get(0),
     )
     .doing(|| "look for changes made since the table changed".into())
+}
+
+/// Makes the application's BEFORE triggers on a table anew, as they are. The newest trigger runs first, and ours must
+/// see the table as it is right before the change: what another BEFORE trigger does comes before it.
+fn run_first(db: &Connection, table: &str) -> Result<(), SqliteError> {
+    let action = || format!("have the BEFORE triggers of {table} run before capture");
+    let others: Vec<(String, String)> = db
+        .prepare_cached(
+            "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND lower(tbl_name) = lower(?1)
+             AND name NOT GLOB '_df_cdc_*' ORDER BY rowid",
+        )
+        .and_then(|mut statement| {
+            statement.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+        .doing(action)?;
+    for (trigger, sql) in others.iter().filter(|(_, sql)| is_before_trigger(sql)) {
+        db.execute_batch(&format!("DROP TRIGGER {}", name(trigger))).doing(action)?;
+        db.execute_batch(sql).doing(action)?;
+    }
+    Ok(())
 }
 
 /// Creates a version and its triggers; answers its number.
@@ -297,6 +320,7 @@ fn install(db: &Connection, definition: &Definition) -> Result<i64, SqliteError>
     for statement in &statements {
         db.execute_batch(statement).doing(action)?;
     }
+    run_first(db, &definition.name)?;
     db.execute("UPDATE _df_cdc_tables SET triggers = ?2 WHERE id = ?1", params![id, statements.join("\n")])
         .doing(action)?;
     Ok(id)

@@ -152,6 +152,12 @@ impl Changes {
                         }
                     }
                     Took::NoRoom => break Some(Stopped::Full),
+                    Took::Narrow(cells) if width == has => {
+                        return Err(SqliteError::Unsupported(format!(
+                            "the change log is damaged: a change has {cells} cells, and the log {has}; `deltaforge \
+                             source uninstall` and a new snapshot mend that"
+                        )));
+                    }
                     Took::Narrow(cells) => {
                         used = used.max(cells);
                         self.width = class_of(cells);
@@ -323,7 +329,7 @@ impl Changes {
             table,
             transaction: None,
             ordinal,
-            ts_us: ts_ms * 1_000,
+            ts_us: ts_ms.saturating_mul(1_000),
             pos: sequence as u64,
             last: true,
             snapshot: SnapshotMark::No,

@@ -182,7 +182,8 @@ impl Copied {
         let at = |column: &String| 1 + schema.column(column).map_or(0, usize::from);
         let (order, marks) = match (definition.walk(), &definition.rowid) {
             (Some(columns), _) => {
-                (columns.iter().map(|column| name(column)).collect(), columns.iter().map(at).collect())
+                let ordered = |column: &String| name(column) + &definition.key_collation(column);
+                (columns.iter().map(ordered).collect(), columns.iter().map(at).collect())
             }
             (None, Some(alias)) => (vec![alias.clone()], vec![0]),
             (None, None) => (Vec::new(), Vec::new()),

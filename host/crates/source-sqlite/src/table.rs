@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode::declared_kind;
 use crate::error::{Doing, SqliteError};
+use crate::sql::{default_value, index_rows, index_terms, name as quoted};
 
 /// One column of a captured table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub(crate) struct ColumnDef {
     /// Whether it is computed from other columns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub generated: bool,
+    /// What `REPLACE` puts in the place of a NULL that is not allowed, as SQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
 }
 
 /// One part of a unique constraint: SQL of what is compared, and the collation it is compared by.
@@ -34,6 +38,38 @@ pub(crate) struct UniquePart {
     pub expression: Option<String>,
     /// The collation.
     pub collation: String,
+}
+
+/// A unique constraint beside the primary key's row number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredUnique")]
+pub(crate) struct Unique {
+    /// What is compared.
+    pub parts: Vec<UniquePart>,
+    /// Which rows it is about, as SQL; `None`: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<String>,
+}
+
+/// The forms in which databases hold it: the older one knew no partial indexes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredUnique {
+    Parts(Vec<UniquePart>),
+    Whole {
+        parts: Vec<UniquePart>,
+        #[serde(default)]
+        rows: Option<String>,
+    },
+}
+
+impl From<StoredUnique> for Unique {
+    fn from(stored: StoredUnique) -> Self {
+        match stored {
+            StoredUnique::Parts(parts) => Self { parts, rows: None },
+            StoredUnique::Whole { parts, rows } => Self { parts, rows },
+        }
+    }
 }
 
 /// A table's definition: all that capture and decoding depend on.
@@ -51,8 +87,8 @@ pub(crate) struct Definition {
     pub rowid_column: Option<String>,
     /// The primary key's columns in key order; empty where none is declared.
     pub primary: Vec<String>,
-    /// Every other unique constraint.
-    pub unique: Vec<Vec<UniquePart>>,
+    /// Every unique constraint that has an index; the primary key's comes first.
+    pub unique: Vec<Unique>,
 }
 
 /// Names that are never captured.
@@ -91,7 +127,7 @@ impl Definition {
     pub fn read(db: &Connection, table: &str) -> Result<Option<Self>, SqliteError> {
         let action = || format!("read the definition of {table}");
         let mut statement = db
-            .prepare_cached("SELECT name, type, \"notnull\", pk, hidden FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")
+            .prepare_cached("SELECT name, type, \"notnull\", pk, hidden, dflt_value FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid")
             .doing(action)?;
         let mut primary: Vec<(i64, String)> = Vec::new();
         let mut columns = Vec::new();
@@ -101,11 +137,16 @@ impl Definition {
             if pk > 0 {
                 primary.push((pk, name.clone()));
             }
+            let nullable = row.get::<_, i64>(2).doing(action)? == 0;
             columns.push(ColumnDef {
                 name,
                 declared: row.get(1).doing(action)?,
-                nullable: row.get::<_, i64>(2).doing(action)? == 0,
+                nullable,
                 generated: row.get::<_, i64>(4).doing(action)? >= 2,
+                default: match row.get::<_, Option<String>>(5).doing(action)? {
+                    Some(text) if !nullable => default_value(&text),
+                    _ => None,
+                },
             });
         }
         if columns.is_empty() {
@@ -160,8 +201,8 @@ impl Definition {
             }
         }
         let key = if primary.is_empty() { first_unique_key(&columns, &indexes) } else { primary.clone() };
-        let unique = indexes.into_iter().map(|index| index.parts).collect();
-        Ok(Some(Self { name: table.to_owned(), columns, key, rowid, rowid_column, primary, unique }))
+        let name = table.to_owned();
+        Ok(Some(Self { name, columns, key, rowid, rowid_column, primary, unique: indexes }))
     }
 
     /// The columns that a copy of the table moves along: the primary key, when its order is one that every
@@ -172,16 +213,27 @@ impl Definition {
         }
         let not_null =
             |name: &String| self.columns.iter().any(|column| column.name == *name && !column.nullable);
+        let is_known = |part: &UniquePart| {
+            ["BINARY", "NOCASE", "RTRIM"].contains(&part.collation.to_uppercase().as_str())
+        };
+        let ordered = self.key_index().is_some_and(|parts| parts.iter().all(is_known));
+        (ordered && self.primary.iter().all(not_null)).then_some(&self.primary)
+    }
+
+    /// The collation by which the primary key compares a column of it, which need not be the column's own; as a
+    /// suffix of SQL.
+    pub fn key_collation(&self, column: &str) -> String {
+        let part = self.key_index().into_iter().flatten().find(|part| part.column.as_deref() == Some(column));
+        part.map_or_else(String::new, |part| format!(" COLLATE {}", quoted(&part.collation)))
+    }
+
+    /// The primary key's own index.
+    fn key_index(&self) -> Option<&Vec<UniquePart>> {
         let is_key = |parts: &&Vec<UniquePart>| {
             parts.len() == self.primary.len()
                 && parts.iter().zip(&self.primary).all(|(part, name)| part.column.as_ref() == Some(name))
         };
-        let ordered = self.unique.iter().find(is_key).is_some_and(|parts| {
-            parts
-                .iter()
-                .all(|part| ["BINARY", "NOCASE", "RTRIM"].contains(&part.collation.to_uppercase().as_str()))
-        });
-        (ordered && self.primary.iter().all(not_null)).then_some(&self.primary)
+        self.unique.iter().map(|unique| &unique.parts).find(is_key)
     }
 
     /// The schema that events carry.
@@ -200,17 +252,12 @@ impl Definition {
     }
 }
 
-struct UniqueIndex {
-    partial: bool,
-    parts: Vec<UniquePart>,
-}
-
 /// The table's unique indexes, its primary key's too; and whether the primary key has an index of its own.
-fn unique_indexes(db: &Connection, table: &str) -> Result<(Vec<UniqueIndex>, bool), SqliteError> {
+fn unique_indexes(db: &Connection, table: &str) -> Result<(Vec<Unique>, bool), SqliteError> {
     let action = || format!("read the unique indexes of {table}");
     let list: Vec<(String, String, bool)> = db
         .prepare_cached(
-            "SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\" ORDER BY seq DESC",
+            "SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\" ORDER BY origin <> 'pk', seq DESC",
         )
         .and_then(|mut statement| {
             statement.query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
@@ -225,15 +272,20 @@ fn unique_indexes(db: &Connection, table: &str) -> Result<(Vec<UniqueIndex>, boo
                 statement.query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
             })
             .doing(action)?;
-        let expressions = if columns.iter().any(|(column, _)| column.is_none()) {
-            let sql: String = db
-                .query_row(
-                    "SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?1",
-                    [&name],
-                    |row| row.get(0),
-                )
-                .doing(action)?;
-            let terms = crate::sql::index_terms(&sql).filter(|terms| terms.len() == columns.len());
+        let has_expressions = columns.iter().any(|(column, _)| column.is_none());
+        let sql =
+            if partial || has_expressions { index_sql(db, &name).doing(action)? } else { String::new() };
+        let rows = if partial {
+            Some(index_rows(&sql).ok_or_else(|| {
+                SqliteError::Unsupported(format!(
+                    "the unique index {name} of {table} has a condition that cannot be understood: {sql}"
+                ))
+            })?)
+        } else {
+            None
+        };
+        let expressions = if has_expressions {
+            let terms = index_terms(&sql).filter(|terms| terms.len() == columns.len());
             Some(terms.ok_or_else(|| {
                 SqliteError::Unsupported(format!(
                     "the unique index {name} of {table} has expressions that cannot be understood: {sql}"
@@ -255,18 +307,24 @@ fn unique_indexes(db: &Connection, table: &str) -> Result<(Vec<UniqueIndex>, boo
                 collation,
             })
             .collect();
-        indexes.push(UniqueIndex { partial, parts });
+        indexes.push(Unique { parts, rows });
     }
     Ok((indexes, has_key_index))
 }
 
-fn first_unique_key(columns: &[ColumnDef], indexes: &[UniqueIndex]) -> Vec<String> {
+fn index_sql(db: &Connection, index: &str) -> rusqlite::Result<String> {
+    db.query_row("SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?1", [index], |row| {
+        row.get(0)
+    })
+}
+
+fn first_unique_key(columns: &[ColumnDef], indexes: &[Unique]) -> Vec<String> {
     let not_null = |part: &UniquePart| {
         part.column.as_ref().filter(|name| columns.iter().any(|c| c.name == **name && !c.nullable)).cloned()
     };
     indexes
         .iter()
-        .filter(|index| !index.partial)
+        .filter(|index| index.rows.is_none())
         .find_map(|index| index.parts.iter().map(not_null).collect::<Option<Vec<_>>>())
         .unwrap_or_default()
 }

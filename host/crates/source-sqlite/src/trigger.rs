@@ -16,7 +16,7 @@
 
 use crate::log::{Layout, PART, cell_name, op};
 use crate::sql::name;
-use crate::table::{Definition, UniquePart};
+use crate::table::{Definition, Unique, UniquePart};
 
 /// Source time: milliseconds since the Unix epoch.
 const NOW: &str = "CAST((julianday('now') - 2440587.5) * 86400000.0 + 0.5 AS INTEGER)";
@@ -30,7 +30,8 @@ pub(crate) fn names(id: i64) -> [String; 6] {
 
 /// The six statements that create a table's triggers, in the order of [`names`].
 pub(crate) fn create(id: i64, table: &Definition) -> [String; 6] {
-    let sql = Triggers { id, table, layout: Layout { columns: table.columns.len() } };
+    let layout = Layout { columns: table.columns.len() };
+    let sql = Triggers { id, table, quoted: name(&table.name), layout };
     let bodies = [
         ("BEFORE INSERT", sql.before_insert()),
         ("AFTER INSERT", sql.after_insert()),
@@ -49,6 +50,8 @@ pub(crate) fn create(id: i64, table: &Definition) -> [String; 6] {
 struct Triggers<'a> {
     id: i64,
     table: &'a Definition,
+    /// The table's name as SQL.
+    quoted: String,
     layout: Layout,
 }
 
@@ -72,7 +75,14 @@ impl Triggers<'_> {
         let mut same: Vec<String> = self
             .match_cells()
             .into_iter()
-            .map(|cell| format!("{} IS {}", cell_name(cell), self.column("NEW", cell)))
+            .map(|at| {
+                let (cell, value) = (cell_name(at), self.column("NEW", at));
+                match self.table.columns[at].default {
+                    // It was still NULL when the row was reserved.
+                    Some(_) => format!("({cell} IS {value} OR {cell} IS NULL)"),
+                    None => format!("{cell} IS {value}"),
+                }
+            })
             .collect();
         if self.table.rowid.is_some() {
             // Before the row is there, its number is -1 when SQLite is to choose it.
@@ -87,9 +97,10 @@ impl Triggers<'_> {
     }
 
     fn before_update(&self) -> Vec<String> {
-        let mut body = vec![
-            self.copy_conflicts(&self.key_changed(), &format!(" AND NOT ({})", self.is_row("t", "OLD"))),
-        ];
+        let mut body = vec![self.copy_conflicts(
+            &self.key_changed(),
+            &format!(" AND NOT ({})", self.is_row(self.alias(), "OLD")),
+        )];
         body.push(self.reserve_with_image(op::UPDATING, "changes()"));
         body.extend(self.wide("OLD", 0, "(SELECT max(sequence) FROM _df_cdc_log)"));
         body.extend(self.copy_conflicts_wide());
@@ -141,8 +152,8 @@ impl Triggers<'_> {
         if self.table.rowid.is_some() {
             return format!("{} = {}", self.rid(row), self.rid(other));
         }
-        let key = self.table.primary.iter().map(|column| self.at(column));
-        key.map(|at| format!("{} = {}", self.column(row, at), self.column(other, at)))
+        let key = self.table.primary.iter().map(|column| (self.at(column), self.table.key_collation(column)));
+        key.map(|(at, collation)| format!("{} = {}{collation}", self.column(row, at), self.column(other, at)))
             .collect::<Vec<_>>()
             .join(" AND ")
     }
@@ -150,7 +161,7 @@ impl Triggers<'_> {
     /// Columns that tell reservations of inserts apart: those under a unique constraint, as long as their values
     /// are known before the row is there.
     fn match_cells(&self) -> Vec<usize> {
-        let unique = self.table.unique.iter().flatten().filter_map(|part| part.column.as_ref());
+        let unique = self.unique_parts().filter_map(|part| part.column.as_ref());
         let mut cells: Vec<usize> = self
             .table
             .primary
@@ -240,35 +251,63 @@ impl Triggers<'_> {
     fn conflicts(&self) -> String {
         let mut ways: Vec<String> = Vec::with_capacity(self.table.unique.len() + 1);
         if self.table.rowid.is_some() {
-            ways.push(self.is_row("t", "NEW"));
+            ways.push(self.is_row(self.alias(), "NEW"));
         }
-        ways.extend(self.table.unique.iter().map(|parts| self.equal_parts(parts)));
+        ways.extend(self.table.unique.iter().map(|unique| self.equal_parts(unique)));
         if let [only] = &ways[..] {
             return only.clone();
         }
         let key = match self.table.rowid {
-            Some(_) => self.rid("t"),
+            Some(_) => self.rid(self.alias()),
             None => {
-                let key = self.table.primary.iter().map(|column| self.column("t", self.at(column)));
+                let key = self.table.primary.iter().map(|column| self.column(self.alias(), self.at(column)));
                 key.collect::<Vec<_>>().join(", ")
             }
         };
-        let table = name(&self.table.name);
-        let found = ways.iter().map(|way| format!("SELECT {key} FROM {table} AS t WHERE {way}"));
-        format!("({key}) IN ({})", found.collect::<Vec<_>>().join(" UNION "))
+        let found = ways.iter().map(|way| format!("SELECT {key} FROM {} WHERE {way}", self.from()));
+        // SELECT *: else the planner uses no index for a key of several columns.
+        format!("({key}) IN (SELECT * FROM ({}))", found.collect::<Vec<_>>().join(" UNION "))
     }
 
-    fn equal_parts(&self, parts: &[UniquePart]) -> String {
+    /// What the table is called in conditions: by its own name, since the condition of a partial index may say that,
+    /// unless it is called as a trigger calls its rows.
+    fn alias(&self) -> &str {
+        let own = &self.table.name;
+        if own.eq_ignore_ascii_case("new") || own.eq_ignore_ascii_case("old") { "t" } else { &self.quoted }
+    }
+
+    /// The table with its [`Triggers::alias`].
+    fn from(&self) -> String {
+        format!("{} AS {}", self.quoted, self.alias())
+    }
+
+    /// What the new row is going to hold in a column: before it is there, `REPLACE` has not yet put a default in the
+    /// place of a NULL that is not allowed.
+    fn to_be(&self, column: usize) -> String {
+        let value = self.column("NEW", column);
+        match &self.table.columns[column].default {
+            Some(default) => format!("coalesce({value}, {default})"),
+            None => value,
+        }
+    }
+
+    fn unique_parts(&self) -> impl Iterator<Item = &UniquePart> {
+        self.table.unique.iter().flat_map(|unique| &unique.parts)
+    }
+
+    fn equal_parts(&self, unique: &Unique) -> String {
         let new_row: String = (0..self.table.columns.len())
-            .map(|at| format!("{} AS {}", self.column("NEW", at), name(&self.table.columns[at].name)))
+            .map(|at| format!("{} AS {}", self.to_be(at), name(&self.table.columns[at].name)))
             .collect::<Vec<_>>()
             .join(", ");
-        let equal = parts.iter().map(|part| {
+        // Only with its own condition is a partial index of use to the planner.
+        let rows = unique.rows.iter().map(|rows| format!("({rows})"));
+        let equal = unique.parts.iter().map(|part| {
             let collation = name(&part.collation);
             match (&part.column, &part.expression) {
                 (Some(column), _) => {
                     let at = self.at(column);
-                    format!("{} = {} COLLATE {collation}", self.column("t", at), self.column("NEW", at))
+                    format!("{} = {} COLLATE {collation}", self.column(self.alias(), at), self.to_be(at))
                 }
                 (None, expression) => {
                     let term = expression.as_deref().unwrap_or("NULL");
@@ -276,19 +315,21 @@ impl Triggers<'_> {
                 }
             }
         });
-        equal.collect::<Vec<_>>().join(" AND ")
+        equal.chain(rows).collect::<Vec<_>>().join(" AND ")
     }
 
     /// Whether an update touches any unique constraint at all; empty when that cannot be said by columns.
     fn key_changed(&self) -> String {
-        if self.table.unique.iter().flatten().any(|part| part.column.is_none()) {
+        let by_columns =
+            |unique: &Unique| unique.rows.is_none() && unique.parts.iter().all(|p| p.column.is_some());
+        if !self.table.unique.iter().all(by_columns) {
             return String::new();
         }
         let mut changed: Vec<String> = Vec::new();
         if self.table.rowid.is_some() {
             changed.push(format!("{} IS NOT {}", self.rid("NEW"), self.rid("OLD")));
         }
-        let unique = self.table.unique.iter().flatten().filter_map(|part| part.column.as_ref());
+        let unique = self.unique_parts().filter_map(|part| part.column.as_ref());
         let mut columns: Vec<usize> =
             self.table.primary.iter().chain(unique).map(|column| self.at(column)).collect();
         columns.sort_unstable();
@@ -301,14 +342,14 @@ impl Triggers<'_> {
 
     /// Copies the rows that may be replaced. `changes()` tells the next statement how many there are.
     fn copy_conflicts(&self, when: &str, except: &str) -> String {
-        let (columns, values) = self.image("t", 0..self.layout.columns.min(PART), 0);
+        let (columns, values) = self.image(self.alias(), 0..self.layout.columns.min(PART), 0);
         format!(
-            "INSERT INTO _df_cdc_log (tab, op, nonce, rid{columns}) SELECT {}, {}, random(), {}{values} FROM {} AS t \
+            "INSERT INTO _df_cdc_log (tab, op, nonce, rid{columns}) SELECT {}, {}, random(), {}{values} FROM {} \
              WHERE {when}({}){except};\n",
             self.id,
             op::REPLACING,
-            self.rid("t"),
-            name(&self.table.name),
+            self.rid(self.alias()),
+            self.from(),
             self.conflicts(),
         )
     }
@@ -339,8 +380,8 @@ impl Triggers<'_> {
         if self.table.rowid.is_some() {
             return format!("{} = {l}.rid", self.rid(row));
         }
-        let key = self.table.primary.iter().map(|column| self.at(column));
-        key.map(|at| format!("{} = {l}.{}", self.column(row, at), cell_name(at)))
+        let key = self.table.primary.iter().map(|column| (self.at(column), self.table.key_collation(column)));
+        key.map(|(at, collation)| format!("{} = {l}.{}{collation}", self.column(row, at), cell_name(at)))
             .collect::<Vec<_>>()
             .join(" AND ")
     }
@@ -362,17 +403,21 @@ impl Triggers<'_> {
             table = name(&self.table.name),
             there = self.is_logged_row("t", "_df_cdc_log"),
         );
-        // The first that became of the row after the reservation; a delete of a row that was there again is another one.
+        // The first that became of the row after the reservation; a delete of a row that was there again is another one,
+        // and so is that of the new row, where it is gone by now.
         let taken_back = format!(
             "UPDATE _df_cdc_log SET op = {deleting} WHERE op = {delete} AND sequence IN (SELECT \
              (SELECT d.sequence FROM _df_cdc_log AS d WHERE d.sequence > slot.sequence AND d.tab = {id} \
              AND d.op IN ({create}, {delete}) AND {same} ORDER BY d.sequence LIMIT 1) FROM {copies} \
-             WHERE l.op = {delete});\n",
+             WHERE l.op = {delete} AND (NOT ({new}) OR EXISTS (SELECT 1 FROM {table} AS t WHERE {there})));\n",
             deleting = op::DELETING,
             delete = op::DELETE,
             create = op::CREATE,
             id = self.id,
             same = self.same_logged_row("d", "l"),
+            new = self.is_logged_row("NEW", "l"),
+            table = name(&self.table.name),
+            there = self.is_logged_row("t", "l"),
         );
         [gone, taken_back]
     }

@@ -25,6 +25,12 @@ use crate::thread::Work;
 /// Most rows removed from the log in one write transaction, and the time one may take.
 const SLICE: i64 = 1_000;
 const SLICE_TIME: Duration = Duration::from_millis(5);
+/// The application's transactions that have read before they write fail when another connection writes in between. So
+/// what is confirmed is written down, and the log shortened, when the application has been quiet for this long, or
+/// for so many rows but no more often than that, or after all that time.
+const QUIET_FOR: Duration = Duration::from_secs(1);
+const TIDY_ROWS: i64 = SLICE;
+const TIDY_WITHIN: Duration = Duration::from_secs(30);
 /// Rows of the log that may pass without an event before progress is told all the same.
 const SILENT_ROWS: i64 = 512;
 /// How long progress without an event may stay untold.
@@ -56,7 +62,13 @@ pub(crate) struct Worker {
     /// Every captured table had its version's definition up to this change.
     consistent_through: i64,
     confirmed: i64,
-    cleanup_due: bool,
+    /// What of it is written down in the database, and when that was.
+    tidied: i64,
+    tidied_when: Instant,
+    /// When the last batch was read.
+    active_when: Instant,
+    /// More can be removed at once.
+    tidying: bool,
     slice: i64,
     size_seen: Instant,
 }
@@ -136,7 +148,10 @@ impl Worker {
             told_when: Instant::now(),
             consistent_through: at.sequence,
             confirmed: at.sequence,
-            cleanup_due: false,
+            tidied: at.sequence,
+            tidied_when: Instant::now(),
+            active_when: Instant::now(),
+            tidying: false,
             slice: SLICE,
             size_seen: Instant::now(),
             schema_version: -1,
@@ -193,6 +208,7 @@ impl Worker {
     fn close(&mut self, batcher: Batcher) -> SourceBatch {
         self.told = self.at.clone();
         self.told_when = Instant::now();
+        self.active_when = Instant::now();
         batcher.close(self.at.position(), Boundary::Transaction)
     }
 
@@ -247,6 +263,14 @@ impl Worker {
         )))
     }
 
+    /// Whether the database is to be told what is confirmed.
+    fn is_untidy(&self) -> bool {
+        let (rows, since) = (self.confirmed - self.tidied, self.tidied_when.elapsed());
+        let may = rows > 0 && since >= QUIET_FOR;
+        self.tidying
+            || (may && (rows >= TIDY_ROWS || since >= TIDY_WITHIN || self.active_when.elapsed() >= QUIET_FOR))
+    }
+
     fn check_size(&mut self) {
         if self.size_seen.elapsed() < SIZE_EVERY {
             return;
@@ -298,13 +322,12 @@ impl Work for Worker {
 
     fn confirmed(&mut self, sequence: i64) {
         self.confirmed = sequence;
-        self.cleanup_due = true;
     }
 
     /// Removes what no reader needs, one short transaction at a time; gives way to everybody.
     fn tidy(&mut self) -> bool {
         self.check_size();
-        if !self.cleanup_due {
+        if !self.is_untidy() {
             return false;
         }
         let began = Instant::now();
@@ -319,15 +342,17 @@ impl Work for Worker {
             Ok(cleaned) => {
                 let slow = began.elapsed() > SLICE_TIME;
                 self.slice = if slow { (self.slice / 2).max(50) } else { (self.slice * 2).min(SLICE) };
-                self.cleanup_due = cleaned.more;
+                self.tidying = cleaned.more;
+                (self.tidied, self.tidied_when) = (self.confirmed, Instant::now());
             }
-            Err(error) if is_busy(&error) => {}
+            Err(error) if is_busy(&error) => return true,
             Err(error) => {
                 tracing::warn!(%error, "clean up the change log");
-                self.cleanup_due = false;
+                self.tidying = false;
+                self.tidied_when = Instant::now();
             }
         }
-        self.cleanup_due
+        self.tidying
     }
 }
 

@@ -17,26 +17,28 @@ const SCHEMA: &str = "
     CREATE UNIQUE INDEX u4e ON u4 (lower(a), b);
     CREATE TABLE u5 (id INTEGER PRIMARY KEY ON CONFLICT REPLACE, a UNIQUE ON CONFLICT REPLACE, b, c,
         parent INT REFERENCES u1 (id) ON DELETE CASCADE);
-    CREATE TABLE u6 (id INT NOT NULL, a TEXT DEFAULT 'q', b INT, c INT, PRIMARY KEY (id, b), UNIQUE (a));";
+    CREATE TABLE u7 (id INTEGER PRIMARY KEY, a TEXT, b, c, low TEXT AS (lower(a)) UNIQUE);
+    CREATE TABLE u6 (id INT NOT NULL, a TEXT NOT NULL DEFAULT 'q', b INT, c INT, PRIMARY KEY (id, b), UNIQUE (a));";
 /// Those whose rows have a key that the harness tells them apart by.
-const TABLES: [&str; 5] = ["u1", "u2", "u3", "u5", "u6"];
+const TABLES: [&str; 6] = ["u1", "u2", "u3", "u5", "u6", "u7"];
 
 fn pick<'a>(random: &mut Random, from: &[&'a str]) -> &'a str {
     from[random.below(from.len() as u64) as usize]
 }
 
 fn statement(random: &mut Random, step: u64) -> String {
-    let table = pick(random, &["u1", "u2", "u3", "u4", "u5", "u6"]);
+    let table = pick(random, &["u1", "u2", "u3", "u4", "u5", "u6", "u7"]);
     let (id, other) = (1 + random.below(12), 1 + random.below(12));
     let a = pick(random, &["'a'", "'b'", "'c'", "'A'", "'é'", "NULL", "'x1'", "'x2'", "'x3'"]);
     let b = pick(random, &["1", "2", "3", "'1'", "NULL", "1.0", "2.5"]);
     let or = pick(random, &["", " OR REPLACE", " OR IGNORE", " OR FAIL"]);
-    match random.below(10) {
+    match random.below(11) {
         0..=3 => format!("INSERT{or} INTO {table} (id, a, b, c) VALUES ({id}, {a}, {b}, {step})"),
         4 => format!(
             "INSERT INTO {table} (id, a, b, c) VALUES ({id}, {a}, {b}, {step}) ON CONFLICT DO NOTHING"
         ),
         5 => format!("UPDATE{or} {table} SET a = {a}, b = {b}, c = {step} WHERE id = {id}"),
+        10 => format!("UPDATE{or} {table} SET b = {b}, c = {step} WHERE id = {id}"),
         6 => format!("UPDATE{or} {table} SET id = {other} WHERE id = {id}"),
         7 => format!(
             "INSERT INTO {table} (id, a, b, c) VALUES ({id}, {a}, {b}, {step})

@@ -284,3 +284,78 @@ async fn tables_without_a_key_are_captured() {
         ["u n [a=Int(1) b=Int(2)] a=Int(1) b=Int(3)", "d n [a=Int(1) b=Int(2)]"]
     );
 }
+
+#[tokio::test]
+async fn a_default_in_the_place_of_null_is_seen_by_replace() {
+    let db = Db::with(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT NOT NULL DEFAULT 'q' UNIQUE, b NOT NULL DEFAULT open);
+         CREATE TABLE w (k TEXT NOT NULL DEFAULT 'k', l INT, PRIMARY KEY (k, l)) WITHOUT ROWID;",
+    );
+    let mut reader = db.reader().await;
+    db.run("INSERT INTO t VALUES (1, 'q', 0)");
+    db.run("INSERT OR REPLACE INTO t VALUES (2, NULL, NULL)");
+    db.run("INSERT INTO t VALUES (3, 'x', 0); UPDATE OR REPLACE t SET a = NULL WHERE id = 3");
+    db.run("INSERT INTO w VALUES ('k', 1); INSERT OR REPLACE INTO w VALUES (NULL, 1)");
+    assert_eq!(
+        reader.all(&db).await,
+        [
+            "c t id=Int(1) a='q' b=Int(0)",
+            "d t [id=Int(1) a='q' b=Int(0)]",
+            "c t id=Int(2) a='q' b='open'",
+            "c t id=Int(3) a='x' b=Int(0)",
+            "d t [id=Int(2) a='q' b='open']",
+            "u t [id=Int(3) a='x' b=Int(0)] id=Int(3) a='q' b=Int(0)",
+            "c w k='k' l=Int(1)",
+            "d w [k='k' l=Int(1)]",
+            "c w k='k' l=Int(1)",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn before_triggers_that_were_there_first_keep_their_order() {
+    let db = Db::with(
+        "CREATE TABLE pos (pos INTEGER PRIMARY KEY, v);
+         CREATE TRIGGER shift BEFORE INSERT ON pos BEGIN UPDATE pos SET pos = pos + 1000 WHERE pos = NEW.pos; END;
+         CREATE TRIGGER later AFTER INSERT ON pos BEGIN SELECT 1; END;",
+    );
+    let mut reader = db.reader().await;
+    db.run("INSERT INTO pos VALUES (1, 'x'); INSERT INTO pos VALUES (1, 'y')");
+    assert_eq!(
+        reader.all(&db).await,
+        [
+            "c pos pos=Int(1) v='x'",
+            "d pos [pos=Int(1) v='x']",
+            "c pos pos=Int(1001) v='x'",
+            "c pos pos=Int(1) v='y'",
+        ]
+    );
+    let kept: Vec<String> = db
+        .app
+        .prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name NOT GLOB '_df*' ORDER BY name",
+        )
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(kept, ["later", "shift"]);
+}
+
+#[tokio::test]
+async fn a_row_that_replaces_one_and_is_deleted_at_once_is_gone() {
+    let db = Db::with("CREATE TABLE q (id INTEGER PRIMARY KEY, state)");
+    let mut reader = db.reader().await;
+    db.run("CREATE TRIGGER done AFTER INSERT ON q WHEN NEW.state = 'done' BEGIN DELETE FROM q WHERE id = NEW.id; END");
+    db.run("INSERT INTO q VALUES (1, 'open'); REPLACE INTO q VALUES (1, 'done')");
+    assert_eq!(
+        reader.all(&db).await,
+        [
+            "c q id=Int(1) state='open'",
+            "d q [id=Int(1) state='open']",
+            "c q id=Int(1) state='done'",
+            "d q [id=Int(1) state='done']",
+        ]
+    );
+}

@@ -214,3 +214,19 @@ async fn a_column_can_be_dropped_once_the_triggers_are_out_of_the_way() {
     let mut reader = Reader::connect(db.config(), through).await.unwrap();
     assert_eq!(reader.events(4).await, ["ddl t", "m t", "r t id=Int(1)", "r t id=Int(2)"]);
 }
+
+#[tokio::test]
+async fn a_unique_index_made_while_nobody_reads_is_a_gap() {
+    let db = Db::with(T);
+    let mut reader = db.reader().await;
+    db.run("INSERT INTO t VALUES (1, 'x')");
+    reader.events(1).await;
+    let through = reader.through.clone();
+    drop(reader);
+    // The triggers know nothing of the index yet: the row that is replaced goes unseen.
+    db.run("CREATE UNIQUE INDEX a ON t (a); REPLACE INTO t VALUES (2, 'x')");
+    let mut reader = Reader::connect(db.config(), through).await.unwrap();
+    reader.until("the gap is told", |seen| ops(seen, "m") == 1).await;
+    let anew = |seen: &[Seen]| seen.iter().any(|seen| seen.line() == "r t id=Int(2) a='x'");
+    reader.until("the table is read anew", anew).await;
+}

@@ -169,3 +169,29 @@ async fn a_copy_that_is_interrupted_goes_on_and_one_without_a_key_begins_again()
     assert_eq!(third.seen[0].line(), "r n x=Int(1)");
     assert_ne!(third.seen[0].id, second.seen[15].id, "another generation");
 }
+
+#[tokio::test]
+async fn keys_are_copied_in_the_order_of_their_own_index() {
+    for table in ["t", "w"] {
+        let db = Db::with(
+            "CREATE TABLE t (a TEXT COLLATE NOCASE NOT NULL, v, PRIMARY KEY (a COLLATE BINARY));
+             CREATE TABLE w (a TEXT COLLATE NOCASE NOT NULL, v, PRIMARY KEY (a COLLATE BINARY)) WITHOUT ROWID;
+             INSERT INTO t VALUES ('a', 1), ('A', 2), ('b', 3), ('B', 4);
+             INSERT INTO w SELECT a, v FROM t;",
+        );
+        let mut config = db.config();
+        config["tables"] = json!([table]);
+        config["snapshot"] = json!({ "mode": "initial", "chunk_size": 1 });
+        let mut reader = Reader::connect(config, None).await.unwrap();
+        reader.until("all rows", |seen| seen.len() >= 4).await;
+        let mut keys: Vec<String> = reader.seen.iter().map(|seen| seen.key.clone()).collect();
+        keys.sort();
+        assert_eq!(keys, ["'A'", "'B'", "'a'", "'b'"], "{table}");
+        db.run("REPLACE INTO w VALUES ('A', 5)");
+        if table == "w" {
+            reader.until("the replaced row", |seen| seen.len() >= 6).await;
+            let lines = reader.lines();
+            assert_eq!(lines[4..], ["d w [a='A' v=Int(2)]", "c w a='A' v=Int(5)"]);
+        }
+    }
+}

@@ -92,3 +92,60 @@ async fn a_long_log_makes_writes_no_slower() {
         "{short:?}, and with 50,000 rows in the log {long:?}"
     );
 }
+
+#[tokio::test]
+async fn a_large_table_makes_writes_no_slower() {
+    let db = Db::with(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b, c UNIQUE);
+         CREATE UNIQUE INDEX live ON t (a) WHERE t.b IS NOT NULL;
+         CREATE TABLE w (id, k, a UNIQUE, b, PRIMARY KEY (id, k)) WITHOUT ROWID;",
+    );
+    db.run("PRAGMA synchronous = OFF");
+    let _reader = db.reader().await;
+    let statements = |from: i64| {
+        let began = Instant::now();
+        db.run("BEGIN");
+        for id in from..from + 300 {
+            db.run(&format!(
+                "INSERT INTO t VALUES ({id}, 'a{id}', 0, {id}); UPDATE t SET b = 1 WHERE id = {id};
+                 INSERT INTO w VALUES ({id}, 0, {id}, 0); UPDATE w SET k = 1 WHERE id = {id} AND k = 0"
+            ));
+        }
+        db.run("COMMIT");
+        began.elapsed()
+    };
+    let small = statements(0);
+    db.run("WITH RECURSIVE n(i) AS (SELECT 10000 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) INSERT INTO t SELECT i, i, i, i FROM n");
+    db.run("WITH RECURSIVE n(i) AS (SELECT 10000 UNION ALL SELECT i + 1 FROM n WHERE i < 40000) INSERT INTO w SELECT i, i, i, i FROM n");
+    let large = statements(1_000);
+    assert!(
+        large < 6 * small + Duration::from_millis(50),
+        "{small:?}, and with 30,000 rows in the tables {large:?}"
+    );
+}
+
+#[tokio::test]
+async fn transactions_that_read_before_they_write_are_left_alone() {
+    let db = Db::with("CREATE TABLE t (id INTEGER PRIMARY KEY, v INT); INSERT INTO t VALUES (1, 0)");
+    let mut reader = db.reader().await;
+    let mut failed = 0;
+    for _ in 0..50 {
+        db.run("BEGIN; SELECT v FROM t WHERE id = 1");
+        // What was committed before is read and confirmed meanwhile.
+        let patience = Duration::from_millis(20);
+        while tokio::time::timeout(patience, reader.batch()).await.is_ok() {}
+        if let Some(through) = reader.through.clone() {
+            reader.inner.confirm(&through).await.unwrap();
+            let _ = tokio::time::timeout(patience, reader.batch()).await;
+        }
+        match db.app.execute_batch("UPDATE t SET v = v + 1 WHERE id = 1; COMMIT") {
+            Ok(()) => {}
+            Err(_) => {
+                failed += 1;
+                db.run("ROLLBACK");
+            }
+        }
+    }
+    // Before, every second one did.
+    assert!(failed <= 2, "{failed} of 50");
+}
