@@ -71,6 +71,11 @@ fn encode_file(core: &Path, out: &Path) -> Result<()> {
     if let Some(folder) = out.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
+    // An unchanged component keeps its file: a new one would have the host linked anew.
+    if std::fs::read(out).is_ok_and(|existing| existing == component) {
+        println!("{} (unchanged)", out.display());
+        return Ok(());
+    }
     // Whoever reads the folder meanwhile sees the old component or the new one, never half of one.
     let scratch = out.with_extension("wasm.new");
     std::fs::write(&scratch, &component).with_context(|| format!("write {}", scratch.display()))?;
