@@ -29,12 +29,14 @@ use crate::status::{Failure, Shared};
 mod backlog;
 mod commit;
 mod drain;
+mod feed;
 pub(crate) mod gaps;
 mod hearing;
 mod mark;
 mod reader;
 mod sink;
 mod stage_set;
+mod unload;
 mod unwritten;
 mod worker;
 

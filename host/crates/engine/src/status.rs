@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::error::Next;
 use crate::plan::PipelinePlan;
 use crate::secrets::Secrets;
-use crate::sink::{Delivery, SinkError};
+use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::stage::{StageAction, StageCode, StageError};
 use crate::state::StateError;
@@ -583,11 +583,10 @@ impl PipelineMetrics {
     }
 
     /// A delivery is durable.
-    pub fn delivered(&self, sink: usize, delivery: &Delivery, since: Instant) {
-        let body = |index: &u32| delivery.messages.get(*index as usize).body.map_or(0, <[u8]>::len);
+    pub fn delivered(&self, sink: usize, (events, bytes): (u64, u64), since: Instant) {
         let metrics = &self.sinks[sink];
-        metrics.events.increment(delivery.indexes.len() as u64);
-        metrics.bytes.increment(delivery.indexes.iter().map(body).sum::<usize>() as u64);
+        metrics.events.increment(events);
+        metrics.bytes.increment(bytes);
         metrics.latency.record(since.elapsed().as_secs_f64());
     }
 

@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::host::{Host, Plan, answer, code};
+use crate::setup::within;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_web_page_cannot_reach_the_host_through_a_browser() {
@@ -71,7 +72,8 @@ async fn a_request_has_a_time_limit() {
     // A stop waits for a sink that does not work.
     orders.shelf.broken.store(true, std::sync::atomic::Ordering::SeqCst);
     orders.numbers.bound.send_replace(10);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let has_failed = async || !host.get("/pipelines/orders").await.1["ops"]["sinks"][0]["error"].is_null();
+    within("the sink has failed", has_failed).await;
     assert_eq!(code(&host.post("/pipelines/orders/stop").await), (504, "TIMEOUT"));
     let swap = json!({ "inline": "x" });
     assert_eq!(host.send(Method::PUT, "/pipelines/none/processors/x/script", &swap).await.0, 404);

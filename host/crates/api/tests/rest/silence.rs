@@ -14,7 +14,9 @@ use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, S
 use deltaforge_engine::state::StateStore;
 use deltaforge_engine::status::State;
 use deltaforge_store::MemoryStore;
-use serde_json::json;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::full_store::FullStore;
 use crate::parts::{Numbers, Shelf, ShelfFactory, opens};
@@ -150,6 +152,98 @@ async fn an_optional_sink_that_hangs_does_not_hold_the_memory_that_others_need()
     numbers.bound.send_replace(2_000);
     within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 2_000).await).await;
     assert!(pipeline.status().sinks[1].spill_bytes > 0);
+    pipeline.shutdown().await;
+}
+
+/// Says nothing of what it was given until it is let go, well or not.
+#[derive(Clone)]
+struct Mute {
+    word: watch::Receiver<Option<bool>>,
+    got: Arc<Mutex<Vec<u64>>>,
+    through: u64,
+}
+
+#[async_trait]
+impl Sink for Mute {
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        let rows = delivery.messages().map(|(_, message)| {
+            serde_json::from_slice::<Value>(message.body.unwrap()).unwrap()["n"].as_u64().unwrap()
+        });
+        self.got.lock().extend(rows);
+        self.through = delivery.seq;
+        Ok(())
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        let word = *self.word.wait_for(Option::is_some).await.unwrap();
+        match word {
+            Some(true) => Ok(Durable { through: self.through, state: None }),
+            _ => Err(SinkError::retry("mute", "sync", "the disk is gone")),
+        }
+    }
+}
+
+struct Muted {
+    word: watch::Sender<Option<bool>>,
+    got: Arc<Mutex<Vec<u64>>>,
+    factory: Arc<dyn SinkFactory>,
+}
+
+impl Muted {
+    fn new() -> Self {
+        let word = watch::Sender::new(None);
+        let mute = Mute { word: word.subscribe(), got: Arc::default(), through: 0 };
+        let got = mute.got.clone();
+        Self { word, got, factory: opens(move |_| Ok(Box::new(mute.clone()))) }
+    }
+}
+
+#[tokio::test]
+async fn an_optional_sink_that_never_says_what_is_durable_does_not_hold_the_memory_that_others_need() {
+    for well in [true, false] {
+        let (services, _spill) = setup::services(Duration::from_millis(300));
+        let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+        let mute = Muted::new();
+        let pipeline = Pipeline::start(tight(&numbers, mute.factory.clone(), &good), services);
+        numbers.bound.send_replace(2_000);
+        within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 2_000).await).await;
+        assert!(!mute.got.lock().is_empty());
+        mute.word.send_replace(Some(well));
+        if !well {
+            within("it fails", async || pipeline.status().sinks[1].error.is_some()).await;
+            mute.word.send_replace(Some(true));
+        }
+        within("it has all of it", async || is_checkpointed(&pipeline, "s1", 2_000).await).await;
+        let got = std::mem::take(&mut *mute.got.lock());
+        if well {
+            assert_eq!(got, (0..2_000).collect::<Vec<_>>(), "each once, in order");
+        } else {
+            let last = |n: u64| got.iter().rposition(|one| *one == n).unwrap();
+            assert!((1..2_000).all(|n| last(n - 1) < last(n)), "the newest state came last: {got:?}");
+        }
+        pipeline.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn an_optional_sink_that_hangs_while_it_catches_up_does_not_hold_the_memory_that_others_need() {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let dead = opens(|_| Err(SinkError::retry("dead", "open", "not yet")));
+    let pipeline = Pipeline::start(tight(&numbers, dead, &good), services.clone());
+    numbers.bound.send_replace(500);
+    within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 500).await).await;
+    pipeline.shutdown().await;
+
+    // It comes back and takes its first deliveries from its spill, and not a word after that.
+    let mute = Muted::new();
+    let pipeline = Pipeline::start(tight(&numbers, mute.factory.clone(), &good), services);
+    within("it catches up", async || !mute.got.lock().is_empty()).await;
+    numbers.bound.send_replace(2_000);
+    within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 2_000).await).await;
+    mute.word.send_replace(Some(true));
+    within("it has all of it", async || is_checkpointed(&pipeline, "s1", 2_000).await).await;
+    assert_eq!(*mute.got.lock(), (0..2_000).collect::<Vec<_>>(), "each once, in order");
     pipeline.shutdown().await;
 }
 

@@ -344,6 +344,13 @@ impl Backlog {
         self.inner.lock().spill.rewind();
     }
 
+    /// Reads the spill from this batch on again.
+    pub fn rewind_to(&self, number: u64) {
+        let mut inner = self.inner.lock();
+        inner.spill.rewind();
+        inner.spill.pass(number - 1);
+    }
+
     /// A stored checkpoint covers the queue's batches up to `seq`.
     pub fn settled(&self, seq: u64) {
         let mut inner = self.inner.lock();

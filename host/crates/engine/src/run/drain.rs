@@ -6,7 +6,7 @@ use std::time::Instant;
 use deltaforge_model::Batch;
 
 use super::backlog::{Ahead, Backlog, Meta};
-use super::sink::{FeedItem, Origin};
+use super::feed::{FeedItem, Origin};
 use super::unwritten;
 use crate::budget::Reservation;
 use crate::compose::Composer;
@@ -81,6 +81,7 @@ fn item(
         origin: Origin::Spill { number, meta },
         batch,
         taken_at: Instant::now(),
-        _held: Arc::new(held),
+        held: Arc::new(held),
+        let_go: None,
     }
 }

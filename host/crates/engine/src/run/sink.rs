@@ -2,121 +2,27 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use deltaforge_model::{Batch, Boundary, Position};
 use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::backlog::{Backlog, Meta, Queued};
+use super::backlog::Backlog;
 use super::commit::Progress;
 use super::drain::Drain;
+use super::feed::{Feed, FeedItem, Origin};
 use super::hearing::Hearing;
 use super::mark::Start;
-use crate::budget::Reservation;
+use super::unload::UNLOADS_AFTER;
 use crate::dlq::{Dlq, Letter};
 use crate::error::Next;
 use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::Backoff;
 use crate::secrets::Secrets;
-use crate::sink::{Delivery, Listener, Sink, SinkContext, SinkError, Trouble};
+use crate::sink::{Listener, Sink, SinkContext, SinkError, Trouble};
 use crate::status::{Failure, Shared, with_causes};
-
-/// A sink with a spill that is waited for longer than this holds no batches in memory that could be on disk.
-const UNLOADS_AFTER: Duration = Duration::from_secs(5);
-
-/// A delivery with what must stay until it is durable.
-pub(crate) struct FeedItem {
-    /// Its `seq` is the sink's own count, set when the sink takes it.
-    pub delivery: Delivery,
-    /// Where it came from.
-    pub origin: Origin,
-    /// What of it concerns the sink at all, but for what went to the dead-letter queue.
-    pub wanted: Arc<[u32]>,
-    /// The events, for the dead-letter queue.
-    pub batch: Option<Arc<Batch>>,
-    /// When it was made.
-    pub taken_at: Instant,
-    pub _held: Arc<Option<Reservation>>,
-}
-
-/// Where a delivery came from.
-pub(crate) enum Origin {
-    /// The worker: the batch's number in this run.
-    Queue { seq: u64 },
-    /// The sink's spill: its number there, and how it was stored.
-    Spill { number: u64, meta: Meta },
-}
-
-/// One batch for one sink, as the worker has it.
-pub(crate) struct Offer<'a> {
-    pub item: FeedItem,
-    pub batch: &'a Arc<Batch>,
-    pub seq: u64,
-    pub first_row: u32,
-    pub from: &'a Position,
-    pub through: &'a Position,
-    pub boundary: &'a Boundary,
-}
-
-/// The worker's end of a sink's queue.
-pub(crate) struct Feed {
-    index: usize,
-    run: Arc<str>,
-    queue: mpsc::Sender<FeedItem>,
-    backlog: Option<Backlog>,
-    progress: mpsc::Sender<Progress>,
-    /// Tells the sink that nothing more will come.
-    _ended: DropGuard,
-}
-
-impl Feed {
-    /// Hands a batch to the sink. While its queue is full a sink that the commit policy waits for holds the
-    /// stream back; for another one the batch goes to disk.
-    pub async fn offer(&mut self, offer: Offer<'_>) -> Result<(), Failure> {
-        let Some(backlog) = &self.backlog else {
-            // The sink task is gone only when the attempt is ending.
-            let _ = self.queue.send(offer.item).await;
-            return Ok(());
-        };
-        let Offer { item, batch, seq, first_row, from, through, boundary } = offer;
-        let meta = Meta::new(&self.run, seq, first_row, from, through, boundary);
-        let queued = Queued {
-            meta: meta.clone(),
-            from: from.clone(),
-            through: through.clone(),
-            batch: batch.clone(),
-            _held: item._held.clone(),
-        };
-        if backlog.queue(queued, || self.queue.try_send(item).is_ok()) {
-            return Ok(());
-        }
-        if backlog.push(meta, from, through, batch).await? {
-            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
-        }
-        Ok(())
-    }
-}
-
-impl Feed {
-    /// The sink had this batch before this run.
-    pub async fn covered(&self, seq: u64) {
-        let sink = self.index;
-        let progress = match &self.backlog {
-            // It may have it in its spill only.
-            Some(backlog) if backlog.is_spilling() => Progress::Spilled { sink, seq },
-            _ => Progress::Covered { sink, seq },
-        };
-        let _ = self.progress.send(progress).await;
-    }
-
-    /// Whether batches for this sink may have to go to disk.
-    pub fn may_spill(&self) -> bool {
-        self.backlog.is_some()
-    }
-}
 
 /// What all sinks of an attempt share.
 pub(crate) struct SinkShared {
@@ -183,25 +89,25 @@ pub(crate) async fn start(
 }
 
 pub(crate) struct SinkTask {
-    index: usize,
-    plan: SinkPlan,
+    pub(super) index: usize,
+    pub(super) plan: SinkPlan,
     context: SinkContext,
     max_inflight: usize,
     dlq: Option<Dlq>,
-    progress: mpsc::Sender<Progress>,
+    pub(super) progress: mpsc::Sender<Progress>,
     run: Arc<str>,
-    items: mpsc::Receiver<FeedItem>,
-    drain: Option<Drain>,
+    pub(super) items: mpsc::Receiver<FeedItem>,
+    pub(super) drain: Option<Drain>,
     /// Deliveries taken so far.
     taken: u64,
     /// Deliveries that are not durable, oldest first.
-    pending: VecDeque<FeedItem>,
+    pub(super) pending: VecDeque<FeedItem>,
     /// How many of them the open sink has taken.
-    written: usize,
+    pub(super) written: usize,
     /// The newest batch of this run that came through the queue.
-    queued_through: u64,
+    pub(super) queued_through: u64,
     /// The newest of those that is durable.
-    queue_done: u64,
+    pub(super) queue_done: u64,
     leaving: Leaving,
     /// It was opened, or could not be opened now.
     tried: CancellationToken,
@@ -282,7 +188,11 @@ impl SinkTask {
                     }
                 }
             };
-            self.rewind();
+            if self.has_let_go() {
+                self.read_again();
+            } else {
+                self.rewind();
+            }
             failures = if progressed { 0 } else { failures + 1 };
             if failures >= 2 {
                 self.unload().await?;
@@ -311,39 +221,6 @@ impl SinkTask {
                 () = leaving.began(), if may_leave => return self.leave().await,
             }
         }
-    }
-
-    /// Leaves what is not delivered to the next start.
-    async fn leave(&mut self) -> Result<(), Failure> {
-        let Some(drain) = &self.drain else { return Ok(()) };
-        if let (Some(seq), _) = drain.backlog.keep_queued().await? {
-            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
-        }
-        info!(sink = self.plan.id, "sink does not work; what it has not had waits in its spill");
-        Ok(())
-    }
-
-    /// A sink with a spill that fails again and again holds nothing in memory: what it has goes to disk, as all that
-    /// comes, and is read again from there. Else the others would wait for the memory.
-    async fn unload(&mut self) -> Result<(), Failure> {
-        let Some(drain) = &mut self.drain else { return Ok(()) };
-        if self.pending.is_empty() && self.items.is_empty() {
-            return Ok(());
-        }
-        let (newest, all) = drain.backlog.keep_queued().await?;
-        if let Some(seq) = newest {
-            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
-        }
-        if !all {
-            return Ok(());
-        }
-        while self.items.try_recv().is_ok() {}
-        self.pending.clear();
-        self.written = 0;
-        self.queued_through = self.queue_done;
-        drain.ahead = None;
-        drain.backlog.rewind();
-        Ok(())
     }
 
     /// Opens the sink and works on it.
@@ -387,7 +264,8 @@ impl SinkTask {
                     None => continue,
                 }
             }
-            if open && self.pending.len() < self.max_inflight {
+            // Nothing comes after what can only be read again from disk.
+            if open && self.pending.len() < self.max_inflight && !self.has_let_go() {
                 match self.take().await? {
                     Take::Item(item) => {
                         self.accept(item);
@@ -511,36 +389,12 @@ impl SinkTask {
                 biased;
                 answer = &mut answer => return Ok(answer),
                 () = unload => {
-                    self.unload_rest().await?;
-                    unload_at = None;
+                    let done = self.unload_rest().await?;
+                    unload_at = (!done).then(|| tokio::time::Instant::now() + UNLOADS_AFTER);
                 }
                 () = Hearing::silent(hearing) => {}
             }
         }
-    }
-
-    /// Sends what it holds to the spill, but for the delivery at work and those before it.
-    async fn unload_rest(&mut self) -> Result<(), Failure> {
-        let Some(backlog) = self.drain.as_ref().map(|drain| drain.backlog.clone()) else { return Ok(()) };
-        let kept = self.pending.len().min(self.written + 1);
-        let from_spill = |item: &FeedItem| matches!(item.origin, Origin::Spill { .. });
-        if self.pending.iter().any(from_spill) || (kept == self.pending.len() && self.items.is_empty()) {
-            return Ok(());
-        }
-        let (newest, all) = backlog.keep_queued().await?;
-        if let Some(seq) = newest {
-            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
-        }
-        if all {
-            while self.items.try_recv().is_ok() {}
-            self.pending.truncate(kept);
-            // What stays comes from here, not from its copy in the spill.
-            self.queued_through = match self.pending.back().map(|item| &item.origin) {
-                Some(Origin::Queue { seq }) => *seq,
-                _ => self.queue_done,
-            };
-        }
-        Ok(())
     }
 
     /// Writes the next delivery. An event that can never be delivered goes to the dead-letter queue.
@@ -634,7 +488,7 @@ impl SinkTask {
             }
             self.written -= 1;
             let item = self.pending.pop_front().expect("the front was looked at");
-            shared.metrics.delivered(self.index, &item.delivery, item.taken_at);
+            shared.metrics.delivered(self.index, item.size(), item.taken_at);
             done.retain(|origin| std::mem::discriminant(origin) != std::mem::discriminant(&item.origin));
             done.push(item.origin);
         }

@@ -6,9 +6,9 @@ use deltaforge_model::{Batch, Boundary, LogSpan, Position, SourceBatch};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::commit::Progress;
+use super::feed::{Feed, FeedItem, Offer, Origin};
 use super::mark::{Beginnings, Skip};
 use super::reader::Held;
-use super::sink::{Feed, FeedItem, Offer, Origin};
 use super::stage_set::{NewStage, StageSet, Swapped};
 use super::unwritten;
 use crate::budget::Reservation;
@@ -163,7 +163,8 @@ impl Worker {
                 origin: Origin::Queue { seq: self.seq },
                 batch: kept.clone(),
                 taken_at: std::time::Instant::now(),
-                _held: held.clone(),
+                held: held.clone(),
+                let_go: None,
             };
             let (seq, first_row) = (self.seq, first_rows[index]);
             let offer = Offer {

@@ -1,0 +1,125 @@
+//! The way from the worker to a sink: its queue, and its spill while that is full.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use deltaforge_model::{Batch, Boundary, Position};
+use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
+
+use super::backlog::{Backlog, Meta, Queued};
+use super::commit::Progress;
+use crate::budget::Reservation;
+use crate::message::{Bodies, MessageBatch};
+use crate::sink::Delivery;
+use crate::status::Failure;
+
+/// A delivery with what must stay until it is durable.
+pub(crate) struct FeedItem {
+    /// Its `seq` is the sink's own count, set when the sink takes it.
+    pub delivery: Delivery,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What of it concerns the sink at all, but for what went to the dead-letter queue.
+    pub wanted: Arc<[u32]>,
+    /// The events, for the dead-letter queue.
+    pub batch: Option<Arc<Batch>>,
+    /// When it was made.
+    pub taken_at: Instant,
+    pub held: Arc<Option<Reservation>>,
+    /// How many messages and bytes it had, once they were let go.
+    pub let_go: Option<(u64, u64)>,
+}
+
+impl FeedItem {
+    /// Gives back the memory of what the sink has taken: it can be read again from disk.
+    pub fn let_go(&mut self) {
+        self.let_go = Some(self.size());
+        self.delivery.messages = Arc::new(MessageBatch::new("", Bodies::default()));
+        self.batch = None;
+        self.held = Arc::default();
+    }
+
+    /// Its messages, and their bytes.
+    pub fn size(&self) -> (u64, u64) {
+        self.let_go.unwrap_or_else(|| {
+            let Delivery { messages, indexes, .. } = &self.delivery;
+            let body = |index: &u32| messages.get(*index as usize).body.map_or(0, <[u8]>::len);
+            (indexes.len() as u64, indexes.iter().map(body).sum::<usize>() as u64)
+        })
+    }
+}
+
+/// Where a delivery came from.
+pub(crate) enum Origin {
+    /// The worker: the batch's number in this run.
+    Queue { seq: u64 },
+    /// The sink's spill: its number there, and how it was stored.
+    Spill { number: u64, meta: Meta },
+}
+
+/// One batch for one sink, as the worker has it.
+pub(crate) struct Offer<'a> {
+    pub item: FeedItem,
+    pub batch: &'a Arc<Batch>,
+    pub seq: u64,
+    pub first_row: u32,
+    pub from: &'a Position,
+    pub through: &'a Position,
+    pub boundary: &'a Boundary,
+}
+
+/// The worker's end of a sink's queue.
+pub(crate) struct Feed {
+    pub(super) index: usize,
+    pub(super) run: Arc<str>,
+    pub(super) queue: mpsc::Sender<FeedItem>,
+    pub(super) backlog: Option<Backlog>,
+    pub(super) progress: mpsc::Sender<Progress>,
+    /// Tells the sink that nothing more will come.
+    pub(super) _ended: DropGuard,
+}
+
+impl Feed {
+    /// Hands a batch to the sink. While its queue is full a sink that the commit policy waits for holds the
+    /// stream back; for another one the batch goes to disk.
+    pub async fn offer(&mut self, offer: Offer<'_>) -> Result<(), Failure> {
+        let Some(backlog) = &self.backlog else {
+            // The sink task is gone only when the attempt is ending.
+            let _ = self.queue.send(offer.item).await;
+            return Ok(());
+        };
+        let Offer { item, batch, seq, first_row, from, through, boundary } = offer;
+        let meta = Meta::new(&self.run, seq, first_row, from, through, boundary);
+        let queued = Queued {
+            meta: meta.clone(),
+            from: from.clone(),
+            through: through.clone(),
+            batch: batch.clone(),
+            _held: item.held.clone(),
+        };
+        if backlog.queue(queued, || self.queue.try_send(item).is_ok()) {
+            return Ok(());
+        }
+        if backlog.push(meta, from, through, batch).await? {
+            let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
+        }
+        Ok(())
+    }
+
+    /// The sink had this batch before this run.
+    pub async fn covered(&self, seq: u64) {
+        let sink = self.index;
+        let progress = match &self.backlog {
+            // It may have it in its spill only.
+            Some(backlog) if backlog.is_spilling() => Progress::Spilled { sink, seq },
+            _ => Progress::Covered { sink, seq },
+        };
+        let _ = self.progress.send(progress).await;
+    }
+
+    /// Whether batches for this sink may have to go to disk.
+    pub fn may_spill(&self) -> bool {
+        self.backlog.is_some()
+    }
+}
