@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -194,6 +196,11 @@ pub(crate) fn passwords(text: &str) -> Vec<String> {
             // A path may hold an `@` as well as a password may.
             let authority = &login[..login.find(['/', '?', '#']).unwrap_or(login.len())];
             secrets.extend(authority.rsplit_once('@').map(|(login, _)| password(login)));
+            // As the server has it, which may quote it: decoded, and as the header it comes in.
+            let plain = percent_decode_str(login).decode_utf8_lossy();
+            secrets.push(password(&plain));
+            let pair = if plain.contains(':') { plain.into_owned() } else { format!("{plain}:") };
+            secrets.push(BASE64_STANDARD.encode(pair));
         }
         found.text().to_owned()
     });

@@ -227,14 +227,23 @@ struct Supervisor {
     swaps: Arc<Mutex<mpsc::Receiver<SwapRequest>>>,
 }
 
+/// Refuses swaps, as long as it is waited for: they would wait for the next attempt, and whoever is to begin that
+/// waits for them.
+async fn refuse_swaps(swaps: &Mutex<mpsc::Receiver<SwapRequest>>) {
+    let mut swaps = swaps.lock().await;
+    while swaps.recv().await.is_some() {}
+    std::future::pending().await
+}
+
 impl Supervisor {
     async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         loop {
             while *self.wanted.borrow_and_update() == Want::Stop {
                 self.shared.set_state(State::Stopped);
-                if self.wanted.changed().await.is_err() {
-                    return;
+                tokio::select! {
+                    changed = self.wanted.changed() => if changed.is_err() { return },
+                    () = refuse_swaps(&self.swaps) => {}
                 }
             }
             self.shared.set_state(State::Starting);
@@ -276,6 +285,7 @@ impl Supervisor {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 changed = self.wanted.changed() => if changed.is_err() { return },
+                () = refuse_swaps(&self.swaps) => {}
             }
         }
     }

@@ -117,13 +117,15 @@ impl Attempt {
         let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
         let mut backlogs = Vec::new();
         for (index, sink) in plan.sinks.iter().enumerate() {
-            if !backlog::may_spill(&plan, sink) {
+            let may_spill = backlog::may_spill(&plan, sink);
+            // What a sink was sent to disk for while it might be stays due when it may not any more.
+            if !may_spill && !backlog::is_left(&plan, &services, sink) {
                 backlogs.push(None);
                 continue;
             }
             let (budget, shared, ends) = (budget.clone(), shared.clone(), fuse.winding_down.clone());
             let opened = Backlog::open(index, &plan, &services, budget, shared, ends, &mut marks[index]);
-            backlogs.push(Some(opened.await?));
+            backlogs.push(Some(opened.await?).filter(|backlog| may_spill || backlog.is_spilling()));
         }
         let resume = mark::lowest(&marks, compare)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
@@ -203,6 +205,7 @@ impl Attempt {
             swaps,
             seq: 0,
             through: resume,
+            had: mark::highest(&marks, compare),
         };
         {
             let fuse = fuse.clone();

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::Message;
@@ -11,6 +12,7 @@ use deltaforge_engine::retry::Backoff;
 use deltaforge_engine::sink::{
     Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory, Trouble,
 };
+use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
@@ -324,7 +326,8 @@ impl HttpSink {
         let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok());
         let to = to.and_then(|to| response.url().join(to).ok()).map_or("nowhere".to_owned(), |to| shown(&to));
         let verdict = verdict(status, self.target.is_fixed());
-        let text = text_of(response, &self.secrets).await;
+        let secrets: Vec<String> = self.secrets.iter().cloned().chain(login(request.url)).collect();
+        let text = text_of(response, &secrets).await;
         let fault = match verdict {
             Verdict::Delivered => return Ok(()),
             Verdict::Retry => HttpError::Busy { at, status, text, wait }.into(),
@@ -374,6 +377,19 @@ fn unroutable(place: usize, message: String) -> SinkError {
 }
 
 /// Header values, what follows `Bearer` in them, and what a URL may hide.
+/// What a URL's login is to the server, which may send it back: the password, and the header that it comes in.
+fn login(url: &Url) -> Vec<String> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Vec::new();
+    }
+    let plain = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let (user, password) = (plain(url.username()), url.password().map(plain));
+    let basic = BASE64_STANDARD.encode(format!("{user}:{}", password.as_deref().unwrap_or_default()));
+    let raw = url.password().map(str::to_owned);
+    // Alone, a user's name is a token.
+    [Some(basic), raw, password.or(Some(user))].into_iter().flatten().collect()
+}
+
 fn secrets(config: &HttpConfig, target: &Target) -> Vec<String> {
     let mut secrets = Vec::new();
     for value in config.headers.values().map(|value| value.reveal()) {
@@ -381,7 +397,6 @@ fn secrets(config: &HttpConfig, target: &Target) -> Vec<String> {
         secrets.extend(value.split_once(' ').map(|(_, credential)| credential.trim().to_owned()));
     }
     if let Target::Fixed(url) = target {
-        secrets.extend(url.password().map(str::to_owned));
         secrets.extend(url.query_pairs().map(|(_, value)| value.into_owned()));
     }
     secrets

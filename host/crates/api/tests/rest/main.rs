@@ -8,6 +8,7 @@ mod full_store;
 mod guards;
 mod health;
 mod host;
+mod mishaps;
 mod openapi;
 mod parts;
 mod setup;

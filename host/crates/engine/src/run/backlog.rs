@@ -71,6 +71,11 @@ impl Meta {
         Mark { resume: Position::new(self.resume.as_str()), inside: self.inside.clone() }
     }
 
+    /// Where it ends.
+    pub fn through(&self) -> Position {
+        Position::new(self.through.as_str())
+    }
+
     /// The batch's number, when this run spilled it.
     pub fn seq_of(&self, run: &str) -> Option<u64> {
         (self.run == run).then_some(self.seq)
@@ -126,6 +131,25 @@ struct Inner {
     closed: bool,
 }
 
+impl Inner {
+    /// The oldest of the queued batches is taken care of.
+    fn leave_queue(&mut self, seq: u64) {
+        if self.queued.front().is_some_and(|first| first.meta.seq == seq) {
+            self.queued.pop_front();
+        }
+    }
+}
+
+/// What became of a batch that was to be kept.
+enum Placed {
+    /// It is on disk, or recorded as missing.
+    Safe,
+    /// It was taken care of meanwhile.
+    Settled,
+    /// There is no room, and the sink may miss nothing.
+    NoRoom,
+}
+
 /// What was read from the spill.
 pub(crate) struct Ahead {
     pub number: u64,
@@ -164,7 +188,8 @@ impl Drop for Closing {
     }
 }
 
-/// A batch in the sink's queue, or on its way from there.
+/// A batch in the sink's queue, or on its way to or from there.
+#[derive(Clone)]
 pub(crate) struct Queued {
     pub meta: Meta,
     pub from: Position,
@@ -215,6 +240,14 @@ impl Backlog {
             .map_err(|error| Failure::internal(error.to_string()))?
             .map_err(|error: SpillError| failed(&sink.id, "open the spill", error))?;
         let newest: Option<Meta> = newest.and_then(|meta| serde_json::from_slice(&meta).ok());
+        let mut spill = spill;
+        let had = newest.as_ref().is_some_and(|newest| start.is_past(newest, &*plan.source.factory));
+        if let Some(number) = spill.newest().filter(|_| had) {
+            // It went on without its spill for a while: nothing of that is due any more.
+            spill.ack(number).map_err(|error| failed(&sink.id, "shorten the spill", error))?;
+            start.spill_acked = number;
+        }
+        let acked = start.spill_acked;
         shared.spill(index, spill.bytes());
         let lost = spill.lost().to_vec();
         let inner = Inner {
@@ -329,13 +362,13 @@ impl Backlog {
     }
 
     /// Sends a batch to the queue and keeps note of it, unless batches go to disk or the queue is full.
-    pub fn queue(&self, queued: Queued, send: impl FnOnce() -> bool) -> bool {
+    pub fn queue(&self, queued: &Queued, send: impl FnOnce() -> bool) -> bool {
         let mut inner = self.inner.lock();
         if inner.spilling || !send() {
             return false;
         }
         // The sink task cannot have told of it yet: that takes this lock.
-        inner.queued.push_back(queued);
+        inner.queued.push_back(queued.clone());
         true
     }
 
@@ -358,8 +391,8 @@ impl Backlog {
         inner.queued.drain(..settled);
     }
 
-    /// Puts what the queue was given on disk, as far as there is room, and everything after it too. Answers the newest
-    /// batch that it put there, and whether all of them are.
+    /// Puts what the queue was given on disk, as far as there is room, and everything after it too; what finds no room
+    /// goes into a gap where the sink may have one. Answers the newest batch that is taken care of, and whether all are.
     ///
     /// None is when the worker is doing that at this moment: it may be waiting for room in the spill, which only the
     /// sink can make, so the sink does not wait for the worker.
@@ -374,55 +407,38 @@ impl Backlog {
         }
         let mut newest = None;
         loop {
-            let first = self.inner.lock().queued.pop_front();
+            let first = self.inner.lock().queued.front().cloned();
             let Some(queued) = first else { return Ok((newest, true)) };
-            let record = self.encode(&queued.meta, &queued.batch).await?;
-            if let Pushed::Full = self.push_record(&record).await? {
-                self.inner.lock().queued.push_front(queued);
-                return Ok((newest, false));
+            match self.place(&queued, true).await? {
+                Placed::Safe => newest = Some(queued.meta.seq),
+                Placed::Settled => {}
+                Placed::NoRoom => return Ok((newest, false)),
             }
-            newest = Some(queued.meta.seq);
         }
     }
 
     /// Keeps a batch for later, after those that the queue still holds. Answers whether it is safe: it is not where the
     /// attempt ends before there is room, and is read again then.
-    pub async fn push(
-        &self,
-        meta: Meta,
-        from: &Position,
-        through: &Position,
-        batch: &Arc<Batch>,
-    ) -> Result<bool, Failure> {
+    pub async fn push(&self, new: Queued) -> Result<bool, Failure> {
         let _turn = self.pushing.lock().await;
         loop {
-            let first = self.inner.lock().queued.pop_front();
-            let Some(Queued { meta, from, through, batch, .. }) = first else { break };
-            if !self.push_one(meta, &from, &through, &batch).await? {
+            let first = self.inner.lock().queued.front().cloned();
+            let Some(queued) = first else { break };
+            if !self.place_in_time(&queued, true).await? {
                 return Ok(false);
             }
         }
-        self.push_one(meta, from, through, batch).await
+        self.place_in_time(&new, false).await
     }
 
-    async fn push_one(
-        &self,
-        meta: Meta,
-        from: &Position,
-        through: &Position,
-        batch: &Arc<Batch>,
-    ) -> Result<bool, Failure> {
-        if self.inner.lock().given_up {
-            return Ok(false);
-        }
-        let record = self.encode(&meta, batch).await?;
+    /// Waits for room where a batch needs it.
+    async fn place_in_time(&self, one: &Queued, queued: bool) -> Result<bool, Failure> {
         let mut waiting = None;
-        while let Pushed::Full = self.push_record(&record).await? {
-            if self.inner.lock().may_gap {
-                let extends = std::mem::replace(&mut self.inner.lock().in_gap, true);
-                let events = batch.len() as u64;
-                self.gaps.record(&*self.store, &self.shared, (from, through), events, extends).await?;
-                self.filled.notify_one();
+        loop {
+            if self.inner.lock().given_up {
+                return Ok(false);
+            }
+            if !matches!(self.place(one, queued).await?, Placed::NoRoom) {
                 return Ok(true);
             }
             if self.winding_down.is_cancelled() {
@@ -442,10 +458,29 @@ impl Backlog {
                 () = self.winding_down.cancelled() => {}
             }
         }
-        self.inner.lock().in_gap = false;
-        failpoint::hit("spill.pushed");
+    }
+
+    /// Puts a batch on disk, or where there is no room into a gap. It leaves the `queued` ones at that moment and no
+    /// earlier: also where this fails, or is not waited for, none behind it may go to disk first.
+    async fn place(&self, one: &Queued, queued: bool) -> Result<Placed, Failure> {
+        let record = self.encode(&one.meta, &one.batch).await?;
+        match self.push_record(&record, queued).await? {
+            None => return Ok(Placed::Settled),
+            Some(Pushed::As(_)) => failpoint::hit("spill.pushed"),
+            Some(Pushed::Full) => {
+                if !self.inner.lock().may_gap {
+                    return Ok(Placed::NoRoom);
+                }
+                let extends = std::mem::replace(&mut self.inner.lock().in_gap, true);
+                let (span, events) = ((&one.from, &one.through), one.batch.len() as u64);
+                self.gaps.record(&*self.store, &self.shared, span, events, extends).await?;
+                if queued {
+                    self.inner.lock().leave_queue(one.meta.seq);
+                }
+            }
+        }
         self.filled.notify_one();
-        Ok(true)
+        Ok(Placed::Safe)
     }
 
     /// A batch as it is stored. Its bytes count in the budget without a wait: room comes only when the batches that
@@ -464,11 +499,15 @@ impl Backlog {
         encoded.await.map_err(|error| Failure::internal(error.to_string()))
     }
 
-    async fn push_record(&self, encoded: &Arc<Encoded>) -> Result<Pushed, Failure> {
+    /// Writes a record. `None`: it is no longer the oldest of the `queued` ones, and has no business here.
+    async fn push_record(&self, encoded: &Arc<Encoded>, queued: bool) -> Result<Option<Pushed>, Failure> {
         let (own, encoded) = (self.clone(), encoded.clone());
         let pushed = blocking(move || {
             let mut inner = own.inner.lock();
             own.check_open(&inner)?;
+            if queued && inner.queued.front().is_none_or(|first| first.meta.seq != encoded.meta.seq) {
+                return Ok(None);
+            }
             if !inner.spilling {
                 warn!(sink = own.sink, "sink does not keep up; batches for it go to disk");
                 inner.spilling = true;
@@ -476,9 +515,13 @@ impl Backlog {
             let pushed = inner.spill.push(&encoded.record);
             if let Ok(Pushed::As(_)) = &pushed {
                 inner.newest = Some(encoded.meta.clone());
+                inner.in_gap = false;
+                if queued {
+                    inner.leave_queue(encoded.meta.seq);
+                }
             }
             own.shared.spill(own.index, inner.spill.bytes());
-            pushed.map_err(|error| failed(&own.sink, "write to the spill", error))
+            pushed.map(Some).map_err(|error| failed(&own.sink, "write to the spill", error))
         });
         pushed.await.map_err(|error| Failure::internal(error.to_string()))?
     }
@@ -579,4 +622,10 @@ pub(crate) fn may_spill(plan: &PipelinePlan, sink: &SinkPlan) -> bool {
         Quorum(_) => true,
         Required => !sink.required,
     }
+}
+
+/// Whether a sink has something in its spill, whether or not it may have more.
+pub(crate) fn is_left(plan: &PipelinePlan, services: &Services, sink: &SinkPlan) -> bool {
+    let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &sink.id);
+    std::fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some())
 }

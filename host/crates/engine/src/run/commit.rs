@@ -102,17 +102,25 @@ impl Committer {
     pub async fn run(mut self, mut progress: mpsc::Receiver<Progress>) {
         let mut open = true;
         let mut waiting = None;
+        // When the store last took one, or was given the first.
+        let mut alive = tokio::time::Instant::now();
         while open || !self.stored.is_empty() {
             tokio::select! {
                 event = progress.recv(), if open && self.stored.len() < MAX_UNSTORED => match event {
-                    Some(event) => self.take(event),
+                    Some(event) => {
+                        if self.stored.is_empty() {
+                            alive = tokio::time::Instant::now();
+                        }
+                        self.take(event);
+                    }
                     None => open = false,
                 },
-                () = tokio::time::sleep(SLOW_STORE), if !self.stored.is_empty() && waiting.is_none() => {
+                () = tokio::time::sleep_until(alive + SLOW_STORE), if !self.stored.is_empty() && waiting.is_none() => {
                     waiting = Some(self.shared.waits().begin(store_is_slow(), Some(STALLED_AFTER)));
                 }
                 Some(stored) = self.stored.next(), if !self.stored.is_empty() => {
                     waiting = None;
+                    alive = tokio::time::Instant::now();
                     // None: the host is going down and the checkpoint was not stored.
                     let Some(Stored { sink, seq, resume, drained }) = stored else { continue };
                     failpoint::hit("checkpoint.stored");
@@ -155,11 +163,14 @@ impl Committer {
             }
             Progress::Spilled { sink, seq } => self.ledger.spilled(sink, seq),
             Progress::Drained { sink, number, seq, mark, state, backlog } => {
-                self.drained[sink] = self.drained[sink].max(number);
-                let number = self.drained[sink];
                 if let Some(seq) = seq {
                     self.shared.durable(sink, seq);
                 }
+                // It was read again, and the checkpoint is past it.
+                if number <= self.drained[sink] {
+                    return;
+                }
+                self.drained[sink] = number;
                 // What was delivered from the queue may be ahead of its copy in the spill.
                 let (seq, mark) = match self.reached[sink].take() {
                     Some((reached, mark)) if reached > seq.unwrap_or(0) => (reached, mark),

@@ -43,9 +43,9 @@ impl FeedItem {
     /// Its messages, and their bytes.
     pub fn size(&self) -> (u64, u64) {
         self.let_go.unwrap_or_else(|| {
-            let Delivery { messages, indexes, .. } = &self.delivery;
-            let body = |index: &u32| messages.get(*index as usize).body.map_or(0, <[u8]>::len);
-            (indexes.len() as u64, indexes.iter().map(body).sum::<usize>() as u64)
+            // What was rejected is not among them.
+            let body = |index: &u32| self.delivery.messages.get(*index as usize).body.map_or(0, <[u8]>::len);
+            (self.wanted.len() as u64, self.wanted.iter().map(body).sum::<usize>() as u64)
         })
     }
 }
@@ -92,16 +92,16 @@ impl Feed {
         let Offer { item, batch, seq, first_row, from, through, boundary } = offer;
         let meta = Meta::new(&self.run, seq, first_row, from, through, boundary);
         let queued = Queued {
-            meta: meta.clone(),
+            meta,
             from: from.clone(),
             through: through.clone(),
             batch: batch.clone(),
             _held: item.held.clone(),
         };
-        if backlog.queue(queued, || self.queue.try_send(item).is_ok()) {
+        if backlog.queue(&queued, || self.queue.try_send(item).is_ok()) {
             return Ok(());
         }
-        if backlog.push(meta, from, through, batch).await? {
+        if backlog.push(queued).await? {
             let _ = self.progress.send(Progress::Spilled { sink: self.index, seq }).await;
         }
         Ok(())

@@ -49,7 +49,8 @@ impl Gaps {
     ) -> Result<(), StateError> {
         metrics::counter!("deltaforge_sink_gap_events_total", "sink" => self.sink.clone()).increment(events);
         self.change(store, shared, |gaps| match gaps.last_mut() {
-            Some(gap) if extends => {
+            // Damage that was found meanwhile is another one.
+            Some(gap) if extends && gap.to == position_json(from) => {
                 gap.to = position_json(through);
                 gap.events = gap.events.map(|before| before + events);
                 gap.acknowledged = false;

@@ -8,6 +8,7 @@ use deltaforge_model::{Batch, Boundary, Position};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::backlog::Meta;
 use super::commit::{SLOW_STORE, store_is_slow};
 use super::{is_before, unrelated};
 use crate::checkpoint::{CheckpointKey, Checkpoints};
@@ -85,6 +86,17 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// Whether the sink has had everything through a spilled batch.
+    pub fn is_past(&self, spilled: &Meta, source: &dyn SourceFactory) -> bool {
+        let Some(resume) = &self.resume else { return false };
+        match source.compare(resume, &spilled.through()) {
+            Order::After => true,
+            // A piece of a transaction says that it goes where the transaction begins.
+            Order::Same => spilled.boundary() == Boundary::Transaction,
+            Order::Before | Order::Unrelated => false,
+        }
+    }
+
     pub fn skip(&self) -> Skip {
         Skip { until: self.resume.clone(), rows: self.inside.as_ref().map_or(0, |(_, rows)| *rows) }
     }
@@ -131,8 +143,7 @@ pub(crate) async fn forget(
         if sink.is_some_and(|sink| sink != key.sink_id) {
             continue;
         }
-        services.store.delete(&key.to_string()).await?;
-        services.store.delete(&super::gaps::Gaps::key(plan, &key.sink_id)).await?;
+        // The checkpoint last: while it is there the rest can be tried again.
         let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &key.sink_id);
         match tokio::fs::remove_dir_all(&dir).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -141,6 +152,8 @@ pub(crate) async fn forget(
             }
             _ => {}
         }
+        services.store.delete(&super::gaps::Gaps::key(plan, &key.sink_id)).await?;
+        services.store.delete(&key.to_string()).await?;
         forgotten.push(key.sink_id);
     }
     Ok(forgotten)
@@ -190,6 +203,12 @@ pub(crate) fn lowest(
     Ok(lowest.cloned())
 }
 
+/// The highest position of the sinks that have one.
+pub(crate) fn highest(starts: &[Start], compare: impl Fn(&Position, &Position) -> Order) -> Option<Position> {
+    let positions = starts.iter().filter_map(|start| start.resume.clone());
+    positions.reduce(|a, b| if is_before(compare(&a, &b)) { b } else { a })
+}
+
 /// A sink without a checkpoint begins at the oldest kept position, or at the newest where it says `start: now`.
 pub(crate) fn place_new_sinks(
     plan: &PipelinePlan,
@@ -197,10 +216,7 @@ pub(crate) fn place_new_sinks(
     oldest: Option<&Position>,
     compare: impl Fn(&Position, &Position) -> Order,
 ) -> Vec<Start> {
-    let newest = starts
-        .iter()
-        .filter_map(|start| start.resume.clone())
-        .reduce(|a, b| if is_before(compare(&a, &b)) { b } else { a });
+    let newest = highest(&starts, compare);
     for (start, sink) in starts.iter_mut().zip(&plan.sinks) {
         if start.resume.is_none() {
             start.resume = if sink.start_now { newest.clone() } else { oldest.cloned() };

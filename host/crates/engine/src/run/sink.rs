@@ -203,7 +203,8 @@ impl SinkTask {
             };
             let code = error.code();
             shared.sink_failed(self.index, code, &error);
-            if next == Next::Operator && self.plan.required {
+            // A quorum does without it.
+            if next == Next::Operator && self.plan.required && !may_leave {
                 return Err(Failure::of_sink(&self.plan.id, error));
             }
             self.tried.cancel();

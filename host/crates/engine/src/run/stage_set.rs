@@ -279,12 +279,14 @@ impl StageSet {
         Some(batch)
     }
 
-    /// Puts new code in place from `from` on: stored first, then at work. Not while [`StageSet::is_replaying`].
+    /// Puts new code in place from `from` on: stored first, then at work, once the stream is there (`now`). Not while
+    /// [`StageSet::is_replaying`].
     pub async fn swap(
         &mut self,
         id: &str,
         new: NewStage,
         from: Option<&Position>,
+        now: bool,
     ) -> Result<Swapped, Failure> {
         let began = Instant::now();
         let (plan, index) = self.find(id)?;
@@ -294,7 +296,7 @@ impl StageSet {
         let newest = slot.history.generations.iter().map(|generation| generation.generation).max();
         let number = newest.unwrap_or(0) + 1;
         let current = generation(number, &new.spec, new.version.clone(), from);
-        let mask = self.mask_of(&plan, &current).await?;
+        let mask = if now { self.mask_of(&plan, &current).await? } else { None };
         if previous.from == current.from {
             // Nothing has passed the previous version.
             history.generations.pop();
@@ -302,12 +304,13 @@ impl StageSet {
         history.generations.push(current.clone());
         history.save(&*self.services.store, &self.key(id)).await?;
         failpoint::hit("swap.stored");
-        let running = self.running(&plan, new.stage, new.version, number);
-        let slot = &mut self.slots[index];
-        slot.running = running;
-        slot.active = history.generations.len() - 1;
-        slot.history = history;
-        self.set_mask(index, mask);
+        if now {
+            let running = self.running(&plan, new.stage, new.version, number);
+            self.slots[index].running = running;
+            self.slots[index].active = history.generations.len() - 1;
+            self.set_mask(index, mask);
+        }
+        self.slots[index].history = history;
         Ok(Swapped { previous, current, pause: began.elapsed() })
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::commit::Progress;
 use super::feed::{Feed, FeedItem, Offer, Origin};
+use super::is_before;
 use super::mark::{Beginnings, Skip};
 use super::reader::Held;
 use super::stage_set::{NewStage, StageSet, Swapped};
@@ -42,6 +43,8 @@ pub(crate) struct Worker {
     pub seq: u64,
     /// Everything up to here has been through the stages.
     pub through: Option<Position>,
+    /// Up to here some sink has had everything before this run.
+    pub had: Option<Position>,
 }
 
 impl Worker {
@@ -67,7 +70,13 @@ impl Worker {
             // Whoever asked went away while it waited: it must not come as a surprise later.
             return;
         }
-        let result = self.stages.swap(&request.stage, request.new, self.through.as_ref()).await;
+        // What a sink has had before this run keeps its version, also where another sink has not had it yet.
+        let behind = self.had.as_ref().filter(|had| match &self.through {
+            None => true,
+            Some(through) => is_before(self.plan.source.factory.compare(through, had)),
+        });
+        let from = behind.or(self.through.as_ref());
+        let result = self.stages.swap(&request.stage, request.new, from, behind.is_none()).await;
         self.shared.set_stages(self.stages.describe());
         // Whoever asked may have gone; the swap stands.
         let _ = request.reply.send(result);

@@ -273,3 +273,16 @@ async fn a_server_that_is_away_or_silent_is_tried_again_later() {
     assert_eq!((code, next), ("http_connect", Some(Next::Retry)));
     assert!(!text.contains("pa55word") && !text.contains("t0ken"), "{text}");
 }
+
+#[tokio::test]
+async fn the_credentials_of_the_url_are_hidden_as_the_server_sees_them() {
+    let server =
+        Server::start(|seen, _| (StatusCode::BAD_REQUEST, format!("cannot take this: {:?}", seen.headers)))
+            .await;
+    let url = server.url.replace("http://", "http://svc:p%40ssw0rd@");
+    let mut sink = open(&json!({ "url": url })).await;
+    let error = sink.write(&delivery(1, "application/json", &[Draft::numbered(1)])).await.unwrap_err();
+    let SinkError::Rejected { message, .. } = &error else { panic!("{error:?}") };
+    // base64 of svc:p@ssw0rd
+    assert!(!message.contains("c3ZjOnBAc3N3MHJk"), "{message}");
+}
