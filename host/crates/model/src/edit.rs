@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::batch::{Batch, Entry, Image, NONE64, Op, Reject, Side};
+use crate::batch::{Batch, Entry, Image, NONE64, Op, Reject};
 use crate::row::{Row, RowWriter};
 use crate::schema::{Column as SchemaColumn, Kind, TableSchema};
 use crate::value::{Cell, CellKind};
@@ -15,6 +15,7 @@ use crate::view::View;
 mod apply;
 mod columns;
 mod rows;
+mod sides;
 
 /// An edit that makes no sense; the call that made it fails and nothing of it is applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -178,7 +178,7 @@ impl Picture {
     }
 }
 
-fn change(side: &mut Side, edit: &SideEdit) {
+pub fn change(side: &mut Side, edit: &SideEdit) {
     let set = |pairs: &mut Vec<(String, String)>, name: &str, value: &str| match pairs
         .iter()
         .position(|(known, _)| known == name)
