@@ -92,7 +92,7 @@ pub(super) fn slots(
                 }
             }
         };
-        slots.push(Slot::Emit(apply.edits.emit(apply.view, emit.0 as usize, emit.1)?));
+        slots.push(Slot::Emit(apply.emit(emit.0, emit.1)?));
     }
     Ok(slots)
 }

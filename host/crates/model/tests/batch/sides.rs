@@ -138,6 +138,7 @@ fn rows_that_differ_late_share_nothing_between_and_cost_their_own() {
         overlay.side_all(&view, SideEdit::Header(format!("h{at}"), String::new()), None).unwrap();
     }
     (0..rows).for_each(|row| overlay.side(&view, row, SideEdit::Tag(format!("t{row}"))).unwrap());
+    assert!(overlay.growth(view.batch()) > rows * common * text.len(), "before it is known what stays");
     let mut batch = view.into_batch();
     let (_, held) = most_held(|| overlay.apply(&mut batch, "stage"));
     assert!(held < 2 << 20, "{held} bytes held");
