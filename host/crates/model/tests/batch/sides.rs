@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_model::edit::{Emit, SideEdit};
+use deltaforge_model::json::{EventWriter, RowEncoders};
 use deltaforge_model::{Batch, Op, Overlay, Side, View};
 use proptest::collection::vec;
 use proptest::option;
@@ -144,4 +145,22 @@ fn rows_that_differ_late_share_nothing_between_and_cost_their_own() {
     assert!(held < 2 << 20, "{held} bytes held");
     assert!(batch.byte_size() < 1 << 20, "{} bytes", batch.byte_size());
     assert_eq!(batch.event(7).side().tags.as_ref().unwrap(), &["t7"]);
+}
+
+#[test]
+fn many_members_are_written_in_time() {
+    let names = 60_000;
+    let field = |path: String, json: &str| (path, json.to_owned());
+    let mut fields: Vec<_> = (0..names).map(|at| field(format!("m{at}.x"), "1")).collect();
+    // Taken away again but for the last, and one that comes anew stands at the end.
+    fields.extend((0..names - 1).map(|at| field(format!("m{at}"), "")));
+    fields.push(field("m0.y".to_owned(), "2"));
+    let batch = batch_of(1, 1, &Side { fields, ..Side::default() });
+    let began = Instant::now();
+    let mut encoders = RowEncoders::default();
+    let mut text = Vec::new();
+    EventWriter::new(&batch, &mut encoders).write_event(&batch.event(0), true, &mut text);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.ends_with(r#","m59999":{"x":1},"m0":{"y":2}}"#), "{}", &text[text.len() - 100..]);
 }
