@@ -10,7 +10,7 @@ use deltaforge_model::json::{JsonError, cell_from_json_over};
 use deltaforge_model::{Cell, Image, Kind, Op, Overlay, Row, TableSchema, View};
 use serde_json::value::RawValue;
 
-use crate::plan::{EVENTS, Plan, SOURCES};
+use crate::plan::{EVENTS, Plan, SOURCES, Shown};
 use crate::script::ScriptError;
 
 mod added;
@@ -114,7 +114,7 @@ pub(crate) fn apply(
     producer: &str,
     edits: &mut Overlay,
 ) -> Result<(), ApplyError> {
-    let mut apply = Apply { view, plan, edits, budget: EditBudget::default() };
+    let mut apply = Apply { view, plan, shown: Shown::of(view), edits, budget: EditBudget::default() };
     for change in &changes.list {
         match change {
             Change::Set { group, column, rows, values } => {
@@ -162,6 +162,7 @@ pub(crate) fn apply(
 struct Apply<'a> {
     view: &'a View,
     plan: &'a Plan,
+    shown: Shown<'a>,
     edits: &'a mut Overlay,
     budget: EditBudget,
 }
@@ -373,7 +374,7 @@ impl Apply<'_> {
 
     /// Sets a member that goes to the wire as it is. One that says what it said before is left alone.
     fn field(&mut self, group: u32, row: u32, name: &str, raw: &str) -> Result<(), ApplyError> {
-        let seen = self.plan.member(&self.view.event(row as usize), group, name);
+        let seen = self.shown.member(&self.view.event(row as usize), group, name);
         if seen.as_deref() == Some(raw) {
             return Ok(());
         }
@@ -381,7 +382,7 @@ impl Apply<'_> {
     }
 
     fn take_field(&mut self, group: u32, row: u32, name: &str) -> Result<(), ApplyError> {
-        if self.plan.member(&self.view.event(row as usize), group, name).is_none() {
+        if self.shown.member(&self.view.event(row as usize), group, name).is_none() {
             return Ok(());
         }
         self.side(row, SideEdit::Field(path(group, name), String::new()))

@@ -253,7 +253,7 @@ impl Apply<'_> {
             SideEdit::Field(path, json) => {
                 let group = if path.starts_with("source.") { SOURCES } else { EVENTS };
                 let name = path.strip_prefix("source.").unwrap_or(path);
-                !(known && path == "table") && self.plan.member(&event, group, name).as_ref() != Some(json)
+                !(known && path == "table") && self.shown.member(&event, group, name).as_ref() != Some(json)
             }
             _ => true,
         });
