@@ -72,6 +72,50 @@ pub struct StageLimits {
     pub mem_mb: u64,
 }
 
+/// Bytes of edits that one call of a stage may make, beside four times the bytes of the rows it is shown.
+pub const EDIT_BYTES: usize = 16 << 20;
+
+/// Counts the bytes of one call's edits against [`EDIT_BYTES`]. A guest's own memory is no bound on them: the same
+/// value can be written into every row.
+#[derive(Debug, Default)]
+pub struct EditBudget {
+    spent: usize,
+    /// Bytes of the rows in view, once somebody needed to know.
+    shown: Option<usize>,
+}
+
+/// One call would make more bytes of edits than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{bound} bytes of edits")]
+pub struct TooManyEdits {
+    /// How many it may make.
+    pub bound: usize,
+}
+
+impl EditBudget {
+    /// Counts bytes of edits of these rows.
+    ///
+    /// # Errors
+    ///
+    /// When they are more than the call may make.
+    pub fn charge(&mut self, view: &View, bytes: usize) -> Result<(), TooManyEdits> {
+        self.spent = self.spent.saturating_add(bytes);
+        if self.spent <= EDIT_BYTES {
+            return Ok(());
+        }
+        let bound = EDIT_BYTES.saturating_add(self.shown_bytes(view).saturating_mul(4));
+        if self.spent > bound { Err(TooManyEdits { bound }) } else { Ok(()) }
+    }
+
+    /// Bytes of the rows in view.
+    pub fn shown_bytes(&mut self, view: &View) -> usize {
+        *self.shown.get_or_insert_with(|| {
+            let rows = view.events().flat_map(|event| [event.before(), event.after()]);
+            rows.flatten().map(|row| row.byte_size()).sum()
+        })
+    }
+}
+
 /// What a stage is built from.
 #[derive(Debug, Clone)]
 pub struct StageSpec {

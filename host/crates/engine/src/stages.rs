@@ -17,7 +17,7 @@ use tracing::warn;
 pub use given_up::GivenUp;
 
 use crate::secrets::Secrets;
-use crate::stage::{Stage, StageAction, StageError, StageVersion};
+use crate::stage::{EditBudget, Stage, StageAction, StageError, StageVersion};
 use crate::status::{Failure, STALLED_AFTER};
 use crate::waits::Waits;
 
@@ -228,7 +228,16 @@ impl RunningStage {
                 Err(StageError::isolate("plugin_trap", format!("stage {} panicked: {text}", self.id)))
             });
             match result {
-                Ok(()) => return self.judge_rejects(own),
+                Ok(()) => {
+                    // Edits that are small themselves may come to much more than the stage was held to.
+                    let growth = EditBudget::default().charge(slice, own.growth(slice.batch()));
+                    growth.map_err(|bound| {
+                        let message =
+                            format!("its edits would add more to the batch than the bound of {bound}");
+                        StageError::isolate("edits_too_large", message)
+                    })?;
+                    return self.judge_rejects(own);
+                }
                 Err(error) if error.action == StageAction::Retry => {
                     self.metrics.errors.increment(1);
                     warn!(
@@ -265,3 +274,6 @@ impl RunningStage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 
-use deltaforge_engine::stage::StageError;
-use deltaforge_model::edit::{EditError, NamedCells, OwnedCell, SideEdit, Slot};
+use deltaforge_engine::stage::{EditBudget, StageError, TooManyEdits};
+use deltaforge_model::edit::{
+    EditError, Emit, NamedCells, OwnedCell, SideEdit, Slot, cells_bytes, image_bytes,
+};
 use deltaforge_model::json::{JsonError, cell_from_json_over};
 use deltaforge_model::{Cell, Image, Kind, Op, Overlay, Row, TableSchema, View};
 use serde_json::value::RawValue;
 
-use crate::plan::{EVENTS, Plan, SOURCES};
+use crate::plan::{EVENTS, Plan, SOURCES, Shown};
+use crate::script::ScriptError;
 
 mod added;
 
@@ -49,12 +52,16 @@ pub(crate) enum ApplyError {
     /// An edit that the batch refuses.
     #[error("take the script's result: {0}")]
     Edit(#[from] EditError),
+    /// More than one call may make.
+    #[error(transparent)]
+    TooMany(#[from] TooManyEdits),
 }
 
 impl From<ApplyError> for StageError {
     fn from(error: ApplyError) -> Self {
-        let message = match &error {
-            ApplyError::Json(cause) => format!("{error}: {cause}"),
+        let message = match error {
+            ApplyError::TooMany(over) => return ScriptError::from(over).into(),
+            ApplyError::Json(ref cause) => format!("{error}: {cause}"),
             error => error.to_string(),
         };
         Self::isolate("script_error", message)
@@ -107,7 +114,7 @@ pub(crate) fn apply(
     producer: &str,
     edits: &mut Overlay,
 ) -> Result<(), ApplyError> {
-    let mut apply = Apply { view, plan, edits };
+    let mut apply = Apply { view, plan, shown: Shown::of(view), edits, budget: EditBudget::default() };
     for change in &changes.list {
         match change {
             Change::Set { group, column, rows, values } => {
@@ -155,8 +162,13 @@ pub(crate) fn apply(
 struct Apply<'a> {
     view: &'a View,
     plan: &'a Plan,
+    shown: Shown<'a>,
     edits: &'a mut Overlay,
+    budget: EditBudget,
 }
+
+/// Bytes that an edit takes beside its value.
+const EDIT: usize = 40;
 
 /// The kind a column is declared with.
 fn declared(schema: &TableSchema, column: u16) -> Kind {
@@ -238,6 +250,34 @@ fn path(group: u32, name: &str) -> String {
 }
 
 impl Apply<'_> {
+    fn charge(&mut self, bytes: usize) -> Result<(), TooManyEdits> {
+        self.budget.charge(self.view, bytes)
+    }
+
+    fn set_at(
+        &mut self,
+        row: u32,
+        image: Image,
+        column: u16,
+        cell: &Cell<'_>,
+        len: usize,
+    ) -> Result<(), ApplyError> {
+        self.charge(EDIT + len)?;
+        Ok(self.edits.set_at(self.view, row as usize, image, column, cell)?)
+    }
+
+    fn side(&mut self, row: u32, edit: SideEdit) -> Result<(), ApplyError> {
+        self.charge(edit.byte_size())?;
+        Ok(self.edits.side(self.view, row as usize, edit)?)
+    }
+
+    fn emit(&mut self, row: u32, emit: Emit) -> Result<u32, ApplyError> {
+        let table = self.view.event(row as usize).table_index() as u16;
+        let width = self.edits.columns(self.view.batch(), table);
+        self.charge(emit.byte_size() + emit.images() * image_bytes(width))?;
+        Ok(self.edits.emit(self.view, row as usize, emit)?)
+    }
+
     fn group(&self, group: u32) -> Result<(&'_ [u32], u16, Image), ApplyError> {
         let found = self.plan.group(group);
         let found = found.ok_or_else(|| ApplyError::Value(format!("there is no group {group}")))?;
@@ -265,7 +305,7 @@ impl Apply<'_> {
             let held = self.view.event(row as usize).image(image);
             let held = held.map_or(Cell::Absent, |row| row.cell(at as usize));
             if let Some(cell) = cell_from_json_over(raw.get(), kind, &held)? {
-                self.edits.set_at(self.view, row as usize, image, at, &cell.as_cell())?;
+                self.set_at(row, image, at, &cell.as_cell(), raw.get().len())?;
             }
         }
         Ok(())
@@ -275,22 +315,25 @@ impl Apply<'_> {
         let (_, table, image) = self.group(group)?;
         let row = self.row_of(group, record)?;
         if let Some(at) = self.edits.column_of(self.view.batch(), table, column) {
-            self.edits.set_at(self.view, row as usize, image, at, &Cell::Absent)?;
+            self.set_at(row, image, at, &Cell::Absent, 0)?;
         }
         Ok(())
     }
 
     /// Sets a member of the event itself.
     fn member(&mut self, row: u32, name: &str, raw: &str) -> Result<(), ApplyError> {
-        let at = row as usize;
         if let Some(image) = image_of(name) {
             return self.image(row, image, raw);
         }
         match name {
-            "op" => self.edits.set_op(self.view, at, op_from(raw)?)?,
+            "op" => {
+                let op = op_from(raw)?;
+                self.charge(EDIT)?;
+                self.edits.set_op(self.view, row as usize, op)?;
+            }
             "routing" => {
                 for edit in routing_from(raw)? {
-                    self.edits.side(self.view, at, edit)?;
+                    self.side(row, edit)?;
                 }
             }
             "source" if raw != "null" => {
@@ -307,6 +350,7 @@ impl Apply<'_> {
     fn image(&mut self, row: u32, image: Image, raw: &str) -> Result<(), ApplyError> {
         let event = self.view.event(row as usize);
         if raw == "null" {
+            self.charge(EDIT)?;
             self.edits.set_image(self.view, row as usize, image, None)?;
             return Ok(());
         }
@@ -314,6 +358,7 @@ impl Apply<'_> {
             ApplyError::Value(format!("event.{image:?} must be an object or null").to_lowercase())
         })?;
         let cells = image_from(&members, event.table(), event.image(other(image)))?;
+        self.charge(EDIT + cells_bytes(&cells))?;
         self.edits.set_image(self.view, row as usize, image, Some(&cells))?;
         Ok(())
     }
@@ -322,27 +367,25 @@ impl Apply<'_> {
         match name {
             "before" | "after" | "routing" => self.member(row, name, "null"),
             "op" => Err(ApplyError::Value("an event must have its op".to_owned())),
-            "tags" => Ok(self.edits.side(self.view, row as usize, SideEdit::Tags(None))?),
+            "tags" => self.side(row, SideEdit::Tags(None)),
             name => self.take_field(EVENTS, row, name),
         }
     }
 
     /// Sets a member that goes to the wire as it is. One that says what it said before is left alone.
     fn field(&mut self, group: u32, row: u32, name: &str, raw: &str) -> Result<(), ApplyError> {
-        let seen = self.plan.member(&self.view.event(row as usize), group, name);
+        let seen = self.shown.member(&self.view.event(row as usize), group, name);
         if seen.as_deref() == Some(raw) {
             return Ok(());
         }
-        let edit = SideEdit::Field(path(group, name), raw.to_owned());
-        Ok(self.edits.side(self.view, row as usize, edit)?)
+        self.side(row, SideEdit::Field(path(group, name), raw.to_owned()))
     }
 
     fn take_field(&mut self, group: u32, row: u32, name: &str) -> Result<(), ApplyError> {
-        if self.plan.member(&self.view.event(row as usize), group, name).is_none() {
+        if self.shown.member(&self.view.event(row as usize), group, name).is_none() {
             return Ok(());
         }
-        let edit = SideEdit::Field(path(group, name), String::new());
-        Ok(self.edits.side(self.view, row as usize, edit)?)
+        self.side(row, SideEdit::Field(path(group, name), String::new()))
     }
 
     fn tags(&mut self, rows: &[u32], which: &[u32], lists: &str) -> Result<(), ApplyError> {
@@ -357,7 +400,7 @@ impl Apply<'_> {
         for (tags, rows) in lists.into_iter().zip(of_list) {
             let edit = SideEdit::Tags(tags);
             if let [row] = rows[..] {
-                self.edits.side(self.view, row as usize, edit)?;
+                self.side(row, edit)?;
                 continue;
             }
             let set = |mask: &mut [u8], to| {
@@ -367,6 +410,7 @@ impl Apply<'_> {
                     }
                 }
             };
+            self.charge(rows.len() * edit.byte_size())?;
             set(&mut mask, 1);
             self.edits.side_all(self.view, edit, Some(&mask))?;
             set(&mut mask, 0);

@@ -1,5 +1,6 @@
 //! What the prelude may ask of the host and tell it. Scripts cannot reach any of it.
 
+use deltaforge_engine::stage::{EditBudget, TooManyEdits};
 use deltaforge_model::View;
 use deno_core::{OpState, extension, op2, v8};
 
@@ -12,7 +13,20 @@ pub(crate) struct Call {
     pub view: View,
     pub plan: Plan,
     pub changes: Changes,
+    /// What was told so far.
+    pub told: EditBudget,
+    /// Set once that is more than it may be; what is told after it is not kept.
+    pub over: Option<TooManyEdits>,
 }
+
+impl Call {
+    pub(crate) fn new(view: View, plan: Plan) -> Self {
+        Self { view, plan, changes: Changes::default(), told: EditBudget::default(), over: None }
+    }
+}
+
+/// Bytes that an edit takes beside its value.
+const EDIT: usize = 40;
 
 /// What the engine holds for its ops.
 #[derive(Default)]
@@ -61,9 +75,18 @@ impl Desk {
         state.borrow::<Self>()
     }
 
-    fn change(state: &mut OpState, change: Change) {
-        if let Some(call) = &mut state.borrow_mut::<Self>().call {
-            call.changes.list.push(change);
+    /// Takes something that the script did and that takes so many bytes; a row takes four in `at`.
+    fn tell(state: &mut OpState, at: &[u8], bytes: usize, tell: impl FnOnce(&mut Changes)) {
+        let Some(call) = &mut state.borrow_mut::<Self>().call else { return };
+        if call.over.is_some() {
+            return;
+        }
+        match call.told.charge(&call.view, EDIT + at.len() / 4 * EDIT + bytes) {
+            Ok(()) => tell(&mut call.changes),
+            Err(over) => {
+                call.over = Some(over);
+                call.changes = Changes::default();
+            }
         }
     }
 }
@@ -114,31 +137,35 @@ fn op_df_set(
     #[buffer] at: &[u8],
     #[string] values: String,
 ) {
-    Desk::change(state, Change::Set { group, column, rows: rows(at), values });
+    Desk::tell(state, at, column.len() + values.len(), |changes| {
+        changes.list.push(Change::Set { group, column, rows: rows(at), values });
+    });
 }
 
 #[op2(fast)]
 fn op_df_delete(state: &mut OpState, #[smi] group: u32, #[string] column: String, #[buffer] at: &[u8]) {
-    Desk::change(state, Change::Delete { group, column, rows: rows(at) });
+    Desk::tell(state, at, column.len(), |changes| {
+        changes.list.push(Change::Delete { group, column, rows: rows(at) });
+    });
 }
 
 #[op2(fast)]
 fn op_df_tags(state: &mut OpState, #[buffer] at: &[u8], #[buffer] which: &[u8], #[string] lists: String) {
-    Desk::change(state, Change::Tags { rows: rows(at), which: rows(which), lists });
+    // A tag takes far more than its quotes and comma do.
+    let tags = lists.bytes().filter(|byte| *byte == b',').count() * EDIT;
+    Desk::tell(state, at, lists.len() + tags, |changes| {
+        changes.list.push(Change::Tags { rows: rows(at), which: rows(which), lists });
+    });
 }
 
 #[op2(fast)]
 fn op_df_keep(state: &mut OpState, #[buffer] order: &[u8]) {
-    if let Some(call) = &mut state.borrow_mut::<Desk>().call {
-        call.changes.order = Some(words(order));
-    }
+    Desk::tell(state, &[], order.len(), |changes| changes.order = Some(words(order)));
 }
 
 #[op2(fast)]
 fn op_df_new(state: &mut OpState, #[string] events: String) {
-    if let Some(call) = &mut state.borrow_mut::<Desk>().call {
-        call.changes.added = Some(events);
-    }
+    Desk::tell(state, &[], events.len(), |changes| changes.added = Some(events));
 }
 
 #[op2(fast)]

@@ -222,6 +222,7 @@ impl Plan {
     /// Members that an earlier script added: `[[group, name, [rows], [values]], …]`.
     pub(crate) fn extras(&self, view: &View) -> String {
         let mut found: Vec<(u32, &str, Vec<u32>, Vec<&str>)> = Vec::new();
+        let mut places: HashMap<(u32, &str), usize> = HashMap::new();
         for (row, event) in view.events().enumerate() {
             for (path, json) in &event.side().fields {
                 let (group, name) = field_place(path);
@@ -232,7 +233,7 @@ impl Plan {
                 if known || json.is_empty() {
                     continue;
                 }
-                let at = found.iter().position(|(g, n, ..)| (*g, *n) == (group, name)).unwrap_or_else(|| {
+                let at = *places.entry((group, name)).or_insert_with(|| {
                     found.push((group, name, Vec::new(), Vec::new()));
                     found.len() - 1
                 });
@@ -260,19 +261,43 @@ impl Plan {
         out.push(b']');
         utf8(out)
     }
+}
+
+/// What the slice's events had when the script saw them.
+pub(crate) struct Shown<'a> {
+    /// By the number of a side, where an earlier script added many members: their JSON.
+    many: HashMap<u32, HashMap<(u32, &'a str), &'a str>>,
+}
+
+impl<'a> Shown<'a> {
+    /// Up to so many members are searched one by one.
+    const FEW: usize = 16;
+
+    pub(crate) fn of(view: &'a View) -> Self {
+        let mut many = HashMap::new();
+        for event in view.events().filter(|event| event.side().fields.len() > Self::FEW) {
+            many.entry(event.side_index()).or_insert_with(|| {
+                let fields = event.side().fields.iter();
+                fields.map(|(path, json)| (field_place(path), json.as_str())).collect()
+            });
+        }
+        Self { many }
+    }
 
     /// An event's or a source's member as the script saw it; `None`: it had none.
     pub(crate) fn member(&self, event: &Event<'_>, group: u32, name: &str) -> Option<String> {
+        let known = match self.many.get(&event.side_index()) {
+            Some(fields) => fields.get(&(group, name)).copied(),
+            None => field(event, group, name),
+        };
         let mut text = Vec::new();
-        let seen = match group {
-            EVENTS => event_member(event, name, &mut text),
-            _ => source_member(event, name, &mut text),
+        let seen = match (known, group) {
+            (Some(""), _) => Seen::Absent,
+            (Some(json), _) => raw_json(json, &mut text),
+            (None, EVENTS) => own_event_member(event, name, &mut text),
+            (None, _) => own_source_member(event, name, &mut text),
         };
-        let extra = || {
-            let field = event.side().fields.iter().find(|(path, _)| field_place(path) == (group, name));
-            field.map(|(_, json)| json.clone()).filter(|json| !json.is_empty())
-        };
-        if seen == Seen::Absent { extra() } else { Some(utf8(text)) }
+        (seen != Seen::Absent).then(|| utf8(text))
     }
 }
 
@@ -424,12 +449,16 @@ fn plain(text: &str, out: &mut Vec<u8>) -> Seen {
 }
 
 fn event_member(event: &Event<'_>, name: &str, out: &mut Vec<u8>) -> Seen {
-    let side = event.side();
     match field(event, EVENTS, name) {
-        Some("") => return Seen::Absent,
-        Some(json) => return raw_json(json, out),
-        None => {}
+        Some("") => Seen::Absent,
+        Some(json) => raw_json(json, out),
+        None => own_event_member(event, name, out),
     }
+}
+
+/// The member as it is without what scripts made of it.
+fn own_event_member(event: &Event<'_>, name: &str, out: &mut Vec<u8>) -> Seen {
+    let side = event.side();
     match name {
         "op" => plain(event.op().code(), out),
         "ts_ms" => script_cell(&Cell::Int(event.ts_us().div_euclid(1000)), out),
@@ -498,10 +527,14 @@ fn event_member(event: &Event<'_>, name: &str, out: &mut Vec<u8>) -> Seen {
 
 fn source_member(event: &Event<'_>, name: &str, out: &mut Vec<u8>) -> Seen {
     match field(event, SOURCES, name) {
-        Some("") => return Seen::Absent,
-        Some(json) => return raw_json(json, out),
-        None => {}
+        Some("") => Seen::Absent,
+        Some(json) => raw_json(json, out),
+        None => own_source_member(event, name, out),
     }
+}
+
+/// As above.
+fn own_source_member(event: &Event<'_>, name: &str, out: &mut Vec<u8>) -> Seen {
     let info = event.info();
     match name {
         "version" => plain(&info.version, out),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use deltaforge_engine::stage::{StageError, StageLimits};
+use deltaforge_engine::stage::{StageError, StageLimits, TooManyEdits};
 use deltaforge_model::View;
 use deno_core::error::JsError;
 use deno_core::{JsRuntime, RuntimeOptions, v8};
@@ -60,6 +60,9 @@ pub(crate) enum ScriptError {
         /// The limit.
         mem_mb: u64,
     },
+    /// It made more edits than one call may.
+    #[error("the script's edits pass the bound of {0}")]
+    Edits(#[from] TooManyEdits),
     /// It did not end when it was told to, and keeps its thread.
     #[error(
         "the script did not stop at its limits (timeout_ms: {timeout_ms}) and was given up with its thread"
@@ -125,6 +128,7 @@ impl From<ScriptError> for StageError {
             ScriptError::Failed(_) | ScriptError::Thrown { .. } => "script_error",
             ScriptError::Overrun { .. } | ScriptError::Stuck { .. } => "script_timeout",
             ScriptError::Memory { .. } => "script_memory",
+            ScriptError::Edits(_) => "edits_too_large",
         };
         Self::isolate(code, error.to_string())
     }
@@ -225,11 +229,15 @@ impl Engine {
         };
         self.desk(|desk| {
             let plan = Plan::new(&view, &mut desk.shapes);
-            desk.call = Some(Call { view, plan, changes: Changes::default() });
+            desk.call = Some(Call::new(view, plan));
         });
         let result = self.guarded(limits, |engine| engine.call(&run).map(drop));
         let call = self.desk(|desk| desk.call.take()).expect("it was put there above");
-        result.map(|()| Outcome { plan: call.plan, changes: call.changes })
+        result?;
+        match call.over {
+            Some(over) => Err(over.into()),
+            None => Ok(Outcome { plan: call.plan, changes: call.changes }),
+        }
     }
 
     /// Forgets the script. Answers whether nothing of it is left, so that another one may come.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::error;
 
-use crate::changes::apply;
+use crate::changes::{ApplyError, apply};
 use crate::console::Owner;
 use crate::script::{Outcome, ScriptError};
 use crate::worker::{Kind, MAX_ABANDONED, Worker, Workshop};
@@ -129,12 +129,17 @@ impl ScriptStage {
             }
             Err(ScriptError::Overrun { .. }) => "time",
             Err(ScriptError::Stuck { .. }) => "abandoned",
+            Err(ScriptError::Edits(_)) => "edits",
             _ => return result,
         };
+        self.count_limit(limit);
+        result
+    }
+
+    fn count_limit(&self, limit: &'static str) {
         metrics::counter!(LIMITS, "pipeline" => self.owner.pipeline.clone(),
             "processor" => self.owner.stage.clone(), "limit" => limit)
         .increment(1);
-        result
     }
 
     fn give_up(&self, worker: Worker, limits: &StageLimits) -> ScriptError {
@@ -182,6 +187,9 @@ impl Stage for ScriptStage {
         let before = edits.savepoint();
         apply(view, &plan, &changes, &self.owner.stage, edits).map_err(|error| {
             edits.rollback(before);
+            if matches!(error, ApplyError::TooMany(_)) {
+                self.count_limit("edits");
+            }
             error.into()
         })
     }

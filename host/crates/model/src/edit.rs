@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::batch::{Batch, Entry, Image, NONE64, Op, Reject, Side};
+use crate::batch::{Batch, Entry, Image, NONE64, Op, Reject};
 use crate::row::{Row, RowWriter};
 use crate::schema::{Column as SchemaColumn, Kind, TableSchema};
 use crate::value::{Cell, CellKind};
@@ -14,7 +14,11 @@ use crate::view::View;
 
 mod apply;
 mod columns;
+mod growth;
 mod rows;
+mod sides;
+
+pub use growth::{cells_bytes, image_bytes};
 
 /// An edit that makes no sense; the call that made it fails and nothing of it is applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -216,12 +220,12 @@ impl Overlay {
         self.values.len()
             + self.patches.len() * size_of::<Patch>()
             + self.ops.len() * size_of::<(u32, Op)>()
-            + self.side_rows.len() * 8
+            + self.side_rows.len() * size_of::<(u32, u32)>()
             + self.side_edits.iter().map(SideEdit::byte_size).sum::<usize>()
             + self.rejects.iter().map(|(_, code, reason)| 56 + code.len() + reason.len()).sum::<usize>()
             + self.added.iter().map(|(_, column)| 64 + column.name.len()).sum::<usize>()
             + self.orders.iter().map(|order| order.slots.len() * size_of::<Slot>()).sum::<usize>()
-            + self.emits.iter().map(|(_, emit)| emit_size(emit)).sum::<usize>()
+            + self.emits.iter().map(|(_, emit)| emit.byte_size()).sum::<usize>()
     }
 
     /// How many events were added so far.
@@ -422,23 +426,4 @@ impl Overlay {
         }
         Ok(())
     }
-}
-
-impl SideEdit {
-    fn byte_size(&self) -> usize {
-        size_of::<Self>()
-            + match self {
-                Self::Tag(text) | Self::Synthetic(text) => text.len(),
-                Self::Tags(tags) => tags.iter().flatten().map(|tag| size_of::<String>() + tag.len()).sum(),
-                Self::Header(name, value) | Self::Field(name, value) => name.len() + value.len(),
-                Self::Headers(headers) => headers.iter().map(|(a, b)| 48 + a.len() + b.len()).sum(),
-                Self::Topic(text) | Self::Key(text) => text.as_ref().map_or(0, String::len),
-            }
-    }
-}
-
-fn emit_size(emit: &Emit) -> usize {
-    let cells = [&emit.before, &emit.after].into_iter().flatten().flatten();
-    let side = emit.side.iter().map(SideEdit::byte_size).sum::<usize>();
-    64 + side + cells.map(|(name, cell)| 32 + name.len() + cell.bytes.len()).sum::<usize>()
 }

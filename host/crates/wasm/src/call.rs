@@ -1,13 +1,14 @@
 //! One call into a guest: the batch it is shown and the edits it makes. The same for every interface version.
 
-use deltaforge_model::edit::{Emit, NamedCells, SideEdit};
+use deltaforge_engine::stage::EditBudget;
+use deltaforge_model::edit::{Emit, NamedCells, SideEdit, cells_bytes, image_bytes};
 use deltaforge_model::schema::Kind;
 use deltaforge_model::value::CellKind;
 use deltaforge_model::view::{Column, Flat, presence};
 use deltaforge_model::{Cell, Event, Image, Op, Overlay, View};
 
 use crate::error::{Ended, REJECTED, cut};
-use crate::limits::{EDIT_BYTES, MAX_ADDED_COLUMNS, MAX_EMITTED};
+use crate::limits::{MAX_ADDED_COLUMNS, MAX_EMITTED};
 
 /// Bytes that an edit takes beside its value.
 const EDIT: usize = 40;
@@ -26,9 +27,7 @@ pub(crate) struct Call {
     /// Per row, whether it is its transaction's last; only formatters are told.
     tx_end: Option<Vec<u8>>,
     columns: Vec<NamedColumn>,
-    spent: usize,
-    /// Bytes of the rows in view, once somebody needed to know.
-    shown: Option<usize>,
+    budget: EditBudget,
     emitted: usize,
     added: usize,
 }
@@ -36,7 +35,8 @@ pub(crate) struct Call {
 impl Call {
     /// A processor's call.
     pub(crate) fn editing(view: View, edits: Overlay) -> Self {
-        Self { view, edits, tx_end: None, columns: Vec::new(), spent: 0, shown: None, emitted: 0, added: 0 }
+        let (columns, budget) = (Vec::new(), EditBudget::default());
+        Self { view, edits, tx_end: None, columns, budget, emitted: 0, added: 0 }
     }
 
     /// A formatter's call.
@@ -52,11 +52,7 @@ impl Call {
 
     /// Bytes of the rows in view.
     pub(crate) fn shown_bytes(&mut self) -> usize {
-        let view = &self.view;
-        *self.shown.get_or_insert_with(|| {
-            let rows = view.events().flat_map(|event| [event.before(), event.after()]);
-            rows.flatten().map(|row| row.byte_size()).sum()
-        })
+        self.budget.shown_bytes(&self.view)
     }
 
     fn len(&self) -> usize {
@@ -68,14 +64,7 @@ impl Call {
         if self.tx_end.is_some() {
             return Err(Ended::Edit("a formatter cannot change the batch".to_owned()));
         }
-        self.spent = self.spent.saturating_add(bytes);
-        if self.spent > EDIT_BYTES {
-            let bound = EDIT_BYTES + 4 * self.shown_bytes();
-            if self.spent > bound {
-                return Err(Ended::Bound(format!("{bound} bytes of edits")));
-            }
-        }
-        Ok(())
+        Ok(self.budget.charge(&self.view, bytes)?)
     }
 
     pub(crate) fn event(&self, row: u32) -> Result<Event<'_>, Ended> {
@@ -148,11 +137,17 @@ impl Call {
         image: Image,
         cells: Option<&NamedCells>,
     ) -> Result<(), Ended> {
-        self.event(row)?;
-        self.charge(EDIT + cells.map_or(0, cells_len))?;
+        let image_bytes = self.image_bytes(row)?;
+        self.charge(EDIT + cells.map_or(0, |cells| image_bytes + cells_bytes(cells)))?;
         self.count_new_columns(row, cells.into_iter().flatten().map(|(name, _)| name.as_str()))?;
         self.edits.set_image(&self.view, row as usize, image, cells)?;
         Ok(())
+    }
+
+    /// Bytes of an image of a row's table, as wide as it is by now, beside its values.
+    fn image_bytes(&self, row: u32) -> Result<usize, Ended> {
+        let table = self.event(row)?.table_index() as u16;
+        Ok(image_bytes(self.edits.columns(self.view.batch(), table)))
     }
 
     /// Counts the columns that would be added to a row's table.
@@ -171,7 +166,7 @@ impl Call {
             return Ok(());
         }
         check_json(cell)?;
-        self.charge(self.len() * EDIT + cell_len(cell))?;
+        self.charge(self.len() * (EDIT + cell_len(cell)))?;
         Ok(self.edits.fill(&self.view, image, column, cell)?)
     }
 
@@ -269,13 +264,14 @@ impl Call {
     }
 
     pub(crate) fn side(&mut self, row: u32, edit: SideEdit) -> Result<(), Ended> {
-        self.charge(EDIT + side_len(&edit))?;
+        self.charge(edit.byte_size())?;
         Ok(self.edits.side(&self.view, row as usize, edit)?)
     }
 
     /// The same for the rows whose byte in `mask` is not 0; an empty mask means every row.
     pub(crate) fn side_where(&mut self, mask: &[u8], edit: SideEdit) -> Result<(), Ended> {
-        self.charge(self.len() * 8 + EDIT + side_len(&edit))?;
+        let rows = if mask.is_empty() { self.len() } else { mask.iter().filter(|byte| **byte != 0).count() };
+        self.charge((1 + rows) * edit.byte_size())?;
         Ok(self.edits.side_all(&self.view, edit, (!mask.is_empty()).then_some(mask))?)
     }
 
@@ -288,11 +284,9 @@ impl Call {
     }
 
     pub(crate) fn emit(&mut self, row: u32, emit: Emit) -> Result<(), Ended> {
-        self.event(row)?;
+        let image_bytes = self.image_bytes(row)?;
         self.count_emitted(1)?;
-        let cells: usize = [&emit.before, &emit.after].into_iter().flatten().map(cells_len).sum();
-        let sides: usize = emit.side.iter().map(side_len).sum();
-        self.charge(4 * EDIT + cells + sides)?;
+        self.charge(emit.byte_size() + emit.images() * image_bytes)?;
         let names = [&emit.before, &emit.after].into_iter().flatten().flatten();
         self.count_new_columns(row, names.map(|(name, _)| name.as_str()))?;
         self.edits.emit(&self.view, row as usize, emit)?;
@@ -322,21 +316,5 @@ pub(crate) fn cell_len(cell: &Cell<'_>) -> usize {
         Cell::Bytes(bytes) => bytes.len(),
         Cell::Array(array) => array.as_bytes().len(),
         cell => cell.as_str().map_or(16, str::len),
-    }
-}
-
-fn cells_len(cells: &NamedCells) -> usize {
-    cells.iter().map(|(name, cell)| 2 * EDIT + name.len() + cell_len(&cell.as_cell())).sum()
-}
-
-fn side_len(edit: &SideEdit) -> usize {
-    match edit {
-        SideEdit::Tag(text) | SideEdit::Synthetic(text) => text.len(),
-        SideEdit::Topic(text) | SideEdit::Key(text) => text.as_ref().map_or(0, String::len),
-        SideEdit::Header(name, value) | SideEdit::Field(name, value) => name.len() + value.len(),
-        SideEdit::Tags(tags) => tags.iter().flatten().map(|tag| EDIT + tag.len()).sum(),
-        SideEdit::Headers(headers) => {
-            headers.iter().map(|(name, value)| EDIT + name.len() + value.len()).sum()
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use deltaforge_engine::stage::{StageAction, StageError};
+use deltaforge_engine::stage::{StageAction, StageError, TooManyEdits};
 use deltaforge_model::EditError;
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -43,6 +43,12 @@ pub(crate) enum Ended {
         /// How long it may.
         limit_ms: u64,
     },
+}
+
+impl From<TooManyEdits> for Ended {
+    fn from(error: TooManyEdits) -> Self {
+        Self::Bound(error.to_string())
+    }
 }
 
 impl From<EditError> for Ended {

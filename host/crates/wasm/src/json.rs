@@ -1,5 +1,6 @@
 //! The batch as JSON, for formatters and quick scripts, and back.
 
+use deltaforge_model::edit::image_bytes;
 use deltaforge_model::json::{EventWriter, ReplaceError, RowEncoders, replace_events};
 use deltaforge_model::view::{Flat, presence};
 use deltaforge_model::{Event, Image};
@@ -92,8 +93,11 @@ impl Call {
                 return Err(JsonProblem::Said(cut(&problem.to_string())));
             }
         }
-        self.count_emitted(self.edits.emitted() - emitted)?;
-        self.charge(self.edits.byte_size() - bytes)?;
+        let emitted = self.edits.emitted() - emitted;
+        self.count_emitted(emitted)?;
+        let tables = 0..self.view.batch().tables().len() as u16;
+        let widest = tables.map(|table| self.edits.columns(self.view.batch(), table)).max().unwrap_or(0);
+        self.charge(self.edits.byte_size() - bytes + 2 * emitted * image_bytes(widest))?;
         Ok(())
     }
 }

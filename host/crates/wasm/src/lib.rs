@@ -34,7 +34,7 @@ pub use factory::{WasmFormatterFactory, WasmStageFactory};
 pub use formatter::WasmFormatter;
 pub use grants::Grants;
 pub use inspect::Inspection;
-pub use limits::{BODY_BYTES, DEFAULT_LIMITS, EDIT_BYTES, MAX_ADDED_COLUMNS, MAX_EMITTED};
+pub use limits::{BODY_BYTES, DEFAULT_LIMITS, MAX_ADDED_COLUMNS, MAX_EMITTED};
 pub use manifest::PluginManifest;
 pub use plugin::{Description, PluginKind, digest_of};
 pub use reference::{Reference, ReferenceError};

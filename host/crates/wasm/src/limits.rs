@@ -20,8 +20,6 @@ pub(crate) const START_LIMITS: StageLimits = StageLimits { cpu_ms: 1_000, timeou
 pub const MAX_EMITTED: usize = 10_000;
 /// Columns that one call may add.
 pub const MAX_ADDED_COLUMNS: usize = 1_000;
-/// Bytes of edits that one call may make, beside four times the bytes of its rows.
-pub const EDIT_BYTES: usize = 16 << 20;
 /// Bytes of bodies that one call of a formatter may answer, beside sixteen times the bytes of its rows.
 pub const BODY_BYTES: usize = 16 << 20;
 /// Table elements of a guest, over all its tables.

@@ -92,7 +92,7 @@ pub(super) fn slots(
                 }
             }
         };
-        slots.push(Slot::Emit(apply.edits.emit(apply.view, emit.0 as usize, emit.1)?));
+        slots.push(Slot::Emit(apply.emit(emit.0, emit.1)?));
     }
     Ok(slots)
 }
@@ -253,7 +253,7 @@ impl Apply<'_> {
             SideEdit::Field(path, json) => {
                 let group = if path.starts_with("source.") { SOURCES } else { EVENTS };
                 let name = path.strip_prefix("source.").unwrap_or(path);
-                !(known && path == "table") && self.plan.member(&event, group, name).as_ref() != Some(json)
+                !(known && path == "table") && self.shown.member(&event, group, name).as_ref() != Some(json)
             }
             _ => true,
         });

@@ -97,6 +97,66 @@ async fn memory_ends_at_its_limit_and_the_engine_is_rebuilt() {
 }
 
 #[tokio::test]
+async fn many_members_of_one_event_are_no_burden() {
+    let limits = StageLimits { cpu_ms: 20_000, timeout_ms: 20_000, mem_mb: 32 };
+    let script = "function processBatch(events) { for (let i = 0; i < 8000; i++) events[0]['m' + i] = 1; }";
+    let (mut stage, _) = Javascript::default().build(&spec(script, limits), None).await.unwrap();
+    let before = batch().byte_size();
+    let began = Instant::now();
+    let out = run(&mut *stage, batch()).await.unwrap();
+    assert_eq!(out.event(0).side().fields.len(), 8_000);
+    assert!(out.byte_size() < before + (2 << 20), "{} bytes", out.byte_size());
+    // The next script reads and changes them.
+    let script = "function processBatch(events) { for (let i = 0; i < 8000; i++) events[0]['m' + i]++; }";
+    let (mut stage, _) = Javascript::default().build(&spec(script, limits), None).await.unwrap();
+    let out = run(&mut *stage, out).await.unwrap();
+    assert_eq!(out.event(0).side().fields[7_999], ("m7999".to_owned(), "2".to_owned()));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn edits_have_a_bound_and_the_engine_goes_on() {
+    for what in [
+        // Large values, as members and as cells.
+        "for (let i = 0; i < 50; i++) events[0]['m' + i] = 'x'.repeat(1 << 20);",
+        "for (let i = 0; i < 50; i++) events[0].after['c' + i] = 'x'.repeat(1 << 20);",
+        "events[0].after = { note: 'x'.repeat(20 << 20) };",
+        // One text of the script's heap in every event.
+        "const text = 'x'.repeat(2 << 20); for (const e of events) e.text = text;",
+        // Tags that events share until each has a member of its own.
+        "const tags = Array.from({ length: 40000 }, (_, i) => 't' + i);
+         events.forEach((e, i) => { e.tags = tags; e.number = i; });",
+        // Small events in great number.
+        "const out = []; for (let i = 0; i < 40000; i++) out.push(events[0]); return out;",
+        "return Array.from({ length: 100000 }, () => ({ op: 'c', table: 'shop.orders', after: { id: 1 } }));",
+        // Many small edits.
+        "for (let i = 0; i < 12000; i++) for (const e of events) e['m' + i] = 1;",
+    ] {
+        let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 256 };
+        let (code, message, _, said) = after_failure(what, limits).await;
+        assert_eq!(code, "edits_too_large", "{what}: {message}");
+        assert!(message.contains("bytes of edits"), "{message}");
+        assert_eq!(said, "call 2", "{what}: the same engine");
+    }
+}
+
+#[tokio::test]
+async fn the_bound_on_edits_grows_with_the_rows() {
+    use deltaforge_model::{Cell, Image};
+    let view = View::all(Arc::new(batch()));
+    let mut edits = Overlay::new();
+    let text = "x".repeat(6 << 20);
+    edits.set(&view, 0, Image::After, "note", &Cell::Text(&text)).unwrap();
+    let mut large = view.into_batch();
+    edits.apply(&mut large, "test");
+    let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 256 };
+    let script = "function processBatch(events) { events[0].after.note += events[0].after.note + events[0].after.note; }";
+    let (mut stage, _) = Javascript::default().build(&spec(script, limits), None).await.unwrap();
+    let out = run(&mut *stage, large).await.unwrap();
+    assert!(out.byte_size() > 24 << 20);
+}
+
+#[tokio::test]
 async fn a_large_column_in_a_small_heap_is_a_memory_limit() {
     use deltaforge_model::Cell;
     let view = View::all(Arc::new(batch()));

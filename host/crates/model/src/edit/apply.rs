@@ -1,5 +1,6 @@
 //! Applying an overlay: changed rows are written anew at the end, the index is rebuilt once.
 
+use super::sides::KnownSides;
 use super::*;
 use crate::batch::NONE32;
 use crate::event_id::EventId;
@@ -24,13 +25,14 @@ impl Overlay {
         for (row, op) in &self.ops {
             batch.entries[*row as usize].op = *op;
         }
-        self.apply_sides(batch);
+        let mut sides = KnownSides::default();
+        self.apply_sides(batch, &mut sides);
         if !(self.drops.is_empty()
             && self.rejects.is_empty()
             && self.emits.is_empty()
             && self.orders.is_empty())
         {
-            applied.added = self.rebuild_index(batch, stage);
+            applied.added = self.rebuild_index(batch, sides, stage);
         }
         applied
     }
@@ -145,28 +147,8 @@ impl Overlay {
         &self.values[patch.at as usize..(patch.at + patch.len) as usize]
     }
 
-    fn apply_sides(&self, batch: &mut Batch) {
-        let mut memo: HashMap<(u32, u32), u32> = HashMap::new();
-        let mut known: HashMap<Side, u32> = HashMap::new();
-        let mut last = None;
-        for (row, number) in &self.side_rows {
-            let old = batch.entries[*row as usize].side;
-            let key = (old, *number);
-            let new = match last {
-                Some((last_key, new)) if last_key == key => new,
-                _ => *memo.entry(key).or_insert_with(|| {
-                    let mut side = batch.sides[old as usize].clone();
-                    self.side_edits[*number as usize].apply(&mut side);
-                    intern(&mut batch.sides, &mut known, side)
-                }),
-            };
-            last = Some((key, new));
-            batch.entries[*row as usize].side = new;
-        }
-    }
-
     /// Rebuilds the index of events; answers how many were added.
-    fn rebuild_index(&self, batch: &mut Batch, stage: &str) -> usize {
+    fn rebuild_index(&self, batch: &mut Batch, sides: KnownSides, stage: &str) -> usize {
         if self.emits.is_empty() && self.orders.is_empty() {
             let mut rows = 0..;
             batch.entries.retain(|_| rows.next().is_none_or(|row| !self.is_gone(row)));
@@ -194,7 +176,7 @@ impl Overlay {
             emits_at,
             placed: vec![false; self.emits.len()],
             children: HashMap::new(),
-            sides: HashMap::new(),
+            sides,
             added: 0,
         };
         let mut placed = vec![false; self.orders.len()];
@@ -222,7 +204,7 @@ struct Index<'a> {
     placed: Vec<bool>,
     /// How many events each row has got so far.
     children: HashMap<u32, u32>,
-    sides: HashMap<Side, u32>,
+    sides: KnownSides,
     added: usize,
 }
 
@@ -273,19 +255,9 @@ impl Index<'_> {
     }
 }
 
-fn intern(sides: &mut Vec<Side>, known: &mut HashMap<Side, u32>, side: Side) -> u32 {
-    if known.is_empty() {
-        known.extend(sides.iter().enumerate().map(|(at, side)| (side.clone(), at as u32)));
-    }
-    *known.entry(side).or_insert_with_key(|side| {
-        sides.push(side.clone());
-        sides.len() as u32 - 1
-    })
-}
-
 fn write_emit(
     batch: &mut Batch,
-    known: &mut HashMap<Side, u32>,
+    known: &mut KnownSides,
     parent: &Entry,
     emit: &Emit,
     stage: &str,
@@ -313,37 +285,8 @@ fn write_emit(
         entry.set_image(image, at);
     }
     if !emit.side.is_empty() {
-        let mut side = batch.sides[parent.side as usize].clone();
-        for edit in &emit.side {
-            edit.apply(&mut side);
-        }
-        entry.side = intern(&mut batch.sides, known, side);
+        let side = sides::edited(&batch.sides[parent.side as usize], emit.side.iter());
+        entry.side = known.number(&mut batch.sides, side);
     }
     entry
-}
-
-impl SideEdit {
-    fn apply(&self, side: &mut Side) {
-        match self {
-            Self::Tag(tag) => {
-                let tags = side.tags.get_or_insert_default();
-                if !tags.contains(tag) {
-                    tags.push(tag.clone());
-                }
-            }
-            Self::Tags(tags) => side.tags.clone_from(tags),
-            Self::Header(name, value) => match side.headers.iter_mut().find(|(known, _)| known == name) {
-                Some((_, held)) => held.clone_from(value),
-                None => side.headers.push((name.clone(), value.clone())),
-            },
-            Self::Headers(headers) => side.headers.clone_from(headers),
-            Self::Topic(topic) => side.topic.clone_from(topic),
-            Self::Key(key) => side.key.clone_from(key),
-            Self::Field(path, json) => match side.fields.iter_mut().find(|(known, _)| known == path) {
-                Some((_, held)) => held.clone_from(json),
-                None => side.fields.push((path.clone(), json.clone())),
-            },
-            Self::Synthetic(producer) => side.synthetic = Some(producer.clone()),
-        }
-    }
 }

@@ -254,7 +254,8 @@ impl Overlay {
         })
     }
 
-    pub(super) fn columns(&self, batch: &Batch, table: u16) -> usize {
+    /// How many columns a table has, with those added so far.
+    pub fn columns(&self, batch: &Batch, table: u16) -> usize {
         batch.tables[table as usize].columns().len()
             + self.added.iter().filter(|(of, _)| *of == table).count()
     }

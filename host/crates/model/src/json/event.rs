@@ -6,6 +6,7 @@
 //! \[its position\]), `op`, `ts_ms`, \[`transaction`\], `event_id`, \[`tenant_id`\], `schema_version`, \[`ddl`\],
 //! \[`message`\], \[`tags`\], \[`synthetic`\], \[`tx_end`\], and then what a script has added.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
@@ -248,7 +249,13 @@ fn set_fields(plain: &[u8], fields: &[(String, String)], out: &mut Vec<u8>) {
 /// A JSON object whose members are looked into only where a path leads: what a source wrote as JSON need not be
 /// what the parser can hold (numbers beyond a double, nesting, lone surrogates).
 #[derive(Default)]
-struct Object(Vec<(String, Member)>);
+struct Object {
+    /// In order; `None`: taken away.
+    members: Vec<Option<(String, Member)>>,
+    /// Where each name stands among the first `indexed` members. An object of few members needs no index.
+    places: HashMap<String, Vec<usize>>,
+    indexed: usize,
+}
 
 enum Member {
     Object(Object),
@@ -272,11 +279,14 @@ impl Member {
 impl Object {
     /// Deepest path that is followed; what is left of a longer one is one name.
     const MAX_DEPTH: usize = 32;
+    /// Up to so many members are searched one by one.
+    const FEW: usize = 16;
 
     fn parse(json: &str) -> Option<Self> {
         let members: Members<'_> = serde_json::from_str(json).ok()?;
-        let own = |(name, value): (String, &RawValue)| (name, Member::Json(value.get().as_bytes().to_vec()));
-        Some(Self(members.0.into_iter().map(own).collect()))
+        let own =
+            |(name, value): (String, &RawValue)| Some((name, Member::Json(value.get().as_bytes().to_vec())));
+        Some(Self { members: members.0.into_iter().map(own).collect(), ..Self::default() })
     }
 
     fn set(&mut self, path: &str, json: &[u8]) {
@@ -301,27 +311,52 @@ impl Object {
         let mut names = path.splitn(Self::MAX_DEPTH, '.').peekable();
         while let Some(name) = names.next() {
             if names.peek().is_none() {
-                object.0.retain(|(known, _)| known != name);
+                while let Some(at) = object.last(name) {
+                    object.members[at] = None;
+                }
                 return;
             }
-            let member = object.0.iter_mut().rfind(|(known, _)| known == name);
-            let Some(inner) = member.and_then(|(_, member)| member.open()) else { return };
+            let Some(at) = object.last(name) else { return };
+            let Some(inner) = object.members[at].as_mut().and_then(|(_, member)| member.open()) else {
+                return;
+            };
             object = inner;
         }
     }
 
     /// The member of this name, made if there is none.
     fn member(&mut self, name: &str) -> &mut Member {
-        let at = self.0.iter().rposition(|(known, _)| known == name).unwrap_or_else(|| {
-            self.0.push((name.to_owned(), Member::Object(Self::default())));
-            self.0.len() - 1
+        let at = self.last(name).unwrap_or_else(|| {
+            self.members.push(None);
+            self.members.len() - 1
         });
-        &mut self.0[at].1
+        let made = || (name.to_owned(), Member::Object(Self::default()));
+        &mut self.members[at].get_or_insert_with(made).1
+    }
+
+    /// Where the last member of this name stands.
+    fn last(&mut self, name: &str) -> Option<usize> {
+        let is_there =
+            |member: &Option<(String, Member)>| member.as_ref().is_some_and(|(known, _)| known == name);
+        if self.members.len() <= Self::FEW {
+            return self.members.iter().rposition(is_there);
+        }
+        for (at, member) in self.members.iter().enumerate().skip(self.indexed) {
+            if let Some((name, _)) = member {
+                self.places.entry(name.clone()).or_default().push(at);
+            }
+        }
+        self.indexed = self.members.len();
+        let places = self.places.get_mut(name)?;
+        while places.last().is_some_and(|at| self.members[*at].is_none()) {
+            places.pop();
+        }
+        places.last().copied()
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         out.push(b'{');
-        for (at, (name, member)) in self.0.iter().enumerate() {
+        for (at, (name, member)) in self.members.iter().flatten().enumerate() {
             if at > 0 {
                 out.push(b',');
             }

@@ -8,7 +8,7 @@ use deltaforge_model::value::CellKind;
 use deltaforge_model::view::{Column as Values, Flat, presence};
 use deltaforge_model::{Batch, Cell, EventId, Image, Kind, Op, Overlay, Side, View};
 
-use crate::exercise::use_fully;
+use crate::exercise::{bytes_of, use_fully};
 use crate::input::Input;
 
 /// An image by column names; what is absent is left out.
@@ -178,7 +178,7 @@ impl Picture {
     }
 }
 
-fn change(side: &mut Side, edit: &SideEdit) {
+pub fn change(side: &mut Side, edit: &SideEdit) {
     let set = |pairs: &mut Vec<(String, String)>, name: &str, value: &str| match pairs
         .iter()
         .position(|(known, _)| known == name)
@@ -396,6 +396,7 @@ pub fn edits(bytes: &[u8]) {
         }
     }
     let mut edited = (*batch).clone();
+    let (before, growth) = (bytes_of(&batch).len(), all.growth(&batch));
     let applied = all.apply(&mut edited, "stage");
     assert_eq!(applied.dropped, pictures.iter().map(|picture| picture.dropped).sum::<usize>());
     let rejects: Vec<EventId> = pictures.iter().flat_map(|picture| picture.rejects.clone()).collect();
@@ -404,6 +405,8 @@ pub fn edits(bytes: &[u8]) {
     for (event, expected) in edited.events().zip(&expected) {
         same(&edited, &event, expected);
     }
+    let after = bytes_of(&edited).len();
+    assert!(after <= before + growth, "{before} bytes became {after}, expected were {growth} more at most");
     use_fully(edited);
 }
 

@@ -48,7 +48,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// The most bytes that `work` held at a time.
-fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
+pub fn most_held<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let start = HELD.with(Counter::get);
     MOST.with(|most| most.set(start));
     let result = work();

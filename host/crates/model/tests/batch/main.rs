@@ -13,3 +13,4 @@ mod golden;
 mod hostile;
 mod input;
 mod regressions;
+mod sides;

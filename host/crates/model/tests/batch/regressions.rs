@@ -14,7 +14,7 @@ use deltaforge_model::{
 use crate::exercise::bytes_of;
 use crate::generate::{id_of, info};
 
-fn batch_of(columns: usize, rows: usize, side: &Side) -> Batch {
+pub fn batch_of(columns: usize, rows: usize, side: &Side) -> Batch {
     let kind = Kind::Of(CellKind::Text);
     let columns: Vec<Column> = (0..columns).map(|at| Column::new(format!("c{at}"), kind, "text")).collect();
     let schema = TableSchema::new("db", None, "t", columns, &["c0"]);

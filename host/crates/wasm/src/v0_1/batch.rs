@@ -107,27 +107,25 @@ impl events::HostBatch for Guest {
         let mut room = self.memory.limit();
         let view = &self.call()?.view;
         let batch = view.batch();
-        let indexes: Vec<Vec<Option<u16>>> = batch
-            .tables()
-            .iter()
-            .map(|table| {
-                if columns.is_empty() {
-                    (0..table.columns().len() as u16).map(Some).collect()
-                } else {
-                    columns.iter().map(|name| table.column(name)).collect()
-                }
-            })
-            .collect();
+        let too_much = || Ended::Bound("its memory: ask for fewer columns".to_owned());
+        // Where a table has the columns: found out for its first image, when that is known to fit.
+        let mut indexes: Vec<Option<Vec<Option<u16>>>> = vec![None; batch.tables().len()];
         let mut rows = Vec::with_capacity(view.len());
         for event in view.events() {
-            let indexes = &indexes[event.table_index()];
+            let table = event.table();
             let mut values = |row: deltaforge_model::Row<'_>| {
+                let wanted = if columns.is_empty() { table.columns().len() } else { columns.len() };
+                if wanted.saturating_mul(VALUE_BYTES) > room {
+                    return Err(too_much());
+                }
+                let indexes = indexes[event.table_index()].get_or_insert_with(|| match columns.as_slice() {
+                    [] => (0..wanted as u16).map(Some).collect(),
+                    columns => columns.iter().map(|name| table.column(name)).collect(),
+                });
                 let mut values = Vec::new();
-                for index in indexes {
+                for index in &*indexes {
                     let cell = index.map_or(Cell::Absent, |at| row.cell(at as usize));
-                    let left = room.checked_sub(VALUE_BYTES + cell_len(&cell));
-                    room =
-                        left.ok_or_else(|| Ended::Bound("its memory: ask for fewer columns".to_owned()))?;
+                    room = room.checked_sub(VALUE_BYTES + cell_len(&cell)).ok_or_else(too_much)?;
                     values.push(value(&cell));
                 }
                 Ok::<_, Ended>(values)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::{limits, mixed, notes, puppet, registry, runtime};
+use crate::support::{limits, mixed, notes, puppet, registry, runtime, scattered};
 use deltaforge_engine::stage::{Stage, StageAction, StageError, StageFactory, StageSpec};
 use deltaforge_model::{Batch, Cell, Op, Overlay, View};
 use deltaforge_wasm::{MAX_GUEST_TEXT, WasmStageFactory};
@@ -259,6 +259,8 @@ async fn impossible_edits_end_the_call() {
         ("bad-op", "7 is no operation"),
         ("asks-for-all", "fewer columns"),
         ("floods-edits", "bytes of edits"),
+        ("floods-images", "bytes of edits"),
+        ("floods-tags", "bytes of edits"),
         ("floods-events", "10000 added events"),
         ("floods-columns", "1000 added columns"),
     ] {
@@ -267,6 +269,27 @@ async fn impossible_edits_end_the_call() {
         assert!(error.message.contains(text), "{act}: {error}");
         assert!(error.message.contains("process"), "{act} names the guest's functions: {error}");
     }
+}
+
+#[tokio::test]
+async fn many_tags_of_one_event_cost_each_its_own() {
+    let mut spec = puppet("tags-much");
+    spec.limits = limits(20_000, 60_000, 64);
+    let before = mixed(3).byte_size();
+    let batch = run(&mut *stage(&spec).await, mixed(3)).await.unwrap();
+    assert_eq!(batch.event(0).side().tags.as_ref().unwrap().len(), 20_000);
+    assert!(batch.byte_size() < before + (2 << 20), "{} bytes", batch.byte_size());
+}
+
+#[tokio::test]
+async fn columns_are_not_looked_up_in_tables_whose_rows_do_not_fit() {
+    let mut spec = puppet("asks-for-all");
+    spec.limits = limits(20_000, 60_000, 64);
+    let mut stage = stage(&spec).await;
+    let began = Instant::now();
+    let error = run(&mut *stage, scattered(500)).await.unwrap_err();
+    assert!(error.message.contains("fewer columns"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -123,6 +123,21 @@ fn head(row: u32, op: Op, table: u16, transaction: u32) -> EventHead {
     }
 }
 
+/// Inserts of one row each into so many tables.
+pub fn scattered(tables: u32) -> Batch {
+    let mut builder = BatchBuilder::new(info());
+    let transaction = builder.transaction(Transaction { id: "tx-1".to_owned(), source: Vec::new() });
+    for number in 0..tables {
+        let columns = vec![Column::new("note", Kind::Of(CellKind::Text), "")];
+        let table = builder.table(&TableSchema::new("shop", None, format!("t{number}"), columns, &["note"]));
+        builder.event(head(number, Op::Create, table, transaction));
+        builder.image(Image::After, |row| {
+            row.push(&Cell::Text("note"));
+        });
+    }
+    builder.finish()
+}
+
 /// Rows of two tables with every kind of value, in both images, some absent, null or unavailable.
 pub fn mixed(rows: u32) -> Batch {
     let kinds = [

@@ -118,6 +118,23 @@ impl Guest for Puppet {
             "floods-events" => loop {
                 batch.emit(&added(0));
             },
+            "floods-images" => {
+                for number in 0..900 {
+                    batch.add_column(&format!("c{number}"), "text");
+                }
+                loop {
+                    batch.emit(&NewEvent { after: Some(Vec::new()), ..added(0) });
+                }
+            }
+            "floods-tags" => {
+                for number in 0.. {
+                    batch.apply(&[Edit::Tag((0, format!("t{number}")))]);
+                }
+            }
+            "tags-much" => {
+                let edits: Vec<Edit> = (0..20_000).map(|number| Edit::Tag((0, format!("t{number}")))).collect();
+                batch.apply(&edits);
+            }
             "floods-columns" => {
                 for number in 0.. {
                     batch.add_column(&format!("c{number}"), "text");

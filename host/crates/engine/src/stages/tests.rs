@@ -1,0 +1,127 @@
+#![allow(clippy::unwrap_used)]
+
+use async_trait::async_trait;
+use deltaforge_model::edit::{Emit, SideEdit};
+use deltaforge_model::{
+    BatchBuilder, Cell, Column, EventHead, EventId, Image, Kind, SnapshotMark, SourceInfo, TableSchema,
+};
+
+use super::*;
+
+/// Does to each slice what the function says.
+struct Doing<F>(F);
+
+#[async_trait]
+impl<F: Fn(&View, &mut Overlay) + Send> Stage for Doing<F> {
+    async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError> {
+        (self.0)(view, edits);
+        Ok(())
+    }
+}
+
+fn running(on_error: OnError, what: impl Fn(&View, &mut Overlay) + Send + 'static) -> RunningStage {
+    RunningStage {
+        id: "stage".to_owned(),
+        stage: Box::new(Doing(what)),
+        version: StageVersion { plugin: "inline".to_owned(), digest: String::new() },
+        generation: 1,
+        on_error,
+        tables: TableFilter::default(),
+        metrics: StageMetrics::new("pipe", "stage"),
+        given_up: GivenUp::new("stage"),
+        waits: Waits::default(),
+        secrets: Secrets::default(),
+    }
+}
+
+fn batch(rows: u32) -> Batch {
+    let info = SourceInfo {
+        connector: "sqlite".to_owned(),
+        version: "deltaforge-0.1.0".to_owned(),
+        pipeline: "pipe".to_owned(),
+        tenant: String::new(),
+        source_id: "db".to_owned(),
+        pos_name: String::new(),
+        pos_is_lsn: false,
+    };
+    let mut builder = BatchBuilder::new(Arc::new(info));
+    let schema = TableSchema::new("shop", None, "t", vec![Column::new("c", Kind::Any, "")], &["c"]);
+    let table = builder.table(&schema);
+    for row in 0..rows {
+        builder.event(EventHead {
+            id: EventId::derive(1_700_000_000_000, &[&row.to_le_bytes()]),
+            op: Op::Create,
+            table,
+            transaction: None,
+            ordinal: row,
+            ts_us: 0,
+            pos: u64::from(row),
+            last: true,
+            snapshot: SnapshotMark::No,
+        });
+        builder.image(Image::After, |cells| {
+            cells.push(&Cell::Int(i64::from(row)));
+        });
+    }
+    builder.finish()
+}
+
+/// A header that all events of a slice share, until each gets a tag of its own.
+fn shares_and_parts(view: &View, edits: &mut Overlay) {
+    edits.side_all(view, SideEdit::Header("text".to_owned(), "x".repeat(1 << 20)), None).unwrap();
+    for row in 0..view.len() {
+        edits.side(view, row, SideEdit::Tag(view.event(row).id().to_string())).unwrap();
+    }
+}
+
+/// Events that inherit a large header, each with a tag of its own.
+fn multiplies(view: &View, edits: &mut Overlay) {
+    edits.side(view, 0, SideEdit::Header("text".to_owned(), "x".repeat(1 << 20))).unwrap();
+    for number in 0..10_000 {
+        let side = vec![SideEdit::Tag(number.to_string())];
+        edits.emit(view, 0, Emit { op: Op::Create, before: None, after: None, side }).unwrap();
+    }
+}
+
+/// Columns that every added event gets room for.
+fn widens(view: &View, edits: &mut Overlay) {
+    for _ in 0..10_000 {
+        let side = Vec::new();
+        edits.emit(view, 0, Emit { op: Op::Create, before: None, after: Some(Vec::new()), side }).unwrap();
+    }
+    for number in 0..1_000 {
+        edits.add_column(view, &format!("c{number}"), Kind::Any).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn small_edits_that_come_to_much_are_refused() {
+    for what in [shares_and_parts, multiplies, widens] {
+        let error = running(OnError::Fail, what).run(batch(64)).await.unwrap_err();
+        assert_eq!((error.code, error.action), ("edits_too_large", StageAction::Isolate), "{error}");
+        assert!(error.message.contains("bytes of edits"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn rows_whose_edits_have_room_alone_go_on() {
+    let batch = running(OnError::Skip, shares_and_parts).run(batch(64)).await.unwrap();
+    assert_eq!(batch.len(), 64);
+    assert!(batch.events().all(|event| event.side().headers[0].1.len() == 1 << 20));
+}
+
+#[tokio::test]
+async fn a_row_that_grows_too_much_goes_where_on_error_says() {
+    let grows = |view: &View, edits: &mut Overlay| {
+        for row in 0..view.len() {
+            let size = if view.event(row).pos() == 5 { 20 << 20 } else { 10 };
+            let text = "x".repeat(size);
+            edits.set(view, row, Image::After, "c", &Cell::Text(&text)).unwrap();
+        }
+    };
+    let batch = running(OnError::Dlq, grows).run(batch(64)).await.unwrap();
+    assert_eq!(batch.len(), 63);
+    let rejects: Vec<_> =
+        batch.rejects().map(|(event, reject)| (event.pos(), reject.code.as_str())).collect();
+    assert_eq!(rejects, [(5, "edits_too_large")]);
+}
