@@ -10,6 +10,7 @@ use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::FormatterFactory;
 use deltaforge_engine::stage::{StageCode, StageFactory, StageSpec};
 use deltaforge_engine::suggest::near;
+use deltaforge_store::DataDir;
 
 use crate::Exit;
 use crate::builtin;
@@ -26,19 +27,24 @@ pub struct Builders {
     pub formatters: Vec<Arc<dyn FormatterFactory>>,
     /// What documents may contain.
     pub catalog: Arc<Catalog>,
+    /// What runs plugins, and where they are found.
+    pub plugins: (Arc<deltaforge_wasm::Runtime>, Arc<deltaforge_wasm::Registry>),
 }
 
 impl Builders {
-    /// The builders over a plugin registry folder; `cache` keeps compiled components.
-    pub fn new(plugins: &Path, cache: Option<&Path>) -> anyhow::Result<Self> {
+    /// The builders over a plugin registry folder; `data` keeps what ran, compiled and as it was.
+    pub fn new(plugins: &Path, data: Option<&DataDir>) -> anyhow::Result<Self> {
         let registry = Registry::default();
-        let kept = cache.map_or_else(|| plugins.join(".kept"), |cache| cache.join("components"));
+        let kept = data.map_or_else(|| plugins.join(".kept"), DataDir::components);
         let components = builtin::with_components(deltaforge_wasm::Registry::new(plugins, kept));
         let components = Arc::new(components);
-        let runtime = deltaforge_wasm::Runtime::new(cache).context("start the WebAssembly runtime")?;
+        let cache = data.map(DataDir::cache);
+        let runtime =
+            deltaforge_wasm::Runtime::new(cache.as_deref()).context("start the WebAssembly runtime")?;
         let wasm_stages =
             Arc::new(deltaforge_wasm::WasmStageFactory::new(runtime.clone(), components.clone()));
-        let wasm_formatters = Arc::new(deltaforge_wasm::WasmFormatterFactory::new(runtime, components));
+        let wasm_formatters =
+            Arc::new(deltaforge_wasm::WasmFormatterFactory::new(runtime.clone(), components.clone()));
         let scripts = Arc::new(deltaforge_js::Javascript::default());
         let stages: Vec<Arc<dyn StageFactory>> =
             vec![Arc::new(builtin::Processors), scripts.clone(), wasm_stages.clone()];
@@ -46,7 +52,8 @@ impl Builders {
             vec![Arc::new(builtin::Envelopes), wasm_formatters.clone()];
         let catalog = builtin::describe(registry.catalog(), &scripts)
             .plugins(Arc::new(Components { stages: wasm_stages, formatters: wasm_formatters }));
-        Ok(Self { registry, stages, formatters, catalog: Arc::new(catalog) })
+        let plugins = (runtime, components);
+        Ok(Self { registry, stages, formatters, catalog: Arc::new(catalog), plugins })
     }
 
     /// Reads and checks pipeline files with the environment's values.

@@ -71,6 +71,9 @@ pub struct RunArgs {
     /// Bytes all pipelines may hold together [default: half of the machine's or container's memory]
     #[arg(long, value_parser = bytes)]
     pub memory_budget: Option<usize>,
+    /// Largest plugin that is taken over REST, in bytes, such as 64MiB
+    #[arg(long, default_value_t = deltaforge_wasm::MAX_UPLOAD as usize, value_parser = bytes)]
+    pub max_plugin_bytes: usize,
     /// Longest time that SIGTERM and SIGINT leave for delivering what is under way, in seconds, such as 30s
     #[arg(long, default_value = "30s", value_parser = seconds)]
     pub shutdown_timeout: std::time::Duration,

@@ -48,7 +48,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     }
     let data = DataDir::lock_within(&args.data_dir, LOCK_PATIENCE)?;
     let plugins = args.plugins.clone().unwrap_or_else(|| data.plugins());
-    let builders = Builders::new(&plugins, Some(&data.cache()))?;
+    let builders = Builders::new(&plugins, Some(&data))?;
     let pipelines = match &args.config {
         None => {
             warn!("no --config: the API is served, and no pipeline runs");
@@ -126,7 +126,9 @@ async fn serve(
         let origin = document.origin.as_ref().map(|origin| origin.file.display().to_string());
         control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
     }
-    let mut api = Api::new(control.clone(), builders.catalog.clone(), metrics.clone())
+    let (runtime, registry) = builders.plugins.clone();
+    let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64);
+    let mut api = Api::new(control.clone(), builders.catalog.clone(), Arc::new(plugins), metrics.clone())
         .timeout(args.shutdown_timeout + Duration::from_secs(10));
     if args.insecure_no_auth {
         api = api.any_host();

@@ -21,15 +21,15 @@ mod convert;
 #[allow(missing_docs, unsafe_code, clippy::all, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
 pub mod lifecycle {
     wit_bindgen::generate!({
-        path: "../../wit/deltaforge-plugin-0.1.0",
+        path: "../../wit/deltaforge-plugin-1.0.0",
         inline: "
             package deltaforge:sdk;
             world lifecycle {
-                import deltaforge:plugin/events@0.1.0;
-                import deltaforge:plugin/log@0.1.0;
-                import deltaforge:plugin/metrics@0.1.0;
-                import deltaforge:plugin/clock@0.1.0;
-                export deltaforge:plugin/lifecycle@0.1.0;
+                import deltaforge:plugin/events@1.0.0;
+                import deltaforge:plugin/log@1.0.0;
+                import deltaforge:plugin/metrics@1.0.0;
+                import deltaforge:plugin/clock@1.0.0;
+                export deltaforge:plugin/lifecycle@1.0.0;
             }
         ",
         world: "deltaforge:sdk/lifecycle",
@@ -44,11 +44,11 @@ pub mod lifecycle {
 #[allow(missing_docs, unsafe_code, clippy::all, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
 pub mod processing {
     wit_bindgen::generate!({
-        path: "../../wit/deltaforge-plugin-0.1.0",
+        path: "../../wit/deltaforge-plugin-1.0.0",
         inline: "
             package deltaforge:sdk;
             world processing {
-                export deltaforge:plugin/processing@0.1.0;
+                export deltaforge:plugin/processing@1.0.0;
             }
         ",
         world: "deltaforge:sdk/processing",
@@ -57,8 +57,8 @@ pub mod processing {
         default_bindings_module: "deltaforge_sdk::guest::processing",
         generate_all,
         with: {
-            "deltaforge:plugin/types@0.1.0": crate::guest::lifecycle::deltaforge::plugin::types,
-            "deltaforge:plugin/events@0.1.0": crate::guest::lifecycle::deltaforge::plugin::events,
+            "deltaforge:plugin/types@1.0.0": crate::guest::lifecycle::deltaforge::plugin::types,
+            "deltaforge:plugin/events@1.0.0": crate::guest::lifecycle::deltaforge::plugin::events,
         },
     });
 }
@@ -67,11 +67,11 @@ pub mod processing {
 #[allow(missing_docs, unsafe_code, clippy::all, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
 pub mod formatting {
     wit_bindgen::generate!({
-        path: "../../wit/deltaforge-plugin-0.1.0",
+        path: "../../wit/deltaforge-plugin-1.0.0",
         inline: "
             package deltaforge:sdk;
             world formatting {
-                export deltaforge:plugin/formatting@0.1.0;
+                export deltaforge:plugin/formatting@1.0.0;
             }
         ",
         world: "deltaforge:sdk/formatting",
@@ -80,8 +80,8 @@ pub mod formatting {
         default_bindings_module: "deltaforge_sdk::guest::formatting",
         generate_all,
         with: {
-            "deltaforge:plugin/types@0.1.0": crate::guest::lifecycle::deltaforge::plugin::types,
-            "deltaforge:plugin/events@0.1.0": crate::guest::lifecycle::deltaforge::plugin::events,
+            "deltaforge:plugin/types@1.0.0": crate::guest::lifecycle::deltaforge::plugin::types,
+            "deltaforge:plugin/events@1.0.0": crate::guest::lifecycle::deltaforge::plugin::events,
         },
     });
 }
@@ -173,7 +173,9 @@ macro_rules! __lifecycle {
                     version: manifest.version,
                     description: manifest.description,
                     tables: manifest.tables,
-                    columns: manifest.columns,
+                    reads: manifest.reads,
+                    writes: manifest.writes,
+                    config_schema: manifest.config_schema,
                 }
             }
 

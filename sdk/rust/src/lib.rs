@@ -103,7 +103,11 @@ pub struct Manifest {
     /// Patterns of the tables it wants to see (`shop.*`, `orders`); empty: all. Rows of others pass it by.
     pub tables: Vec<String>,
     /// The columns it reads, for people who decide whether to use it; empty: not said.
-    pub columns: Vec<String>,
+    pub reads: Vec<String>,
+    /// The columns it may change or add, likewise.
+    pub writes: Vec<String>,
+    /// What its `config` may be, as JSON Schema; empty: not said.
+    pub config_schema: String,
 }
 
 impl Manifest {
@@ -114,9 +118,43 @@ impl Manifest {
             version: version.to_owned(),
             description: description.to_owned(),
             tables: Vec::new(),
-            columns: Vec::new(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+            config_schema: String::new(),
         }
     }
+
+    /// Shows it only rows of tables that these patterns cover.
+    #[must_use]
+    pub fn tables(mut self, patterns: &[&str]) -> Self {
+        self.tables = owned(patterns);
+        self
+    }
+
+    /// Says which columns it reads.
+    #[must_use]
+    pub fn reads(mut self, columns: &[&str]) -> Self {
+        self.reads = owned(columns);
+        self
+    }
+
+    /// Says which columns it may change or add.
+    #[must_use]
+    pub fn writes(mut self, columns: &[&str]) -> Self {
+        self.writes = owned(columns);
+        self
+    }
+
+    /// Says what its `config` may be, as JSON Schema: the host refuses another one before the plugin sees it.
+    #[must_use]
+    pub fn config_schema(mut self, schema: &str) -> Self {
+        schema.clone_into(&mut self.config_schema);
+        self
+    }
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
 /// A plugin that edits events.

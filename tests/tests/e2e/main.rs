@@ -10,6 +10,7 @@ mod crash;
 mod dead_letters;
 mod examples;
 mod health;
+mod plugins;
 mod secrets;
 mod shapes;
 mod snapshot;

@@ -21,7 +21,7 @@ const PER_SECOND: u64 = 1_000;
 const ENDLESS: u64 = u64::MAX;
 const MARKS: [&str; 2] = ["a", "b"];
 /// The interface that the component was built against.
-const INTERFACE: &str = "0.1.0";
+const INTERFACE: &str = "1.0.0";
 
 /// What is swapped.
 #[derive(Debug, Clone, Copy)]

@@ -85,6 +85,7 @@ impl From<ControlError> for ApiError {
             ControlError::Invalid { problems, .. } => {
                 return Self::new(StatusCode::BAD_REQUEST, "PROCESSOR_INVALID", message).with(problems);
             }
+            ControlError::NothingBefore(_) => (StatusCode::CONFLICT, "NOTHING_TO_ROLL_BACK"),
             ControlError::NoDlq(_) => (StatusCode::NOT_FOUND, "DLQ_DISABLED"),
             ControlError::Failed(failure) => return failure.into(),
             ControlError::State(error) => return error.into(),

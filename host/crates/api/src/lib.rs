@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod openapi;
 mod pipelines;
+mod plugins;
 mod swap;
 mod validate;
 mod view;
@@ -30,6 +31,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
 use deltaforge_config::Catalog;
 use deltaforge_engine::Control;
+use deltaforge_engine::catalog::PluginCatalog;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 pub use error::ErrorBody;
@@ -45,6 +47,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct App {
     pub control: Control,
     pub catalog: Arc<Catalog>,
+    pub plugins: Arc<dyn PluginCatalog>,
     pub metrics: PrometheusHandle,
     pub guard: guard::Guard,
 }
@@ -57,9 +60,14 @@ pub struct Api {
 
 impl Api {
     /// The API of a host, for a listener on a loopback address.
-    pub fn new(control: Control, catalog: Arc<Catalog>, metrics: PrometheusHandle) -> Self {
+    pub fn new(
+        control: Control,
+        catalog: Arc<Catalog>,
+        plugins: Arc<dyn PluginCatalog>,
+        metrics: PrometheusHandle,
+    ) -> Self {
         let guard = guard::Guard { any_host: false, timeout: TIMEOUT };
-        Self { app: App { control, catalog, metrics, guard } }
+        Self { app: App { control, catalog, plugins, metrics, guard } }
     }
 
     /// Serves requests under any host name: for a listener that others reach under its own names.
@@ -101,6 +109,11 @@ impl Api {
             .route("/pipelines/{name}/journal/dlq/ack", post(dlq::ack))
             .route("/pipelines/{name}/processors/{id}/plugin", put(swap::plugin))
             .route("/pipelines/{name}/processors/{id}/script", put(swap::script))
+            .route("/pipelines/{name}/processors/{id}/rollback", post(swap::rollback))
+            .route("/pipelines/{name}/processors/{id}/history", get(swap::history))
+            .route("/plugins", get(plugins::list))
+            .nest("/plugins/{name}", plugin_routes())
+            .nest("/plugins/{tenant}/{name}", plugin_routes())
             .fallback(error::no_such_path)
             .method_not_allowed_fallback(error::no_such_method)
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -109,9 +122,12 @@ impl Api {
     }
 }
 
-/// The API of a host that listens on a loopback address.
-pub fn router(control: Control, catalog: Arc<Catalog>, metrics: PrometheusHandle) -> Router {
-    Api::new(control, catalog, metrics).router()
+/// One plugin's routes, below `mask` or `@acme/mask`.
+fn plugin_routes() -> Router<App> {
+    Router::new()
+        .route("/", get(plugins::versions))
+        .route("/versions/{version}", get(plugins::version).put(plugins::publish).delete(plugins::delete))
+        .route("/versions/{version}/content", get(plugins::content))
 }
 
 /// `/metrics` alone, for a port of its own.

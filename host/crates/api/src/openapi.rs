@@ -30,6 +30,14 @@ use utoipa::OpenApi;
         crate::dlq::ack,
         crate::swap::plugin,
         crate::swap::script,
+        crate::swap::rollback,
+        crate::swap::history,
+        crate::plugins::list,
+        crate::plugins::versions,
+        crate::plugins::version,
+        crate::plugins::content,
+        crate::plugins::publish,
+        crate::plugins::delete,
     ),
     components(schemas(crate::error::ErrorBody))
 )]

@@ -3,15 +3,16 @@
 use axum::Json;
 use axum::extract::State;
 use deltaforge_engine::Swapped;
-use deltaforge_engine::control::Change;
+use deltaforge_engine::control::{Change, ControlError};
 use deltaforge_engine::status::position_json;
+use deltaforge_engine::swap::{Generation, Note};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::App;
 use crate::error::{ApiError, ErrorBody};
-use crate::extract::{JsonBody, Names};
+use crate::extract::{Body, JsonBody, Names};
 use crate::view::rfc3339;
 
 /// Another version, another configuration, or both.
@@ -24,6 +25,9 @@ pub(crate) struct NewPlugin {
     /// The whole configuration; left out, the present one stays.
     #[schema(value_type = Option<Object>)]
     config: Option<Value>,
+    /// What for, for those who read the history.
+    #[serde(default)]
+    why: String,
 }
 
 /// Whether a plugin reference is a file's: where those lie is the business of who writes the pipeline's file.
@@ -37,7 +41,57 @@ fn is_path(reference: &str) -> bool {
 pub(crate) struct NewScript {
     /// Its text.
     inline: String,
+    /// What for, for those who read the history.
+    #[serde(default)]
+    why: String,
 }
+
+/// Why something is taken back.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    /// What for, for those who read the history.
+    #[serde(default)]
+    why: String,
+}
+
+/// What a processor ran from some position on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct GenerationView {
+    /// Grows with every swap of the processor.
+    generation: u64,
+    /// What ran.
+    #[schema(example = "mask@1.1.0")]
+    plugin: String,
+    /// SHA-256 of its code, hex.
+    digest: String,
+    /// Events after this position passed it; null: all events.
+    #[schema(value_type = Object)]
+    position: Option<Value>,
+    /// When it was stored.
+    at: String,
+    /// Who put it in place.
+    by: String,
+    /// What for.
+    why: String,
+}
+
+impl From<Generation> for GenerationView {
+    fn from(one: Generation) -> Self {
+        Self {
+            position: one.from().as_ref().map(position_json),
+            generation: one.generation,
+            plugin: one.version.plugin,
+            digest: one.version.digest,
+            at: rfc3339(one.at_ms),
+            by: one.note.by,
+            why: one.note.why,
+        }
+    }
+}
+
+/// Who asks, while nobody logs in.
+const ANYBODY: &str = "api";
 
 /// What a swap did.
 #[derive(Debug, Serialize, ToSchema)]
@@ -104,7 +158,7 @@ pub(crate) async fn plugin(
         ));
     }
     let change = Change::Stage { plugin: new.plugin, config: new.config };
-    swap(app, name, id, change).await
+    swap(app, name, id, change, new.why).await
 }
 
 /// Swaps a processor's script at the next batch boundary.
@@ -120,13 +174,55 @@ pub(crate) async fn script(
     Names((name, id)): Names<(String, String)>,
     JsonBody(new): JsonBody<NewScript>,
 ) -> Result<Json<SwapAnswer>, ApiError> {
-    swap(app, name, id, Change::Script(new.inline)).await
+    swap(app, name, id, Change::Script(new.inline), new.why).await
+}
+
+/// Puts what ran before back in place, at the next batch boundary: exactly that code, with its configuration.
+#[utoipa::path(post, path = "/pipelines/{name}/processors/{id}/rollback", tag = "processors", request_body = Reason, responses(
+    (status = 200, description = "What runs now, and from where on", body = SwapAnswer),
+    (status = 400, description = "It cannot be built any more; what runs goes on", body = ErrorBody),
+    (status = 404, description = "No such pipeline or processor", body = ErrorBody),
+    (status = 409, description = "The pipeline does not run, or the processor has run nothing else", body = ErrorBody),
+    (status = 422, description = "A body of another shape", body = ErrorBody),
+))]
+pub(crate) async fn rollback(
+    State(app): State<App>,
+    Names((name, id)): Names<(String, String)>,
+    body: Body,
+) -> Result<Json<SwapAnswer>, ApiError> {
+    let Reason { why } = if body.bytes.is_empty() { Reason::default() } else { body.json()? };
+    to_its_end(async move { app.control.rollback(&name, &id, Note::new(ANYBODY, why)).await }).await
+}
+
+/// What a processor ran and runs, newest first.
+#[utoipa::path(get, path = "/pipelines/{name}/processors/{id}/history", tag = "processors", responses(
+    (status = 200, description = "Its generations", body = Vec<GenerationView>),
+    (status = 404, description = "No such pipeline or processor", body = ErrorBody),
+))]
+pub(crate) async fn history(
+    State(app): State<App>,
+    Names((name, id)): Names<(String, String)>,
+) -> Result<Json<Vec<GenerationView>>, ApiError> {
+    let history = app.control.history(&name, &id).await?;
+    Ok(Json(history.into_iter().map(GenerationView::from).collect()))
 }
 
 /// Runs to its end also when the caller hangs up: a swap that was begun is also logged.
-async fn swap(app: App, name: String, id: String, change: Change) -> Result<Json<SwapAnswer>, ApiError> {
-    let swap = tokio::spawn(async move { app.control.swap(&name, &id, change).await });
-    let swapped = swap.await.map_err(|error| {
+async fn swap(
+    app: App,
+    name: String,
+    id: String,
+    change: Change,
+    why: String,
+) -> Result<Json<SwapAnswer>, ApiError> {
+    to_its_end(async move { app.control.swap(&name, &id, change, Note::new(ANYBODY, why)).await }).await
+}
+
+/// Also when the caller hangs up.
+async fn to_its_end(
+    swap: impl Future<Output = Result<Swapped, ControlError>> + Send + 'static,
+) -> Result<Json<SwapAnswer>, ApiError> {
+    let swapped = tokio::spawn(swap).await.map_err(|error| {
         ApiError::new(
             axum::http::StatusCode::INTERNAL_SERVER_ERROR,
             "INTERNAL_ERROR",

@@ -17,6 +17,7 @@ use crate::run::{SinkCheckpoint, Swapped};
 use crate::stage::{StageCode, StageSpec};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
+use crate::swap::{Generation, History, Note};
 
 /// How long a resumed pipeline may take to show what came of it.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
@@ -69,6 +70,19 @@ pub enum Change {
     Script(String),
 }
 
+/// A place where a version of a plugin is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginUse {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The stage, where it is one.
+    pub stage: Option<String>,
+    /// The sink, where it makes its envelope.
+    pub sink: Option<String>,
+    /// Whether it runs there now; else a replay may need it.
+    pub current: bool,
+}
+
 /// A command could not be carried out; nothing has changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -109,6 +123,9 @@ pub enum ControlError {
         /// What is wrong with it.
         problems: Vec<ConfigError>,
     },
+    /// The stage never ran anything else.
+    #[error("processor {0} has run nothing else before, so there is nothing to go back to")]
+    NothingBefore(String),
     /// The pipeline has no dead-letter queue.
     #[error("pipeline {0} has no dead-letter queue; it is switched on by spec.journal.enabled")]
     NoDlq(String),
@@ -230,7 +247,13 @@ impl Control {
     /// # Errors
     ///
     /// When the stage cannot run it. What ran before goes on then.
-    pub async fn swap(&self, name: &str, stage: &str, change: Change) -> Result<Swapped, ControlError> {
+    pub async fn swap(
+        &self,
+        name: &str,
+        stage: &str,
+        change: Change,
+        note: Note,
+    ) -> Result<Swapped, ControlError> {
         let entry = self.entry(name)?;
         let _turn = entry.swapping.lock().await;
         let spec = entry.changed(stage, change)?;
@@ -239,18 +262,41 @@ impl Control {
             .check_stage(&spec)
             .await
             .map_err(|problems| ControlError::Invalid { stage: stage.to_owned(), problems })?;
-        let swapped = entry.pipeline.swap(spec).await?;
-        info!(
-            pipeline = name,
-            stage,
-            previous = swapped.previous.version.plugin,
-            current = swapped.current.version.plugin,
-            generation = swapped.current.generation,
-            position = swapped.current.from().map(|at| at.readable()),
-            pause_us = swapped.pause.as_micros() as u64,
-            "stage swapped"
-        );
+        let swapped = entry.pipeline.swap(spec, None, note).await?;
+        tell_of_swap(name, stage, &swapped);
         Ok(swapped)
+    }
+
+    /// Puts what a stage ran before what it runs now back in place, from a batch boundary on: exactly that code, with
+    /// its configuration.
+    ///
+    /// # Errors
+    ///
+    /// When there was nothing else before, or it cannot be built any more. What runs goes on then.
+    pub async fn rollback(&self, name: &str, stage: &str, note: Note) -> Result<Swapped, ControlError> {
+        let entry = self.entry(name)?;
+        let _turn = entry.swapping.lock().await;
+        let mut spec = entry.planned(stage)?;
+        let history = entry.pipeline.history(stage).await?;
+        let before = history.as_ref().and_then(History::before);
+        let before = before.ok_or_else(|| ControlError::NothingBefore(stage.to_owned()))?;
+        spec.code = StageCode::of_text(&before.code);
+        spec.config = before.config.clone();
+        let swapped = entry.pipeline.swap(spec, Some(&before.version.digest), note).await?;
+        tell_of_swap(name, stage, &swapped);
+        Ok(swapped)
+    }
+
+    /// What a stage ran and runs, newest first. Of what came before the latest that a replay may need, the last hundred.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such pipeline or stage, or the state store fails.
+    pub async fn history(&self, name: &str, stage: &str) -> Result<Vec<Generation>, ControlError> {
+        let entry = self.entry(name)?;
+        entry.planned(stage)?;
+        let history = entry.pipeline.history(stage).await?.unwrap_or_default();
+        Ok(history.past.into_iter().chain(history.generations).rev().collect())
     }
 
     /// The stored checkpoints of a pipeline's sinks.
@@ -295,6 +341,48 @@ impl Control {
         Ok(gaps)
     }
 
+    /// The stages that run this code, or that may need it for a replay.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn plugin_uses(&self, digest: &str) -> Result<Vec<PluginUse>, ControlError> {
+        let entries: Vec<Entry> = self.pipelines.read().entries.values().cloned().collect();
+        let mut uses = Vec::new();
+        for entry in entries {
+            let pipeline = &entry.pipeline.plan().name;
+            for (stage, generations) in entry.pipeline.generations().await? {
+                let Some(last) = generations.iter().rposition(|one| one.version.digest == digest) else {
+                    continue;
+                };
+                uses.push(PluginUse {
+                    pipeline: pipeline.clone(),
+                    stage: Some(stage),
+                    sink: None,
+                    current: last + 1 == generations.len(),
+                });
+            }
+        }
+        Ok(uses)
+    }
+
+    /// The envelopes that plugins make: the tenant, the reference, the place.
+    pub fn envelope_plugins(&self) -> Vec<(String, String, PluginUse)> {
+        let registry = self.pipelines.read();
+        let mut all = Vec::new();
+        for entry in registry.entries.values() {
+            let plan = entry.pipeline.plan();
+            for sink in &plan.sinks {
+                if let StageCode::Plugin(reference) = &sink.envelope.code {
+                    let (pipeline, sink) = (plan.name.clone(), Some(sink.id.clone()));
+                    let place = PluginUse { pipeline, stage: None, sink, current: true };
+                    all.push((plan.tenant.clone(), reference.clone(), place));
+                }
+            }
+        }
+        all
+    }
+
     /// The dead-letter queue of a pipeline.
     ///
     /// # Errors
@@ -320,6 +408,21 @@ impl Control {
     }
 }
 
+fn tell_of_swap(pipeline: &str, stage: &str, swapped: &Swapped) {
+    info!(
+        pipeline,
+        stage,
+        previous = swapped.previous.version.plugin,
+        current = swapped.current.version.plugin,
+        generation = swapped.current.generation,
+        position = swapped.current.from().map(|at| at.readable()),
+        by = swapped.current.note.by,
+        why = swapped.current.note.why,
+        pause_us = swapped.pause.as_micros() as u64,
+        "stage swapped"
+    );
+}
+
 impl Entry {
     fn known(&self) -> Known {
         let status = self.pipeline.status();
@@ -331,15 +434,18 @@ impl Entry {
         Known { status, document: self.document.clone(), origin: self.origin.clone(), overrides }
     }
 
+    /// The spec of a stage as the pipeline's document has it.
+    fn planned(&self, stage: &str) -> Result<StageSpec, ControlError> {
+        let plan = self.pipeline.plan();
+        let found = plan.stages.iter().find(|known| known.spec.id == stage);
+        found
+            .map(|known| known.spec.clone())
+            .ok_or_else(|| ControlError::NoStage { pipeline: plan.name.clone(), stage: stage.to_owned() })
+    }
+
     /// The spec of a stage with a change to what runs now.
     fn changed(&self, stage: &str, change: Change) -> Result<StageSpec, ControlError> {
-        let plan = self.pipeline.plan();
-        let planned = plan
-            .stages
-            .iter()
-            .find(|known| known.spec.id == stage)
-            .ok_or_else(|| ControlError::NoStage { pipeline: plan.name.clone(), stage: stage.to_owned() })?;
-        let mut spec = planned.spec.clone();
+        let mut spec = self.planned(stage)?;
         if let Some(now) = self.pipeline.status().stages.into_iter().find(|now| now.id == stage) {
             spec.code = now.code;
             spec.config = now.config;

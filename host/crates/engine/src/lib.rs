@@ -8,6 +8,7 @@
 
 pub mod batcher;
 pub mod budget;
+pub mod catalog;
 pub mod checkpoint;
 pub mod compose;
 pub mod control;

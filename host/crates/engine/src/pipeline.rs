@@ -18,7 +18,9 @@ use crate::retry::Backoff;
 use crate::run::{self, Attempt, NewStage, SinkCheckpoint, SwapRequest, Swapped};
 use crate::span;
 use crate::stage::StageSpec;
+use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, Shared, State};
+use crate::swap::{Generation, History, Note};
 
 /// An attempt that ran at least this long makes the next pause short again.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
@@ -94,6 +96,34 @@ impl Pipeline {
     /// When the state store fails.
     pub async fn checkpoints(&self) -> Result<Vec<SinkCheckpoint>, Failure> {
         run::stored_checkpoints(&self.plan, &self.services).await
+    }
+
+    /// Each stage with the generations of it that run or that a replay may need, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn generations(&self) -> Result<Vec<(String, Vec<Generation>)>, Failure> {
+        let (plan, services) = (&self.plan, &self.services);
+        let lowest = run::lowest_checkpoint(plan, services).await?;
+        let mut all = Vec::new();
+        for stage in &plan.stages {
+            let key = History::key(&plan.tenant, &plan.name, &stage.spec.id);
+            let Some(mut history) = History::load(&*services.store, &key).await? else { continue };
+            history.prune(lowest.as_ref(), |a, b| plan.source.factory.compare(a, b));
+            all.push((stage.spec.id.clone(), history.generations));
+        }
+        Ok(all)
+    }
+
+    /// What a stage ran and runs; `None`: it never ran.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn history(&self, stage: &str) -> Result<Option<History>, StateError> {
+        let key = History::key(&self.plan.tenant, &self.plan.name, stage);
+        History::load(&*self.services.store, &key).await
     }
 
     /// Deletes the checkpoints of one sink or of all, with their spills and recorded gaps: the next start takes those
@@ -187,7 +217,7 @@ impl Pipeline {
     /// # Errors
     ///
     /// When it cannot be built, there is no such stage, or the pipeline is not at work. Nothing changed then.
-    pub async fn swap(&self, spec: StageSpec) -> Result<Swapped, Failure> {
+    pub async fn swap(&self, spec: StageSpec, digest: Option<&str>, note: Note) -> Result<Swapped, Failure> {
         let status = self.status().status;
         if !matches!(status, State::Running | State::Paused) {
             return Err(Failure::operator(
@@ -198,11 +228,19 @@ impl Pipeline {
         let factory = self.services.stage_factory(&spec).ok_or_else(|| {
             Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
         })?;
-        let built = factory.build(&spec, None).instrument(span::of_pipeline(&self.plan.name)).await;
+        let built = factory.build(&spec, digest).instrument(span::of_pipeline(&self.plan.name)).await;
         let (stage, version) = built.map_err(|error| self.plan.secrets.hide_in(error.into()))?;
         self.plan.secrets.learn(&spec);
+        let hides = self.plan.stages.iter().any(|stage| stage.spec.id == spec.id && stage.masks);
+        let mask = if hides {
+            let built = factory.build(&spec, Some(&version.digest)).await;
+            Some(built.map_err(|error| self.plan.secrets.hide_in(error.into()))?.0)
+        } else {
+            None
+        };
         let (reply, answer) = oneshot::channel();
-        let request = SwapRequest { stage: spec.id.clone(), new: NewStage { spec, stage, version }, reply };
+        let request =
+            SwapRequest { stage: spec.id.clone(), new: NewStage { note, spec, stage, version, mask }, reply };
         let gone =
             || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
         self.swaps.send(request).await.map_err(|_| gone())?;

@@ -43,7 +43,9 @@ mod worker;
 use backlog::{Backlog, Closing};
 use mark::Beginnings;
 pub use mark::SinkCheckpoint;
-pub(crate) use mark::{forget as forget_checkpoints, stored as stored_checkpoints};
+pub(crate) use mark::{
+    forget as forget_checkpoints, stored as stored_checkpoints, stored_lowest as lowest_checkpoint,
+};
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
 pub(crate) use worker::SwapRequest;

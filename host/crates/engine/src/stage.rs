@@ -147,6 +147,22 @@ pub enum StageCode {
 }
 
 impl StageCode {
+    /// It as one text: a reference, or `builtin:` and a name.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Builtin(name) => format!("builtin:{name}"),
+            Self::Plugin(reference) => reference.clone(),
+        }
+    }
+
+    /// What [`StageCode::text`] named.
+    pub fn of_text(text: &str) -> Self {
+        match text.strip_prefix("builtin:") {
+            Some(name) => Self::Builtin(name.to_owned()),
+            None => Self::Plugin(text.to_owned()),
+        }
+    }
+
     /// What runs and its configuration as a block of a pipeline's document.
     pub fn block(&self, config: &serde_json::Value) -> serde_json::Value {
         match self {

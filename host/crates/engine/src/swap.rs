@@ -12,6 +12,27 @@ use serde_json::Value;
 use crate::stage::StageVersion;
 use crate::state::{StateError, StateStore};
 
+/// Generations that are kept for people to see, beside those that a replay may need.
+const MOST_PAST: usize = 100;
+
+/// Who had a stage changed, and what for, in their own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Who.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// What for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+impl Note {
+    /// A note.
+    pub fn new(by: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { by: by.into(), why: why.into() }
+    }
+}
+
 /// One version at work from one position on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
@@ -28,6 +49,9 @@ pub struct Generation {
     pub from: Option<String>,
     /// When it was stored, milliseconds since the Unix epoch.
     pub at_ms: u64,
+    /// Who put it in place, and what for.
+    #[serde(flatten)]
+    pub note: Note,
 }
 
 impl Generation {
@@ -44,6 +68,9 @@ pub struct History {
     pub block: Value,
     /// Oldest first; never empty once stored.
     pub generations: Vec<Generation>,
+    /// Those before, which no replay needs; oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past: Vec<Generation>,
 }
 
 impl History {
@@ -85,10 +112,28 @@ impl History {
         self.generations.iter().rposition(reached).unwrap_or(0)
     }
 
-    /// Forgets generations that ended at or before `lowest`, the lowest position a replay can begin at.
+    /// The newest generation before the one at work that was something else: another code or another configuration.
+    pub fn before(&self) -> Option<&Generation> {
+        let (now, earlier) = self.generations.split_last()?;
+        let is_other =
+            |one: &&Generation| (&one.version.digest, &one.config) != (&now.version.digest, &now.config);
+        earlier.iter().rev().chain(self.past.iter().rev()).find(is_other)
+    }
+
+    /// Keeps a generation for people to see that no position is processed with any more.
+    pub fn retire(&mut self, generation: Generation) {
+        self.past.push(generation);
+        let over = self.past.len().saturating_sub(MOST_PAST);
+        self.past.drain(..over);
+    }
+
+    /// Retires generations that ended at or before `lowest`, the lowest position a replay can begin at.
     pub fn prune(&mut self, lowest: Option<&Position>, compare: impl Fn(&Position, &Position) -> Order) {
         let keep_from = self.at(lowest, compare);
-        self.generations.drain(..keep_from);
+        for _ in 0..keep_from {
+            let ended = self.generations.remove(0);
+            self.retire(ended);
+        }
     }
 }
 
@@ -99,7 +144,15 @@ mod tests {
     fn generation(generation: u64, from: Option<u64>) -> Generation {
         let version = StageVersion { plugin: "p".into(), digest: generation.to_string() };
         let from = from.map(|n| n.to_string());
-        Generation { generation, version, code: "p".into(), config: Value::Null, from, at_ms: 0 }
+        Generation {
+            generation,
+            version,
+            code: "p".into(),
+            config: Value::Null,
+            from,
+            at_ms: 0,
+            note: Note::default(),
+        }
     }
 
     fn compare(a: &Position, b: &Position) -> Order {
@@ -116,6 +169,7 @@ mod tests {
         let mut history = History {
             block: Value::Null,
             generations: vec![generation(1, None), generation(2, Some(10)), generation(3, Some(20))],
+            past: Vec::new(),
         };
         let at = |history: &History, n: u64| history.at(Some(&Position::new(n.to_string())), compare);
         assert_eq!(
@@ -125,5 +179,23 @@ mod tests {
         assert_eq!(history.at(None, compare), 0);
         history.prune(Some(&Position::new("15")), compare);
         assert_eq!(history.generations[0].generation, 2);
+        assert_eq!(history.past[0].generation, 1);
+    }
+
+    #[test]
+    fn what_ran_before_is_found_also_when_no_replay_needs_it() {
+        let mut history =
+            History { block: Value::Null, generations: vec![generation(1, None)], past: Vec::new() };
+        assert_eq!(history.before(), None);
+        let same = Generation { generation: 2, from: Some("5".into()), ..history.generations[0].clone() };
+        history.generations.push(same);
+        assert_eq!(history.before(), None, "the same again is nothing to go back to");
+        history.generations.push(generation(3, Some(10)));
+        history.prune(Some(&Position::new("15")), compare);
+        assert_eq!((history.generations.len(), history.before().map(|one| one.generation)), (1, Some(2)));
+        for number in 4..300 {
+            history.retire(generation(number, Some(number)));
+        }
+        assert_eq!((history.past.len(), history.past[99].generation), (MOST_PAST, 299));
     }
 }

@@ -106,6 +106,11 @@ impl DataDir {
         self.path.join("cache")
     }
 
+    /// Components that ran, by digest: a replay needs them, whatever became of their files.
+    pub fn components(&self) -> PathBuf {
+        self.path.join("components")
+    }
+
     /// Batches that wait on disk for a slow sink.
     pub fn spill(&self) -> PathBuf {
         self.path.join("spill")

@@ -46,10 +46,21 @@ impl Rest {
 
     /// Sends a request; `Err` when nobody answered.
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, String> {
+        self.send_as(method, path, "application/json", body.map(|body| body.to_string().into_bytes()))
+    }
+
+    /// Sends a request with a body of any type; `Err` when nobody answered.
+    pub fn send_as(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, String> {
         let method = method.parse::<reqwest::Method>().unwrap();
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+            request = request.header("content-type", content_type).body(body);
         }
         runtime().block_on(async {
             let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
@@ -69,6 +80,13 @@ impl Rest {
     #[track_caller]
     pub fn put(&self, path: &str, body: &Value) -> Answer {
         self.send("PUT", path, Some(body)).unwrap_or_else(|error| panic!("PUT {path}: {error}"))
+    }
+
+    /// PUT of a component.
+    #[track_caller]
+    pub fn upload(&self, path: &str, component: &[u8]) -> Answer {
+        self.send_as("PUT", path, "application/wasm", Some(component.to_vec()))
+            .unwrap_or_else(|error| panic!("PUT {path}: {error}"))
     }
 
     /// POST without a body, or with a JSON one.

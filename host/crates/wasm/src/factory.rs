@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::plugin::{Description, PluginKind};
 use crate::registry::{Registry, Resolved};
 use crate::runtime::{Loaded, Runtime};
+use crate::schema;
 use crate::stage::WasmStage;
 use crate::voice::Voice;
 
@@ -178,6 +179,12 @@ impl Workshop {
             let text = format!("its table pattern {:?} is none", cut(&pattern));
             return Err(Problem::at("plugin", text));
         }
+        let fits = schema::compile(&description.config_schema).map_err(|text| {
+            Problem::at("plugin", format!("its configuration's schema is none: {}", cut(&text)))
+        })?;
+        if let Some(validator) = fits {
+            schema::check(&validator, &spec.config).map_err(Problem::Config)?;
+        }
         let mut instance =
             blueprint.instantiate().await.map_err(|error| Problem::at("plugin", error.describe().1))?;
         match instance.open(&blueprint.config).await {
@@ -254,7 +261,7 @@ pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Sen
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -40,7 +40,7 @@ impl Grants {
         if problems.is_empty() { Ok(grants) } else { Err(problems) }
     }
 
-    /// Checks one import of a component by its full name, such as `deltaforge:plugin/clock@0.1.0`.
+    /// Checks one import of a component by its full name, such as `deltaforge:plugin/clock@1.0.0`.
     ///
     /// # Errors
     ///

@@ -56,6 +56,9 @@ impl Runtime {
             config: String::new(),
         };
         let description = blueprint.describe().await.map_err(|text| LoadError::NotAPlugin(cut(&text)))?;
+        crate::schema::compile(&description.config_schema).map_err(|text| {
+            LoadError::NotAPlugin(format!("its configuration's schema is none: {}", cut(&text)))
+        })?;
         Ok(Inspection {
             sha256: loaded.digest.clone(),
             kind: loaded.kind,

@@ -14,7 +14,7 @@ use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::plugin::Description;
 use crate::runtime::{Loaded, Runtime};
-use crate::v0_1::{Exports, Failure};
+use crate::v1::{Exports, Failure};
 use crate::voice::Voice;
 
 /// What instances of one stage have in common.

@@ -27,6 +27,21 @@ pub struct PluginManifest {
     /// Its licence, as an SPDX expression.
     #[serde(default)]
     pub licence: String,
+    /// What it says that it does.
+    #[serde(default)]
+    pub description: String,
+    /// Patterns of the tables it wants to see; empty: all.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// The columns it says that it reads.
+    #[serde(default)]
+    pub reads: Vec<String>,
+    /// The columns it says that it may change or add.
+    #[serde(default)]
+    pub writes: Vec<String>,
+    /// What its configuration may be, as JSON Schema; empty: not said.
+    #[serde(default)]
+    pub config_schema: String,
 }
 
 impl PluginManifest {
@@ -46,13 +61,20 @@ impl PluginManifest {
     pub fn to_yaml(&self) -> String {
         let quoted = |text: &str| serde_json::Value::from(text).to_string(); // JSON strings are YAML strings
         let mut yaml = String::new();
-        let grants: Vec<String> = self.grants.iter().map(|grant| quoted(grant)).collect();
+        let list = |texts: &[String]| {
+            format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+        };
         let _ = writeln!(yaml, "sha256: {}", quoted(&self.sha256));
         let _ = writeln!(yaml, "kind: {}", self.kind);
         let _ = writeln!(yaml, "interface: {}", quoted(&self.interface));
-        let _ = writeln!(yaml, "grants: [{}]", grants.join(", "));
+        let _ = writeln!(yaml, "grants: {}", list(&self.grants));
         let _ = writeln!(yaml, "author: {}", quoted(&self.author));
         let _ = writeln!(yaml, "licence: {}", quoted(&self.licence));
+        let _ = writeln!(yaml, "description: {}", quoted(&self.description));
+        for (name, texts) in [("tables", &self.tables), ("reads", &self.reads), ("writes", &self.writes)] {
+            let _ = writeln!(yaml, "{name}: {}", list(texts));
+        }
+        let _ = writeln!(yaml, "config_schema: {}", quoted(&self.config_schema));
         yaml
     }
 }
@@ -113,10 +135,15 @@ mod tests {
         let manifest = PluginManifest {
             sha256: "0123456789abcdef".repeat(4),
             kind: PluginKind::Processor,
-            interface: "0.1.0".to_owned(),
+            interface: "1.0.0".to_owned(),
             grants: vec!["metrics".to_owned()],
             author: "Ä \"B\": c".to_owned(),
             licence: "Apache-2.0".to_owned(),
+            description: "does\nthings".to_owned(),
+            tables: vec!["shop.*".to_owned(), "orders".to_owned()],
+            reads: Vec::new(),
+            writes: vec!["a".to_owned()],
+            config_schema: r#"{"type":"object"}"#.to_owned(),
         };
         assert_eq!(PluginManifest::parse(&manifest.to_yaml()).unwrap(), manifest);
     }
@@ -127,10 +154,10 @@ mod tests {
         for (yaml, problem) in [
             ("", "not a mapping"),
             ("[a]", "not a mapping"),
-            (&format!("sha256: {digest}\nkind: sink\ninterface: 0.1.0"), "sink"),
-            (&format!("sha256: {digest}\nkind: processor\ninterface: 0.1.0\nlicense: x"), "license"),
+            (&format!("sha256: {digest}\nkind: sink\ninterface: 1.0.0"), "sink"),
+            (&format!("sha256: {digest}\nkind: processor\ninterface: 1.0.0\nlicense: x"), "license"),
             (&format!("sha256: {digest}\nsha256: {digest}"), "twice"),
-            ("sha256: abc\nkind: processor\ninterface: 0.1.0", "64 hex"),
+            ("sha256: abc\nkind: processor\ninterface: 1.0.0", "64 hex"),
             ("a: {b: c}", "neither"),
         ] {
             let error = PluginManifest::parse(yaml).unwrap_err();

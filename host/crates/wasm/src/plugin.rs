@@ -35,7 +35,11 @@ pub struct Description {
     /// Patterns of the tables it wants to see; empty: all.
     pub tables: Vec<String>,
     /// The columns it reads; empty: not said.
-    pub columns: Vec<String>,
+    pub reads: Vec<String>,
+    /// The columns it may change or add; empty: not said.
+    pub writes: Vec<String>,
+    /// What its configuration may be, as JSON Schema; empty: not said.
+    pub config_schema: String,
 }
 
 /// SHA-256 of a component, in hex.

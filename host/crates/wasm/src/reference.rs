@@ -31,6 +31,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// One version and no other.
+    pub(crate) fn exactly(version: &Version) -> Self {
+        let Version { major, minor, patch, pre, .. } = version.clone();
+        Self { major, minor: Some(minor), patch: Some(patch), pre }
+    }
+
     /// Whether a version will do. `1.2.3` is that version and no other; a pre-release must be named.
     pub fn matches(&self, version: &Version) -> bool {
         Comparator {
@@ -100,8 +106,7 @@ impl FromStr for Reference {
 
 fn wanted(text: &str) -> Option<Wanted> {
     if let Ok(version) = Version::parse(text) {
-        let Version { major, minor, patch, pre, .. } = version;
-        return Some(Wanted { major, minor: Some(minor), patch: Some(patch), pre });
+        return Some(Wanted::exactly(&version));
     }
     let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     match *text.split('.').collect::<Vec<_>>() {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use semver::Version;
@@ -19,6 +20,7 @@ use crate::plugin::{PluginKind, digest_of, is_digest};
 use crate::reference::{Reference, ReferenceError, Wanted, is_name};
 
 mod missing;
+mod publish;
 
 /// Largest component that is read.
 const MAX_COMPONENT: u64 = 256 << 20;
@@ -39,6 +41,9 @@ pub enum RegistryError {
     /// What is there contradicts itself, or what was there before.
     #[error("{0}")]
     Damaged(String),
+    /// It is part of the host.
+    #[error("{0} is part of this host")]
+    Builtin(String),
     /// The version is there already with other bytes.
     #[error("{0} is there already with other contents; versions never change, publish a new one")]
     Exists(String),
@@ -103,6 +108,41 @@ struct Builtin {
     version: Version,
     kind: PluginKind,
     bytes: &'static [u8],
+    digest: OnceLock<String>,
+}
+
+impl Builtin {
+    /// Found out once: it takes milliseconds.
+    fn digest(&self) -> &str {
+        self.digest.get_or_init(|| digest_of(self.bytes))
+    }
+
+    fn info(&self) -> PluginInfo {
+        PluginInfo {
+            tenant: None,
+            name: self.name.to_owned(),
+            version: self.version.clone(),
+            builtin: true,
+            manifest: PluginManifest {
+                sha256: self.digest().to_owned(),
+                kind: self.kind,
+                interface: crate::v1::SERVES.to_owned(),
+                grants: Vec::new(),
+                author: "DeltaForge".to_owned(),
+                licence: "Apache-2.0".to_owned(),
+                description: String::new(),
+                tables: Vec::new(),
+                reads: Vec::new(),
+                writes: Vec::new(),
+                config_schema: String::new(),
+            },
+        }
+    }
+
+    fn resolved(&self) -> Resolved {
+        let plugin = qualified(None, self.name, &self.version);
+        Resolved { plugin, digest: self.digest().to_owned(), bytes: self.bytes.into() }
+    }
 }
 
 /// The plugins a host knows.
@@ -134,7 +174,7 @@ impl Registry {
         bytes: &'static [u8],
     ) -> Self {
         let version = Version::parse(version).expect("a built-in's version is one");
-        self.builtins.push(Builtin { name, version, kind, bytes });
+        self.builtins.push(Builtin { name, version, kind, bytes, digest: OnceLock::new() });
         self
     }
 
@@ -185,9 +225,7 @@ impl Registry {
         let published = versions.iter().filter(|version| fits(version)).max();
         match (builtin, published) {
             (Some(builtin), published) if published.is_none_or(|version| *version <= builtin.version) => {
-                let digest = digest_of(builtin.bytes);
-                let plugin = qualified(None, name, &builtin.version);
-                Ok(Resolved { plugin, digest, bytes: builtin.bytes.into() })
+                Ok(builtin.resolved())
             }
             (_, Some(version)) => self.published(tenant, name, version),
             (_, None) => {
@@ -235,9 +273,8 @@ impl Registry {
             return Err(RegistryError::NotFound(format!("{digest:?} is no SHA-256 digest")));
         }
         for builtin in &self.builtins {
-            if digest_of(builtin.bytes) == digest {
-                let plugin = qualified(None, builtin.name, &builtin.version);
-                return Ok(Resolved { plugin, digest: digest.to_owned(), bytes: builtin.bytes.into() });
+            if builtin.digest() == digest {
+                return Ok(builtin.resolved());
             }
         }
         if let Ok(bytes) = read_component(&self.kept_path(digest))
@@ -298,84 +335,13 @@ impl Registry {
         Ok(())
     }
 
-    /// Publishes a version.
-    ///
-    /// # Errors
-    ///
-    /// When the name is none, or the version is there already with other bytes.
-    pub fn put(
-        &self,
-        tenant: Option<&str>,
-        name: &str,
-        version: &Version,
-        bytes: &[u8],
-        manifest: &PluginManifest,
-    ) -> Result<PluginInfo, RegistryError> {
-        let plugin = qualified(tenant, name, version);
-        if !is_name(name) || tenant.is_some_and(|tenant| !is_name(tenant)) || !version.build.is_empty() {
-            // Says what a reference looks like; a build part would name the same version twice.
-            plugin.parse::<Reference>()?;
-            return Err(RegistryError::NotFound(format!("{plugin}: a version has no build part")));
-        }
-        let digest = digest_of(bytes);
-        if digest != manifest.sha256 {
-            return Err(RegistryError::Damaged(format!(
-                "{plugin}: the component has SHA-256 {digest}, its manifest says {}",
-                manifest.sha256
-            )));
-        }
-        let taken = self
-            .builtins
-            .iter()
-            .any(|builtin| tenant.is_none() && builtin.name == name && builtin.version == *version);
-        let folder = self.folder(tenant, name).join(version.to_string());
-        let held = folder.join("plugin.yaml").exists().then(|| read_manifest(&folder)).transpose()?;
-        let first = self.first_used(&plugin);
-        let changed = |known: &str| known != digest;
-        if taken
-            || held.as_ref().is_some_and(|held| changed(&held.sha256))
-            || first.is_some_and(|d| changed(&d))
-        {
-            return Err(RegistryError::Exists(plugin));
-        }
-        let doing = || format!("publish {plugin} in {}", self.dir.display());
-        fs::create_dir_all(&folder).map_err(io_error(doing()))?;
-        // The manifest last: without it the version does not exist yet.
-        write_whole(&folder.join("plugin.wasm"), bytes).map_err(io_error(doing()))?;
-        write_whole(&folder.join("plugin.yaml"), manifest.to_yaml().as_bytes()).map_err(io_error(doing()))?;
-        Ok(PluginInfo {
-            tenant: tenant.map(str::to_owned),
-            name: name.to_owned(),
-            version: version.clone(),
-            builtin: false,
-            manifest: manifest.clone(),
-        })
-    }
-
     /// All that is there, by tenant, name and version. What cannot be read is left out with a line in the log.
     ///
     /// # Errors
     ///
     /// When the folder is there and cannot be read.
     pub fn list(&self) -> Result<Vec<PluginInfo>, RegistryError> {
-        let mut all: Vec<PluginInfo> = self
-            .builtins
-            .iter()
-            .map(|builtin| PluginInfo {
-                tenant: None,
-                name: builtin.name.to_owned(),
-                version: builtin.version.clone(),
-                builtin: true,
-                manifest: PluginManifest {
-                    sha256: digest_of(builtin.bytes),
-                    kind: builtin.kind,
-                    interface: crate::v0_1::SERVES.to_owned(),
-                    grants: Vec::new(),
-                    author: "DeltaForge".to_owned(),
-                    licence: "Apache-2.0".to_owned(),
-                },
-            })
-            .collect();
+        let mut all: Vec<PluginInfo> = self.builtins.iter().map(Builtin::info).collect();
         let mut owners = vec![(None, self.dir.clone())];
         for folder in folders(&self.dir)? {
             if let Some(tenant) = folder.strip_prefix('@').filter(|tenant| is_name(tenant)) {
@@ -400,6 +366,12 @@ impl Registry {
         }
         all.sort_by(|a, b| (&a.tenant, &a.name, &a.version).cmp(&(&b.tenant, &b.name, &b.version)));
         Ok(all)
+    }
+
+    fn builtin(&self, tenant: Option<&str>, name: &str, version: &Version) -> Option<&Builtin> {
+        let is_it =
+            |builtin: &&Builtin| tenant.is_none() && builtin.name == name && builtin.version == *version;
+        self.builtins.iter().find(is_it)
     }
 
     fn folder(&self, tenant: Option<&str>, name: &str) -> PathBuf {

@@ -15,7 +15,7 @@ use wasmtime::{Config, Engine, EngineWeak, OptLevel, WasmBacktraceDetails};
 use crate::cache::Cache;
 use crate::guest::Guest;
 use crate::plugin::{PluginKind, digest_of};
-use crate::v0_1;
+use crate::v1;
 
 /// How often a running guest is looked at: it gives way to others, or is ended.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -47,11 +47,11 @@ pub struct Runtime {
 pub(crate) struct Loaded {
     pub(crate) digest: String,
     pub(crate) kind: PluginKind,
-    /// The interface version it was built against, `0.1.0`.
+    /// The interface version it was built against, `1.0.0`.
     pub(crate) interface: String,
     /// Its imports by full name.
     pub(crate) imports: Vec<String>,
-    pub(crate) linked: v0_1::Linked,
+    pub(crate) linked: v1::Linked,
 }
 
 /// Hands the compiler's memory to the operating system: tens of MiB, which an idle host would keep for good.
@@ -79,7 +79,7 @@ impl Runtime {
             .wasm_backtrace_details(WasmBacktraceDetails::Disable);
         let engine = Engine::new(&config).map_err(io::Error::other)?;
         let mut linker = Linker::new(&engine);
-        v0_1::link(&mut linker)
+        v1::link(&mut linker)
             .and_then(|()| wasmtime_wasi::p2::add_to_linker_async(&mut linker))
             .map_err(io::Error::other)?;
         let cache = cache_dir.map(|dir| Cache::open(dir, &engine)).transpose()?;
@@ -146,7 +146,7 @@ impl Runtime {
         let exports: Vec<String> = shape.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
         let imports = shape.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
         let (kind, interface) = kind_of(&exports)?;
-        let linked = v0_1::Linked::new(&self.linker, &component, kind)
+        let linked = v1::Linked::new(&self.linker, &component, kind)
             .map_err(|error| LoadError::NotAPlugin(format!("it does not fit this host: {error:#}")))?;
         Ok(Loaded { digest: digest.to_owned(), kind, interface, imports, linked })
     }
@@ -173,11 +173,11 @@ fn kind_of(exports: &[String]) -> Result<(PluginKind, String), LoadError> {
             )));
         }
     };
-    let serves = semver::VersionReq::parse(&format!("~{}", v0_1::SERVES)).expect("a constant");
+    let serves = semver::VersionReq::parse(&format!("~{}", v1::SERVES)).expect("a constant");
     if !semver::Version::parse(version).is_ok_and(|version| serves.matches(&version)) {
         return Err(LoadError::NotAPlugin(format!(
             "it was built against version {version} of the plugin interface; this host serves {}",
-            v0_1::SERVES
+            v1::SERVES
         )));
     }
     Ok((kind, version.to_owned()))

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::parts::{Numbers, Shelf, ShelfFactory};
+use crate::plugins::MapCatalog;
 use crate::setup::{self, within};
 
 #[derive(Deserialize, JsonSchema)]
@@ -98,7 +99,7 @@ impl Host {
         let catalog = Arc::new(catalog());
         let control = Control::new();
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let api = change(Api::new(control.clone(), catalog.clone(), metrics));
+        let api = change(Api::new(control.clone(), catalog.clone(), Arc::<MapCatalog>::default(), metrics));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, api.router()).await.unwrap() });

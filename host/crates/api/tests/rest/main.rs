@@ -11,6 +11,7 @@ mod host;
 mod mishaps;
 mod openapi;
 mod parts;
+mod plugins;
 mod setup;
 mod silence;
 mod sinks;

@@ -13,6 +13,7 @@ use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError, SinkFactory};
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::state::StateStore;
 use deltaforge_engine::status::State;
+use deltaforge_engine::swap::Note;
 use deltaforge_store::MemoryStore;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -200,7 +201,8 @@ async fn a_swap_before_a_replay_leaves_each_event_its_version() {
     pipeline.pause();
     within("it is paused", async || pipeline.status().status == State::Paused).await;
     let before = good.rows.lock().clone();
-    let swapped = pipeline.swap(setup::spec("p", "mark", code("2"), json!({}))).await.unwrap();
+    let swapped =
+        pipeline.swap(setup::spec("p", "mark", code("2"), json!({})), None, Note::default()).await.unwrap();
     moody.works.store(true, Ordering::SeqCst);
     pipeline.resume();
     within("it has all of it", async || is_at(&pipeline, "s1", 50).await).await;
@@ -309,7 +311,13 @@ async fn a_swap_that_waits_does_not_keep_a_stopped_pipeline_from_going_on() {
     within("it is held up", async || good.rows.lock().len() >= 50).await;
     let own = control.clone();
     let swap = tokio::spawn(async move {
-        own.swap("p", "mark", Change::Stage { plugin: Some("marker@2".into()), config: None }).await
+        own.swap(
+            "p",
+            "mark",
+            Change::Stage { plugin: Some("marker@2".into()), config: None },
+            Note::default(),
+        )
+        .await
     });
     tokio::time::sleep(Duration::from_millis(300)).await;
     control.stop("p").await.unwrap();

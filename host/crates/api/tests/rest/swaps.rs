@@ -114,3 +114,50 @@ async fn swaps_of_one_pipeline_follow_each_other() {
     orders.read(2, 2).await;
     assert_eq!(orders.marks()[1], "3.0.0+", "neither undoes the other");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_is_taken_back_and_the_history_tells_all_of_it() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    let path = |what: &str| format!("/pipelines/orders/processors/mark/{what}");
+    orders.read(10, 10).await;
+    assert_eq!(code(&host.post(&path("rollback")).await), (409, "NOTHING_TO_ROLL_BACK"));
+    let new = json!({ "plugin": "marker@1.1.0", "config": { "suffix": "!" }, "why": "louder" });
+    assert_eq!(plugin(&host, "mark", new).await.0, 200);
+    orders.read(20, 20).await;
+    let (status, swap) = host.send(Method::POST, &path("rollback"), &json!({ "why": "too loud" })).await;
+    assert_eq!(
+        (status, &swap["current"], &swap["generation"]),
+        (200, &json!("marker@1.0.0"), &json!(3)),
+        "{swap}"
+    );
+    orders.read(30, 30).await;
+    assert_eq!(orders.marks()[19..21], ["1.1.0!", "1.0.0"], "its configuration came back as well");
+    assert_eq!(host.get("/pipelines/orders").await.1["overrides"], json!([]), "as the document says");
+
+    let (status, history) = host.get(&path("history")).await;
+    assert_eq!(status, 200);
+    let told: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["generation"].clone(), one["plugin"].clone(), one["by"].clone(), one["why"].clone()))
+        .collect();
+    let one = |number: u64, plugin: &str, by: &str, why: &str| {
+        (json!(number), json!(plugin), json!(by), json!(why))
+    };
+    assert_eq!(
+        told,
+        [
+            one(3, "marker@1.0.0", "api", "too loud"),
+            one(2, "marker@1.1.0", "api", "louder"),
+            one(1, "marker@1.0.0", "configuration", "the first start"),
+        ]
+    );
+    assert_eq!(history[1]["position"], json!({ "n": 10 }));
+    assert!(!history.to_string().contains("t0ken"), "no configuration, no secrets");
+    assert_eq!(
+        code(&host.get("/pipelines/orders/processors/none/history").await),
+        (404, "PROCESSOR_NOT_FOUND")
+    );
+}

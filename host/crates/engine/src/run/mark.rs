@@ -130,6 +130,18 @@ pub(crate) async fn stored(plan: &PipelinePlan, services: &Services) -> Result<V
     Ok(stored)
 }
 
+/// The lowest position that a replay can begin at; `None`: the beginning, or that cannot be said.
+pub(crate) async fn stored_lowest(
+    plan: &PipelinePlan,
+    services: &Services,
+) -> Result<Option<Position>, Failure> {
+    let starts = load(plan, services).await?;
+    if starts.iter().any(|start| start.resume.is_none()) {
+        return Ok(None);
+    }
+    Ok(lowest(&starts, |a, b| plan.source.factory.compare(a, b)).unwrap_or(None))
+}
+
 /// Deletes the stored checkpoints of one sink, or of all that ever had one, with what waits in their spills and their
 /// gaps. Answers whose they were.
 pub(crate) async fn forget(

@@ -14,7 +14,7 @@ use crate::plan::{PipelinePlan, Services, StagePlan};
 use crate::stage::{Stage, StageCode, StageError, StageSpec, StageVersion};
 use crate::stages::{GivenUp, OnError, RunningStage, StageMetrics};
 use crate::status::{Failure, StageStatus};
-use crate::swap::{Generation, History};
+use crate::swap::{Generation, History, Note};
 use crate::waits::Waits;
 
 pub(crate) struct StageSet {
@@ -35,9 +35,12 @@ struct Slot {
 
 /// What a swap puts in place: built and checked before the stream waits for it.
 pub(crate) struct NewStage {
+    pub note: Note,
     pub spec: StageSpec,
     pub stage: Box<dyn Stage>,
     pub version: StageVersion,
+    /// The same once more, for rows that leave by another door; where the stage hides values.
+    pub mask: Option<Box<dyn Stage>>,
 }
 
 /// What a swap did.
@@ -51,32 +54,24 @@ pub struct Swapped {
     pub pause: Duration,
 }
 
-fn code_text(code: &StageCode) -> String {
-    match code {
-        StageCode::Builtin(name) => format!("builtin:{name}"),
-        StageCode::Plugin(reference) => reference.clone(),
-    }
-}
-
-/// What a recorded `code` names.
-fn code_of(text: &str) -> StageCode {
-    match text.strip_prefix("builtin:") {
-        Some(name) => StageCode::Builtin(name.to_owned()),
-        None => StageCode::Plugin(text.to_owned()),
-    }
-}
-
 /// The spec that a recorded generation was built from.
 fn spec_of(plan: &StagePlan, generation: &Generation) -> StageSpec {
-    let code = code_of(&generation.code);
+    let code = StageCode::of_text(&generation.code);
     StageSpec { code, config: generation.config.clone(), ..plan.spec.clone() }
 }
 
-fn generation(number: u64, spec: &StageSpec, version: StageVersion, from: Option<&Position>) -> Generation {
+fn generation(
+    number: u64,
+    spec: &StageSpec,
+    version: StageVersion,
+    from: Option<&Position>,
+    note: Note,
+) -> Generation {
     Generation {
+        note,
         generation: number,
         version,
-        code: code_text(&spec.code),
+        code: spec.code.text(),
         config: spec.config.clone(),
         from: from.map(|position| position.as_str().to_owned()),
         at_ms: now_ms(),
@@ -114,8 +109,9 @@ impl StageSet {
         let key = self.key(&plan.spec.id);
         let Some(mut history) = History::load(store, &key).await? else {
             let (stage, version) = self.make(&plan.spec, None).await?;
-            let first = generation(1, &plan.spec, version.clone(), None);
-            let history = History { block: plan.block.clone(), generations: vec![first] };
+            let note = Note::new("configuration", "the first start");
+            let first = generation(1, &plan.spec, version.clone(), None, note);
+            let history = History { block: plan.block.clone(), generations: vec![first], past: Vec::new() };
             history.save(store, &key).await?;
             return Ok(Slot { running: self.running(plan, stage, version, 1), history, active: 0 });
         };
@@ -135,9 +131,12 @@ impl StageSet {
                     generation = number,
                     "the stage changed since it last ran; it takes over at the checkpoint"
                 );
-                history.generations.truncate(1);
-                history.generations.push(generation(number, &spec, version.clone(), resume));
-                history.generations.remove(0);
+                for ended in std::mem::take(&mut history.generations) {
+                    history.retire(ended);
+                }
+                let why = if edited { "the stage's block was edited" } else { "the plugin's file changed" };
+                let note = Note::new("configuration", why);
+                history.generations.push(generation(number, &spec, version.clone(), resume, note));
                 history.block = plan.block.clone();
                 history.save(store, &key).await?;
                 return Ok(Slot { running: self.running(plan, stage, version, number), history, active: 0 });
@@ -158,7 +157,7 @@ impl StageSet {
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         self.plan.secrets.learn(spec);
         let factory = self.services.stage_factory(spec).ok_or_else(|| {
-            let text = format!("stage {}: nothing builds {}", spec.id, code_text(&spec.code));
+            let text = format!("stage {}: nothing builds {}", spec.id, spec.code.text());
             StageError::stop("unknown_processor", text)
         })?;
         factory.build(spec, digest).await
@@ -175,9 +174,17 @@ impl StageSet {
         }
         let digest = Some(generation.version.digest.as_str());
         let (built, version) = self.make(&spec_of(plan, generation), digest).await?;
-        let mut mask = self.running(plan, built, version, generation.generation);
-        mask.on_error = OnError::Skip;
-        Ok(Some(mask))
+        Ok(Some(self.mask(plan, built, version, generation.generation)))
+    }
+
+    fn mask(
+        &self,
+        plan: &StagePlan,
+        stage: Box<dyn Stage>,
+        version: StageVersion,
+        generation: u64,
+    ) -> RunningStage {
+        RunningStage { on_error: OnError::Skip, ..self.running(plan, stage, version, generation) }
     }
 
     /// Puts the mask of a stage's new generation in place of the one before.
@@ -264,7 +271,7 @@ impl StageSet {
 
     /// Runs events that leave by another door through the stages that hide values. `None`: they could not be
     /// masked, so nobody may see them.
-    pub async fn mask(&mut self, mut batch: Batch) -> Option<Batch> {
+    pub async fn mask_rows(&mut self, mut batch: Batch) -> Option<Batch> {
         let events = batch.len();
         for (_, mask) in &mut self.masks {
             batch = match mask.run(batch).await {
@@ -295,20 +302,21 @@ impl StageSet {
         let previous = history.generations[slot.active].clone();
         let newest = slot.history.generations.iter().map(|generation| generation.generation).max();
         let number = newest.unwrap_or(0) + 1;
-        let current = generation(number, &new.spec, new.version.clone(), from);
-        let mask = if now { self.mask_of(&plan, &current).await? } else { None };
+        let current = generation(number, &new.spec, new.version.clone(), from, new.note);
         if previous.from == current.from {
             // Nothing has passed the previous version.
-            history.generations.pop();
+            if let Some(unused) = history.generations.pop() {
+                history.retire(unused);
+            }
         }
         history.generations.push(current.clone());
         history.save(&*self.services.store, &self.key(id)).await?;
         failpoint::hit("swap.stored");
         if now {
-            let running = self.running(&plan, new.stage, new.version, number);
-            self.slots[index].running = running;
-            self.slots[index].active = history.generations.len() - 1;
+            let mask = new.mask.map(|mask| self.mask(&plan, mask, new.version.clone(), number));
             self.set_mask(index, mask);
+            self.slots[index].running = self.running(&plan, new.stage, new.version, number);
+            self.slots[index].active = history.generations.len() - 1;
         }
         self.slots[index].history = history;
         Ok(Swapped { previous, current, pause: began.elapsed() })
@@ -332,7 +340,7 @@ impl StageSet {
                 generation: now.generation,
                 position: now.from.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
                 since_ms: now.at_ms,
-                code: code_of(&now.code),
+                code: StageCode::of_text(&now.code),
                 config: now.config.clone(),
             }
         };

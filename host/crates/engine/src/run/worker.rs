@@ -202,7 +202,7 @@ impl Worker {
                 format!("an event was rejected and there is no dead-letter queue: {reason}"),
             ));
         };
-        let masked = self.stages.mask(batch.rejects_as_batch()).await;
+        let masked = self.stages.mask_rows(batch.rejects_as_batch()).await;
         let letters: Vec<Letter<'_>> = batch
             .rejects()
             .enumerate()

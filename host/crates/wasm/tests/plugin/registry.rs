@@ -15,7 +15,7 @@ use deltaforge_wasm::{
 use semver::Version;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 
-const PLUGIN_WIT: &str = include_str!("../../../../../wit/deltaforge-plugin-0.1.0/plugin.wit");
+const PLUGIN_WIT: &str = include_str!("../../../../../wit/deltaforge-plugin-1.0.0/plugin.wit");
 
 /// A component of a world, with functions that all trap.
 fn dummy(wit: &str, world: &str) -> Vec<u8> {
@@ -31,16 +31,21 @@ fn manifest(bytes: &[u8]) -> PluginManifest {
     PluginManifest {
         sha256: digest_of(bytes),
         kind: PluginKind::Processor,
-        interface: "0.1.0".to_owned(),
+        interface: "1.0.0".to_owned(),
         grants: Vec::new(),
         author: "somebody".to_owned(),
         licence: "MIT".to_owned(),
+        description: String::new(),
+        tables: Vec::new(),
+        reads: Vec::new(),
+        writes: Vec::new(),
+        config_schema: String::new(),
     }
 }
 
 fn publish(registry: &Registry, tenant: Option<&str>, name: &str, version: &str, bytes: &[u8]) {
     let version = Version::parse(version).unwrap();
-    registry.put(tenant, name, &version, bytes, &manifest(bytes)).unwrap();
+    registry.publish(tenant, name, &version, bytes, &manifest(bytes)).unwrap();
 }
 
 /// A component with other bytes and the same behaviour.
@@ -131,7 +136,7 @@ async fn built_in_plugins_stand_beside_published_ones() {
     publish(&registry, None, "mask", "1.2.0", &newer);
     assert_eq!(registry.resolve("mask@1", "t", None).unwrap().plugin, "mask@1.2.0");
     assert_eq!(registry.resolve("mask@1.1.0", "t", None).unwrap().digest, digest_of(bytes));
-    let taken = registry.put(None, "mask", &Version::new(1, 1, 0), &newer, &manifest(&newer));
+    let taken = registry.publish(None, "mask", &Version::new(1, 1, 0), &newer, &manifest(&newer));
     assert!(matches!(taken, Err(RegistryError::Exists(_))));
     assert_eq!(registry.by_digest(&digest_of(bytes)).unwrap().plugin, "mask@1.1.0");
     let registry = Arc::new(registry);
@@ -150,7 +155,7 @@ async fn a_version_never_changes() {
     publish(&first, None, "mask", "1.0.0", &plain);
     publish(&first, None, "mask", "1.0.0", &plain); // the same again is fine
     let other = variant(&plain, 1);
-    let again = first.put(None, "mask", &Version::new(1, 0, 0), &other, &manifest(&other));
+    let again = first.publish(None, "mask", &Version::new(1, 0, 0), &other, &manifest(&other));
     assert!(matches!(again, Err(RegistryError::Exists(_))));
     first.keep(&first.resolve("mask", "t", None).unwrap()).unwrap();
     // Somebody edits the files; a later start of the host sees it all the same.
@@ -189,7 +194,7 @@ async fn what_was_used_is_found_again_by_its_digest() {
 #[tokio::test]
 async fn what_is_no_plugin_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    let newer = PLUGIN_WIT.replace("deltaforge:plugin@0.1.0", "deltaforge:plugin@0.2.0");
+    let newer = PLUGIN_WIT.replace("deltaforge:plugin@1.0.0", "deltaforge:plugin@0.2.0");
     let stranger = "package a:b@1.0.0; interface i { f: func(); } world w { export i; }";
     let thirsty = format!(
         "{PLUGIN_WIT}\nworld thirsty {{ include processor; import sockets; }}\ninterface sockets {{ open: func(); }}"
@@ -227,7 +232,7 @@ async fn imports_must_be_granted() {
     let refused = problems(dir.path(), &granted).await;
     let text: Vec<&str> = refused.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(refused.len(), 2, "{text:?}");
-    assert!(text.iter().any(|text| text.contains("deltaforge:plugin/clock@0.1.0")), "{text:?}");
+    assert!(text.iter().any(|text| text.contains("deltaforge:plugin/clock@1.0.0")), "{text:?}");
     assert!(text.iter().any(|text| text.contains("add `metrics`")), "{text:?}");
     granted.grants = vec!["clock".to_owned(), "metrics".to_owned(), "log".to_owned()];
     WasmStageFactory::new(runtime(), registry(dir.path())).validate(&granted).await.unwrap();
@@ -241,10 +246,22 @@ async fn a_component_is_looked_at_before_it_is_published() {
     let bytes = fs::read(guest("clock,metrics")).unwrap();
     let inspection = runtime().inspect(bytes.clone()).await.unwrap();
     assert_eq!(inspection.sha256, digest_of(&bytes));
-    assert_eq!((inspection.kind, inspection.interface.as_str()), (PluginKind::Processor, "0.1.0"));
+    assert_eq!((inspection.kind, inspection.interface.as_str()), (PluginKind::Processor, "1.0.0"));
     assert_eq!(inspection.grants, ["metrics", "clock"]);
     assert_eq!(inspection.description.tables, ["shop.orders"]);
     assert!(runtime().inspect(b"nothing".to_vec()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_configuration_is_held_to_the_plugins_schema() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = guest("clock,metrics").parent().unwrap();
+    let mut spec = spec("./puppet.wasm", base, serde_json::json!({ "act": 5 }));
+    spec.grants = vec!["clock".to_owned(), "metrics".to_owned()];
+    let refused = problems(dir.path(), &spec).await;
+    assert_eq!((refused.len(), refused[0].path.as_str()), (1, "config.act"), "{refused:?}");
+    spec.config = serde_json::json!({ "act": "pass" });
+    WasmStageFactory::new(runtime(), registry(dir.path())).validate(&spec).await.unwrap();
 }
 
 #[tokio::test]

@@ -5,19 +5,19 @@ use std::sync::OnceLock;
 
 #[cfg(not(any(feature = "formatter", feature = "wasi")))]
 mod bindings {
-    wit_bindgen::generate!({ world: "processor", path: "../../../../../wit/deltaforge-plugin-0.1.0" });
+    wit_bindgen::generate!({ world: "processor", path: "../../../../../wit/deltaforge-plugin-1.0.0" });
 }
 #[cfg(feature = "wasi")]
 mod bindings {
     wit_bindgen::generate!({
         world: "puppet:wasi/puppet",
-        path: ["../../../../../wit/deltaforge-plugin-0.1.0", "wasi.wit"],
+        path: ["../../../../../wit/deltaforge-plugin-1.0.0", "wasi.wit"],
         generate_all,
     });
 }
 #[cfg(feature = "formatter")]
 mod bindings {
-    wit_bindgen::generate!({ world: "formatter", path: "../../../../../wit/deltaforge-plugin-0.1.0" });
+    wit_bindgen::generate!({ world: "formatter", path: "../../../../../wit/deltaforge-plugin-1.0.0" });
 }
 
 #[cfg(feature = "formatter")]
@@ -47,7 +47,13 @@ impl lifecycle::Guest for Puppet {
             version: "0.1.0".to_owned(),
             description: "does what its config says".to_owned(),
             tables: if cfg!(feature = "clock") { vec!["shop.orders".to_owned()] } else { Vec::new() },
-            columns: Vec::new(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+            config_schema: if cfg!(feature = "clock") {
+                r#"{ "properties": { "act": { "type": "string" } } }"#.to_owned()
+            } else {
+                String::new()
+            },
         }
     }
 

@@ -1,4 +1,4 @@
-//! The adapter for plugins built against version 0.1 of the interface.
+//! The adapter for plugins built against version 1.0 of the interface.
 
 use deltaforge_engine::message::Bodies;
 use deltaforge_model::view::{Flat, presence};
@@ -18,10 +18,12 @@ use bindings::formatter::{Formatter, FormatterPre};
 use bindings::processor::{Processor, ProcessorPre};
 
 /// The versions this adapter serves, as `major.minor`.
-pub(crate) const SERVES: &str = "0.1";
+pub(crate) const SERVES: &str = "1.0";
 
 /// Table patterns, and columns, that a plugin may name when it describes itself.
 const MAX_NAMED: usize = 1_000;
+/// The longest schema of a configuration, in bytes.
+const MAX_SCHEMA: usize = 256 << 10;
 
 /// What a guest's `batch` handles stand for: the batch of the call it is in.
 pub struct Shown;
@@ -81,8 +83,12 @@ impl Exports {
         macro_rules! description {
             ($guest:expr) => {{
                 let manifest = $guest.deltaforge_plugin_lifecycle().call_describe(store).await?;
-                if manifest.tables.len() > MAX_NAMED || manifest.columns.len() > MAX_NAMED {
+                let named = [&manifest.tables, &manifest.reads, &manifest.writes];
+                if named.iter().any(|names| names.len() > MAX_NAMED) {
                     return Err(Ended::Bound(format!("{MAX_NAMED} tables or columns")).into());
+                }
+                if manifest.config_schema.len() > MAX_SCHEMA {
+                    return Err(Ended::Bound(format!("{MAX_SCHEMA} bytes of schema")).into());
                 }
                 let cut_all = |texts: Vec<String>| texts.iter().map(|text| cut(text)).collect();
                 Description {
@@ -90,7 +96,9 @@ impl Exports {
                     version: cut(&manifest.version),
                     description: cut(&manifest.description),
                     tables: cut_all(manifest.tables),
-                    columns: cut_all(manifest.columns),
+                    reads: cut_all(manifest.reads),
+                    writes: cut_all(manifest.writes),
+                    config_schema: manifest.config_schema,
                 }
             }};
         }

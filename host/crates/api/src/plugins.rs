@@ -1,0 +1,358 @@
+//! The registry: publishing plugins, looking at them, taking them away.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams, State};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use deltaforge_engine::catalog::{CatalogError, PluginId, PluginVersion, Published};
+use deltaforge_engine::control::PluginUse;
+use futures::StreamExt as _;
+use serde::Serialize;
+use serde_json::Value;
+use tracing::info;
+use utoipa::ToSchema;
+
+use crate::App;
+use crate::error::{ApiError, ErrorBody};
+
+/// A plugin in a path: `mask`, or `@acme/mask` for a tenant's own.
+pub(crate) struct PluginName {
+    tenant: Option<String>,
+    name: String,
+}
+
+/// A version of a plugin in a path.
+pub(crate) struct VersionName(PluginId);
+
+async fn in_path<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<(PluginName, String), ApiError> {
+    let path = RawPathParams::from_request_parts(parts, state).await;
+    let path = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let find =
+        |wanted: &str| path.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned());
+    let (mut tenant, mut name) = (find("tenant"), find("name").unwrap_or_default());
+    if tenant.is_none()
+        && let Some((owner, rest)) = name.clone().split_once('/')
+    {
+        (tenant, name) = (Some(owner.to_owned()), rest.to_owned());
+    }
+    let tenant = match tenant {
+        None => None,
+        Some(tenant) => match tenant.strip_prefix('@') {
+            Some(tenant) => Some(tenant.to_owned()),
+            None => {
+                let text = format!("a plugin is `name`, or `@tenant/name`, not {tenant}/{name}");
+                return Err(ApiError::new(StatusCode::NOT_FOUND, "PLUGIN_NOT_FOUND", text));
+            }
+        },
+    };
+    Ok((PluginName { tenant, name }, find("version").unwrap_or_default()))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PluginName {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        in_path(parts, state).await.map(|(plugin, _)| plugin)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for VersionName {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let (PluginName { tenant, name }, version) = in_path(parts, state).await?;
+        Ok(Self(PluginId { tenant, name, version }))
+    }
+}
+
+/// A plugin with its versions.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PluginView {
+    /// As pipelines name it.
+    #[schema(example = "@acme/mask")]
+    name: String,
+    /// `processor` or `formatter`, in its newest version.
+    kind: String,
+    /// What its newest version does, in its own words.
+    description: String,
+    /// All versions, the newest last.
+    versions: Vec<String>,
+}
+
+/// A version of a plugin.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PluginVersionView {
+    /// As pipelines name it.
+    #[schema(example = "@acme/mask")]
+    name: String,
+    /// Its version.
+    #[schema(example = "1.1.0")]
+    version: String,
+    /// SHA-256 of the component, hex.
+    sha256: String,
+    /// The component's size, bytes.
+    size: u64,
+    /// Whether it is part of this host.
+    builtin: bool,
+    /// `processor` or `formatter`.
+    kind: String,
+    /// The version of the interface it was built against.
+    interface: String,
+    /// What it does, in its own words.
+    description: String,
+    /// Patterns of the tables it wants to see; empty: all.
+    tables: Vec<String>,
+    /// The columns it says that it reads.
+    reads: Vec<String>,
+    /// The columns it says that it may change or add.
+    writes: Vec<String>,
+    /// What its configuration may be, as JSON Schema; null: not said.
+    #[schema(value_type = Option<Object>)]
+    config_schema: Option<Value>,
+    /// The grants it cannot do without.
+    grants: Vec<String>,
+    /// Who made it.
+    author: String,
+    /// Its licence, as an SPDX expression.
+    licence: String,
+    /// The stages and sinks that run it, or may have to again.
+    used_by: Vec<UseView>,
+}
+
+/// A place where a version is used.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct UseView {
+    /// The pipeline.
+    pipeline: String,
+    /// The processor, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processor: Option<String>,
+    /// The sink whose envelope it makes, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink: Option<String>,
+    /// Whether it runs there now; else it may be needed for a replay.
+    current: bool,
+}
+
+impl From<PluginUse> for UseView {
+    fn from(PluginUse { pipeline, stage, sink, current }: PluginUse) -> Self {
+        Self { pipeline, processor: stage, sink, current }
+    }
+}
+
+fn shown_name(id: &PluginId) -> String {
+    match &id.tenant {
+        Some(tenant) => format!("@{tenant}/{}", id.name),
+        None => id.name.clone(),
+    }
+}
+
+impl PluginVersionView {
+    fn of(version: PluginVersion, used_by: Vec<PluginUse>) -> Self {
+        Self {
+            name: shown_name(&version.id),
+            version: version.id.version,
+            sha256: version.digest,
+            size: version.bytes,
+            builtin: version.builtin,
+            kind: version.kind,
+            interface: version.interface,
+            description: version.description,
+            tables: version.tables,
+            reads: version.reads,
+            writes: version.writes,
+            config_schema: version.config_schema,
+            grants: version.grants,
+            author: version.author,
+            licence: version.licence,
+            used_by: used_by.into_iter().map(UseView::from).collect(),
+        }
+    }
+}
+
+impl From<CatalogError> for ApiError {
+    fn from(error: CatalogError) -> Self {
+        let (status, code) = match &error {
+            CatalogError::NotFound(_) => (StatusCode::NOT_FOUND, "PLUGIN_NOT_FOUND"),
+            CatalogError::BadName(_) => (StatusCode::BAD_REQUEST, "PLUGIN_NAME"),
+            CatalogError::Invalid(_) => (StatusCode::BAD_REQUEST, "PLUGIN_INVALID"),
+            CatalogError::Exists(_) => (StatusCode::CONFLICT, "PLUGIN_EXISTS"),
+            CatalogError::Builtin(_) => (StatusCode::CONFLICT, "PLUGIN_IS_BUILTIN"),
+            CatalogError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "PLUGIN_TOO_LARGE"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "PLUGIN_REGISTRY"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+/// Every plugin, by name.
+#[utoipa::path(get, path = "/plugins", tag = "plugins", responses(
+    (status = 200, description = "The plugins", body = Vec<PluginView>),
+    (status = 503, description = "The registry cannot be read", body = ErrorBody),
+))]
+pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<PluginView>>, ApiError> {
+    let mut plugins: Vec<PluginView> = Vec::new();
+    for version in app.plugins.list().await? {
+        let name = shown_name(&version.id);
+        // They come by name and version.
+        if plugins.last().is_none_or(|last| last.name != name) {
+            plugins.push(PluginView {
+                name,
+                kind: String::new(),
+                description: String::new(),
+                versions: Vec::new(),
+            });
+        }
+        if let Some(plugin) = plugins.last_mut() {
+            plugin.kind = version.kind;
+            plugin.description = version.description;
+            plugin.versions.push(version.id.version);
+        }
+    }
+    Ok(Json(plugins))
+}
+
+/// A plugin's versions, the newest last.
+#[utoipa::path(get, path = "/plugins/{name}", tag = "plugins",
+    params(("name" = String, Path, description = "`mask`, or `@acme/mask` for a tenant's own")),
+    responses(
+        (status = 200, description = "Its versions", body = Vec<PluginVersionView>),
+        (status = 404, description = "There is none of that name", body = ErrorBody),
+    ))]
+pub(crate) async fn versions(
+    State(app): State<App>,
+    PluginName { tenant, name }: PluginName,
+) -> Result<Json<Vec<PluginVersionView>>, ApiError> {
+    let all = app.plugins.list().await?;
+    let own = all.into_iter().filter(|version| version.id.tenant == tenant && version.id.name == name);
+    let mut views = Vec::new();
+    for version in own {
+        let uses = uses(&app, &version).await?;
+        views.push(PluginVersionView::of(version, uses));
+    }
+    if views.is_empty() {
+        let plugin = tenant.map_or_else(|| name.clone(), |tenant| format!("@{tenant}/{name}"));
+        let text = format!("there is no plugin {plugin}; GET /plugins lists what there is");
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "PLUGIN_NOT_FOUND", text));
+    }
+    Ok(Json(views))
+}
+
+/// One version: what it says of itself, and where it is used.
+#[utoipa::path(get, path = "/plugins/{name}/versions/{version}", tag = "plugins", responses(
+    (status = 200, description = "The version", body = PluginVersionView),
+    (status = 404, description = "There is none", body = ErrorBody),
+))]
+pub(crate) async fn version(
+    State(app): State<App>,
+    VersionName(id): VersionName,
+) -> Result<Json<PluginVersionView>, ApiError> {
+    let version = app.plugins.get(&id).await?;
+    let uses = uses(&app, &version).await?;
+    Ok(Json(PluginVersionView::of(version, uses)))
+}
+
+/// A version's component.
+#[utoipa::path(get, path = "/plugins/{name}/versions/{version}/content", tag = "plugins", responses(
+    (status = 200, description = "The component; its SHA-256 is the `ETag`", body = Vec<u8>, content_type = "application/wasm"),
+    (status = 404, description = "There is none", body = ErrorBody),
+))]
+pub(crate) async fn content(
+    State(app): State<App>,
+    VersionName(id): VersionName,
+) -> Result<Response, ApiError> {
+    let version = app.plugins.get(&id).await?;
+    let bytes = app.plugins.content(&id).await?;
+    let etag = format!("\"{}\"", version.digest);
+    Ok(([(CONTENT_TYPE, "application/wasm".to_owned()), (ETAG, etag)], bytes).into_response())
+}
+
+/// Publishes a version: the body is the component. It is run in the sandbox before it is visible.
+#[utoipa::path(put, path = "/plugins/{name}/versions/{version}", tag = "plugins",
+    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    responses(
+        (status = 201, description = "It is there now", body = PluginVersionView),
+        (status = 200, description = "It was there, with the same bytes", body = PluginVersionView),
+        (status = 400, description = "The name, the version or the component is none", body = ErrorBody),
+        (status = 409, description = "The version is there with other bytes", body = ErrorBody),
+        (status = 413, description = "The component is too large", body = ErrorBody),
+    ))]
+pub(crate) async fn publish(
+    State(app): State<App>,
+    VersionName(id): VersionName,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let mut upload = app.plugins.upload(&id).await?;
+    let mut received = 0_u64;
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|error| ApiError::bad_request(format!("the upload broke off: {error}")))?;
+        received += part.len() as u64;
+        upload.write(&part).await?;
+    }
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|announced: u64| announced != received) {
+        return Err(ApiError::bad_request("the upload broke off"));
+    }
+    // To its end also when the caller hangs up: what is published is also logged.
+    let published = tokio::spawn(upload.publish()).await;
+    let published = published.map_err(|error| {
+        let text = format!("the upload ended early: {error}");
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", text)
+    })??;
+    let (status, version) = match published {
+        Published::New(version) => {
+            info!(plugin = %version.id, sha256 = version.digest, bytes = version.bytes, "plugin published");
+            (StatusCode::CREATED, version)
+        }
+        Published::Same(version) => (StatusCode::OK, version),
+    };
+    let uses = uses(&app, &version).await?;
+    Ok((status, Json(PluginVersionView::of(version, uses))).into_response())
+}
+
+/// Takes a version away that nothing uses.
+#[utoipa::path(delete, path = "/plugins/{name}/versions/{version}", tag = "plugins", responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "There is none", body = ErrorBody),
+    (status = 409, description = "A pipeline runs it or may have to again, or it is part of the host", body = ErrorBody),
+))]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    VersionName(id): VersionName,
+) -> Result<StatusCode, ApiError> {
+    let version = app.plugins.get(&id).await?;
+    let uses = uses(&app, &version).await?;
+    if let Some(first) = uses.first() {
+        let place = match (&first.stage, &first.sink) {
+            (Some(stage), _) => format!("processor {stage} of pipeline {}", first.pipeline),
+            (None, Some(sink)) => format!("the envelope of sink {sink} of pipeline {}", first.pipeline),
+            (None, None) => format!("pipeline {}", first.pipeline),
+        };
+        let why = if first.current { "runs it" } else { "may need it for a replay" };
+        let others = match uses.len() - 1 {
+            0 => String::new(),
+            others => format!(", and {others} more (`used_by` of the version)"),
+        };
+        let text = format!("{id} is in use: {place} {why}{others}");
+        return Err(ApiError::new(StatusCode::CONFLICT, "PLUGIN_IN_USE", text));
+    }
+    app.plugins.delete(&id).await?;
+    info!(plugin = %id, "plugin taken away");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where a version is used: by its digest in stages, by what references mean now in envelopes.
+async fn uses(app: &App, version: &PluginVersion) -> Result<Vec<PluginUse>, ApiError> {
+    let mut uses = app.control.plugin_uses(&version.digest).await?;
+    for (tenant, reference, place) in app.control.envelope_plugins() {
+        if app.plugins.resolve(&reference, &tenant).await.is_ok_and(|found| found.id == version.id) {
+            uses.push(place);
+        }
+    }
+    Ok(uses)
+}

@@ -1,0 +1,235 @@
+//! The registry as the engine's catalog: looked at, published to, taken away from.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deltaforge_engine::catalog::{CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Upload};
+use semver::Version;
+
+use crate::factory::{chain, off_thread};
+use crate::inspect::Inspection;
+use crate::manifest::PluginManifest;
+use crate::reference::is_name;
+use crate::registry::{PluginInfo, Registry, RegistryError};
+use crate::runtime::Runtime;
+
+/// The largest component that is taken by default.
+pub const MAX_UPLOAD: u64 = 64 << 20;
+
+/// The plugins of a host. Cheap to clone.
+#[derive(Clone)]
+pub struct WasmCatalog {
+    runtime: Arc<Runtime>,
+    registry: Arc<Registry>,
+    max_bytes: u64,
+}
+
+impl WasmCatalog {
+    /// A catalog over a runtime and a registry, which takes components of at most `max_bytes`.
+    pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>, max_bytes: u64) -> Self {
+        Self { runtime, registry, max_bytes }
+    }
+
+    async fn with_registry<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Registry) -> Result<T, RegistryError> + Send + 'static,
+    ) -> Result<T, CatalogError> {
+        let registry = self.registry.clone();
+        off_thread(move || work(&registry)).await.map_err(CatalogError::from)
+    }
+}
+
+impl From<RegistryError> for CatalogError {
+    fn from(error: RegistryError) -> Self {
+        let text = chain(&error);
+        match error {
+            RegistryError::Reference(_) => Self::BadName(text),
+            RegistryError::NotFound(_) | RegistryError::Forbidden(_) => Self::NotFound(text),
+            RegistryError::Exists(_) => Self::Exists(text),
+            RegistryError::Builtin(plugin) => Self::Builtin(plugin),
+            RegistryError::Damaged(_) | RegistryError::Io { .. } => Self::Storage(text),
+        }
+    }
+}
+
+/// The version that an id names.
+fn version_of(id: &PluginId) -> Result<Version, CatalogError> {
+    if !is_name(&id.name) || id.tenant.as_deref().is_some_and(|tenant| !is_name(tenant)) {
+        let text = format!("{id}: a name is of a-z, 0-9 and -, and begins with a letter");
+        return Err(CatalogError::BadName(text));
+    }
+    match Version::parse(&id.version) {
+        Ok(version) if version.build.is_empty() => Ok(version),
+        Ok(_) => Err(CatalogError::BadName(format!("{id}: a version has no build part"))),
+        Err(error) => Err(CatalogError::BadName(format!("{id}: the version is none: {error}; write 1.2.3"))),
+    }
+}
+
+fn shown(info: PluginInfo, bytes: u64) -> PluginVersion {
+    let PluginInfo { tenant, name, version, builtin, manifest } = info;
+    PluginVersion {
+        id: PluginId { tenant, name, version: version.to_string() },
+        digest: manifest.sha256,
+        bytes,
+        builtin,
+        kind: manifest.kind.to_string(),
+        interface: manifest.interface,
+        description: manifest.description,
+        tables: manifest.tables,
+        reads: manifest.reads,
+        writes: manifest.writes,
+        config_schema: serde_json::from_str(&manifest.config_schema).ok(),
+        grants: manifest.grants,
+        author: manifest.author,
+        licence: manifest.licence,
+    }
+}
+
+#[async_trait]
+impl PluginCatalog for WasmCatalog {
+    async fn list(&self) -> Result<Vec<PluginVersion>, CatalogError> {
+        self.with_registry(|registry| {
+            let all = registry.list()?;
+            Ok(all.into_iter().map(|info| (registry.size(&info), info)).collect::<Vec<_>>())
+        })
+        .await
+        .map(|all| all.into_iter().map(|(bytes, info)| shown(info, bytes)).collect())
+    }
+
+    async fn get(&self, id: &PluginId) -> Result<PluginVersion, CatalogError> {
+        let (version, wanted) = (version_of(id)?, id.clone());
+        self.with_registry(move |registry| {
+            let info = registry.version(wanted.tenant.as_deref(), &wanted.name, &version)?;
+            let bytes = registry.size(&info);
+            Ok(shown(info, bytes))
+        })
+        .await
+    }
+
+    async fn content(&self, id: &PluginId) -> Result<Vec<u8>, CatalogError> {
+        let (version, wanted) = (version_of(id)?, id.clone());
+        self.with_registry(move |registry| {
+            let tenant = wanted.tenant.as_deref();
+            registry.exactly(tenant, &wanted.name, &version).map(|resolved| resolved.bytes.into_owned())
+        })
+        .await
+    }
+
+    async fn resolve(&self, reference: &str, tenant: &str) -> Result<PluginVersion, CatalogError> {
+        let (reference, tenant) = (reference.to_owned(), tenant.to_owned());
+        self.with_registry(move |registry| {
+            let resolved = registry.resolve(&reference, &tenant, None)?;
+            let info = registry.known_as(&resolved.plugin)?;
+            Ok(shown(info, resolved.bytes.len() as u64))
+        })
+        .await
+    }
+
+    async fn upload(&self, id: &PluginId) -> Result<Box<dyn Upload>, CatalogError> {
+        let version = version_of(id)?;
+        let path = self.with_registry(|registry| registry.incoming()).await?;
+        let doing = format!("make {}", path.display());
+        let open = path.clone();
+        let file = off_thread(move || OpenOptions::new().write(true).create_new(true).mode(0o600).open(open))
+            .await
+            .map_err(|error| CatalogError::Storage(format!("{doing}: {error}")))?;
+        let part = Part { path, bytes: 0 };
+        Ok(Box::new(Incoming { catalog: self.clone(), id: id.clone(), version, part, file: Some(file) }))
+    }
+
+    async fn delete(&self, id: &PluginId) -> Result<(), CatalogError> {
+        let (version, wanted) = (version_of(id)?, id.clone());
+        self.with_registry(move |registry| registry.delete(wanted.tenant.as_deref(), &wanted.name, &version))
+            .await
+    }
+}
+
+/// A file that goes away with its owner.
+struct Part {
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A component that is being received.
+struct Incoming {
+    catalog: WasmCatalog,
+    id: PluginId,
+    version: Version,
+    part: Part,
+    /// `None` after a write that failed.
+    file: Option<File>,
+}
+
+#[async_trait]
+impl Upload for Incoming {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), CatalogError> {
+        self.part.bytes += bytes.len() as u64;
+        if self.part.bytes > self.catalog.max_bytes {
+            let most = self.catalog.max_bytes;
+            return Err(CatalogError::TooLarge(format!(
+                "the component is larger than {most} bytes, the most that this host takes (--max-plugin-bytes)"
+            )));
+        }
+        let Some(mut file) = self.file.take() else {
+            return Err(CatalogError::Storage("an earlier part could not be stored".to_owned()));
+        };
+        let bytes = bytes.to_owned();
+        let written = off_thread(move || file.write_all(&bytes).map(|()| file)).await;
+        let doing = || format!("write {}", self.part.path.display());
+        self.file = Some(written.map_err(|error| CatalogError::Storage(format!("{}: {error}", doing())))?);
+        Ok(())
+    }
+
+    async fn publish(self: Box<Self>) -> Result<Published, CatalogError> {
+        let Self { catalog, id, version, part, file } = *self;
+        drop(file);
+        let path = part.path.clone();
+        let bytes = off_thread(move || fs::read(path))
+            .await
+            .map_err(|error| CatalogError::Storage(format!("read {}: {error}", part.path.display())))?;
+        let looked = catalog.runtime.inspect(bytes.clone()).await;
+        let Inspection { sha256, kind, interface, grants, description, .. } =
+            looked.map_err(|error| CatalogError::Invalid(format!("{id}: {error}")))?;
+        if (description.name.as_str(), description.version.as_str())
+            != (id.name.as_str(), id.version.as_str())
+        {
+            return Err(CatalogError::Invalid(format!(
+                "{id}: the component says that it is {}@{}; publish it under that name and version, or build it with \
+                 this one",
+                description.name, description.version
+            )));
+        }
+        let manifest = PluginManifest {
+            sha256,
+            kind,
+            interface,
+            grants: grants.into_iter().map(str::to_owned).collect(),
+            author: String::new(),
+            licence: String::new(),
+            description: description.description,
+            tables: description.tables,
+            reads: description.reads,
+            writes: description.writes,
+            config_schema: description.config_schema,
+        };
+        let size = bytes.len() as u64;
+        catalog
+            .with_registry(move |registry| {
+                let tenant = id.tenant.as_deref();
+                let (info, new) = registry.publish(tenant, &id.name, &version, &bytes, &manifest)?;
+                let version = shown(info, size);
+                Ok(if new { Published::New(version) } else { Published::Same(version) })
+            })
+            .await
+    }
+}

@@ -1,0 +1,229 @@
+//! How versions come into the registry and go away.
+//!
+//! A version's folder is made aside, whole and synced, and then renamed to its place: it is there or it is not,
+//! whatever happens, and of two that publish it at once one is told that it is there.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use semver::Version;
+
+use super::{PluginInfo, Registry, RegistryError, Resolved, io_error, qualified, read_manifest};
+use crate::cache::write_whole;
+use crate::manifest::PluginManifest;
+use crate::plugin::digest_of;
+use crate::reference::{Reference, Wanted, is_name};
+
+/// Where versions are made before they are visible: no plugin or tenant has such a name.
+const ASIDE: &str = ".incoming";
+/// What lies there for longer was left behind by a host that was killed.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Registry {
+    /// Publishes a version. Answers also whether it is new: the same bytes may come again.
+    ///
+    /// # Errors
+    ///
+    /// When the name is none, or the version is there already with other bytes.
+    pub fn publish(
+        &self,
+        tenant: Option<&str>,
+        name: &str,
+        version: &Version,
+        bytes: &[u8],
+        manifest: &PluginManifest,
+    ) -> Result<(PluginInfo, bool), RegistryError> {
+        let plugin = qualified(tenant, name, version);
+        if !is_name(name) || tenant.is_some_and(|tenant| !is_name(tenant)) || !version.build.is_empty() {
+            // Says what a reference looks like; a build part would name the same version twice.
+            plugin.parse::<Reference>()?;
+            return Err(RegistryError::NotFound(format!("{plugin}: a version has no build part")));
+        }
+        let digest = digest_of(bytes);
+        if digest != manifest.sha256 {
+            return Err(RegistryError::Damaged(format!(
+                "{plugin}: the component has SHA-256 {digest}, its manifest says {}",
+                manifest.sha256
+            )));
+        }
+        if self.builtin(tenant, name, version).is_some()
+            || self.first_used(&plugin).is_some_and(|known| known != digest)
+        {
+            return Err(RegistryError::Exists(plugin));
+        }
+        let folder = self.folder(tenant, name).join(version.to_string());
+        let mut manifest = manifest.clone();
+        let new = match self.place(&folder, bytes, &manifest) {
+            Ok(()) => true,
+            Err(error) if is_taken(&error) => {
+                let held = read_manifest(&folder)?;
+                if held.sha256 != digest {
+                    return Err(RegistryError::Exists(plugin));
+                }
+                manifest = held;
+                false
+            }
+            Err(error) => {
+                return Err(io_error(format!("publish {plugin} in {}", self.dir.display()))(error));
+            }
+        };
+        let (tenant, name) = (tenant.map(str::to_owned), name.to_owned());
+        Ok((PluginInfo { tenant, name, version: version.clone(), builtin: false, manifest }, new))
+    }
+
+    /// Makes a version's folder in one step.
+    fn place(&self, folder: &Path, bytes: &[u8], manifest: &PluginManifest) -> io::Result<()> {
+        let aside = self.aside()?;
+        fs::create_dir(&aside)?;
+        let placed = (|| {
+            write_whole(&aside.join("plugin.wasm"), bytes)?;
+            write_whole(&aside.join("plugin.yaml"), manifest.to_yaml().as_bytes())?;
+            let above = folder.parent().unwrap_or(&self.dir);
+            fs::create_dir_all(above)?;
+            fs::rename(&aside, folder)?;
+            // The names of all that may just have been made.
+            for made in above.ancestors().take_while(|dir| dir.starts_with(&self.dir)) {
+                fs::File::open(made)?.sync_all()?;
+            }
+            Ok(())
+        })();
+        if placed.is_err() {
+            let _ = fs::remove_dir_all(&aside);
+        }
+        placed
+    }
+
+    /// A path for a component that is being received; nothing is there yet.
+    pub(crate) fn incoming(&self) -> Result<PathBuf, RegistryError> {
+        self.aside().map_err(io_error(format!("make room in {}", self.dir.display())))
+    }
+
+    fn aside(&self) -> io::Result<PathBuf> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let dir = self.dir.join(ASIDE);
+        fs::create_dir_all(&dir)?;
+        for entry in fs::read_dir(&dir)?.flatten() {
+            let age = entry
+                .metadata()
+                .and_then(|held| held.modified())
+                .map(|at| SystemTime::now().duration_since(at));
+            if matches!(age, Ok(Ok(age)) if age > FORGOTTEN_AFTER) {
+                let path = entry.path();
+                let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+            }
+        }
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Ok(dir.join(format!("{}-{number}", std::process::id())))
+    }
+
+    /// What is known of one version.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, or its manifest cannot be read.
+    pub fn version(
+        &self,
+        tenant: Option<&str>,
+        name: &str,
+        version: &Version,
+    ) -> Result<PluginInfo, RegistryError> {
+        let (info, _) = self.find(tenant, name, version)?;
+        Ok(info)
+    }
+
+    /// What is known of `name@1.2.3` or `@tenant/name@1.2.3`.
+    pub(crate) fn known_as(&self, plugin: &str) -> Result<PluginInfo, RegistryError> {
+        let none = || RegistryError::NotFound(format!("{plugin} names no version"));
+        let (path, version) = plugin.rsplit_once('@').ok_or_else(none)?;
+        let (tenant, name) = match path.strip_prefix('@').and_then(|path| path.split_once('/')) {
+            Some((tenant, name)) => (Some(tenant), name),
+            None => (None, path),
+        };
+        self.version(tenant, name, &Version::parse(version).map_err(|_| none())?)
+    }
+
+    fn find(
+        &self,
+        tenant: Option<&str>,
+        name: &str,
+        version: &Version,
+    ) -> Result<(PluginInfo, PathBuf), RegistryError> {
+        let folder = self.folder(tenant, name).join(version.to_string());
+        if let Some(builtin) = self.builtin(tenant, name, version) {
+            return Ok((builtin.info(), folder));
+        }
+        if !folder.join("plugin.yaml").exists() {
+            let plugin = qualified(tenant, name, version);
+            let versions = self.versions(tenant, name)?;
+            let wanted = Wanted::exactly(version);
+            return Err(RegistryError::NotFound(self.missing(
+                &plugin,
+                tenant,
+                name,
+                Some(&wanted),
+                &versions,
+            )?));
+        }
+        let manifest = read_manifest(&folder)?;
+        let (tenant, name) = (tenant.map(str::to_owned), name.to_owned());
+        Ok((PluginInfo { tenant, name, version: version.clone(), builtin: false, manifest }, folder))
+    }
+
+    /// One version's component.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, or its bytes are not those of its manifest.
+    pub fn exactly(
+        &self,
+        tenant: Option<&str>,
+        name: &str,
+        version: &Version,
+    ) -> Result<Resolved, RegistryError> {
+        self.find(tenant, name, version)?;
+        match self.builtin(tenant, name, version) {
+            Some(builtin) => Ok(builtin.resolved()),
+            None => self.published(tenant, name, version),
+        }
+    }
+
+    /// The size of a version's component; 0 where it cannot be told.
+    pub fn size(&self, info: &PluginInfo) -> u64 {
+        let tenant = info.tenant.as_deref();
+        if let Some(builtin) = self.builtin(tenant, &info.name, &info.version) {
+            return builtin.bytes.len() as u64;
+        }
+        let folder = self.folder(tenant, &info.name).join(info.version.to_string());
+        fs::metadata(folder.join("plugin.wasm")).map_or(0, |held| held.len())
+    }
+
+    /// Takes a version away. Its components stay among those that were used, as long as positions name them; the
+    /// version can only be published again with the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, part of the host, or cannot be removed.
+    pub fn delete(&self, tenant: Option<&str>, name: &str, version: &Version) -> Result<(), RegistryError> {
+        let (info, folder) = self.find(tenant, name, version)?;
+        if info.builtin {
+            return Err(RegistryError::Builtin(info.reference()));
+        }
+        let doing = || format!("remove {} from {}", info.reference(), self.dir.display());
+        let aside = self.aside().map_err(io_error(doing()))?;
+        fs::rename(&folder, &aside).map_err(io_error(doing()))?;
+        let above = folder.parent().unwrap_or(&self.dir);
+        fs::File::open(above).and_then(|dir| dir.sync_all()).map_err(io_error(doing()))?;
+        fs::remove_dir_all(&aside).map_err(io_error(doing()))?;
+        // The last version takes the name's folder with it.
+        let _ = fs::remove_dir(above);
+        Ok(())
+    }
+}
+
+/// Whether a folder could not be put in its place since there is one.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists)
+}
