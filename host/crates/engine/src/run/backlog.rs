@@ -361,6 +361,12 @@ impl Backlog {
         self.inner.lock().spilling
     }
 
+    /// Whether anything lies in the spill, be it read and not yet durable at the sink.
+    pub fn holds_any(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.spilling || !inner.spill.is_empty()
+    }
+
     /// Sends a batch to the queue and keeps note of it, unless batches go to disk or the queue is full.
     pub fn queue(&self, queued: &Queued, send: impl FnOnce() -> bool) -> bool {
         let mut inner = self.inner.lock();
