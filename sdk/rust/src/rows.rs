@@ -19,6 +19,11 @@ impl<'a> Rows<'a> {
         self.len() == 0
     }
 
+    /// One row; `None`: the batch has none of that number.
+    pub fn row(&self, index: usize) -> Option<RowView<'_, 'a>> {
+        (index < self.len()).then_some(RowView { rows: self, index })
+    }
+
     /// The rows in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RowView<'_, 'a>> {
         (0..self.len()).map(|index| RowView { rows: self, index })

@@ -35,6 +35,7 @@ struct TestEvent {
     after: Json,
     tags: Option<Vec<String>>,
     ddl: Option<(String, String)>,
+    message: Option<String>,
 }
 
 /// A batch as a file holds it: what golden files are made of.
@@ -66,6 +67,7 @@ struct DocumentEvent {
     after: Json,
     tags: Option<Vec<String>>,
     ddl: Option<(String, String)>,
+    message: Option<String>,
 }
 
 impl TestBatch {
@@ -107,12 +109,34 @@ impl TestBatch {
 
     /// Adds any event; an image that is JSON `null` is not there.
     pub fn event(mut self, table: &str, op: Op, before: Json, after: Json) -> Self {
-        self.events.push(TestEvent { table: table.to_owned(), op, before, after, tags: None, ddl: None });
+        let table = table.to_owned();
+        self.events.push(TestEvent { table, op, before, after, tags: None, ddl: None, message: None });
         self
     }
 
+    /// Tags the event that was added last.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn tagged(mut self, tags: &[&str]) -> Self {
+        let event = self.events.last_mut().expect("an event to tag");
+        event.tags = Some(tags.iter().map(|tag| (*tag).to_owned()).collect());
+        self
+    }
+
+    /// Adds a message from the source's log.
+    pub fn message(self, table: &str, content: &str) -> Self {
+        let mut batch = self.event(table, Op::Message, Json::Null, Json::Null);
+        if let Some(event) = batch.events.last_mut() {
+            event.message = Some(content.to_owned());
+        }
+        batch
+    }
+
     /// Reads a batch from JSON: `tables` (`name`, `columns` as pairs of name and kind, `key`) and `events` (`table`,
-    /// `op` as on the wire, and where there are any `before`, `after`, `tags`, `ddl` as statement and database).
+    /// `op` as on the wire, and where there are any `before`, `after`, `tags`, `message`, `ddl` as statement and
+    /// database).
     ///
     /// # Panics
     ///
@@ -127,8 +151,8 @@ impl TestBatch {
         });
         document.events.into_iter().fold(tables, |mut batch, event| {
             let op = Op::from_code(&event.op).unwrap_or_else(|| panic!("{} is no operation", event.op));
-            let DocumentEvent { table, before, after, tags, ddl, .. } = event;
-            batch.events.push(TestEvent { table, op, before, after, tags, ddl });
+            let DocumentEvent { table, before, after, tags, ddl, message, .. } = event;
+            batch.events.push(TestEvent { table, op, before, after, tags, ddl, message });
             batch
         })
     }
@@ -174,8 +198,10 @@ impl TestBatch {
             for (image, row) in [(Image::Before, &event.before), (Image::After, &event.after)] {
                 write_image(&mut builder, &schema, image, row);
             }
-            if event.tags.is_some() || event.ddl.is_some() {
-                builder.side(Side { tags: event.tags.clone(), ddl: event.ddl.clone(), ..Side::default() });
+            let TestEvent { tags, ddl, message, .. } = event;
+            if tags.is_some() || ddl.is_some() || message.is_some() {
+                let (tags, ddl, message) = (tags.clone(), ddl.clone(), message.clone());
+                builder.side(Side { tags, ddl, message, ..Side::default() });
             }
         }
         builder.finish()
@@ -219,13 +245,7 @@ impl TestBatch {
     ///
     /// As [`TestBatch::process`].
     pub fn process_with<P: Processor>(&self, plugin: &mut P) -> Result<Outcome, CallError> {
-        let mut batch = self.build();
-        let mut edits = Overlay::new();
-        let view = View::all(Arc::new(batch.clone()));
-        native::process(plugin, &view, &mut edits, &RefCell::default())?;
-        drop(view);
-        let applied = edits.apply(&mut batch, "test");
-        Ok(Outcome { batch, dropped: applied.dropped })
+        process(self.build(), plugin)
     }
 
     /// Opens a formatter and makes the bodies of the batch.
@@ -246,6 +266,15 @@ impl TestBatch {
     }
 }
 
+fn process<P: Processor>(mut batch: Batch, plugin: &mut P) -> Result<Outcome, CallError> {
+    let mut edits = Overlay::new();
+    let view = View::all(Arc::new(batch.clone()));
+    native::process(plugin, &view, &mut edits, &RefCell::default())?;
+    drop(view);
+    let applied = edits.apply(&mut batch, "test");
+    Ok(Outcome { batch, dropped: applied.dropped })
+}
+
 /// What a processor left.
 #[derive(Debug)]
 pub struct Outcome {
@@ -254,6 +283,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Shows what is left to a processor that stands behind the first.
+    ///
+    /// # Errors
+    ///
+    /// As [`TestBatch::process`].
+    pub fn process<P: Processor>(&self, config: Json) -> Result<Self, CallError> {
+        let mut plugin: P = native::open(&config.to_string(), P::open).map_err(CallError::Failure)?;
+        process(self.batch.clone(), &mut plugin)
+    }
+
     /// The events that go on, in the native form.
     ///
     /// # Panics

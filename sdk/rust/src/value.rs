@@ -91,6 +91,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The elements of an array.
+    pub fn elements(&self) -> Option<impl Iterator<Item = Value<'_>>> {
+        match self.as_cell() {
+            Cell::Array(array) => Some(array.iter().map(Value::from)),
+            _ => None,
+        }
+    }
+
     /// The value's JSON form, as messages show it.
     pub fn to_json(&self) -> String {
         let mut out = Vec::new();
