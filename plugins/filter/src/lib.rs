@@ -5,23 +5,20 @@
 //! of no set, so `ne` and `not_in` pass. A comparison with a value that the source did not log rejects the event:
 //! neither answer would be right.
 
-use deltaforge_sdk::{Batch, Failure, Manifest, Op, Patterns, Processor};
+use deltaforge_plugin_kit::{Check, Match, Operation, Scope};
+use deltaforge_sdk::{Batch, Failure, Manifest, Op, Processor};
 
 mod config;
-mod decimal;
-mod field;
-mod predicate;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, Match, Operation, Operator, Predicate, Tables};
+pub use config::Config;
 
 /// The filter.
 pub struct Filter {
     ops: Vec<Op>,
-    include: Patterns,
-    exclude: Patterns,
-    predicates: Vec<predicate::Check>,
+    scope: Scope,
+    predicates: Vec<Check>,
     any: bool,
 }
 
@@ -37,18 +34,12 @@ impl Processor for Filter {
     }
 
     fn open(config: Config) -> Result<Self, Failure> {
-        let patterns = |patterns: &[String], at: &str| {
-            Patterns::parse(patterns)
-                .map_err(|bad| Failure::fatal(format!("tables.{at}: {bad:?} is no table pattern")))
-        };
         let predicates = config.fields.into_iter().enumerate().map(|(at, predicate)| {
-            predicate::Check::new(predicate)
-                .map_err(|problem| Failure::fatal(format!("fields[{at}].{problem}")))
+            Check::new(predicate).map_err(|problem| Failure::fatal(format!("fields[{at}].{problem}")))
         });
         Ok(Self {
             ops: config.ops.into_iter().map(Operation::op).collect(),
-            include: patterns(&config.tables.include, "include")?,
-            exclude: patterns(&config.tables.exclude, "exclude")?,
+            scope: Scope::new(&config.tables)?,
             predicates: predicates.collect::<Result<_, _>>()?,
             any: config.r#match == Match::Any,
         })
@@ -60,8 +51,8 @@ impl Processor for Filter {
             let ops = batch.ops();
             keep.iter_mut().zip(ops).for_each(|(keep, op)| *keep = self.ops.contains(&op));
         }
-        if !self.include.is_empty() || !self.exclude.is_empty() {
-            let tables: Vec<bool> = batch.tables().iter().map(|table| self.wants(table)).collect();
+        if !self.scope.is_all() {
+            let tables = self.scope.of(&batch.tables());
             keep.iter_mut().zip(batch.table_of()).for_each(|(keep, of)| *keep &= tables[of as usize]);
         }
         if !self.predicates.is_empty() && keep.contains(&true) {
@@ -75,12 +66,6 @@ impl Processor for Filter {
 }
 
 impl Filter {
-    fn wants(&self, table: &deltaforge_sdk::Table) -> bool {
-        let (qualifier, name) = (table.qualifier(), table.name());
-        (self.include.is_empty() || self.include.matches(qualifier, name))
-            && !self.exclude.matches(qualifier, name)
-    }
-
     fn look_at_fields(&self, batch: &mut Batch<'_>, keep: &mut [bool]) {
         let mut verdicts = vec![!self.any; keep.len()];
         // Per row, the path of a predicate that cannot be answered and would decide.

@@ -6,12 +6,12 @@ use deltaforge_sdk::{Batch, CellKind, Flat, Image, Ints, Kind, Op, presence};
 use regex_lite::Regex;
 use serde_json::Value as Json;
 
-use crate::config::{Operator, Predicate};
+use crate::condition::{Operator, Predicate};
 use crate::field::Field;
 
 /// A predicate whose value fits its operator.
 #[derive(Debug)]
-pub(crate) struct Check {
+pub struct Check {
     path: String,
     test: Test,
 }
@@ -35,7 +35,12 @@ enum Column {
 }
 
 impl Check {
-    pub(crate) fn new(predicate: Predicate) -> Result<Self, String> {
+    /// Reads a predicate.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, beginning with the option: `value: …`.
+    pub fn new(predicate: Predicate) -> Result<Self, String> {
         let Predicate { path, op, value } = predicate;
         if path.is_empty() {
             return Err("path: a column is needed".to_owned());
@@ -82,12 +87,13 @@ impl Check {
         Ok(Self { path, test })
     }
 
-    pub(crate) fn path(&self) -> &str {
+    /// The path that it is about.
+    pub fn path(&self) -> &str {
         &self.path
     }
 
     /// Tells `verdict` of every row whether it passes; `None`: the source did not log what decides.
-    pub(crate) fn each(&self, batch: &Batch<'_>, mut verdict: impl FnMut(usize, Option<bool>)) {
+    pub fn each(&self, batch: &Batch<'_>, mut verdict: impl FnMut(usize, Option<bool>)) {
         let (column, inside) = self.resolve(batch);
         if matches!(self.test, Test::Changed) {
             return self.each_changed(batch, column, &inside, verdict);
