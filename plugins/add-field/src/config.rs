@@ -1,6 +1,5 @@
 //! The options, as pipelines write them.
 
-use deltaforge_plugin_kit::Tables;
 use serde::Deserialize;
 
 /// Which columns rows get.
@@ -10,9 +9,6 @@ use serde::Deserialize;
 pub struct Config {
     /// The columns.
     pub fields: Vec<Field>,
-    /// Whose rows get them.
-    #[serde(default)]
-    pub tables: Tables,
     /// Which images get them.
     #[serde(default)]
     pub images: Images,

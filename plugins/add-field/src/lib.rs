@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use deltaforge_plugin_kit::{Changes, Fact, Facts, Scope, Template, value_of};
-use deltaforge_sdk::{Batch, CellKind, Failure, Image, Kind, Manifest, Processor, Value};
+use deltaforge_plugin_kit::{Changes, Fact, Facts, Template, value_of};
+use deltaforge_sdk::{Batch, CellKind, Failure, Image, Kind, Manifest, Op, Processor, Table, Value};
 
 mod config;
 #[cfg(test)]
@@ -17,7 +17,6 @@ pub use config::{Collision, Config, Field, Images};
 /// Adds columns.
 pub struct AddField {
     fields: Vec<(String, Source)>,
-    scope: Scope,
     images: &'static [Image],
     on_collision: Collision,
 }
@@ -52,7 +51,6 @@ impl Processor for AddField {
         });
         Ok(Self {
             fields: fields.collect::<Result<_, _>>()?,
-            scope: Scope::new(&config.tables)?,
             images: match config.images {
                 Images::After => &[Image::After],
                 Images::Before => &[Image::Before],
@@ -64,12 +62,11 @@ impl Processor for AddField {
 
     fn process(&mut self, batch: &mut Batch<'_>) -> Result<(), Failure> {
         let (tables, table_of) = (batch.tables(), batch.table_of());
-        let covered = self.scope.of(&tables);
-        self.refuse_keys(&tables, &covered)?;
+        self.refuse_keys(&tables)?;
         let rest: Vec<&(String, Source)> = self
             .fields
             .iter()
-            .filter(|(name, source)| !self.fill(batch, &tables, &covered, name, source))
+            .filter(|(name, source)| !self.fill(batch, &tables, name, source))
             .collect();
         if rest.is_empty() {
             return Ok(());
@@ -81,7 +78,7 @@ impl Processor for AddField {
         let rows = batch.rows(&names);
         let mut changes = Changes::default();
         let mut collided: Vec<(usize, &str)> = Vec::new();
-        for view in rows.iter().filter(|view| covered[table_of[view.index()] as usize]) {
+        for view in rows.iter() {
             for image in self.images.iter().filter(|image| view.has(**image)) {
                 for (at, (name, source)) in rest.iter().enumerate() {
                     if view.get(*image, 2 * at) != Value::Absent {
@@ -121,8 +118,8 @@ impl Processor for AddField {
 
 impl AddField {
     /// Whose key changes is another row: that is not for a constant to say.
-    fn refuse_keys(&self, tables: &[deltaforge_sdk::Table], covered: &[bool]) -> Result<(), Failure> {
-        for (table, _) in tables.iter().zip(covered).filter(|(_, covered)| **covered) {
+    fn refuse_keys(&self, tables: &[Table]) -> Result<(), Failure> {
+        for table in tables {
             let is_key = |name: &str| table.column(name).is_some_and(|at| table.is_key(at));
             if self.on_collision == Collision::Replace
                 && let Some((name, _)) = self.fields.iter().find(|(name, _)| is_key(name))
@@ -140,8 +137,7 @@ impl AddField {
     fn fill(
         &self,
         batch: &mut Batch<'_>,
-        tables: &[deltaforge_sdk::Table],
-        covered: &[bool],
+        tables: &[Table],
         name: &str,
         source: &Source,
     ) -> bool {
@@ -149,11 +145,8 @@ impl AddField {
         let new = tables.iter().all(|table| table.column(name).is_none());
         // A row without such an image must not make its table have the column.
         let everywhere = self.images.contains(&Image::After)
-            && batch.ops().iter().all(|op| {
-                use deltaforge_sdk::Op::{Create, Read, Update};
-                matches!(op, Create | Read | Update)
-            });
-        if !new || !everywhere || covered.contains(&false) {
+            && batch.ops().iter().all(|op| matches!(op, Op::Create | Op::Read | Op::Update));
+        if !new || !everywhere {
             return false;
         }
         batch.add_column(name, source.kind());
