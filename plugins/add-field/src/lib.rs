@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use deltaforge_plugin_kit::{Changes, Fact, Facts, Template, value_of};
-use deltaforge_sdk::{Batch, CellKind, Failure, Image, Kind, Manifest, Op, Processor, Table, Value};
+use deltaforge_sdk::{Batch, Failure, Image, Kind, Manifest, Op, Processor, Table, Value};
 
 mod config;
 #[cfg(test)]
@@ -61,13 +61,10 @@ impl Processor for AddField {
     }
 
     fn process(&mut self, batch: &mut Batch<'_>) -> Result<(), Failure> {
-        let (tables, table_of) = (batch.tables(), batch.table_of());
+        let tables = batch.tables();
         self.refuse_keys(&tables)?;
-        let rest: Vec<&(String, Source)> = self
-            .fields
-            .iter()
-            .filter(|(name, source)| !self.fill(batch, &tables, name, source))
-            .collect();
+        let rest: Vec<&(String, Source)> =
+            self.fields.iter().filter(|(name, source)| !self.fill(batch, &tables, name, source)).collect();
         if rest.is_empty() {
             return Ok(());
         }
@@ -93,14 +90,7 @@ impl Processor for AddField {
                         source => source.value(&facts, view.index()),
                     };
                     if value != Value::Absent {
-                        let kind = match source {
-                            Source::Copy(from) => {
-                                let table = &tables[table_of[view.index()] as usize];
-                                table.column(from).map_or(Kind::Any, |at| table.columns()[at as usize].kind)
-                            }
-                            source => source.kind(),
-                        };
-                        let column = changes.column(name, kind);
+                        let column = changes.column(name);
                         changes.set(view.index(), *image, column, value.into_owned());
                     }
                 }
@@ -134,13 +124,7 @@ impl AddField {
     }
 
     /// The fast way: a constant that every row gets, in a column that no table has.
-    fn fill(
-        &self,
-        batch: &mut Batch<'_>,
-        tables: &[Table],
-        name: &str,
-        source: &Source,
-    ) -> bool {
+    fn fill(&self, batch: &mut Batch<'_>, tables: &[Table], name: &str, source: &Source) -> bool {
         let Source::Constant(value) = source else { return false };
         let new = tables.iter().all(|table| table.column(name).is_none());
         // A row without such an image must not make its table have the column.
@@ -149,7 +133,7 @@ impl AddField {
         if !new || !everywhere {
             return false;
         }
-        batch.add_column(name, source.kind());
+        batch.add_column(name, Kind::Any);
         for image in self.images {
             batch.fill(*image, name, value);
         }
@@ -204,20 +188,6 @@ impl Source {
             }
             Self::Copy(_) => Value::Absent,
         }
-    }
-
-    /// What the column is declared as.
-    fn kind(&self) -> Kind {
-        Kind::Of(match self {
-            Self::Constant(Value::Null) | Self::Copy(_) | Self::Fact(Fact::Column { .. }) => {
-                return Kind::Any;
-            }
-            Self::Constant(value) => value.kind(),
-            Self::Fact(Fact::TsMs) => CellKind::Int,
-            Self::Fact(Fact::Ts) => CellKind::Timestamp,
-            Self::Fact(Fact::EventId) => CellKind::Uuid,
-            Self::Fact(_) | Self::Template(..) => CellKind::Text,
-        })
     }
 }
 

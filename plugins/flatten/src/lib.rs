@@ -92,8 +92,7 @@ impl Flatten {
             for column in present() {
                 let walk = Walk { config: &self.config, path: column.name.to_owned() };
                 walk.leaves(self.node(batch, column, row, image), |path, leaf| {
-                    let kind = leaf.kind();
-                    let to = changes.column(path, kind);
+                    let to = changes.column(path);
                     taken.resize(taken.len().max(to.index() + 1), (usize::MAX, 0));
                     let (last, at) = taken[to.index()];
                     if last != row {
@@ -113,7 +112,7 @@ impl Flatten {
                 continue;
             }
             for column in present() {
-                let to = changes.column(column.name, column.kind);
+                let to = changes.column(column.name);
                 if taken.get(to.index()).is_none_or(|(last, _)| *last != row) {
                     changes.unset(row, image, to);
                 }

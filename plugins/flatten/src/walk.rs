@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use deltaforge_plugin_kit::{elements, members, value_of};
-use deltaforge_sdk::{Kind, Value};
+use deltaforge_sdk::Value;
 
 use crate::config::{Config, Empty, Lists};
 
@@ -26,16 +26,6 @@ pub(crate) enum Leaf {
     Kept,
     /// This value.
     Value(Value<'static>),
-}
-
-impl Leaf {
-    /// What a column is declared as that is made for it.
-    pub(crate) fn kind(&self) -> Kind {
-        match self {
-            Self::Kept | Self::Value(Value::Null | Value::Unavailable) => Kind::Any,
-            Self::Value(value) => Kind::Of(value.kind()),
-        }
-    }
 }
 
 /// The way to a value.

@@ -16,10 +16,11 @@ impl ColumnNumber {
 }
 
 /// Changes of cells, collected first: a column is added to the tables whose rows get it and to no others, so that
-/// what one table gets does not change what messages say of another.
+/// what one table gets does not change what messages say of another. It is declared without a kind, since rows that
+/// are written anew cannot say one: a table's definition must not depend on what else is in the batch.
 #[derive(Debug, Default)]
 pub struct Changes {
-    columns: Vec<(String, Kind)>,
+    columns: Vec<String>,
     numbers: HashMap<String, u32>,
     cells: Vec<Change>,
 }
@@ -45,28 +46,20 @@ enum Way {
 }
 
 impl Changes {
-    /// The column of this name. `kind` is what it is declared as where a table lacks it.
-    pub fn column(&mut self, name: &str, kind: Kind) -> ColumnNumber {
-        match self.numbers.get(name) {
-            Some(number) => {
-                let held = &mut self.columns[*number as usize].1;
-                if *held != kind {
-                    *held = Kind::Any;
-                }
-                ColumnNumber(*number)
-            }
-            None => {
-                let number = self.columns.len() as u32;
-                self.columns.push((name.to_owned(), kind));
-                self.numbers.insert(name.to_owned(), number);
-                ColumnNumber(number)
-            }
-        }
+    /// The column of this name.
+    pub fn column(&mut self, name: &str) -> ColumnNumber {
+        let number = self.numbers.get(name).copied().unwrap_or_else(|| {
+            let number = self.columns.len() as u32;
+            self.columns.push(name.to_owned());
+            self.numbers.insert(name.to_owned(), number);
+            number
+        });
+        ColumnNumber(number)
     }
 
     /// The name of a column.
     pub fn name(&self, column: ColumnNumber) -> &str {
-        &self.columns[column.index()].0
+        &self.columns[column.index()]
     }
 
     /// Sets a cell of an image that the row has. Unlike [`Batch::set`] it also sets what is unavailable.
@@ -117,7 +110,7 @@ impl Changes {
             });
             let mut cells: Vec<(String, Value<'static>)> = cells.collect();
             for Change { column, value, .. } in changes {
-                let name = &self.columns[column.index()].0;
+                let name = &self.columns[column.index()];
                 match cells.iter_mut().find(|(known, _)| known == name) {
                     Some((_, held)) => *held = value,
                     None => cells.push((name.clone(), value)),
@@ -137,14 +130,14 @@ impl Changes {
             gets[change.column.index()][table_of[change.row] as usize] = true;
         }
         let mut ways = Vec::with_capacity(self.columns.len());
-        for ((name, kind), gets) in self.columns.iter().zip(gets) {
+        for (name, gets) in self.columns.iter().zip(gets) {
             let lacks = |at: &usize| tables[*at].column(name).is_none();
             let lacking: Vec<usize> = (0..tables.len()).filter(lacks).collect();
             let added = lacking.iter().any(|at| gets[*at]);
             let everywhere = lacking.iter().all(|at| gets[*at] || !in_view[*at]);
             ways.push(match (added, everywhere) {
                 (false, _) => batch.column(name).map_or(Way::Nowhere, Way::Cell),
-                (true, true) => Way::Cell(batch.add_column(name, *kind)),
+                (true, true) => Way::Cell(batch.add_column(name, Kind::Any)),
                 (true, false) => Way::Image,
             });
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use deltaforge_plugin_kit::{Changes, ColumnName};
-use deltaforge_sdk::{Batch, Failure, Image, Kind, Manifest, Processor, Table, Value};
+use deltaforge_sdk::{Batch, Failure, Image, Manifest, Processor, Table, Value};
 
 mod config;
 #[cfg(test)]
@@ -21,7 +21,6 @@ pub struct Rename {
 struct Move<'t> {
     from: &'t str,
     to: &'t str,
-    kind: Kind,
 }
 
 impl Processor for Rename {
@@ -69,7 +68,7 @@ impl Processor for Rename {
                 let done: Vec<&Move<'_>> =
                     moves.iter().filter(|step| held(step.from) != Value::Absent).collect();
                 for step in &done {
-                    let from = changes.column(step.from, step.kind);
+                    let from = changes.column(step.from);
                     changes.unset(view.index(), image, from);
                 }
                 for (at, step) in done.iter().enumerate() {
@@ -79,7 +78,7 @@ impl Processor for Rename {
                     if (stays || again) && self.config.on_collision == Collision::Reject {
                         collided.push((view.index(), step.to));
                     }
-                    let to = changes.column(step.to, step.kind);
+                    let to = changes.column(step.to);
                     changes.set(view.index(), image, to, held(step.from).into_owned());
                 }
             }
@@ -109,7 +108,7 @@ impl Rename {
                         table.qualified()
                     )));
                 }
-                moves.push(Move { from, to, kind: table.columns()[at as usize].kind });
+                moves.push(Move { from, to });
             }
         }
         Ok(moves)
