@@ -110,6 +110,17 @@ pub struct Transaction {
     pub source: Vec<(String, String)>,
 }
 
+/// The mark of an event that a source took from a transactional outbox.
+pub const OUTBOX_MARK: &str = "__outbox";
+/// The mark of an event whose message is its `after` alone, without an envelope.
+pub const RAW_MARK: &str = "__raw";
+
+/// Whether a tag is a mark inside of the host: it begins with two underscores. No message shows marks, and who
+/// replaces an event's tags takes none of them away.
+pub fn is_mark(tag: &str) -> bool {
+    tag.starts_with("__")
+}
+
 /// What few events have: tags, headers, routing and the like. Equal ones are stored once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Side {
@@ -133,6 +144,11 @@ pub struct Side {
 }
 
 impl Side {
+    /// Whether the event has this tag or mark.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().flatten().any(|held| held == tag)
+    }
+
     /// Bytes held in memory.
     pub(crate) fn byte_size(&self) -> usize {
         let pairs = self.headers.iter().chain(&self.fields).chain(&self.ddl);

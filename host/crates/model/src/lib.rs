@@ -25,7 +25,9 @@ pub mod schema;
 pub mod value;
 pub mod view;
 
-pub use batch::{Batch, Event, Image, Op, Reject, Side, SnapshotMark, SourceInfo, Transaction};
+pub use batch::{
+    Batch, Event, Image, OUTBOX_MARK, Op, RAW_MARK, Reject, Side, SnapshotMark, SourceInfo, Transaction, is_mark,
+};
 pub use builder::{BatchBuilder, EventHead};
 pub use edit::{EditError, Overlay};
 pub use event_id::EventId;

@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
 use super::{Overlay, SideEdit};
-use crate::batch::{Batch, NONE32, Side};
+use crate::batch::{Batch, NONE32, Side, is_mark};
 
 /// Up to so many names a list is searched, a longer one is indexed.
 const FEW: usize = 8;
@@ -116,7 +116,11 @@ pub(super) fn edited<'a>(side: &'a Side, edits: impl Iterator<Item = &'a SideEdi
     for edit in edits {
         match edit {
             SideEdit::Tag(tag) => tags.get_or_insert_default().set(tag, ""),
-            SideEdit::Tags(all) => tags = all.as_deref().map(names_of),
+            SideEdit::Tags(all) => {
+                let held = std::mem::replace(&mut tags, all.as_deref().map(names_of));
+                let marks = held.into_iter().flat_map(|held| held.list).filter(|(tag, _)| is_mark(tag));
+                marks.for_each(|(mark, _)| tags.get_or_insert_default().set(mark, ""));
+            }
             SideEdit::Header(name, value) => headers.set(name, value),
             SideEdit::Headers(all) => headers = pairs_of(all),
             SideEdit::Topic(to) => topic = to,

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::read::Members;
 use super::{RowEncoder, RowEncoders, write_compact, write_string};
-use crate::batch::{Batch, Event, Side, SnapshotMark};
+use crate::batch::{Batch, Event, Side, SnapshotMark, is_mark};
 use crate::row::Row;
 use crate::schema::TableSchema;
 
@@ -206,9 +206,11 @@ fn write_side(side: &Side, out: &mut Vec<u8>) {
         out.extend_from_slice(br#","message":"#);
         write_raw(message, out);
     }
-    if let Some(tags) = &side.tags {
+    if let Some(tags) = &side.tags
+        && (tags.is_empty() || !tags.iter().all(|tag| is_mark(tag)))
+    {
         out.extend_from_slice(br#","tags":["#);
-        for (at, tag) in tags.iter().enumerate() {
+        for (at, tag) in tags.iter().filter(|tag| !is_mark(tag)).enumerate() {
             if at > 0 {
                 out.push(b',');
             }

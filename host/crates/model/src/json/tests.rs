@@ -389,3 +389,33 @@ proptest! {
         prop_assert!(cell_from_json(std::str::from_utf8(&quoted).unwrap(), kind).is_ok());
     }
 }
+
+#[test]
+fn marks_are_not_shown_and_stay_when_tags_are_replaced() {
+    let shown = |batch: &crate::Batch| {
+        let mut out = Vec::new();
+        EventWriter::new(batch, &mut RowEncoders::default()).write_event(&batch.event(0), true, &mut out);
+        let event: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        event.get("tags").cloned()
+    };
+    let mark = |tag: &str| crate::edit::SideEdit::Tag(tag.to_owned());
+    let tags =
+        |tags: &[&str]| crate::edit::SideEdit::Tags(Some(tags.iter().map(|tag| (*tag).to_owned()).collect()));
+    for (edits, expected) in [
+        (vec![mark(crate::OUTBOX_MARK)], Some(serde_json::json!(["a\nb"]))),
+        (vec![mark(crate::OUTBOX_MARK), tags(&["new"])], Some(serde_json::json!(["new"]))),
+        (vec![mark(crate::OUTBOX_MARK), tags(&[])], None),
+        (vec![mark(crate::OUTBOX_MARK), crate::edit::SideEdit::Tags(None)], None),
+    ] {
+        let mut batch = batch();
+        let view = crate::View::all(Arc::new(batch.clone()));
+        let mut overlay = crate::Overlay::new();
+        for edit in edits {
+            overlay.side(&view, 0, edit).unwrap();
+        }
+        drop(view);
+        overlay.apply(&mut batch, "test");
+        assert_eq!(shown(&batch), expected);
+        assert!(batch.event(0).side().has_tag(crate::OUTBOX_MARK));
+    }
+}
