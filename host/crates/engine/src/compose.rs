@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use deltaforge_model::json::{RowEncoder, RowEncoders};
-use deltaforge_model::{Batch, Boundary, Event, Op, View};
+use deltaforge_model::json::{EventWriter, RowEncoder, RowEncoders};
+use deltaforge_model::{Batch, Boundary, Event, Op, RAW_MARK, View};
 
 use crate::message::{Bodies, Formatter, MessageBatch};
 use crate::sink::Addressing;
 use crate::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
 use crate::stage::StageError;
 use crate::template::{Template, TemplateError};
+
+#[cfg(test)]
+mod tests;
 
 /// Most events a formatter gets at once.
 const SLICE: usize = 500;
@@ -102,6 +105,59 @@ impl Composer {
             .collect();
         let view = View::new(batch.clone(), rows);
         let tx_end = transaction_ends(&view, boundary);
+        let bodies = self.bodies(&view, &tx_end).await?;
+        let mut unwritten: Vec<Unwritten> = bodies
+            .rejects()
+            .iter()
+            .map(|(row, reason)| Unwritten {
+                row: view.rows()[*row] as usize,
+                kind: "serialization",
+                code: "serialization_failed",
+                reason: reason.clone(),
+            })
+            .collect();
+        let messages = self.address(&view, bodies, &mut unwritten);
+        Ok((messages, unwritten))
+    }
+
+    /// One body for each row in view, in order. That of a row that is marked raw is its `after` alone, as JSON.
+    async fn bodies(&mut self, view: &View, tx_end: &[bool]) -> Result<Bodies, StageError> {
+        let raw: Vec<bool> = view.events().map(|event| event.side().has_tag(RAW_MARK)).collect();
+        if !raw.contains(&true) {
+            return self.format(view, tx_end).await;
+        }
+        let rows: Vec<usize> = (0..view.len()).filter(|row| !raw[*row]).collect();
+        let ends: Vec<bool> = rows.iter().map(|row| tx_end[*row]).collect();
+        let others = view.retain(|event| !event.side().has_tag(RAW_MARK));
+        let made = self.format(&others, &ends).await?;
+        let writer = EventWriter::new(view.batch(), &mut self.encoders);
+        let mut bodies = Bodies::default();
+        let mut enveloped = (0..made.len()).map(|body| made.get(body));
+        for (event, raw) in view.events().zip(&raw) {
+            match (*raw, event.after()) {
+                (true, Some(after)) => writer.write_image(&event, Some(after), bodies.buffer()),
+                (true, None) => {
+                    bodies.absent();
+                    continue;
+                }
+                (false, _) => match enveloped.next().flatten() {
+                    Some(body) => bodies.buffer().extend_from_slice(body),
+                    None => {
+                        bodies.absent();
+                        continue;
+                    }
+                },
+            }
+            bodies.end();
+        }
+        for (row, reason) in made.rejects() {
+            bodies.reject_row(rows[*row], reason.clone());
+        }
+        Ok(bodies)
+    }
+
+    /// As the formatter shapes them.
+    async fn format(&mut self, view: &View, tx_end: &[bool]) -> Result<Bodies, StageError> {
         let mut bodies = Bodies::default();
         let mut start = 0;
         while start < view.len() {
@@ -116,18 +172,7 @@ impl Composer {
             }
             start = end;
         }
-        let mut unwritten: Vec<Unwritten> = bodies
-            .rejects()
-            .iter()
-            .map(|(row, reason)| Unwritten {
-                row: view.rows()[*row] as usize,
-                kind: "serialization",
-                code: "serialization_failed",
-                reason: reason.clone(),
-            })
-            .collect();
-        let messages = self.address(&view, bodies, &mut unwritten);
-        Ok((messages, unwritten))
+        Ok(bodies)
     }
 
     fn address(&mut self, view: &View, bodies: Bodies, unwritten: &mut Vec<Unwritten>) -> MessageBatch {

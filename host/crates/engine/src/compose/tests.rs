@@ -1,0 +1,93 @@
+#![allow(clippy::unwrap_used)]
+
+use async_trait::async_trait;
+use deltaforge_model::schema::Column;
+use deltaforge_model::value::CellKind;
+use deltaforge_model::{
+    BatchBuilder, Cell, EventHead, EventId, Image, Kind, RAW_MARK, Side, SnapshotMark, SourceInfo,
+    TableSchema,
+};
+
+use super::*;
+
+/// Writes an envelope around the row number and rejects every third row it is shown.
+struct Envelope;
+
+#[async_trait]
+impl Formatter for Envelope {
+    async fn format(&mut self, view: &View, tx_end: &[bool], bodies: &mut Bodies) -> Result<(), StageError> {
+        assert_eq!(view.len(), tx_end.len());
+        for event in view.events() {
+            if event.pos() % 3 == 2 {
+                bodies.reject("too odd");
+                continue;
+            }
+            bodies.buffer().extend_from_slice(format!("<{}>", event.pos()).as_bytes());
+            bodies.end();
+        }
+        Ok(())
+    }
+
+    fn content_type(&self) -> &str {
+        "text/plain"
+    }
+}
+
+/// Six rows; those whose bit is set in `raw` are marked so.
+fn batch(raw: u32) -> Arc<Batch> {
+    let info = SourceInfo {
+        connector: "sqlite".into(),
+        version: "test".into(),
+        pipeline: "p".into(),
+        tenant: "t".into(),
+        source_id: "s".into(),
+        pos_name: "sequence".into(),
+        pos_is_lsn: false,
+    };
+    let columns = [("id", CellKind::Int), ("name", CellKind::Text)];
+    let columns = columns.map(|(name, kind)| Column::new(name, Kind::Of(kind), ""));
+    let schema = TableSchema::new("shop", None, "orders", columns.to_vec(), &["id"]);
+    let mut builder = BatchBuilder::new(Arc::new(info));
+    let table = builder.table(&schema);
+    for pos in 0..6_u64 {
+        builder.event(EventHead {
+            id: EventId::derive(1_700_000_000_000, &[&pos.to_le_bytes()]),
+            op: Op::Create,
+            table,
+            transaction: None,
+            ordinal: 0,
+            ts_us: 1_700_000_000_000_000,
+            pos,
+            last: true,
+            snapshot: SnapshotMark::No,
+        });
+        builder.image(Image::After, |row| {
+            row.push(&Cell::Int(pos as i64)).push(&Cell::Text("a\"b"));
+        });
+        if raw & (1 << pos) != 0 {
+            builder.side(Side { tags: Some(vec!["own".into(), RAW_MARK.into()]), ..Side::default() });
+        }
+    }
+    Arc::new(builder.finish())
+}
+
+#[tokio::test]
+async fn a_row_that_is_marked_raw_is_delivered_without_an_envelope() {
+    for raw in [0b000000, 0b000001, 0b101010, 0b100100, 0b111111] {
+        let mut composer =
+            Composer::new(Box::new(Envelope), &Addressing::default(), SinkFilter::default()).unwrap();
+        let (messages, unwritten) = composer.compose(&batch(raw), &Boundary::Transaction).await.unwrap();
+        let is_raw = |pos: u32| raw & (1 << pos) != 0;
+        let failed: Vec<u32> = (0..6).filter(|pos| !is_raw(*pos) && pos % 3 == 2).collect();
+        assert_eq!(unwritten.iter().map(|lost| lost.row as u32).collect::<Vec<_>>(), failed, "{raw:06b}");
+        let made: Vec<u32> = (0..6).filter(|pos| !failed.contains(pos)).collect();
+        assert_eq!(messages.len(), made.len());
+        for (at, pos) in made.into_iter().enumerate() {
+            let body = String::from_utf8(messages.get(at).body.unwrap().to_vec()).unwrap();
+            let expected =
+                if is_raw(pos) { format!(r#"{{"id":{pos},"name":"a\"b"}}"#) } else { format!("<{pos}>") };
+            assert_eq!(body, expected, "{raw:06b}");
+            assert_eq!(messages.get(at).key, Some(format!(r#"{{"id":{pos}}}"#).as_bytes()));
+        }
+    }
+}
