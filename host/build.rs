@@ -5,7 +5,20 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// The plugins that every host carries. Others in the folder are for tests.
-const BUILTIN: [&str; 5] = ["cloudevents", "debezium", "filter", "mask", "native"];
+const BUILTIN: [&str; 12] = [
+    "add-field",
+    "cast",
+    "cloudevents",
+    "debezium",
+    "drop-columns",
+    "filter",
+    "flatten",
+    "mask",
+    "native",
+    "outbox",
+    "rename",
+    "route",
+];
 
 fn main() -> io::Result<()> {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("..");

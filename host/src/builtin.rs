@@ -9,11 +9,18 @@ use deltaforge_config::{Block, Catalog, Finding, Limits};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::{Formatter, FormatterFactory};
 use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageSpec, StageVersion};
+use deltaforge_plugin_add_field::AddField;
+use deltaforge_plugin_cast::Cast;
 use deltaforge_plugin_cloudevents::CloudEvents;
 use deltaforge_plugin_debezium::Debezium;
+use deltaforge_plugin_drop_columns::DropColumns;
 use deltaforge_plugin_filter::Filter;
+use deltaforge_plugin_flatten::Flatten;
 use deltaforge_plugin_mask::Mask;
 use deltaforge_plugin_native::Native;
+use deltaforge_plugin_outbox::Outbox;
+use deltaforge_plugin_rename::Rename;
+use deltaforge_plugin_route::Route;
 use deltaforge_sdk::native::CallError;
 use deltaforge_sdk::{Failure, FailureKind};
 
@@ -28,14 +35,29 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-/// Builds the processors that every build has: `filter`, `mask`.
+type Open = fn(&StageSpec) -> Result<(Box<dyn Stage>, StageVersion), StageError>;
+
+/// The processors that every build has, by name.
+const PROCESSORS: [(&str, Open); 9] = [
+    ("add-field", stage::Native::<AddField>::open),
+    ("cast", stage::Native::<Cast>::open),
+    ("drop-columns", stage::Native::<DropColumns>::open),
+    ("filter", stage::Native::<Filter>::open),
+    ("flatten", stage::Native::<Flatten>::open),
+    ("mask", stage::Native::<Mask>::open),
+    ("outbox", stage::Native::<Outbox>::open),
+    ("rename", stage::Native::<Rename>::open),
+    ("route", stage::Native::<Route>::open),
+];
+
+/// Builds the processors that every build has.
 #[derive(Debug, Default)]
 pub struct Processors;
 
 #[async_trait]
 impl StageFactory for Processors {
     fn handles(&self, code: &StageCode) -> bool {
-        matches!(code, StageCode::Builtin(name) if matches!(name.as_str(), "filter" | "mask"))
+        opener(code).is_some()
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
@@ -48,14 +70,19 @@ impl StageFactory for Processors {
         spec: &StageSpec,
         _digest: Option<&str>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-        match &spec.code {
-            StageCode::Builtin(name) if name == "filter" => stage::Native::<Filter>::open(spec),
-            StageCode::Builtin(name) if name == "mask" => stage::Native::<Mask>::open(spec),
-            other => {
-                Err(StageError::stop("unknown_processor", format!("{other:?} is no built-in processor")))
+        match opener(&spec.code) {
+            Some(open) => open(spec),
+            None => {
+                let problem = format!("{:?} is no built-in processor", spec.code);
+                Err(StageError::stop("unknown_processor", problem))
             }
         }
     }
+}
+
+fn opener(code: &StageCode) -> Option<Open> {
+    let StageCode::Builtin(name) = code else { return None };
+    PROCESSORS.iter().find(|(known, _)| known == name).map(|(_, open)| *open)
 }
 
 /// Builds the envelopes that every build has: `native`, `debezium`, `cloudevents`.
@@ -132,8 +159,15 @@ pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> C
         .check(move |config| check_builtin(&*scripts, "javascript", config));
     catalog
         .processor("javascript", javascript)
+        .processor("add-field", stage_block::<deltaforge_plugin_add_field::Config>("add-field"))
+        .processor("cast", stage_block::<deltaforge_plugin_cast::Config>("cast"))
+        .processor("drop-columns", stage_block::<deltaforge_plugin_drop_columns::Config>("drop-columns"))
         .processor("filter", stage_block::<deltaforge_plugin_filter::Config>("filter"))
+        .processor("flatten", stage_block::<deltaforge_plugin_flatten::Config>("flatten"))
         .processor("mask", stage_block::<deltaforge_plugin_mask::Config>("mask"))
+        .processor("outbox", stage_block::<deltaforge_plugin_outbox::Config>("outbox"))
+        .processor("rename", stage_block::<deltaforge_plugin_rename::Config>("rename"))
+        .processor("route", stage_block::<deltaforge_plugin_route::Config>("route"))
         .envelope("native", Block::empty())
         .envelope("debezium", Block::empty())
         .envelope(

@@ -62,7 +62,6 @@ impl Registry {
             .source_alias("turso", "sqlite", &[("url", "path")])
             .absent(Part::Source, &["mysql", "mariadb", "postgres"])
             .absent(Part::Sink, &["kafka", "redis", "nats", "s3", "clickhouse"])
-            .absent(Part::Processor, &["flatten", "outbox"])
             .absent(Part::Encoding, &["avro"])
     }
 }

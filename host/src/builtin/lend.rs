@@ -31,6 +31,22 @@ impl Lend {
     fn labels(&self) -> [(&'static str, String); 2] {
         [("pipeline", self.pipeline.clone()), ("stage", self.stage.clone())]
     }
+
+    /// A counter of a built-in that has a documented name of its own: `deltaforge_outbox_transformed_total`, and for
+    /// `dropped_REASON_total` a label.
+    fn documented(&self, counter: &str) -> Option<metrics::Counter> {
+        if self.plugin != "outbox" {
+            return None;
+        }
+        let (pipeline, processor) = (self.pipeline.clone(), self.stage.clone());
+        if counter == "transformed_total" {
+            let name = "deltaforge_outbox_transformed_total";
+            return Some(metrics::counter!(name, "pipeline" => pipeline, "processor" => processor));
+        }
+        let reason = counter.strip_prefix("dropped_")?.strip_suffix("_total")?.to_owned();
+        let name = "deltaforge_outbox_dropped_total";
+        Some(metrics::counter!(name, "pipeline" => pipeline, "processor" => processor, "reason" => reason))
+    }
 }
 
 impl Host for Lend {
@@ -66,7 +82,8 @@ impl Host for Lend {
     }
 
     fn metric_add(&self, counter: &str, delta: u64) {
-        metrics::counter!(self.name(counter), &self.labels()).increment(delta);
+        let documented = self.documented(counter);
+        documented.unwrap_or_else(|| metrics::counter!(self.name(counter), &self.labels())).increment(delta);
     }
 
     fn metric_set(&self, gauge: &str, value: f64) {

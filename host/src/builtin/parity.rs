@@ -77,7 +77,23 @@ fn batches() -> Vec<Batch> {
             _ => batch.delete(table, row(1)),
         }
     });
-    vec![golden, many.build()]
+    let outbox = TestBatch::from_json(include_str!("../../../plugins/golden/outbox.in.json")).build();
+    let nested = (0..50).fold(TestBatch::new(), |batch, id| {
+        let row = json!({
+            "id": id, "a": {"b": {"c": id, "d": [id, {"e": null}], "f": {}}, "g": []},
+            "a__g": "taken", "total": format!("{id}.50")
+        });
+        match id % 3 {
+            0 => batch.insert("shop.nested", row),
+            1 => batch.update(
+                "shop.nested",
+                row,
+                json!({"id": id, "a": {"_unavailable": true}, "total": null}),
+            ),
+            _ => batch.insert("shop.flat", json!({"id": id, "name": "n"})),
+        }
+    });
+    vec![golden, many.build(), outbox, nested.build()]
 }
 
 /// What a stage makes of a batch, or its error's code.
@@ -128,6 +144,54 @@ async fn processors_are_the_same_natively_and_as_components() {
             json!({"columns": [{"name": "id", "action": "hash", "key": "k"}, {"name": "list", "action": "redact"}]}),
         ),
         ("mask", json!({"columns": [{"name": "id", "action": "redact"}]})),
+        ("flatten", json!({})),
+        (
+            "flatten",
+            json!({"separator": ".", "max_depth": 2, "on_collision": "first", "empty_object": "drop"}),
+        ),
+        ("flatten", json!({"lists": "index", "on_collision": "error", "empty_list": null})),
+        (
+            "outbox",
+            json!({"topic": "${aggregate_type}.${event_type}", "default_topic": "rest", "raw_payload": true}),
+        ),
+        (
+            "outbox",
+            json!({"strict": true, "tables": ["shop.outbox"], "key": "${payload.x}", "additional_headers": {"x": "id"}}),
+        ),
+        (
+            "route",
+            json!({"rules": [
+                {"tables": ["*.customers"], "when": [field("id", "lt", json!(100))], "topic": "few"},
+                {"ops": ["create", "update"], "topic": "${source.table}.${op}", "headers": {"note": "${row.note}"}},
+            ]}),
+        ),
+        (
+            "route",
+            json!({"on_missing": "skip", "rules": [{"topic": "t.${after.doc.a.c}", "key": "${event_id}"}]}),
+        ),
+        (
+            "rename",
+            json!({"columns": [{"from": "email", "to": "mail"}, {"from": "orders.sku", "to": "article"}]}),
+        ),
+        ("rename", json!({"columns": [{"from": "a", "to": "a__g"}]})),
+        (
+            "cast",
+            json!({"columns": [{"name": "total", "to": "float64"}, {"name": "day", "to": "timestamp"}]}),
+        ),
+        (
+            "cast",
+            json!({"on_failure": "keep", "columns": [{"name": "note", "to": "int"}, {"name": "at", "to": "date"}]}),
+        ),
+        ("drop-columns", json!({"columns": ["email", "shop.nested.a", "photo"]})),
+        ("drop-columns", json!({"keep": ["email", "sku"]})),
+        ("add-field", json!({"fields": [{"name": "new", "value": {"a": 1.50}}]})),
+        (
+            "add-field",
+            json!({"on_collision": "keep", "images": "both", "fields": [
+                {"name": "at", "from": "ts"}, {"name": "copy", "copy": "email"}, {"name": "a", "from": "source.table"},
+                {"name": "text", "template": "${op}:${row.id}"},
+            ]}),
+        ),
     ] {
         let native = spec(StageCode::Builtin(name.to_owned()), &config, None);
         let (mut native, _) = Processors.build(&native, None).await.unwrap();

@@ -53,6 +53,13 @@ async fn a_wrong_configuration_is_told_before_anything_runs() {
         ("mask", json!({"columms": []}), "columms"),
         ("filter", json!({"tables": {"include": ["a*b"]}}), "tables.include"),
         ("filter", json!({"fields": [{"path": "a", "op": "regex", "value": "("}]}), "fields[0].value"),
+        ("flatten", json!({"separator": ""}), "separator"),
+        ("outbox", json!({"topic": "${a"}), "topic"),
+        ("route", json!({"rules": [{"topic": "${source.tabel}"}]}), "rules[0].topic"),
+        ("rename", json!({"columns": []}), "columns"),
+        ("cast", json!({"columns": [{"name": "a", "to": "date", "unit": "millis"}]}), "columns[0].unit"),
+        ("drop-columns", json!({}), "columns"),
+        ("add-field", json!({"fields": [{"name": "a"}]}), "fields[0].value"),
     ] {
         let problems = Processors.validate(&spec(name, config)).await.unwrap_err();
         assert!(problems[0].message.contains(message), "{problems:?}");
