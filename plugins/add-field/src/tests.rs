@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use deltaforge_sdk::testing::{Outcome, TestBatch};
+use deltaforge_sdk::testing::{Outcome, TestBatch, assert_golden};
 use serde_json::{Value, json};
 
 use crate::AddField;
@@ -132,4 +132,17 @@ fn senseless_options_are_refused() {
         let error = TestBatch::new().process::<AddField>(config).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
+}
+
+#[test]
+fn golden_rows() {
+    let batch = TestBatch::from_json(include_str!("../../golden/batch.in.json"));
+    let outcome = batch
+        .process::<AddField>(json!({"images": "both", "fields": [
+            {"name": "origin", "value": {"shop": 1}}, {"name": "changed_at", "from": "ts"},
+            {"name": "article", "copy": "sku"}, {"name": "path", "template": "${source.db}.${source.table}"}
+        ]}))
+        .unwrap();
+    let lines: String = outcome.events().iter().map(|event| format!("{event}\n")).collect();
+    assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/add-field.out.jsonl"), lines.as_bytes());
 }

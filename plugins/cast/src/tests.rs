@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use deltaforge_sdk::testing::TestBatch;
+use deltaforge_sdk::testing::{TestBatch, assert_golden};
 use serde_json::{Value, json};
 
 use crate::Cast;
@@ -144,4 +144,15 @@ fn senseless_options_are_refused() {
         let error = TestBatch::new().process::<Cast>(config).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
+}
+
+#[test]
+fn golden_rows() {
+    let batch = TestBatch::from_json(include_str!("../../golden/batch.in.json"));
+    let outcome = batch.process::<Cast>(json!({"on_failure": "keep", "columns": [
+        {"name": "total", "to": "float64"}, {"name": "big", "to": "text"}, {"name": "day", "to": "timestamp"},
+        {"name": "doc", "to": "text"}, {"name": "customers.id", "to": "decimal"}
+    ]})).unwrap();
+    let lines: String = outcome.events().iter().map(|event| format!("{event}\n")).collect();
+    assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/cast.out.jsonl"), lines.as_bytes());
 }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use deltaforge_sdk::testing::{Outcome, TestBatch};
+use deltaforge_sdk::testing::{Outcome, TestBatch, assert_golden};
 use serde_json::{Value, json};
 
 use crate::DropColumns;
@@ -67,4 +67,12 @@ fn senseless_options_are_refused() {
         let error = TestBatch::new().process::<DropColumns>(config).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
+}
+
+#[test]
+fn golden_rows() {
+    let batch = TestBatch::from_json(include_str!("../../golden/batch.in.json"));
+    let outcome = batch.process::<DropColumns>(json!({"columns": ["orders.doc", "photo", "email"]})).unwrap();
+    let lines: String = outcome.events().iter().map(|event| format!("{event}\n")).collect();
+    assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/drop-columns.out.jsonl"), lines.as_bytes());
 }

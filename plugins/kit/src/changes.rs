@@ -102,10 +102,12 @@ impl Changes {
         }
         let mut images: Vec<_> = images.into_iter().collect();
         images.sort_unstable_by_key(|((row, image), _)| (*row, *image == Image::After));
+        let mut ids: HashMap<&str, Option<ColumnId>> = HashMap::new();
         for ((row, image), changes) in images {
             let table = &tables[table_of[row] as usize];
             let cells = table.columns().iter().filter_map(|column| {
-                let value = batch.get(row, image, batch.column(&column.name)?);
+                let id = ids.entry(&column.name).or_insert_with(|| batch.column(&column.name));
+                let value = batch.get(row, image, (*id)?);
                 (value != Value::Absent).then(|| (column.name.clone(), value.into_owned()))
             });
             let mut cells: Vec<(String, Value<'static>)> = cells.collect();

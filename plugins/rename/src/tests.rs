@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use deltaforge_sdk::testing::{Outcome, TestBatch};
+use deltaforge_sdk::testing::{Outcome, TestBatch, assert_golden};
 use serde_json::{Value, json};
 
 use crate::Rename;
@@ -96,4 +96,12 @@ fn senseless_options_are_refused() {
         let error = TestBatch::new().process::<Rename>(config).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
+}
+
+#[test]
+fn golden_rows() {
+    let batch = TestBatch::from_json(include_str!("../../golden/batch.in.json"));
+    let outcome = batch.process::<Rename>(json!({"columns": [{"from": "sku", "to": "article"}, {"from": "customers.name", "to": "full_name"}]})).unwrap();
+    let lines: String = outcome.events().iter().map(|event| format!("{event}\n")).collect();
+    assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/rename.out.jsonl"), lines.as_bytes());
 }

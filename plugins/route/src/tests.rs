@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use deltaforge_sdk::Op;
-use deltaforge_sdk::testing::{Outcome, TestBatch};
+use deltaforge_sdk::testing::{Outcome, TestBatch, assert_golden};
 use serde_json::{Value, json};
 
 use crate::Route;
@@ -109,4 +109,17 @@ fn senseless_options_are_refused() {
         let error = TestBatch::new().process::<Route>(config).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
+}
+
+#[test]
+fn golden_rows() {
+    let batch = TestBatch::from_json(include_str!("../../golden/batch.in.json"));
+    let outcome = batch.process::<Route>(json!({"on_missing": "skip", "rules": [
+        {"tables": ["shop.orders"], "ops": ["create", "update"], "topic": "orders.${row.state}", "key": "${row.id}"},
+        {"when": [{"path": "name", "op": "exists"}], "topic": "people", "headers": {"x-name": "${row.name}"}}
+    ]})).unwrap();
+    let events = outcome.events();
+    let lines: String =
+        events.iter().zip(routes(&outcome)).map(|(event, route)| format!("{event}\n{route}\n")).collect();
+    assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/route.out.jsonl"), lines.as_bytes());
 }
