@@ -1,0 +1,3 @@
+module deltaforge
+
+go 1.25
