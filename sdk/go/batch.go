@@ -8,8 +8,6 @@ import "bytes"
 // not visible to it. Edits take effect together when the call has returned nil; of two edits of one cell the later wins.
 // An edit that makes no sense (no such row, image or column, a row that was dropped before, buffers that do not fit)
 // fails the call as a whole, as a panic does.
-//
-// What a getter answers belongs to the call: keep copies, not the buffers and strings themselves.
 type Batch struct{ host Backend }
 
 // Len is how many rows it has.

@@ -77,6 +77,11 @@ func (f *Flat) PushText(text string) {
 	f.Push(PresenceValue, unsafe.Slice(unsafe.StringData(text), len(text)))
 }
 
+// Clear takes all entries out and keeps the room, for the next column.
+func (f *Flat) Clear() {
+	f.Present, f.Ends, f.Data = f.Present[:0], f.Ends[:0], f.Data[:0]
+}
+
 // NewFlat is an empty column with room for so many entries and bytes.
 func NewFlat(rows, bytes int) Flat {
 	return Flat{Present: make([]uint8, 0, rows), Ends: make([]uint32, 0, rows), Data: make([]byte, 0, bytes)}

@@ -67,7 +67,9 @@ func (r *RowView) After(nth int) Value {
 // Events are the events one after the other, with all columns, to look at and to edit: the easy way.
 func (b *Batch) Events() iter.Seq[*Event] {
 	return func(yield func(*Event) bool) {
-		shared := shared{batch: b, tables: b.Tables(), ids: map[string]ColumnID{}}
+		shared := shared{
+			batch: b, tables: b.Tables(), held: map[string]ColumnID{}, added: map[string]ColumnID{},
+		}
 		shared.index = make([]map[string]int, len(shared.tables))
 		for at := range shared.tables {
 			columns := shared.tables[at].Columns
@@ -98,7 +100,8 @@ type shared struct {
 	tables []Table
 	// Per table, the columns by name.
 	index []map[string]int
-	ids   map[string]ColumnID
+	// Columns by name: for tables that have them, and made in all that lacked them.
+	held, added map[string]ColumnID
 }
 
 // Row is its number in the batch.
@@ -127,7 +130,8 @@ func (e *Event) Before(column string) Value { return e.Get(Before, column) }
 // After is the cell of a column as it is now; absent where there is none.
 func (e *Event) After(column string) Value { return e.Get(After, column) }
 
-// Set sets one cell of an image that exists. A column that the event's table lacks is added, with the value's kind.
+// Set sets one cell of an image that exists. A column that the event's table lacks is added to every table
+// that lacks it, with the value's kind.
 func (e *Event) Set(image Image, column string, value Value) {
 	e.shared.batch.Set(e.row.index, image, e.column(column, value), value)
 }
@@ -140,14 +144,23 @@ func (e *Event) Unset(image Image, column string) {
 }
 
 func (e *Event) column(name string, value Value) ColumnID {
-	id, known := e.shared.ids[name]
+	_, there := e.shared.index[e.row.Table][name]
+	ids := e.shared.added
+	if there {
+		ids = e.shared.held
+	}
+	id, known := ids[name]
 	if !known {
-		kind := value.Kind()
-		if value.IsNothing() {
-			kind = KindAny
+		if there {
+			id, _ = e.shared.batch.Column(name)
+		} else {
+			kind := value.Kind()
+			if value.IsNothing() {
+				kind = KindAny
+			}
+			id = e.shared.batch.AddColumn(name, kind)
 		}
-		id = e.shared.batch.AddColumn(name, kind)
-		e.shared.ids[name] = id
+		ids[name] = id
 	}
 	return id
 }

@@ -5,6 +5,9 @@
 //!
 //! `componentize encode CORE OUT` reads the interface that the bindings left in the module's custom
 //! sections, checks the module against it, and writes the component.
+//!
+//! `componentize encode-go CORE OUT` does the same for a module that Go built, which has no such
+//! sections.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -13,13 +16,17 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use wit_component::ComponentEncoder;
 
-const USAGE: &str = "usage: componentize plugins MANIFEST | componentize encode CORE OUT";
+mod go;
+
+const USAGE: &str =
+    "usage: componentize plugins MANIFEST | componentize encode CORE OUT | componentize encode-go CORE OUT";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["plugins", manifest] => list_plugins(manifest),
-        ["encode", core, out] => encode_file(Path::new(core), Path::new(out)),
+        ["encode", core, out] => encode_file(Path::new(core), Path::new(out), encode),
+        ["encode-go", core, out] => encode_file(Path::new(core), Path::new(out), go::encode),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -65,7 +72,7 @@ fn plugins(metadata: &Value) -> Result<Vec<(String, String)>> {
     Ok(found)
 }
 
-fn encode_file(core: &Path, out: &Path) -> Result<()> {
+fn encode_file(core: &Path, out: &Path, encode: impl Fn(&[u8]) -> Result<Vec<u8>>) -> Result<()> {
     let module = std::fs::read(core).with_context(|| format!("read {}", core.display()))?;
     let component = encode(&module).with_context(|| format!("make a component of {}", core.display()))?;
     if let Some(folder) = out.parent() {

@@ -40,13 +40,13 @@ fn an_unchanged_component_keeps_its_file() {
     let (core, out) = (folder.join("core.wasm"), folder.join("out.wasm"));
     let file = || fs::metadata(&out).unwrap().ino();
     fs::write(&core, b"\0asm\x01\0\0\0").unwrap();
-    encode_file(&core, &out).unwrap();
+    encode_file(&core, &out, encode).unwrap();
     let first = file();
-    encode_file(&core, &out).unwrap();
+    encode_file(&core, &out, encode).unwrap();
     assert_eq!(file(), first, "the host need not be linked anew");
     // A custom section named `x`.
     fs::write(&core, b"\0asm\x01\0\0\0\0\x02\x01x").unwrap();
-    encode_file(&core, &out).unwrap();
+    encode_file(&core, &out, encode).unwrap();
     assert_ne!(file(), first);
     fs::remove_dir_all(&folder).unwrap();
 }
