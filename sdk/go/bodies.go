@@ -27,6 +27,12 @@ func (b *Bodies) Reject(reason string) {
 	b.flat.Push(PresenceNone, nil)
 }
 
+// Clear takes all bodies out and keeps the room, for the next batch.
+func (b *Bodies) Clear() {
+	b.flat.Clear()
+	b.rejects = b.rejects[:0]
+}
+
 // Len is how many rows have been answered.
 func (b *Bodies) Len() int { return len(b.flat.Present) }
 

@@ -52,7 +52,7 @@
 // # What there is not
 //
 // A component has no files, no network, no environment and no true random numbers, and what it prints goes nowhere.
-// Time stands nearly still in package time: ask [Now]. A goroutine runs only while a call does.
+// Time stands nearly still in package time: ask [NowMicros]. A goroutine runs only while a call does.
 package deltaforge
 
 // Manifest is what a plugin says of itself.

@@ -168,6 +168,17 @@ func Array(elements ...Value) Value {
 // EncodedArray is an array whose elements are encoded already, as the interface has it.
 func EncodedArray(encoded string) Value { return Value{kind: array, str: encoded} }
 
+// Raw takes a value apart for hosts: the number of its case in the interface, the bits of a number, text or bytes.
+func (v Value) Raw() (number uint8, bits uint64, bytes string) { return v.kind, v.bits, v.str }
+
+// FromRaw is a value of what [Value.Raw] answers, for hosts.
+func FromRaw(number uint8, bits uint64, bytes string) Value {
+	if int(number) >= len(kinds) {
+		return Value{}
+	}
+	return Value{number, bits, bytes}
+}
+
 // Kind is the value's kind.
 func (v Value) Kind() Kind { return kinds[v.kind] }
 
