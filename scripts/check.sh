@@ -17,6 +17,17 @@ lints() {
   done
 }
 
+go_sdk() {
+  local unformatted
+  if ! have go; then
+    note "Go is not installed: the Go SDK was not checked"
+    return
+  fi
+  unformatted=$(gofmt -l sdk/go)
+  [ -z "$unformatted" ] || die "gofmt would change: $unformatted"
+  (cd sdk/go && go vet ./...)
+}
+
 shell_scripts() {
   local script
   for script in dev .ci/run scripts/*.sh scripts/bench/*.sh; do bash -n "$script"; done
@@ -59,4 +70,5 @@ dependencies() {
 step "shell scripts" shell_scripts
 step "formatting" formatting
 step "lints" lints
+step "Go SDK" go_sdk
 step "dependencies" dependencies

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# ./dev plugins [FOLDER...]: builds plugins written in Rust as WebAssembly components.
+# ./dev plugins [FOLDER...]: builds plugins as WebAssembly components.
 #
 # Without a folder, every plugin of this repository:
 #
 #   plugins/dist/NAME.wasm   the built-in plugins and the SDK's samples; the host embeds the former
 #   plugins/fixtures/dist/NAME.wasm   plugins that tests run: they behave badly, or show what ran
 #
-# With folders, the crates in them, which may be anywhere: FOLDER/NAME.wasm. A crate has a profile `component`
-# (docs/PLUGINS.md).
+# With folders, the crates or Go modules in them, which may be anywhere: FOLDER/NAME.wasm. A crate has a profile
+# `component` (docs/PLUGINS.md).
 #
-# NAME is the package's name without `deltaforge-` and `plugin-`.
+# NAME is the package's name without `deltaforge-` and `plugin-`, or the last part of the module's.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_rust
 
@@ -44,15 +44,22 @@ remove_stale() {
   done
 }
 
-"$ROOT/scripts/wasm-target.sh" setup
 if [ $# -gt 0 ]; then
   for folder; do
     folder=$(cd "$DELTAFORGE_CALLER" && realpath -- "$folder")
-    [ -f "$folder/Cargo.toml" ] || die "there is no Cargo.toml in $folder"
-    build "$folder/Cargo.toml" "$folder"
+    if [ -f "$folder/go.mod" ]; then
+      module=$(sed -n 's/^module *//p' "$folder/go.mod")
+      "$ROOT/scripts/go-plugin.sh" "$folder" "$folder/${module##*/}.wasm"
+    elif [ -f "$folder/Cargo.toml" ]; then
+      "$ROOT/scripts/wasm-target.sh" setup
+      build "$folder/Cargo.toml" "$folder"
+    else
+      die "there is neither a Cargo.toml nor a go.mod in $folder"
+    fi
   done
   exit
 fi
+"$ROOT/scripts/wasm-target.sh" setup
 build plugins/Cargo.toml plugins/dist
 [ ! -f "$SAMPLES/Cargo.toml" ] || build "$SAMPLES/Cargo.toml" plugins/dist
 build "$FIXTURES/Cargo.toml" "$FIXTURES/dist"

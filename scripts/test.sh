@@ -20,6 +20,22 @@ unit() {
   cargo test --no-fail-fast --workspace --exclude deltaforge-tests --lib --bins --tests -- "$@"
   cargo test --manifest-path plugins/Cargo.toml --workspace -- "$@"
   cargo test --manifest-path sdk/rust/samples/Cargo.toml --workspace -- "$@"
+  go_sdk
+}
+
+# The Go SDK, and that its samples become components.
+go_sdk() {
+  local sample out
+  if ! have go; then
+    note "Go is not installed: the Go SDK was not tested"
+    return
+  fi
+  (cd sdk/go && go test ./...)
+  out=$(mktemp -d)
+  for sample in sdk/go/examples/*/; do
+    DELTAFORGE_CALLER=$ROOT scripts/go-plugin.sh "$sample" "$out/$(basename "$sample").wasm"
+  done
+  rm -rf "$out"
 }
 
 # The binary is built by itself first: the tests only run it.

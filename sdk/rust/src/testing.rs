@@ -17,6 +17,10 @@ use serde_json::Value as Json;
 use crate::native::{self, CallError};
 use crate::{Bodies, Failure, Formatter, Processor};
 
+mod golden;
+
+pub use golden::assert_golden_files;
+
 /// Builds a batch, event by event.
 ///
 /// Tables that are not declared with [`TestBatch::table`] get their columns from the rows: kinds as JSON has them,

@@ -1,6 +1,6 @@
 //! The plugin in an ordinary test program: no host, no WebAssembly.
 
-use deltaforge_sdk::testing::TestBatch;
+use deltaforge_sdk::testing::{TestBatch, assert_golden_files};
 use serde_json::json;
 
 use crate::Hello;
@@ -38,4 +38,9 @@ fn a_configuration_that_does_not_fit_is_refused() {
     for config in [json!({}), json!({"name": "name", "speed": 3}), json!({"name": "name", "into": "name"})] {
         assert!(TestBatch::new().process::<Hello>(config.clone()).is_err(), "{config}");
     }
+}
+
+#[test]
+fn what_comes_out_is_what_the_golden_files_say() {
+    assert_golden_files::<Hello>(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../golden/hello"));
 }
