@@ -104,3 +104,6 @@ impl<'a> Bytes<'a> {
         bail!("a number of the module is too long")
     }
 }
+
+#[cfg(test)]
+mod tests;

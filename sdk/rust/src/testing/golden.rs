@@ -20,7 +20,8 @@ use crate::Processor;
 /// If a file differs or cannot be read, or the folder has none.
 pub fn assert_golden_files<P: Processor>(folder: impl AsRef<Path>) {
     let folder = folder.as_ref();
-    let files = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("read {}: {error}", folder.display()));
+    let files =
+        std::fs::read_dir(folder).unwrap_or_else(|error| panic!("read {}: {error}", folder.display()));
     let mut inputs: Vec<PathBuf> = files
         .map(|file| file.unwrap_or_else(|error| panic!("read {}: {error}", folder.display())).path())
         .filter(|path| path.to_string_lossy().ends_with(".in.json"))

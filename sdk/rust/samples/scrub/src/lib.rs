@@ -54,7 +54,11 @@ impl Processor for Scrub {
     type Config = Config;
 
     fn describe() -> Manifest {
-        Manifest::new("scrub", env!("CARGO_PKG_VERSION"), "redacts a column, tags large rows, counts versions")
+        Manifest::new(
+            "scrub",
+            env!("CARGO_PKG_VERSION"),
+            "redacts a column, tags large rows, counts versions",
+        )
     }
 
     fn open(config: Config) -> Result<Self, Failure> {
@@ -87,7 +91,8 @@ impl Scrub {
         }
         let amounts = batch.ints(Image::After, amount);
         let large = amounts.present.iter().zip(&amounts.values);
-        let large: Vec<bool> = large.map(|(there, value)| *there == presence::VALUE && value > over).collect();
+        let large: Vec<bool> =
+            large.map(|(there, value)| *there == presence::VALUE && value > over).collect();
         batch.tag_where(Some(&large), "large");
         let mut versions = batch.ints(Image::After, version);
         for (there, value) in versions.present.iter().zip(&mut versions.values) {
