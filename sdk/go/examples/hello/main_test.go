@@ -47,7 +47,3 @@ func TestAConfigurationThatDoesNotFitIsRefused(t *testing.T) {
 		}
 	}
 }
-
-func TestGoldenFiles(t *testing.T) {
-	deltaforgetest.Golden(t, plugin, "../../../golden/hello")
-}
