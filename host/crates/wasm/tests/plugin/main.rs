@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod formatter;
+mod go;
 mod registry;
 mod stage;
 mod support;

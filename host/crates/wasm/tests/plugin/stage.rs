@@ -13,13 +13,13 @@ fn factory() -> WasmStageFactory {
     WasmStageFactory::new(runtime(), registry(dir.path()))
 }
 
-async fn stage(spec: &StageSpec) -> Box<dyn Stage> {
+pub async fn stage(spec: &StageSpec) -> Box<dyn Stage> {
     let dir = tempfile::tempdir().unwrap();
     WasmStageFactory::new(runtime(), registry(dir.path())).build(spec, None).await.unwrap().0
 }
 
 /// What becomes of a batch; the error leaves it as it was.
-async fn run(stage: &mut dyn Stage, batch: Batch) -> Result<Batch, StageError> {
+pub async fn run(stage: &mut dyn Stage, batch: Batch) -> Result<Batch, StageError> {
     let view = View::all(Arc::new(batch));
     let mut edits = Overlay::new();
     edits.drop_row(&view, view.len() - 1).unwrap(); // made by somebody else, to be kept whatever happens
@@ -36,7 +36,7 @@ async fn run(stage: &mut dyn Stage, batch: Batch) -> Result<Batch, StageError> {
     }
 }
 
-fn durable(batch: &Batch) -> Vec<u8> {
+pub fn durable(batch: &Batch) -> Vec<u8> {
     let mut bytes = Vec::new();
     batch.write_durable(&mut bytes);
     bytes

@@ -1,0 +1,100 @@
+//! Plugins that Go's own toolchain built: the puppet in `sdk/go/internal/puppet`, whose acts are those of the one in
+//! Rust. Without Go on the machine these tests say so and pass.
+#![allow(clippy::print_stderr)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use deltaforge_engine::stage::{StageAction, StageSpec};
+use deltaforge_model::Batch;
+
+use crate::stage::{durable, run, stage};
+use crate::support::{limits, mixed, puppet, spec};
+
+/// The puppet as a component; built once a process. `None`: there is no Go here.
+static GUEST: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    if Command::new("go").arg("version").output().is_err() {
+        eprintln!("Go is not installed: plugins in Go are not tested");
+        return None;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests/go/puppet.wasm");
+    let status = Command::new(root.join("scripts/go-plugin.sh"))
+        .args([root.join("sdk/go/internal/puppet"), out.clone()])
+        .status()
+        .unwrap();
+    assert!(status.success(), "the guest in Go does not build");
+    Some(out)
+});
+
+fn go_puppet(act: &str) -> Option<StageSpec> {
+    let path = GUEST.as_deref()?;
+    let mut spec = spec("./puppet.wasm", path.parent().unwrap(), serde_json::json!({ "act": act }));
+    spec.limits = limits(5_000, 20_000, 64);
+    Some(spec)
+}
+
+/// What a puppet leaves.
+async fn left_by(spec: &StageSpec) -> Batch {
+    let mut stage = stage(spec).await;
+    run(&mut *stage, mixed(200)).await.unwrap_or_else(|error| panic!("{}: {error}", spec.config))
+}
+
+#[tokio::test]
+async fn a_guest_in_go_leaves_the_batch_that_the_one_in_rust_leaves() {
+    for act in [
+        "pass",
+        "filter",
+        "redact-columns",
+        "redact-cells",
+        "identity-columns",
+        "identity-rows",
+        "identity-cells",
+        "identity-images",
+        "identity-json",
+    ] {
+        let Some(spec) = go_puppet(act) else { return };
+        let (go, rust) = (left_by(&spec).await, left_by(&puppet(act)).await);
+        assert!(durable(&go) == durable(&rust), "{act}");
+    }
+}
+
+#[tokio::test]
+async fn garbage_is_collected_while_lists_cross() {
+    let Some(spec) = go_puppet("collects") else { return };
+    let mut stage = stage(&spec).await;
+    for _ in 0..20 {
+        let batch = run(&mut *stage, mixed(400)).await.unwrap();
+        assert!(batch.events().all(|event| event.side().headers[0].0 == "texts"));
+    }
+}
+
+#[tokio::test]
+async fn a_bad_guest_in_go_is_contained_and_named() {
+    for (act, code) in [
+        ("traps", "plugin_trap"),
+        ("loops", "plugin_deadline"),
+        ("grows", "plugin_memory"),
+        ("recurses", "plugin_memory"),
+        ("edits-nowhere", "plugin_edit"),
+        ("short-mask", "plugin_edit"),
+    ] {
+        let Some(mut spec) = go_puppet(act) else { return };
+        if act == "loops" {
+            spec.limits = limits(200, 5_000, 64);
+        }
+        let mut stage = stage(&spec).await;
+        for _ in 0..2 {
+            let error = run(&mut *stage, mixed(20)).await.unwrap_err();
+            assert_eq!((error.code, error.action), (code, StageAction::Isolate), "{act}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trap_of_a_guest_in_go_names_its_function() {
+    let Some(spec) = go_puppet("traps") else { return };
+    let error = run(&mut *stage(&spec).await, mixed(20)).await.unwrap_err();
+    assert!(error.message.contains("main.trap"), "{error}");
+}
