@@ -34,8 +34,7 @@ func Explain() {
 	if problem == nil {
 		return
 	}
-	fields := []deltaforge.Field{{Name: "at", Value: where()}}
-	deltaforge.Log(deltaforge.LevelError, fmt.Sprintf("panic: %v", problem), fields...)
+	deltaforge.Log(deltaforge.LevelError, fmt.Sprintf("panic: %v", problem), deltaforge.F("at", where()))
 	panic(problem)
 }
 
@@ -47,8 +46,7 @@ func where() string {
 	for {
 		frame, more := frames.Next()
 		name := frame.Function
-		if !strings.HasPrefix(name, "runtime.") && !strings.HasPrefix(name, "deltaforge/internal/") &&
-			!strings.HasPrefix(name, "deltaforge/processor.") && !strings.HasPrefix(name, "deltaforge/formatter.") {
+		if !strings.HasPrefix(name, "runtime.") && !strings.HasPrefix(name, "deltaforge") {
 			if out.Len() > 0 {
 				out.WriteString(" < ")
 			}
