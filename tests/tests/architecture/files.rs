@@ -43,7 +43,8 @@ fn no_file_is_too_long_to_read() -> Result<()> {
         let lines = text.lines().count();
         // The reference pages are made from the code, and bindings from the interface; who looks something up there
         // searches.
-        let made = ["docs/reference", "sdk/go/internal/bindings"].iter().any(|folder| file.starts_with(folder));
+        let made =
+            ["docs/reference", "sdk/go/internal/bindings"].iter().any(|folder| file.starts_with(folder));
         if lines > MOST_LINES && !made {
             problems.push(format!("{}: {lines} lines, more than {MOST_LINES}", file.display()));
         }
