@@ -78,11 +78,12 @@ pub(crate) struct Degraded {
 /// Whether pipelines make progress; paused and stopped ones need not.
 #[utoipa::path(get, path = "/ready", tag = "health", responses(
     (status = 200, description = "No pipeline is failed or starting", body = Readiness),
-    (status = 503, description = "Some pipeline is failed or starting", body = Readiness),
+    (status = 503, description = "Some pipeline is failed or starting, or the host is going down", body = Readiness),
 ))]
 pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
     let known = app.control.list();
-    let waiting = known.iter().any(|known| matches!(known.status.status, Doing::Failed | Doing::Starting));
+    let waiting = app.control.is_closed()
+        || known.iter().any(|known| matches!(known.status.status, Doing::Failed | Doing::Starting));
     let mut degraded: Vec<Degraded> = known.iter().flat_map(reasons).collect();
     let mut pipelines: Vec<PipeInfo> = known.iter().map(|known| PipeInfo::of(known, &app.catalog)).collect();
     for info in &mut pipelines {

@@ -41,6 +41,8 @@ struct Entry {
     origin: Option<Arc<str>>,
     /// What changes a pipeline for good comes one after the other: a swap keeps what the one before left.
     swapping: Arc<Mutex<()>>,
+    /// Held while checkpoints are deleted: nothing begins from them meanwhile.
+    deleting: Arc<Mutex<()>>,
 }
 
 /// A pipeline as it is known here.
@@ -176,6 +178,7 @@ impl Control {
             document: Arc::new(document),
             origin: origin.map(Arc::from),
             swapping: Arc::default(),
+            deleting: Arc::default(),
         };
         registry.entries.insert(name, entry);
         Ok(())
@@ -201,7 +204,7 @@ impl Control {
     ///
     /// [`ControlError::NoPipeline`].
     pub fn pause(&self, name: &str) -> Result<Known, ControlError> {
-        let entry = self.entry(name)?;
+        let entry = self.commanded(name)?;
         entry.pipeline.pause();
         info!(pipeline = name, "paused");
         Ok(entry.known())
@@ -213,10 +216,10 @@ impl Control {
     ///
     /// [`ControlError::NoPipeline`].
     pub async fn resume(&self, name: &str) -> Result<Known, ControlError> {
-        let entry = self.entry(name)?;
+        let entry = self.commanded(name)?;
         {
             // Not while its checkpoints are being deleted.
-            let _turn = entry.swapping.lock().await;
+            let _turn = entry.deleting.lock().await;
             entry.pipeline.resume();
         }
         info!(pipeline = name, "resumed");
@@ -236,7 +239,7 @@ impl Control {
     ///
     /// [`ControlError::NoPipeline`].
     pub async fn stop(&self, name: &str) -> Result<Known, ControlError> {
-        let entry = self.entry(name)?;
+        let entry = self.commanded(name)?;
         entry.pipeline.stop().await;
         info!(pipeline = name, "stopped");
         Ok(entry.known())
@@ -254,7 +257,7 @@ impl Control {
         change: Change,
         note: Note,
     ) -> Result<Swapped, ControlError> {
-        let entry = self.entry(name)?;
+        let entry = self.commanded(name)?;
         let _turn = entry.swapping.lock().await;
         let spec = entry.changed(stage, change)?;
         entry
@@ -274,7 +277,7 @@ impl Control {
     ///
     /// When there was nothing else before, or it cannot be built any more. What runs goes on then.
     pub async fn rollback(&self, name: &str, stage: &str, note: Note) -> Result<Swapped, ControlError> {
-        let entry = self.entry(name)?;
+        let entry = self.commanded(name)?;
         let _turn = entry.swapping.lock().await;
         let mut spec = entry.planned(stage)?;
         let history = entry.pipeline.history(stage).await?;
@@ -319,8 +322,8 @@ impl Control {
         name: &str,
         sink: Option<&str>,
     ) -> Result<Vec<String>, ControlError> {
-        let entry = self.entry(name)?;
-        let _turn = entry.swapping.lock().await;
+        let entry = self.commanded(name)?;
+        let (_turn, _deleting) = (entry.swapping.lock().await, entry.deleting.lock().await);
         let forgotten = entry.pipeline.forget_checkpoints(sink).await?;
         warn!(pipeline = name, sinks = ?forgotten, "checkpoints deleted: these sinks start anew");
         Ok(forgotten)
@@ -400,6 +403,19 @@ impl Control {
             registry.entries.values().cloned().collect()
         };
         join_all(entries.iter().map(|entry| entry.pipeline.shutdown())).await;
+    }
+
+    /// Whether the host is going down.
+    pub fn is_closed(&self) -> bool {
+        self.pipelines.read().closed
+    }
+
+    /// A pipeline that is to be commanded.
+    fn commanded(&self, name: &str) -> Result<Entry, ControlError> {
+        if self.is_closed() {
+            return Err(ControlError::ShuttingDown);
+        }
+        self.entry(name)
     }
 
     fn entry(&self, name: &str) -> Result<Entry, ControlError> {

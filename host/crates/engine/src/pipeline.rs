@@ -137,7 +137,7 @@ impl Pipeline {
         if status != State::Stopped {
             return Err(Failure::operator(
                 "pipeline_not_stopped",
-                format!("pipeline {} is {status:?}; stop it first", self.plan.name),
+                format!("pipeline {} is {}; stop it first", self.plan.name, status.word()),
             ));
         }
         run::forget_checkpoints(&self.plan, &self.services, sink).await
@@ -218,11 +218,11 @@ impl Pipeline {
     ///
     /// When it cannot be built, there is no such stage, or the pipeline is not at work. Nothing changed then.
     pub async fn swap(&self, spec: StageSpec, digest: Option<&str>, note: Note) -> Result<Swapped, Failure> {
-        let status = self.status().status;
-        if !matches!(status, State::Running | State::Paused) {
+        let status = self.status();
+        if status.status == State::Stopped {
             return Err(Failure::operator(
                 "pipeline_not_running",
-                format!("pipeline {} is {status:?}; resume it first", self.plan.name),
+                format!("pipeline {} is stopped; resume it first", self.plan.name),
             ));
         }
         let factory = self.services.stage_factory(&spec).ok_or_else(|| {
@@ -239,14 +239,40 @@ impl Pipeline {
             None
         };
         let (reply, answer) = oneshot::channel();
-        let request =
-            SwapRequest { stage: spec.id.clone(), new: NewStage { note, spec, stage, version, mask }, reply };
+        let request = SwapRequest {
+            stage: spec.id.clone(),
+            new: NewStage { note, spec, stage, version, mask },
+            reply,
+            _commanding: self.shared.waits().command(),
+        };
         let gone =
             || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
         self.swaps.send(request).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        if matches!(status.status, State::Running | State::Paused) {
+            return answer.await.map_err(|_| gone())?;
+        }
+        // It may be what mends the pipeline: the next attempt begins with it, and begins now.
+        self.want.send_modify(|_| {});
+        match tokio::time::timeout(SWAPS_WITHIN, answer).await {
+            Ok(answer) => answer.map_err(|_| gone())?,
+            Err(_) => {
+                let status = self.status();
+                let why = status.error.map(|error| format!(": {}", error.message)).unwrap_or_default();
+                Err(Failure::operator(
+                    "pipeline_not_running",
+                    format!(
+                        "pipeline {} is {} and does not come far enough to take the swap, which is given up{why}",
+                        self.plan.name,
+                        status.status.word()
+                    ),
+                ))
+            }
+        }
     }
 }
+
+/// How long a swap waits for a failing pipeline to come so far that it can take it.
+const SWAPS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How an attempt came to a good end.
 enum Ended {
@@ -323,7 +349,6 @@ impl Supervisor {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 changed = self.wanted.changed() => if changed.is_err() { return },
-                () = refuse_swaps(&self.swaps) => {}
             }
         }
     }

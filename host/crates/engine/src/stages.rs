@@ -246,11 +246,17 @@ impl RunningStage {
                         error = self.secrets.hide(&error.message),
                         "stage is not available, retrying"
                     );
+                    let again = error.clone();
                     waiting.get_or_insert_with(|| {
                         let failure = self.secrets.hide_in(Failure::from(error));
                         self.waits.begin(failure, Some(STALLED_AFTER))
                     });
-                    tokio::time::sleep(pause).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        // A swap may be what it waits for, and comes at a batch boundary only: the next attempt begins
+                        // with it.
+                        () = self.waits.commanded() => return Err(again),
+                    }
                     pause = (pause * 2).min(Duration::from_secs(60));
                 }
                 Err(error) => return Err(error),

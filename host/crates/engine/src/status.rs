@@ -106,6 +106,19 @@ pub enum State {
     Failed,
 }
 
+impl State {
+    /// As the API says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// One sink.
 #[derive(Debug, Clone, Serialize)]
 pub struct SinkStatus {
@@ -216,6 +229,9 @@ pub struct Shared {
     pub(crate) metrics: PipelineMetrics,
 }
 
+/// A pipeline that has run for so long has caught up with what its failure held up, or shows it as under way.
+const WELL_AFTER: Duration = Duration::from_secs(30);
+
 struct Inner {
     name: String,
     tenant: String,
@@ -223,6 +239,8 @@ struct Inner {
     error: Option<Failure>,
     retry_at: Option<Instant>,
     running_since: Option<Instant>,
+    /// It has failed, and delivered nothing since.
+    behind_since: Option<Instant>,
     sinks: Vec<SinkStatus>,
     stages: Vec<StageStatus>,
     /// Per batch on its way: seq, newest commit time, when it was opened.
@@ -287,6 +305,7 @@ impl Shared {
                 error: None,
                 retry_at: None,
                 running_since: None,
+                behind_since: None,
                 durable: vec![0; sinks.len()],
                 sinks,
                 stages: Vec::new(),
@@ -346,6 +365,8 @@ impl Shared {
         inner.error = Some(failure);
         inner.retry_at = Some(Instant::now() + retry_in);
         inner.running_since = None;
+        let undelivered = inner.open.front().map(|(_, _, opened)| *opened);
+        inner.behind_since.get_or_insert(undelivered.unwrap_or_else(Instant::now));
         self.metrics.state(State::Failed);
     }
 
@@ -417,6 +438,7 @@ impl Shared {
                 break;
             }
             inner.open.pop_front();
+            inner.behind_since = None;
             self.metrics.stage_commit.record(opened.elapsed().as_secs_f64());
             if newest_us > 0 {
                 self.metrics.e2e.record((now_us() - newest_us).max(0) as f64 / 1e6);
@@ -443,10 +465,18 @@ impl Shared {
             (None, None) => (inner.state, inner.error.clone()),
         };
         self.metrics.state(status);
-        let lag_seconds = inner.running_since.map(|_| match inner.open.front() {
+        // Of what it cannot read it cannot know how old that is; it may be as old as what holds it up.
+        let is_well = inner.running_since.is_some_and(|since| since.elapsed() > WELL_AFTER);
+        let behind = inner.behind_since.filter(|_| !is_well).map(|since| since.elapsed());
+        let held_up = behind.max(self.waits.longest()).map(|behind| behind.as_secs_f64());
+        let under_way = inner.running_since.map(|_| match inner.open.front() {
             Some((_, newest_us, _)) if *newest_us > 0 => (now_us() - newest_us).max(0) as f64 / 1e6,
             _ => 0.0,
         });
+        let lag_seconds = match (under_way, held_up) {
+            (Some(lag), Some(held_up)) => Some(lag.max(held_up)),
+            (lag, held_up) => lag.or(held_up),
+        };
         if let Some(lag) = lag_seconds {
             self.metrics.lag.set(lag);
         }

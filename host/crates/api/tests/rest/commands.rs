@@ -144,3 +144,32 @@ async fn the_checkpoints_of_a_stopped_pipeline_can_be_deleted() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_goes_down_takes_no_commands_and_is_not_ready() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(5, 5).await;
+    host.control.shutdown_all().await;
+    for command in ["pause", "resume", "stop"] {
+        let refused = host.post(&format!("/pipelines/orders/{command}")).await;
+        assert_eq!(crate::host::code(&refused), (503, "SHUTTING_DOWN"), "{command}");
+    }
+    assert_eq!(host.get("/ready").await.0, 503);
+    assert_eq!(host.get("/pipelines/orders").await.1["status"], "stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lag_of_a_pipeline_that_has_failed_grows() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(5, 5).await;
+    orders.numbers.unreadable.store(5, std::sync::atomic::Ordering::SeqCst);
+    orders.numbers.bound.send_replace(10);
+    let lag = async || host.get("/pipelines/orders").await.1["ops"]["lag_seconds"].as_f64();
+    within("it grows", async || lag().await.is_some_and(|lag| lag > 1.5)).await;
+    orders.numbers.unreadable.store(u64::MAX, std::sync::atomic::Ordering::SeqCst);
+    host.post("/pipelines/orders/resume").await;
+    within("the rest arrives", async || orders.shelf.rows.lock().len() == 10).await;
+    within("it is gone", async || lag().await.is_some_and(|lag| lag < 1.0)).await;
+}

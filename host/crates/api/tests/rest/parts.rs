@@ -151,12 +151,17 @@ impl SourceFactory for NumbersFactory {
     }
 }
 
-/// Writes its mark into every row.
+/// Writes its mark into every row. With the mark `bad` it fails for good, with `later` for now.
 struct Marker(String);
 
 #[async_trait]
 impl Stage for Marker {
     async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError> {
+        match self.0.as_str() {
+            "bad" => return Err(StageError::stop("marker", "it is bad")),
+            "later" => return Err(StageError::retry("marker", "not yet")),
+            _ => {}
+        }
         for row in 0..view.len() {
             edits
                 .set(view, row, Image::After, "mark", &Cell::Text(&self.0))

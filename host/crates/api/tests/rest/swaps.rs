@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::host::{Answer, Host, Plan, code};
+use crate::setup::within;
 
 async fn plugin(host: &Host, stage: &str, body: Value) -> Answer {
     host.send(Method::PUT, &format!("/pipelines/orders/processors/{stage}/plugin"), &body).await
@@ -160,4 +161,27 @@ async fn a_swap_is_taken_back_and_the_history_tells_all_of_it() {
         code(&host.get("/pipelines/orders/processors/none/history").await),
         (404, "PROCESSOR_NOT_FOUND")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_made_a_pipeline_fail_is_swapped_out_again() {
+    for bad in ["bad", "later"] {
+        let host = Host::start().await;
+        let orders = host.run(Plan::named("orders"));
+        orders.read(10, 10).await;
+        assert_eq!(plugin(&host, "mark", json!({ "plugin": format!("marker@{bad}") })).await.0, 200);
+        orders.numbers.bound.send_replace(20);
+        within("it does not work", async || {
+            let info = host.get("/pipelines/orders").await.1;
+            info["status"] == "failed" || info["degraded"] == true
+        })
+        .await;
+        let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@1.2.0" })).await;
+        assert_eq!(
+            (status, &swap["current"], &swap["position"]),
+            (200, &json!("marker@1.2.0"), &json!({ "n": 10 }))
+        );
+        within("the rest arrives", async || orders.marks().len() == 20).await;
+        assert!(orders.marks()[10..].iter().all(|mark| mark == "1.2.0"), "{bad}: {:?}", orders.marks());
+    }
 }

@@ -19,12 +19,14 @@ use crate::failpoint;
 use crate::plan::PipelinePlan;
 use crate::sink::Delivery;
 use crate::status::{Failure, Shared};
+use crate::waits::Commanding;
 
 /// A swap waiting for the next batch boundary.
 pub struct SwapRequest {
     pub(crate) stage: String,
     pub(crate) new: NewStage,
     pub(crate) reply: oneshot::Sender<Result<Swapped, Failure>>,
+    pub(crate) _commanding: Commanding,
 }
 
 pub(crate) struct Worker {
