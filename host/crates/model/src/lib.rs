@@ -26,7 +26,8 @@ pub mod value;
 pub mod view;
 
 pub use batch::{
-    Batch, Event, Image, OUTBOX_MARK, Op, RAW_MARK, Reject, Side, SnapshotMark, SourceInfo, Transaction, is_mark,
+    Batch, Event, Image, OUTBOX_MARK, Op, RAW_MARK, Reject, Side, SnapshotMark, SourceInfo, Transaction,
+    is_mark,
 };
 pub use builder::{BatchBuilder, EventHead};
 pub use edit::{EditError, Overlay};

@@ -84,7 +84,12 @@ impl Guest for Puppet {
                 batch.set_flats(Image::After, "note", &Flat { present, ends, data });
             }
             "bad-json" => {
-                batch.set(0, Image::After, batch.column("doc").expect("it is there"), &Value::Json("{".to_owned()));
+                batch.set(
+                    0,
+                    Image::After,
+                    batch.column("doc").expect("it is there"),
+                    &Value::Json("{".to_owned()),
+                );
             }
             "bad-json-column" => {
                 let present = vec![1; batch.len() as usize];
@@ -96,10 +101,19 @@ impl Guest for Puppet {
                 batch.set(0, Image::After, batch.column("note").expect("it is there"), &Value::Uuid(vec![1]));
             }
             "bad-array" => {
-                batch.set(0, Image::After, batch.column("note").expect("it is there"), &Value::Array(vec![9, 9]));
+                batch.set(
+                    0,
+                    Image::After,
+                    batch.column("note").expect("it is there"),
+                    &Value::Array(vec![9, 9]),
+                );
             }
             "bad-op" => batch.set_op(0, 7),
-            "bad-events" => return batch.replace_json("[{\"event_id\":\"x\"}]").or_else(|problem| fail("fatal", &problem)),
+            "bad-events" => {
+                return batch
+                    .replace_json("[{\"event_id\":\"x\"}]")
+                    .or_else(|problem| fail("fatal", &problem));
+            }
             "floods-edits" => {
                 let text = "x".repeat(1 << 20);
                 let column = batch.column("note").expect("it is there");
@@ -132,7 +146,8 @@ impl Guest for Puppet {
                 }
             }
             "tags-much" => {
-                let edits: Vec<Edit> = (0..20_000).map(|number| Edit::Tag((0, format!("t{number}")))).collect();
+                let edits: Vec<Edit> =
+                    (0..20_000).map(|number| Edit::Tag((0, format!("t{number}")))).collect();
                 batch.apply(&edits);
             }
             "floods-columns" => {
@@ -142,7 +157,11 @@ impl Guest for Puppet {
             }
             "floods-log" => {
                 for number in 0..100_000 {
-                    log::log(log::Level::Info, &format!("line {number}"), &[("n".to_owned(), number.to_string())]);
+                    log::log(
+                        log::Level::Info,
+                        &format!("line {number}"),
+                        &[("n".to_owned(), number.to_string())],
+                    );
                 }
             }
             "logs" => {
@@ -229,7 +248,8 @@ fn identity_rows(batch: &Batch) {
     for (row, data) in batch.rows(&[]).into_iter().enumerate() {
         edits.push(Edit::SetOp((row as u32, data.op)));
         for (image, values) in [(Image::Before, data.before), (Image::After, data.after)] {
-            for (column, value) in tables[data.table as usize].columns.iter().zip(values.unwrap_or_default()) {
+            for (column, value) in tables[data.table as usize].columns.iter().zip(values.unwrap_or_default())
+            {
                 let column = batch.column(&column.name).expect("its table has it");
                 edits.push(Edit::Set(Cell { row: row as u32, image, column, value }));
             }
@@ -269,7 +289,9 @@ fn filter(batch: &Batch) {
     let mut start = 0;
     for row in 0..rows {
         let end = status.ends[row] as usize;
-        if status.present[row] == 1 && &status.data[start..end] == b"new" || ids.present[row] == 1 && ids.values[row] < 0 {
+        if status.present[row] == 1 && &status.data[start..end] == b"new"
+            || ids.present[row] == 1 && ids.values[row] < 0
+        {
             mask[row] = 0;
         }
         start = end;
@@ -312,9 +334,16 @@ fn added(at: u32) -> NewEvent {
         at,
         op: 0,
         before: None,
-        after: Some(vec![("id".to_owned(), Value::Int(99)), ("fresh".to_owned(), Value::Text("new".to_owned()))]),
+        after: Some(vec![
+            ("id".to_owned(), Value::Int(99)),
+            ("fresh".to_owned(), Value::Text("new".to_owned())),
+        ]),
         tags: vec!["added".to_owned()],
-        route: Route { topic: Some("audit".to_owned()), key: None, headers: vec![("h".to_owned(), "1".to_owned())] },
+        route: Route {
+            topic: Some("audit".to_owned()),
+            key: None,
+            headers: vec![("h".to_owned(), "1".to_owned())],
+        },
     }
 }
 
@@ -328,7 +357,11 @@ fn all_edits(batch: &Batch) {
     batch.apply(&[
         Edit::Tag((0, "t".to_owned())),
         Edit::Route((0, Route { topic: Some("top".to_owned()), key: Some("k".to_owned()), headers: vec![] })),
-        Edit::Unset(crate::bindings::deltaforge::plugin::events::Place { row: 0, image: Image::After, column: note }),
+        Edit::Unset(crate::bindings::deltaforge::plugin::events::Place {
+            row: 0,
+            image: Image::After,
+            column: note,
+        }),
         Edit::Drop(1),
         Edit::Emit(added(1)),
         Edit::Reject((2, "not this one".repeat(1000))),
