@@ -127,7 +127,9 @@ async fn a_dropped_table_says_so_and_a_new_one_is_read_whole() {
 async fn a_new_unique_index_is_learned() {
     let db = Db::with(T);
     let mut reader = db.reader().await;
-    db.run("INSERT INTO t VALUES (1, 'x'); CREATE UNIQUE INDEX a ON t (a)");
+    db.run("INSERT INTO t VALUES (1, 'x')");
+    reader.events(1).await;
+    db.run("CREATE UNIQUE INDEX a ON t (a)");
     reader.until("the definition", |seen| ops(seen, "ddl") == 1).await;
     db.run("REPLACE INTO t VALUES (2, 'x')");
     let lines = reader.events(4).await;
