@@ -435,14 +435,9 @@ const line = (v) => {
 const LEVELS = { debug: 0, trace: 0, log: 1, info: 1, warn: 2, error: 3 };
 const console = {};
 for (const k of keysOf(LEVELS)) console[k] = (...list) => op_df_log(LEVELS[k], list.map(line).join(" "));
-const HOST = ["Deno", "console", "queueMicrotask", "WebAssembly", "Temporal", "Atomics",
-  "SharedArrayBuffer", "ShadowRealm", "setTimeout", "setInterval", "setImmediate", "print", "gc"];      // Atomics.wait would block the thread
+const HOST = ["Deno", "__bootstrap", "console", "queueMicrotask", "WebAssembly", "Temporal", "Atomics",
+  "SharedArrayBuffer", "setTimeout", "setInterval", "setImmediate", "print", "gc"];      // Atomics.wait would block the thread
 for (const k of HOST) delete globalThis[k];
-const ZONE = "__v8xTemporalTimeZone";      // Intl.DateTimeFormat asks it by this name
-for (const k of R.ownKeys(globalThis)) {      // the engine's own
-  if (typeof k === "symbol" ? k !== Symbol.toStringTag : k.startsWith("__") && k !== ZONE) delete globalThis[k];
-}
-define(globalThis, ZONE, { value: Object.freeze(globalThis[ZONE]), writable: false, enumerable: false, configurable: false });
 define(globalThis, "console", { value: console, writable: true, configurable: true });
 
 // What a script finds, to see afterwards whether it left something behind for the next one.
