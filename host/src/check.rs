@@ -146,7 +146,7 @@ pub fn show(report: &Report, json: bool) -> anyhow::Result<()> {
 }
 
 /// Writes to stdout. A reader that has seen enough, as in `deltaforge schema | head`, is no failure.
-fn print(text: &str) -> anyhow::Result<()> {
+pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

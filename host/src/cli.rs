@@ -39,6 +39,9 @@ pub enum Command {
     /// Prepare a database for capture, or clean it up
     #[command(subcommand)]
     Source(SourceCommand),
+    /// Write, test, publish and swap plugins
+    #[command(subcommand)]
+    Plugin(Box<crate::plugin::PluginCommand>),
 }
 
 /// Flags of `run`.

@@ -6,6 +6,7 @@ mod cli;
 mod log;
 mod memory;
 mod plan;
+mod plugin;
 mod registry;
 mod serve;
 mod source;
@@ -23,6 +24,8 @@ pub enum Exit {
     Failed = 1,
     /// The command line or the configuration is wrong.
     Config = 2,
+    /// A host that was asked did not answer.
+    Unreachable = 3,
 }
 
 impl From<Exit> for ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         cli::Command::Schema => check::schema(),
         cli::Command::Explain { code } => check::explain(&code),
         cli::Command::Source(command) => source::run(&command),
+        cli::Command::Plugin(command) => plugin::run(&command),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -44,6 +44,11 @@ impl Rest {
         Self { base: format!("http://{addr}"), client }
     }
 
+    /// Where it is: `http://127.0.0.1:1234`.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
     /// Sends a request; `Err` when nobody answered.
     pub fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, String> {
         self.send_as(method, path, "application/json", body.map(|body| body.to_string().into_bytes()))
