@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deltaforge_api::Api;
 use deltaforge_config::{Block, Catalog, Limits, Secret};
+use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::plan::{PipelinePlan, Services, StagePlan};
 use deltaforge_engine::stage::{StageCode, StageSpec};
@@ -50,11 +51,23 @@ pub struct Plan {
     pub dlq: Option<u64>,
     pub shelf: Shelf,
     pub required: bool,
+    /// Most events of a batch.
+    pub batch: usize,
+    /// Of both processors.
+    pub on_error: OnError,
 }
 
 impl Plan {
     pub fn named(name: &'static str) -> Self {
-        Self { name, labels: json!({}), dlq: None, shelf: Shelf::default(), required: true }
+        Self {
+            name,
+            labels: json!({}),
+            dlq: None,
+            shelf: Shelf::default(),
+            required: true,
+            batch: 10,
+            on_error: OnError::Fail,
+        }
     }
 }
 
@@ -127,7 +140,7 @@ impl Host {
         let stage = |spec: StageSpec| StagePlan {
             block: json!({ "id": spec.id }),
             spec,
-            on_error: OnError::Fail,
+            on_error: plan.on_error,
             tables: TableFilter::default(),
             masks: false,
         };
@@ -144,6 +157,7 @@ impl Host {
                 overflow: Overflow::Block,
                 max_event_bytes: 1 << 16,
             }),
+            limits: BatchLimits { max_events: plan.batch, ..BatchLimits::default() },
             ..setup::plan(plan.name, &numbers)
         };
         let pipeline = Pipeline::start(pipeline, self.services.clone());
@@ -157,6 +171,13 @@ impl Host {
 
     pub async fn get(&self, path: &str) -> Answer {
         answer(self.request(Method::GET, path)).await
+    }
+
+    /// A processor of a pipeline, as its status shows it.
+    pub async fn processor(&self, pipeline: &str, id: &str) -> Value {
+        let info = self.get(&format!("/pipelines/{pipeline}")).await.1;
+        let all = info["ops"]["processors"].as_array().unwrap();
+        all.iter().find(|processor| processor["id"] == id).unwrap().clone()
     }
 
     pub async fn post(&self, path: &str) -> Answer {
