@@ -32,6 +32,32 @@ pub(crate) struct NewPlugin {
     /// What for, for those who read the history.
     #[serde(default)]
     why: String,
+    /// So many of its first batches are judged before anything of them leaves; 0: none.
+    #[serde(default)]
+    #[schema(value_type = u32, default = 1, maximum = 100)]
+    probation: Probation,
+}
+
+/// How many batches a new version is judged by.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u32")]
+pub(crate) struct Probation(u32);
+
+impl Default for Probation {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl TryFrom<u32> for Probation {
+    type Error = String;
+
+    fn try_from(batches: u32) -> Result<Self, String> {
+        match batches {
+            0..=100 => Ok(Self(batches)),
+            _ => Err(format!("probation is {batches} batches, and may be at most 100")),
+        }
+    }
 }
 
 /// Whether a plugin reference is a file's: where those lie is the business of who writes the pipeline's file.
@@ -48,6 +74,10 @@ pub(crate) struct NewScript {
     /// What for, for those who read the history.
     #[serde(default)]
     why: String,
+    /// So many of its first batches are judged before anything of them leaves; 0: none.
+    #[serde(default)]
+    #[schema(value_type = u32, default = 1, maximum = 100)]
+    probation: Probation,
 }
 
 /// Why something is taken back.
@@ -74,10 +104,15 @@ pub(crate) struct GenerationView {
     position: Option<Value>,
     /// When it was stored.
     at: String,
-    /// Who put it in place.
+    /// Who put it in place; `deltaforge`: the host itself.
     by: String,
     /// What for.
     why: String,
+    /// So many batches it had yet to be judged by when it ran last.
+    probation: u32,
+    /// The generation that did worse, so that this one was put back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instead_of: Option<u64>,
 }
 
 impl From<Generation> for GenerationView {
@@ -90,6 +125,8 @@ impl From<Generation> for GenerationView {
             at: rfc3339(one.at_ms),
             by: one.note.by,
             why: one.note.why,
+            probation: one.probation,
+            instead_of: one.instead_of,
         }
     }
 }
@@ -119,6 +156,9 @@ pub(crate) struct SwapAnswer {
     /// How long the stream stood still for it, milliseconds.
     #[schema(example = 1.5)]
     pause_ms: f64,
+    /// So many batches it is judged by before anything of them leaves. If it does worse than what ran before, that is
+    /// put back; the history and the pipeline's status tell.
+    probation: u32,
 }
 
 impl From<Swapped> for SwapAnswer {
@@ -127,6 +167,7 @@ impl From<Swapped> for SwapAnswer {
         Self {
             config_changed: previous.config != current.config,
             pause_ms: pause.as_secs_f64() * 1e3,
+            probation: current.probation,
             position: current.from().as_ref().map(position_json),
             previous: previous.version.plugin,
             current: current.version.plugin,
@@ -164,7 +205,7 @@ pub(crate) async fn plugin(
         return Err(forbidden(message));
     }
     let change = Change::Stage { plugin: new.plugin, config: new.config };
-    swap(app, &caller, name, id, change, new.why).await
+    swap(app, &caller, name, id, change, new.probation, new.why).await
 }
 
 /// Swaps a processor's script at the next batch boundary.
@@ -181,7 +222,7 @@ pub(crate) async fn script(
     Names((name, id)): Names<(String, String)>,
     JsonBody(new): JsonBody<NewScript>,
 ) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
-    swap(app, &caller, name, id, Change::Script(new.inline), new.why).await
+    swap(app, &caller, name, id, Change::Script(new.inline), new.probation, new.why).await
 }
 
 /// Puts what ran before back in place, at the next batch boundary: exactly that code, with its configuration.
@@ -227,9 +268,11 @@ async fn swap(
     name: String,
     id: String,
     change: Change,
+    Probation(probation): Probation,
     why: String,
 ) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
-    let swapped = app.control.swap(&name, &id, change, Note::new(&*caller.who, &*why)).await?;
+    let note = Note::new(&*caller.who, &*why);
+    let swapped = app.control.swap(&name, &id, change, probation, note).await?;
     Ok(answer(swapped, why))
 }
 

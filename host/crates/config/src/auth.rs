@@ -28,6 +28,9 @@ pub const MIN_TOKEN_LEN: usize = 32;
 /// Most characters of a token.
 pub const MAX_TOKEN_LEN: usize = 256;
 
+/// Names that no token for all tenants has: whoever needs none, and the host itself.
+pub const RESERVED_NAMES: [&str; 2] = ["local", "deltaforge"];
+
 /// What a token's holder may do. Each one may also do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -226,8 +229,10 @@ impl Tokens<'_> {
         }
         let text = |key: &str| token.get(key).and_then(Node::text).unwrap_or_default().to_owned();
         if let Some(name) = token.get("name") {
-            if name.text() == Some("local") && token.get("tenant").is_none() {
-                let message = "the audit log calls those `local` who need no token";
+            if let Some(text) = name.text().filter(|text| RESERVED_NAMES.contains(text))
+                && token.get("tenant").is_none()
+            {
+                let message = format!("the audit log calls somebody else {}", quoted(text));
                 self.problems
                     .add(&path.below(&["name"]), name.place, Code::BadName, message)
                     .suggest("choose another name");

@@ -256,7 +256,9 @@ impl Control {
         Ok(entry.known())
     }
 
-    /// Gives a stage other code or another configuration, from a batch boundary on.
+    /// Gives a stage other code or another configuration, from a batch boundary on. What it does to the first
+    /// `probation` batches is judged before anything of them leaves; if that is worse than what ran before did, that is
+    /// put back.
     ///
     /// # Errors
     ///
@@ -266,6 +268,7 @@ impl Control {
         name: &str,
         stage: &str,
         change: Change,
+        probation: u32,
         note: Note,
     ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
@@ -276,7 +279,7 @@ impl Control {
             .check_stage(&spec)
             .await
             .map_err(|problems| ControlError::Invalid { stage: stage.to_owned(), problems })?;
-        let swapped = entry.pipeline.swap(spec, None, note).await?;
+        let swapped = entry.pipeline.swap(spec, None, probation, note).await?;
         tell_of_swap(name, stage, &swapped);
         Ok(swapped)
     }
@@ -296,7 +299,7 @@ impl Control {
         let before = before.ok_or_else(|| ControlError::NothingBefore(stage.to_owned()))?;
         spec.code = StageCode::of_text(&before.code);
         spec.config = before.config.clone();
-        let swapped = entry.pipeline.swap(spec, Some(&before.version.digest), note).await?;
+        let swapped = entry.pipeline.swap(spec, Some(&before.version.digest), 0, note).await?;
         tell_of_swap(name, stage, &swapped);
         Ok(swapped)
     }

@@ -212,12 +212,19 @@ impl Pipeline {
     }
 
     /// Puts other code into a stage at the next batch boundary; at once when the pipeline is idle. The code is
-    /// built and checked first, while the stream goes on.
+    /// built and checked first, while the stream goes on. Its first `probation` batches are judged before anything of
+    /// them leaves; if it is worse than what ran before, that is put back.
     ///
     /// # Errors
     ///
     /// When it cannot be built, there is no such stage, or the pipeline is not at work. Nothing changed then.
-    pub async fn swap(&self, spec: StageSpec, digest: Option<&str>, note: Note) -> Result<Swapped, Failure> {
+    pub async fn swap(
+        &self,
+        spec: StageSpec,
+        digest: Option<&str>,
+        probation: u32,
+        note: Note,
+    ) -> Result<Swapped, Failure> {
         let status = self.status();
         if status.status == State::Stopped {
             return Err(Failure::operator(
@@ -241,7 +248,7 @@ impl Pipeline {
         let (reply, answer) = oneshot::channel();
         let request = SwapRequest {
             stage: spec.id.clone(),
-            new: NewStage { note, spec, stage, version, mask },
+            new: NewStage { note, probation, instead_of: None, spec, stage, version, mask },
             reply,
             _commanding: self.shared.waits().command(),
         };

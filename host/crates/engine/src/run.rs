@@ -208,6 +208,7 @@ impl Attempt {
             seq: 0,
             through: resume,
             had: mark::highest(&marks, compare),
+            inside: false,
         };
         {
             let fuse = fuse.clone();

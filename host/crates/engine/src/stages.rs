@@ -27,6 +27,8 @@ const SLICE: usize = 500;
 /// no row is given up for another one's fault.
 const MANY_RUNS: u32 = 32;
 const LONG_SEARCH: Duration = Duration::from_secs(2);
+/// So long a version on probation may say that something outside is not available.
+const PROBATION_WAITS: Duration = Duration::from_secs(5);
 
 /// What becomes of a row that a stage fails on or rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,6 +80,24 @@ pub struct RunningStage {
     pub waits: Waits,
     /// What it must not say.
     pub secrets: Secrets,
+    /// The first failure that is not over with a fresh instance ends the batch: it is not known yet whether the code is
+    /// any good, so no time is spent on finding the rows.
+    pub on_probation: bool,
+}
+
+/// What became of one batch in a stage, in events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Toll {
+    /// Shown to the stage.
+    pub shown: u64,
+    /// The stage failed on these.
+    pub failed: u64,
+    /// The stage rejected these.
+    pub rejected: u64,
+    /// The stage dropped these of its own will.
+    pub dropped: u64,
+    /// In the batch afterwards.
+    pub left: u64,
 }
 
 /// Handles made once, so that a batch formats no label.
@@ -112,20 +132,43 @@ impl RunningStage {
     ///
     /// What the pipeline stops with.
     pub async fn run(&mut self, batch: Batch) -> Result<Batch, StageError> {
+        let (result, toll) = self.attempt(batch).await;
+        self.count(toll);
+        result
+    }
+
+    /// Counts what became of a batch that goes on.
+    pub fn count(&self, toll: Toll) {
+        let Toll { shown, failed, rejected, dropped, left } = toll;
+        let skipped = if self.on_error == OnError::Skip { failed + rejected } else { 0 };
+        self.metrics.events_in.increment(shown);
+        self.metrics.skipped.increment(skipped);
+        self.metrics.dropped.increment(dropped + skipped);
+        self.metrics.events_out.increment(left);
+    }
+
+    /// Runs a batch through the stage without counting its events, which may not go on from here.
+    pub async fn attempt(&mut self, batch: Batch) -> (Result<Batch, StageError>, Toll) {
+        let mut toll = Toll::default();
+        let result = self.through(batch, &mut toll).await;
+        (result, toll)
+    }
+
+    async fn through(&mut self, batch: Batch, toll: &mut Toll) -> Result<Batch, StageError> {
         let started = Instant::now();
         self.given_up.tell();
         let rows = self.rows(&batch);
         if rows.is_empty() {
             return Ok(batch);
         }
-        self.metrics.events_in.increment(rows.len() as u64);
+        toll.shown = rows.len() as u64;
         let batch = Arc::new(batch);
         let view = View::new(batch.clone(), rows);
         let mut edits = Overlay::new();
         let mut start = 0;
         while start < view.len() {
             let end = (start + SLICE).min(view.len());
-            let done = self.run_slice(&view, start..end, &mut edits).await;
+            let done = self.run_slice(&view, start..end, &mut edits, toll).await;
             done.map_err(|error| StageError {
                 message: format!("processor {}: {}", self.id, error.message),
                 ..error
@@ -135,8 +178,9 @@ impl RunningStage {
         drop(batch);
         let mut batch = view.into_batch();
         let applied: Applied = edits.apply(&mut batch, &self.id);
-        self.metrics.dropped.increment(applied.dropped as u64);
-        self.metrics.events_out.increment(batch.len() as u64);
+        let given_up = if self.on_error == OnError::Skip { toll.failed + toll.rejected } else { 0 };
+        toll.dropped = (applied.dropped as u64).saturating_sub(given_up);
+        toll.left = batch.len() as u64;
         self.metrics.latency.record(started.elapsed().as_secs_f64());
         Ok(batch)
     }
@@ -162,6 +206,7 @@ impl RunningStage {
         view: &View,
         range: Range<usize>,
         edits: &mut Overlay,
+        toll: &mut Toll,
     ) -> Result<(), StageError> {
         let mut todo = vec![(range.clone(), false)];
         let mut runs = 0;
@@ -170,7 +215,7 @@ impl RunningStage {
         while let Some((range, again)) = todo.pop() {
             let slice = view.slice(range.clone());
             runs += 1;
-            let error = match self.call(&slice).await {
+            let error = match self.call(&slice, toll).await {
                 Ok(own) => match edits.absorb(view.batch(), own) {
                     Ok(()) => continue,
                     Err(error) => StageError::isolate("plugin_edit", error.to_string()),
@@ -178,7 +223,8 @@ impl RunningStage {
                 Err(error) => error,
             };
             self.metrics.errors.increment(1);
-            if error.action == StageAction::Stop || (again && self.on_error == OnError::Fail) {
+            let ends = self.on_error == OnError::Fail || self.on_probation;
+            if error.action == StageAction::Stop || (again && ends) {
                 return Err(error);
             }
             if runs > MANY_RUNS && started.elapsed() > LONG_SEARCH {
@@ -192,6 +238,7 @@ impl RunningStage {
                 todo.push((middle..range.end, true));
                 todo.push((range.start..middle, true));
             } else {
+                toll.failed += slice.len() as u64;
                 self.give_up(&slice, &error, edits)?;
             }
         }
@@ -209,14 +256,12 @@ impl RunningStage {
             };
             edit.map_err(|edit| StageError::stop("internal", edit.to_string()))?;
         }
-        if self.on_error == OnError::Skip {
-            self.metrics.skipped.increment(rows as u64);
-        }
         edits.absorb(slice.batch(), own).map_err(|edit| StageError::stop("internal", edit.to_string()))
     }
 
     /// One call: waits out what is unavailable, takes a panic as a trap, and looks at what the stage rejected.
-    async fn call(&mut self, slice: &View) -> Result<Overlay, StageError> {
+    async fn call(&mut self, slice: &View, toll: &mut Toll) -> Result<Overlay, StageError> {
+        let began = Instant::now();
         let mut pause = Duration::from_millis(500);
         let mut waiting = None;
         loop {
@@ -236,7 +281,10 @@ impl RunningStage {
                             format!("its edits would add more to the batch than the bound of {bound}");
                         StageError::isolate("edits_too_large", message)
                     })?;
-                    return self.judge_rejects(own);
+                    return self.judge_rejects(own, toll);
+                }
+                Err(error) if self.on_probation && began.elapsed() >= PROBATION_WAITS => {
+                    return Err(StageError { action: StageAction::Stop, ..error });
                 }
                 Err(error) if error.action == StageAction::Retry => {
                     self.metrics.errors.increment(1);
@@ -264,16 +312,16 @@ impl RunningStage {
         }
     }
 
-    fn judge_rejects(&self, mut own: Overlay) -> Result<Overlay, StageError> {
+    fn judge_rejects(&self, mut own: Overlay, toll: &mut Toll) -> Result<Overlay, StageError> {
         let Some((_, _, reason)) = own.rejects().first() else { return Ok(own) };
+        toll.rejected += own.rejects().len() as u64;
         match self.on_error {
             OnError::Fail => {
                 let message = format!("stage {} rejected {} events: {reason}", self.id, own.rejects().len());
                 Err(StageError::stop("plugin_rejected", message))
             }
             OnError::Skip => {
-                let skipped = own.drop_rejects();
-                self.metrics.skipped.increment(skipped as u64);
+                own.drop_rejects();
                 Ok(own)
             }
             OnError::Dlq => Ok(own),

@@ -179,12 +179,26 @@ pub struct StageStatus {
     pub position: Option<Value>,
     /// When, milliseconds since the Unix epoch.
     pub since_ms: u64,
+    /// So many batches it is yet to be judged by.
+    pub probation: u32,
+    /// The version that this one was put back for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBack>,
     /// What it was built from. Not shown as it is.
     #[serde(skip)]
     pub code: StageCode,
     /// Its configuration now, which may hold secrets. Not shown as it is.
     #[serde(skip)]
     pub config: Value,
+}
+
+/// A version that was no good, so that the one before it was put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RolledBack {
+    /// Its generation.
+    pub generation: u64,
+    /// What was wrong with it.
+    pub why: String,
 }
 
 /// A pipeline as the API shows it.

@@ -52,9 +52,24 @@ pub struct Generation {
     /// Who put it in place, and what for.
     #[serde(flatten)]
     pub note: Note,
+    /// So many batches it has yet to get through no worse than what ran before, or that is put back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub probation: u32,
+    /// The generation that did not, so that this one was put back for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<u64>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Generation {
+    /// Whether it is the same code with the same configuration.
+    fn is_same_as(&self, other: &Self) -> bool {
+        (&self.version.digest, &self.config) == (&other.version.digest, &other.config)
+    }
+
     /// The position it takes over from.
     pub fn from(&self) -> Option<Position> {
         self.from.as_deref().map(Position::new)
@@ -112,12 +127,12 @@ impl History {
         self.generations.iter().rposition(reached).unwrap_or(0)
     }
 
-    /// The newest generation before the one at work that was something else: another code or another configuration.
+    /// The newest generation before the newest that was something else, another code or another configuration, and
+    /// that proved itself.
     pub fn before(&self) -> Option<&Generation> {
         let (now, earlier) = self.generations.split_last()?;
-        let is_other =
-            |one: &&Generation| (&one.version.digest, &one.config) != (&now.version.digest, &now.config);
-        earlier.iter().rev().chain(self.past.iter().rev()).find(is_other)
+        let mut before = earlier.iter().rev().chain(self.past.iter().rev());
+        before.find(|one| one.probation == 0 && !one.is_same_as(now))
     }
 
     /// Keeps a generation for people to see that no position is processed with any more.
@@ -152,6 +167,8 @@ mod tests {
             from,
             at_ms: 0,
             note: Note::default(),
+            probation: 0,
+            instead_of: None,
         }
     }
 
@@ -193,7 +210,14 @@ mod tests {
         history.generations.push(generation(3, Some(10)));
         history.prune(Some(&Position::new("15")), compare);
         assert_eq!((history.generations.len(), history.before().map(|one| one.generation)), (1, Some(2)));
-        for number in 4..300 {
+        let unproven = Generation { probation: 1, ..generation(4, Some(20)) };
+        history.retire(unproven);
+        assert_eq!(
+            history.before().map(|one| one.generation),
+            Some(2),
+            "what never proved itself does not count"
+        );
+        for number in 5..300 {
             history.retire(generation(number, Some(number)));
         }
         assert_eq!((history.past.len(), history.past[99].generation), (MOST_PAST, 299));

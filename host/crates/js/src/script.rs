@@ -166,6 +166,7 @@ impl Engine {
             ..RuntimeOptions::default()
         })
         .map_err(|error| failed("isolate", &error))?;
+        runtime.v8_isolate().set_prepare_stack_trace_callback(stack_of_an_error);
         let isolate = runtime.v8_isolate().thread_safe_handle();
         let full = Arc::new(AtomicBool::new(false));
         let (handle, flag) = (isolate.clone(), full.clone());
@@ -330,12 +331,25 @@ impl Engine {
     }
 }
 
+/// Makes the text of an error's `stack`, except for a script that is being ended: there nothing that this takes can be
+/// had for certain, and what cannot be had ends the whole host.
+fn stack_of_an_error<'s, 'i>(
+    scope: &mut v8::PinScope<'s, 'i>,
+    error: v8::Local<'s, v8::Value>,
+    callsites: v8::Local<'s, v8::Array>,
+) -> v8::Local<'s, v8::Value> {
+    if scope.is_execution_terminating() {
+        return v8::undefined(scope).into();
+    }
+    deno_core::error::prepare_stack_trace_callback(scope, error, callsites)
+}
+
 /// What the script threw, with the place in its text.
 fn thrown(
     scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>,
     mem_mb: u64,
 ) -> ScriptError {
-    if scope.has_terminated() {
+    if scope.has_terminated() || scope.is_execution_terminating() {
         return ScriptError::Failed("the script was ended".to_owned());
     }
     let Some(exception) = scope.exception() else {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use deltaforge_config::auth::Role;
+use deltaforge_config::auth::{RESERVED_NAMES, Role};
 use deltaforge_engine::state::StateError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -50,8 +50,7 @@ impl TokenName {
         };
         let fits = is_name(&made.name, MAX_NAME_LEN)
             && made.tenant.as_deref().is_none_or(|tenant| is_name(tenant, MAX_TENANT_LEN));
-        // The audit log calls those so who need no token.
-        if fits && (made.tenant.is_some() || made.name != super::LOCAL) {
+        if fits && (made.tenant.is_some() || !RESERVED_NAMES.contains(&made.name.as_str())) {
             Ok(made)
         } else {
             Err(TokenError::BadName(made.to_string()))
@@ -122,7 +121,7 @@ pub enum TokenError {
     /// It is no name for a token.
     #[error(
         "{0:?} is no name for a token: letters, digits, `.`, `_` and `-`, beginning with a letter or digit, such as \
-         `ci`, or `@acme/ci` for a tenant's own; `local` is who needs no token"
+         `ci`, or `@acme/ci` for a tenant's own; `local` is who needs no token, `deltaforge` the host itself"
     )]
     BadName(String),
     /// The name is taken.
@@ -183,8 +182,20 @@ mod tests {
         assert_eq!((name.tenant.as_deref(), name.name.as_str()), (Some("acme"), "ci"));
         assert_eq!(name.to_string(), "@acme/ci");
         assert_eq!("ops".parse::<TokenName>().unwrap().to_string(), "ops");
-        for bad in ["", "local", "a b", "@acme", "@/x", "@acme/", "a/b", "@a/b/c", "-a", "é", &"x".repeat(65)]
-        {
+        for bad in [
+            "",
+            "local",
+            "deltaforge",
+            "a b",
+            "@acme",
+            "@/x",
+            "@acme/",
+            "a/b",
+            "@a/b/c",
+            "-a",
+            "é",
+            &"x".repeat(65),
+        ] {
             assert!(bad.parse::<TokenName>().is_err(), "{bad}");
         }
     }

@@ -7,6 +7,7 @@ use deltaforge_api::access::Tokens;
 use deltaforge_api::{Api, Audit};
 use deltaforge_config::auth::FileToken;
 use deltaforge_config::{Block, Catalog, Limits, Secret};
+use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::plan::{PipelinePlan, Services, StagePlan};
 use deltaforge_engine::stage::{StageCode, StageSpec};
@@ -53,11 +54,24 @@ pub struct Plan {
     pub dlq: Option<u64>,
     pub shelf: Shelf,
     pub required: bool,
+    /// Most events of a batch.
+    pub batch: usize,
+    /// Of both processors.
+    pub on_error: OnError,
 }
 
 impl Plan {
     pub fn named(name: &'static str) -> Self {
-        Self { name, tenant: "acme", labels: json!({}), dlq: None, shelf: Shelf::default(), required: true }
+        Self {
+            name,
+            tenant: "acme",
+            labels: json!({}),
+            dlq: None,
+            shelf: Shelf::default(),
+            required: true,
+            batch: 10,
+            on_error: OnError::Fail,
+        }
     }
 }
 
@@ -152,7 +166,7 @@ impl Host {
         let stage = |spec: StageSpec| StagePlan {
             block: json!({ "id": spec.id }),
             spec,
-            on_error: OnError::Fail,
+            on_error: plan.on_error,
             tables: TableFilter::default(),
             masks: false,
         };
@@ -170,6 +184,7 @@ impl Host {
                 overflow: Overflow::Block,
                 max_event_bytes: 1 << 16,
             }),
+            limits: BatchLimits { max_events: plan.batch, ..BatchLimits::default() },
             ..setup::plan(plan.name, &numbers)
         };
         let pipeline = Pipeline::start(pipeline, self.services.clone());
@@ -183,6 +198,13 @@ impl Host {
 
     pub async fn get(&self, path: &str) -> Answer {
         answer(self.request(Method::GET, path)).await
+    }
+
+    /// A processor of a pipeline, as its status shows it.
+    pub async fn processor(&self, pipeline: &str, id: &str) -> Value {
+        let info = self.get(&format!("/pipelines/{pipeline}")).await.1;
+        let all = info["ops"]["processors"].as_array().unwrap();
+        all.iter().find(|processor| processor["id"] == id).unwrap().clone()
     }
 
     pub async fn post(&self, path: &str) -> Answer {

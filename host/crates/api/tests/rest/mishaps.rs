@@ -201,8 +201,10 @@ async fn a_swap_before_a_replay_leaves_each_event_its_version() {
     pipeline.pause();
     within("it is paused", async || pipeline.status().status == State::Paused).await;
     let before = good.rows.lock().clone();
-    let swapped =
-        pipeline.swap(setup::spec("p", "mark", code("2"), json!({})), None, Note::default()).await.unwrap();
+    let swapped = pipeline
+        .swap(setup::spec("p", "mark", code("2"), json!({})), None, 1, Note::default())
+        .await
+        .unwrap();
     moody.works.store(true, Ordering::SeqCst);
     pipeline.resume();
     within("it has all of it", async || is_at(&pipeline, "s1", 50).await).await;
@@ -315,6 +317,7 @@ async fn a_swap_that_waits_does_not_keep_a_stopped_pipeline_from_going_on() {
             "p",
             "mark",
             Change::Stage { plugin: Some("marker@2".into()), config: None },
+            1,
             Note::default(),
         )
         .await

@@ -151,7 +151,8 @@ impl SourceFactory for NumbersFactory {
     }
 }
 
-/// Writes its mark into every row. With the mark `bad` it fails for good, with `later` for now.
+/// Writes its mark into every row. With the mark `bad` it fails for good, with `later` for now, with `picky…` it traps
+/// on every seventh number, and with `drops` it drops all.
 struct Marker(String);
 
 #[async_trait]
@@ -163,6 +164,13 @@ impl Stage for Marker {
             _ => {}
         }
         for row in 0..view.len() {
+            if self.0 == "drops" {
+                edits.drop_row(view, row).map_err(|error| StageError::stop("marker", error.to_string()))?;
+                continue;
+            }
+            if self.0.starts_with("picky") && view.event(row).pos().is_multiple_of(7) {
+                return Err(StageError::isolate("plugin_trap", "a multiple of seven"));
+            }
             edits
                 .set(view, row, Image::After, "mark", &Cell::Text(&self.0))
                 .map_err(|error| StageError::stop("marker", error.to_string()))?;

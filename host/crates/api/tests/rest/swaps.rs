@@ -1,5 +1,6 @@
 //! Other code for a processor while the stream goes on.
 
+use deltaforge_engine::stages::OnError;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -169,7 +170,8 @@ async fn what_made_a_pipeline_fail_is_swapped_out_again() {
         let host = Host::start().await;
         let orders = host.run(Plan::named("orders"));
         orders.read(10, 10).await;
-        assert_eq!(plugin(&host, "mark", json!({ "plugin": format!("marker@{bad}") })).await.0, 200);
+        let unjudged = json!({ "plugin": format!("marker@{bad}"), "probation": 0 });
+        assert_eq!(plugin(&host, "mark", unjudged).await.0, 200);
         orders.numbers.bound.send_replace(20);
         within("it does not work", async || {
             let info = host.get("/pipelines/orders").await.1;
@@ -184,4 +186,78 @@ async fn what_made_a_pipeline_fail_is_swapped_out_again() {
         within("the rest arrives", async || orders.marks().len() == 20).await;
         assert!(orders.marks()[10..].iter().all(|mark| mark == "1.2.0"), "{bad}: {:?}", orders.marks());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_does_worse_is_put_back_before_anything_of_it_is_delivered() {
+    for bad in ["bad", "later", "picky", "drops"] {
+        let host = Host::start().await;
+        let mut plan = Plan::named("orders");
+        plan.batch = 40;
+        let orders = host.run(plan);
+        orders.read(10, 10).await;
+        let (status, swap) = plugin(&host, "mark", json!({ "plugin": format!("marker@{bad}") })).await;
+        assert_eq!((status, &swap["probation"]), (200, &json!(1)), "{swap}");
+        assert_eq!(host.processor("orders", "mark").await["probation"], 1);
+        orders.read(50, 50).await;
+        assert!(orders.marks().iter().all(|mark| mark == "1.0.0"), "{bad}: {:?}", orders.marks());
+        let info = host.get("/pipelines/orders").await.1;
+        assert_eq!((&info["status"], &info["degraded"]), (&json!("running"), &json!(false)), "{info}");
+        let mark = host.processor("orders", "mark").await;
+        assert_eq!((&mark["plugin"], &mark["generation"]), (&json!("marker@1.0.0"), &json!(3)), "{mark}");
+        assert_eq!((&mark["rolled_back"]["generation"], &mark["probation"]), (&json!(2), &json!(0)));
+        let history = host.get("/pipelines/orders/processors/mark/history").await.1;
+        assert_eq!((&history[0]["by"], &history[0]["instead_of"]), (&json!("deltaforge"), &json!(2)));
+        let why = history[0]["why"].as_str().unwrap();
+        let said = match bad {
+            "bad" => "it is bad",
+            "later" => "not yet",
+            "picky" => "a multiple of seven",
+            _ => "dropped 40 of 40 events, the version before 0",
+        };
+        assert!(why.contains(said), "{bad}: {why}");
+        // What failed is nothing to go back to.
+        let back = host.post("/pipelines/orders/processors/mark/rollback").await;
+        assert_eq!(code(&back), (409, "NOTHING_TO_ROLL_BACK"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_does_no_worse_stays() {
+    let host = Host::start().await;
+    let mut plan = Plan::named("orders");
+    (plan.batch, plan.on_error) = (40, OnError::Skip);
+    let orders = host.run(plan);
+    orders.read(10, 10).await;
+    let picky = json!({ "plugin": "marker@picky", "probation": 0 });
+    assert_eq!(plugin(&host, "mark", picky).await.0, 200);
+    orders.numbers.bound.send_replace(50);
+    within("the rows that are no multiples of seven", async || orders.marks().len() == 10 + 34).await;
+    // It fails on the same rows.
+    let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@picky2", "probation": 2 })).await;
+    assert_eq!((status, &swap["probation"]), (200, &json!(2)), "{swap}");
+    orders.numbers.bound.send_replace(90);
+    within("more", async || orders.marks().len() == 10 + 34 + 35).await;
+    let mark = host.processor("orders", "mark").await;
+    assert_eq!((&mark["plugin"], &mark["probation"]), (&json!("marker@picky2"), &json!(1)), "{mark}");
+    // What is meant to drop all is said not to be judged.
+    let drops = json!({ "plugin": "marker@drops", "probation": 0 });
+    assert_eq!(plugin(&host, "mark", drops).await.0, 200);
+    let there = orders.marks().len();
+    let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@9", "probation": 101 })).await;
+    assert_eq!((status, swap["message"].as_str().unwrap().contains("at most 100")), (422, true), "{swap}");
+    assert_eq!(orders.marks().len(), there);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_judged_also_after_a_restart() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(10, 10).await;
+    assert_eq!(plugin(&host, "mark", json!({ "plugin": "marker@bad" })).await.0, 200);
+    assert_eq!(host.post("/pipelines/orders/stop").await.0, 200);
+    assert_eq!(host.post("/pipelines/orders/resume").await.0, 200);
+    host.until("orders", "running").await;
+    orders.read(20, 20).await;
+    assert!(orders.marks().iter().all(|mark| mark == "1.0.0"), "{:?}", orders.marks());
 }

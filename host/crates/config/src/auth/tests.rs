@@ -88,7 +88,7 @@ more: 1
     has(17, "tokens[4].token", "is missing");
     has(19, "tokens[5].token", "same token");
     has(20, "tokens[6].name", "another token");
-    has(21, "tokens[7].name", "need no token");
+    has(21, "tokens[7].name", "somebody else");
     has(22, "more", "unknown key");
 }
 

@@ -13,9 +13,11 @@ use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, StagePlan};
 use crate::stage::{Stage, StageCode, StageError, StageSpec, StageVersion};
 use crate::stages::{GivenUp, OnError, RunningStage, StageMetrics};
-use crate::status::{Failure, StageStatus};
+use crate::status::{Failure, RolledBack, StageStatus};
 use crate::swap::{Generation, History, Note};
 use crate::waits::Waits;
+
+mod probation;
 
 pub(crate) struct StageSet {
     plan: Arc<PipelinePlan>,
@@ -36,6 +38,10 @@ struct Slot {
 /// What a swap puts in place: built and checked before the stream waits for it.
 pub(crate) struct NewStage {
     pub note: Note,
+    /// So many batches it is judged by.
+    pub probation: u32,
+    /// Put back in place of a generation that was no good.
+    pub instead_of: Option<u64>,
     pub spec: StageSpec,
     pub stage: Box<dyn Stage>,
     pub version: StageVersion,
@@ -75,6 +81,8 @@ fn generation(
         config: spec.config.clone(),
         from: from.map(|position| position.as_str().to_owned()),
         at_ms: now_ms(),
+        probation: 0,
+        instead_of: None,
     }
 }
 
@@ -145,7 +153,8 @@ impl StageSet {
         history.save(store, &key).await?;
         let now = &history.generations[0];
         let (stage, version) = self.make(&spec_of(plan, now), Some(&now.version.digest)).await?;
-        let running = self.running(plan, stage, version, now.generation);
+        let mut running = self.running(plan, stage, version, now.generation);
+        running.on_probation = now.probation > 0;
         Ok(Slot { running, history, active: 0 })
     }
 
@@ -217,6 +226,7 @@ impl StageSet {
             given_up: GivenUp::new(&plan.spec.id),
             waits: self.waits.clone(),
             secrets: self.plan.secrets.clone(),
+            on_probation: false,
         }
     }
 
@@ -250,7 +260,8 @@ impl StageSet {
                 let plan = self.plan.stages[index].clone();
                 let next = next.clone();
                 let (stage, version) = self.make(&spec_of(&plan, &next), Some(&next.version.digest)).await?;
-                let running = self.running(&plan, stage, version, next.generation);
+                let mut running = self.running(&plan, stage, version, next.generation);
+                running.on_probation = next.probation > 0;
                 let mask = self.mask_of(&plan, &next).await?;
                 self.set_mask(index, mask);
                 let slot = &mut self.slots[index];
@@ -261,10 +272,16 @@ impl StageSet {
         Ok(cut)
     }
 
-    /// Runs a batch through every stage.
-    pub async fn run(&mut self, mut batch: Batch) -> Result<Batch, StageError> {
-        for slot in &mut self.slots {
-            batch = slot.running.run(batch).await?;
+    /// Runs a batch through every stage. It begins after `from`; `None`: inside a transaction, where nothing can take
+    /// over.
+    pub async fn run(&mut self, mut batch: Batch, from: Option<&Position>) -> Result<Batch, Failure> {
+        for index in 0..self.slots.len() {
+            batch = match from {
+                Some(from) if self.slots[index].running.on_probation => {
+                    self.try_out(index, batch, from).await?
+                }
+                _ => self.slots[index].running.run(batch).await?,
+            };
         }
         Ok(batch)
     }
@@ -302,7 +319,11 @@ impl StageSet {
         let previous = history.generations[slot.active].clone();
         let newest = slot.history.generations.iter().map(|generation| generation.generation).max();
         let number = newest.unwrap_or(0) + 1;
-        let current = generation(number, &new.spec, new.version.clone(), from, new.note);
+        let current = Generation {
+            probation: new.probation,
+            instead_of: new.instead_of,
+            ..generation(number, &new.spec, new.version.clone(), from, new.note)
+        };
         if previous.from == current.from {
             // Nothing has passed the previous version.
             if let Some(unused) = history.generations.pop() {
@@ -316,6 +337,7 @@ impl StageSet {
             let mask = new.mask.map(|mask| self.mask(&plan, mask, new.version.clone(), number));
             self.set_mask(index, mask);
             self.slots[index].running = self.running(&plan, new.stage, new.version, number);
+            self.slots[index].running.on_probation = new.probation > 0;
             self.slots[index].active = history.generations.len() - 1;
         }
         self.slots[index].history = history;
@@ -340,6 +362,10 @@ impl StageSet {
                 generation: now.generation,
                 position: now.from.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
                 since_ms: now.at_ms,
+                probation: now.probation,
+                rolled_back: now
+                    .instead_of
+                    .map(|generation| RolledBack { generation, why: self.plan.secrets.hide(&now.note.why) }),
                 code: StageCode::of_text(&now.code),
                 config: now.config.clone(),
             }

@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     pub through: Option<Position>,
     /// Up to here some sink has had everything before this run.
     pub had: Option<Position>,
+    /// The last batch ended inside a transaction.
+    pub inside: bool,
 }
 
 impl Worker {
@@ -54,11 +56,12 @@ impl Worker {
         let swaps = self.swaps.clone();
         let mut swaps = swaps.lock().await;
         loop {
-            // A stretch that was processed before is processed by what is recorded for it; a swap comes after that.
-            let replaying = self.stages.is_replaying();
+            // A stretch that was processed before is processed by what is recorded for it; a swap comes after that, and
+            // where a replay can begin.
+            let may_swap = !self.stages.is_replaying() && !self.inside;
             tokio::select! {
                 biased;
-                Some(swap) = swaps.recv(), if !replaying => self.swap(swap).await,
+                Some(swap) = swaps.recv(), if may_swap => self.swap(swap).await,
                 held = batches.recv() => match held {
                     None => return Ok(()),
                     Some((batch, held)) => self.take(batch, held).await?,
@@ -122,7 +125,13 @@ impl Worker {
             .map(|skip| skip.first_row(factory, &batch, &covers.from, &covers.through, &boundary))
             .collect();
         let newest_us = batch.len().checked_sub(1).map_or(0, |last| batch.event(last).ts_us());
-        let mut batch = self.stages.run(batch).await?;
+        let from = (!self.inside).then_some(&covers.from);
+        let probation = self.stages.is_on_probation();
+        let mut batch = self.stages.run(batch, from).await?;
+        if probation {
+            self.shared.set_stages(self.stages.describe());
+        }
+        self.inside = boundary != Boundary::Transaction;
         failpoint::hit("stage.applied");
         self.send_rejects(&mut batch).await?;
         let batch = Arc::new(batch);

@@ -31,6 +31,7 @@ fn running(on_error: OnError, what: impl Fn(&View, &mut Overlay) + Send + 'stati
         given_up: GivenUp::new("stage"),
         waits: Waits::default(),
         secrets: Secrets::default(),
+        on_probation: false,
     }
 }
 

@@ -1,0 +1,182 @@
+//! The first batches of a new version: judged before anything of them leaves.
+//!
+//! The measure is what ran before. Only where something went wrong with the new version, or it dropped most of the
+//! events, does the old one get the same batch; if it did better, its result goes on, and so does it, from the position
+//! where the batch begins. So an event that fails by itself, on any version, brings no version down.
+
+use deltaforge_model::{Batch, Position};
+use metrics::counter;
+use tracing::warn;
+
+use super::{NewStage, StageSet, spec_of};
+use crate::stage::StageError;
+use crate::stages::{RunningStage, Toll};
+use crate::status::Failure;
+use crate::swap::{Generation, Note};
+
+/// Who puts a version back that was no good.
+const BY_ITSELF: &str = "deltaforge";
+/// Counts versions that were put back for another one.
+const ROLLED_BACK: &str = "deltaforge_swap_rollbacks_total";
+/// Of fewer events nobody can say that a version drops most.
+const MANY: u64 = 20;
+
+/// What a version made of a batch.
+type Attempt = (Result<Batch, StageError>, Toll);
+
+impl StageSet {
+    /// Whether some stage runs a version that is yet to be judged.
+    pub fn is_on_probation(&self) -> bool {
+        self.slots.iter().any(|slot| slot.running.on_probation)
+    }
+
+    /// Runs the batch after `from` through a version on probation, and through the one before it if need be.
+    pub(super) async fn try_out(
+        &mut self,
+        index: usize,
+        batch: Batch,
+        from: &Position,
+    ) -> Result<Batch, Failure> {
+        let mut attempt = self.slots[index].running.attempt(batch.clone()).await;
+        if attempt.1.shown == 0 {
+            return Ok(attempt.0?);
+        }
+        if is_in_doubt(&attempt)
+            && let Some((previous, mut old)) = self.build_before(index).await
+        {
+            let before = old.attempt(batch.clone()).await;
+            if attempt.0.is_err() && (before.0.is_err() || before.1.failed > 0) {
+                // Which rows each of them fails on makes the difference.
+                self.slots[index].running.on_probation = false;
+                attempt = self.slots[index].running.attempt(batch).await;
+                self.slots[index].running.on_probation = true;
+            }
+            if let Some(why) = worse(&attempt, &before) {
+                self.put_back(index, previous, old, from, why).await?;
+                let (result, toll) = before;
+                self.slots[index].running.count(toll);
+                return Ok(result?);
+            }
+        }
+        let (result, toll) = attempt;
+        let batch = result?;
+        self.passed(index).await?;
+        self.slots[index].running.count(toll);
+        Ok(batch)
+    }
+
+    /// The version before the one on probation, in an instance of its own.
+    async fn build_before(&mut self, index: usize) -> Option<(Generation, RunningStage)> {
+        let plan = self.plan.stages[index].clone();
+        let previous = self.slots[index].history.before()?.clone();
+        match self.make(&spec_of(&plan, &previous), Some(&previous.version.digest)).await {
+            Ok((stage, version)) => {
+                let running = self.running(&plan, stage, version, previous.generation);
+                Some((previous, running))
+            }
+            Err(error) => {
+                warn!(stage = plan.spec.id, code = error.code, error = %error,
+                    "what ran before the new version cannot be built, so nothing can be put back");
+                None
+            }
+        }
+    }
+
+    /// One batch less to be judged by; stored before anything of it leaves, so that a replay judges no batch again that
+    /// some sink has had.
+    async fn passed(&mut self, index: usize) -> Result<(), Failure> {
+        let key = self.key(&self.plan.stages[index].spec.id);
+        let slot = &mut self.slots[index];
+        let now = &mut slot.history.generations[slot.active];
+        now.probation = now.probation.saturating_sub(1);
+        slot.running.on_probation = now.probation > 0;
+        let generation = now.generation;
+        slot.history.save(&*self.services.store, &key).await?;
+        tracing::info!(
+            stage = slot.running.id,
+            generation,
+            left = slot.history.generations[slot.active].probation,
+            "the new version got through a batch no worse than the one before it"
+        );
+        Ok(())
+    }
+
+    async fn put_back(
+        &mut self,
+        index: usize,
+        previous: Generation,
+        old: RunningStage,
+        from: &Position,
+        why: String,
+    ) -> Result<(), Failure> {
+        let plan = self.plan.stages[index].clone();
+        let slot = &self.slots[index];
+        let bad = slot.history.generations[slot.active].clone();
+        let spec = spec_of(&plan, &previous);
+        let mask = match plan.masks {
+            true => Some(self.make(&spec, Some(&previous.version.digest)).await?.0),
+            false => None,
+        };
+        let why = self.plan.secrets.hide(&why);
+        warn!(
+            stage = plan.spec.id,
+            failed = bad.version.plugin,
+            generation = bad.generation,
+            back_to = previous.version.plugin,
+            position = from.readable(),
+            why,
+            "the new version did worse than the one before it, which is put back; nothing of it was delivered"
+        );
+        counter!(ROLLED_BACK, "pipeline" => self.plan.name.clone(), "processor" => plan.spec.id.clone())
+            .increment(1);
+        let new = NewStage {
+            note: Note::new(BY_ITSELF, why),
+            probation: 0,
+            instead_of: Some(bad.generation),
+            spec,
+            stage: old.stage,
+            version: old.version,
+            mask,
+        };
+        self.swap(&plan.spec.id, new, Some(from), true).await?;
+        Ok(())
+    }
+}
+
+/// Whether the version before has to say what the batch is like.
+fn is_in_doubt((result, toll): &Attempt) -> bool {
+    result.is_err() || toll.failed > 0 || toll.rejected > 0 || drops_most(toll)
+}
+
+fn drops_most(toll: &Toll) -> bool {
+    toll.shown >= MANY && toll.dropped * 2 > toll.shown
+}
+
+/// In what the new version did worse than the one before it.
+fn worse(new: &Attempt, old: &Attempt) -> Option<String> {
+    let (Ok(_), was) = old else { return None };
+    let (result, is) = new;
+    let shown = is.shown;
+    if let Err(error) = result {
+        return Some(format!("it failed on the first batch: {}: {error}", error.code));
+    }
+    if is.failed > was.failed {
+        return Some(format!(
+            "it failed on {} of {shown} events, the version before on {}",
+            is.failed, was.failed
+        ));
+    }
+    if is.rejected > was.rejected {
+        return Some(format!(
+            "it rejected {} of {shown} events, the version before {}",
+            is.rejected, was.rejected
+        ));
+    }
+    let jump = is.dropped.saturating_sub(was.dropped);
+    (drops_most(is) && jump * 2 > shown).then(|| {
+        format!(
+            "it dropped {} of {shown} events, the version before {}; if that is meant, swap with probation 0",
+            is.dropped, was.dropped
+        )
+    })
+}
