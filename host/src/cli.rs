@@ -42,6 +42,9 @@ pub enum Command {
     /// Write, test, publish and swap plugins
     #[command(subcommand)]
     Plugin(Box<crate::plugin::PluginCommand>),
+    /// Make, list and revoke API tokens
+    #[command(subcommand)]
+    Token(crate::token::TokenCommand),
 }
 
 /// Flags of `run`.

@@ -10,6 +10,7 @@ mod plugin;
 mod registry;
 mod serve;
 mod source;
+mod token;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         cli::Command::Explain { code } => check::explain(&code),
         cli::Command::Source(command) => source::run(&command),
         cli::Command::Plugin(command) => plugin::run(&command),
+        cli::Command::Token(command) => token::run(&command),
     };
     match result {
         Ok(exit) => exit.into(),

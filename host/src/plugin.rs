@@ -3,8 +3,8 @@
 mod inspect;
 mod list;
 mod publish;
-mod remote;
-mod show;
+pub mod remote;
+pub mod show;
 mod swap;
 
 use std::path::{Path, PathBuf};

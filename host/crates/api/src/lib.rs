@@ -45,6 +45,7 @@ pub use audit::{Audit, Entry as AuditEntry};
 pub use error::ErrorBody;
 pub use openapi::document as openapi_document;
 pub use routes::{Rule, Scope, rules};
+pub use tokens::TokenView;
 
 use access::{Throttle, Tokens};
 

@@ -40,7 +40,7 @@ pub(crate) struct NewTokenBody {
 
 /// A token, as far as it is shown.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct TokenView {
+pub struct TokenView {
     /// As the audit log names it, and as it is revoked.
     #[schema(example = "@acme/ci")]
     name: String,
