@@ -13,6 +13,7 @@ use deltaforge_engine::failpoint;
 use deltaforge_engine::plan::Services;
 use deltaforge_engine::secrets::Secrets;
 use deltaforge_engine::state::StateStore;
+use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use deltaforge_store::{DataDir, MemoryStore, SqliteStore};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use serde_json::{Value, json};
@@ -48,7 +49,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     }
     let data = DataDir::lock_within(&args.data_dir, LOCK_PATIENCE)?;
     let plugins = args.plugins.clone().unwrap_or_else(|| data.plugins());
-    let builders = Builders::new(&plugins, Some(&data))?;
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let tenants = Tenants::new(TenantLimits::default(), threads);
+    let builders = Builders::new(&plugins, Some(&data), tenants)?;
     let pipelines = match &args.config {
         None => {
             warn!("no --config: the API is served, and no pipeline runs");
@@ -64,13 +67,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     };
     let metrics = install_metrics()?;
     let io = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).min(4))
+        .worker_threads(threads.min(4))
         .thread_name("io")
         .enable_all()
         .build()
         .context("start the I/O threads")?;
     let compute = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from))
+        .worker_threads(threads)
         .thread_name("compute")
         .enable_all()
         .build()
@@ -108,6 +111,7 @@ async fn serve(
         formatters: builders.formatters.clone(),
         budget: Budget::new(args.memory_budget.unwrap_or_else(memory::half), None),
         compute,
+        tenants: builders.tenants.clone(),
         spill_dir: data.spill(),
         base_dir: std::env::current_dir().context("find the working directory")?,
         version: VERSION.to_owned(),
@@ -127,7 +131,8 @@ async fn serve(
         control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
     }
     let (runtime, registry) = builders.plugins.clone();
-    let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64);
+    let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64)
+        .with_tenants(builders.tenants.clone());
     let mut api = Api::new(control.clone(), builders.catalog.clone(), Arc::new(plugins), metrics.clone())
         .timeout(args.shutdown_timeout + Duration::from_secs(10));
     if args.insecure_no_auth {

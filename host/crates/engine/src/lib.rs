@@ -23,6 +23,7 @@ pub mod plan;
 pub mod retry;
 mod run;
 pub mod secrets;
+pub mod share;
 pub mod sink;
 pub mod source;
 pub mod span;
@@ -35,6 +36,7 @@ pub mod suggest;
 pub mod swap;
 mod tally;
 pub mod template;
+pub mod tenants;
 pub mod waits;
 
 pub use control::Control;

@@ -217,7 +217,8 @@ impl Attempt {
                     fuse.blow(failure);
                 }
             };
-            tasks.spawn_on(worker.in_current_span(), &services.compute);
+            let worker = services.tenants.run(&plan.tenant, worker.in_current_span());
+            tasks.spawn_on(worker, &services.compute);
         }
         {
             let committer =

@@ -17,7 +17,7 @@ use tracing::warn;
 pub use given_up::GivenUp;
 
 use crate::secrets::Secrets;
-use crate::stage::{EditBudget, Stage, StageAction, StageError, StageVersion};
+use crate::stage::{EditBudget, Stage, StageAction, StageError, StageLimits, StageVersion};
 use crate::status::{Failure, STALLED_AFTER};
 use crate::waits::Waits;
 
@@ -70,6 +70,8 @@ pub struct RunningStage {
     pub generation: u64,
     /// What becomes of failing rows.
     pub on_error: OnError,
+    /// What one call may come to.
+    pub limits: StageLimits,
     /// Which rows it sees.
     pub tables: TableFilter,
     /// Its metrics.
@@ -275,7 +277,7 @@ impl RunningStage {
             match result {
                 Ok(()) => {
                     // Edits that are small themselves may come to much more than the stage was held to.
-                    let growth = EditBudget::default().charge(slice, own.growth(slice.batch()));
+                    let growth = EditBudget::new(&self.limits).charge(slice, own.growth(slice.batch()));
                     growth.map_err(|bound| {
                         let message =
                             format!("its edits would add more to the batch than the bound of {bound}");

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::error::cut;
+use crate::factory::unbounded;
 use crate::grants::Grants;
 use crate::instance::Blueprint;
-use crate::limits::Limits;
+use crate::limits::{DEFAULT_LIMITS, Limits};
 use crate::plugin::{Description, PluginKind};
 use crate::runtime::{LoadError, Runtime};
 use crate::voice::Voice;
@@ -51,8 +52,9 @@ impl Runtime {
             loaded: loaded.clone(),
             stage: "inspect".to_owned(),
             grants: Grants::default(),
-            limits: Limits::new(None),
-            voice: Arc::new(Voice::new("", "", "inspect", "inspected")),
+            _seat: None,
+            limits: Limits::new(DEFAULT_LIMITS),
+            voice: Arc::new(Voice::new("", "", "inspect", "inspected", unbounded())),
             config: String::new(),
         };
         let description = blueprint.describe().await.map_err(|text| LoadError::NotAPlugin(cut(&text)))?;

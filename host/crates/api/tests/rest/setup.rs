@@ -12,6 +12,7 @@ use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, SourcePlan};
 use deltaforge_engine::sink::SinkFactory;
 use deltaforge_engine::stage::{StageCode, StageSpec};
+use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use deltaforge_store::MemoryStore;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -29,6 +30,7 @@ pub fn services(shutdown_timeout: Duration) -> (Services, TempDir) {
         formatters: vec![Arc::new(Rows)],
         budget: Budget::new(64 << 20, None),
         compute: tokio::runtime::Handle::current(),
+        tenants: Tenants::new(TenantLimits::default(), 2),
         spill_dir: spill.path().to_owned(),
         base_dir: PathBuf::from("."),
         version: "test".into(),

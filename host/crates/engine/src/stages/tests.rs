@@ -26,6 +26,7 @@ fn running(on_error: OnError, what: impl Fn(&View, &mut Overlay) + Send + 'stati
         version: StageVersion { plugin: "inline".to_owned(), digest: String::new() },
         generation: 1,
         on_error,
+        limits: StageLimits::DEFAULT,
         tables: TableFilter::default(),
         metrics: StageMetrics::new("pipe", "stage"),
         given_up: GivenUp::new("stage"),
