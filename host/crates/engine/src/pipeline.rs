@@ -181,13 +181,15 @@ impl Pipeline {
         self.shared.pause(true);
     }
 
-    /// Goes on after a pause or a stop, and tries at once after a failure.
+    /// Goes on after a pause or a stop; whatever waits for its next try after a failure tries at once: the pipeline, a
+    /// sink, a stage.
     pub fn resume(&self) {
         if self.paused.send_replace(false) {
             counter!("deltaforge_pipeline_resumes_total", "pipeline" => self.plan.name.clone()).increment(1);
             self.shared.pause(false);
         }
         self.want.send_replace(Want::Run);
+        self.shared.waits().hurry().now();
     }
 
     /// Ends well within the host's shutdown timeout: what was read is delivered and checkpointed. The pipeline
@@ -302,6 +304,7 @@ async fn refuse_swaps(swaps: &Mutex<mpsc::Receiver<SwapRequest>>) {
 impl Supervisor {
     async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let mut pauses = self.shared.waits().hurry().pauses();
         loop {
             while *self.wanted.borrow_and_update() == Want::Stop {
                 self.shared.set_state(State::Stopped);
@@ -349,6 +352,7 @@ impl Supervisor {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 changed = self.wanted.changed() => if changed.is_err() { return },
+                true = pauses.pause(pause) => backoff.reset(),
             }
         }
     }

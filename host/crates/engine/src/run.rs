@@ -154,6 +154,7 @@ impl Attempt {
             dlq: dlq.clone(),
             progress: event_tx.clone(),
             run: uuid::Uuid::new_v4().to_string().into(),
+            hurry: shared.waits().hurry().clone(),
             drain: fuse.winding_down.clone(),
         };
         let kept_backlogs = backlogs.clone();

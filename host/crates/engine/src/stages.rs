@@ -217,9 +217,11 @@ impl RunningStage {
 
     /// One call: waits out what is unavailable, takes a panic as a trap, and looks at what the stage rejected.
     async fn call(&mut self, slice: &View) -> Result<Overlay, StageError> {
-        let mut pause = Duration::from_millis(500);
-        let mut waiting = None;
+        let (first, mut waiting) = (Duration::from_millis(500), None);
+        let mut pause = first;
+        let mut pauses = self.waits.hurry().pauses();
         loop {
+            pauses.trying();
             let mut own = Overlay::new();
             let call = AssertUnwindSafe(self.stage.process(slice, &mut own)).catch_unwind();
             let result = call.await.unwrap_or_else(|panic| {
@@ -251,13 +253,13 @@ impl RunningStage {
                         let failure = self.secrets.hide_in(Failure::from(error));
                         self.waits.begin(failure, Some(STALLED_AFTER))
                     });
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                    let hurried = tokio::select! {
+                        hurried = pauses.pause(pause) => hurried,
                         // A swap may be what it waits for, and comes at a batch boundary only: the next attempt begins
                         // with it.
                         () = self.waits.commanded() => return Err(again),
-                    }
-                    pause = (pause * 2).min(Duration::from_secs(60));
+                    };
+                    pause = if hurried { first } else { (pause * 2).min(Duration::from_secs(60)) };
                 }
                 Err(error) => return Err(error),
             }

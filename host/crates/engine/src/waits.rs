@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::retry::Hurry;
 use crate::status::Failure;
 
 /// All that a pipeline waits for now. Clones are the same list.
@@ -15,6 +16,7 @@ pub struct Waits {
     list: Arc<Mutex<List>>,
     /// How many commands wait for the next batch boundary.
     commands: Arc<watch::Sender<usize>>,
+    hurry: Hurry,
 }
 
 #[derive(Default)]
@@ -54,6 +56,11 @@ impl Waits {
         list.next += 1;
         list.waiting.insert(number, Wait { failure, since: Instant::now(), patience });
         Waiting { waits: self.clone(), number }
+    }
+
+    /// What an operator hurries with a resume: all that waits for its next try.
+    pub fn hurry(&self) -> &Hurry {
+        &self.hurry
     }
 
     /// Says that a command waits for the next batch boundary: what only waits for better times makes room for it.

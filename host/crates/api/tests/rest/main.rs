@@ -8,6 +8,7 @@ mod full_store;
 mod guards;
 mod health;
 mod host;
+mod hurry;
 mod mishaps;
 mod openapi;
 mod parts;
