@@ -9,7 +9,7 @@ use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use serde_json::{Value, json, value::RawValue};
-use tracing::{Instrument, error, warn};
+use tracing::{Instrument, error};
 
 use crate::secrets::Secrets;
 use crate::state::{QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
@@ -162,10 +162,6 @@ impl Dlq {
                          acknowledged or purged"
                     );
                     waiting.get_or_insert_with(|| {
-                        warn!(
-                            pipeline = self.pipeline,
-                            max_entries, "the dead-letter queue is full, the pipeline waits for room"
-                        );
                         self.waits.begin(Failure::operator("dlq_full", text), self.patience)
                     });
                     tokio::time::sleep(pause).await;

@@ -13,6 +13,7 @@ use tracing::{Instrument, error, info, warn};
 
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
+use crate::narrate;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
 use crate::run::{self, Attempt, NewStage, SinkCheckpoint, SwapRequest, Swapped};
@@ -61,7 +62,14 @@ impl Pipeline {
             swaps: Arc::new(Mutex::new(swap_requests)),
         };
         counter!("deltaforge_pipelines_total").increment(1);
-        let task = tokio::spawn(supervisor.run().instrument(span::of_pipeline(&plan.name)));
+        let narrate = narrate::narrate(shared.clone());
+        let supervised = async move {
+            tokio::select! {
+                () = supervisor.run() => {}
+                () = narrate => {}
+            }
+        };
+        let task = tokio::spawn(supervised.instrument(span::of_pipeline(&plan.name)));
         Self {
             plan,
             services,

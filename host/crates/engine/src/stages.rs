@@ -11,10 +11,8 @@ use deltaforge_model::edit::Applied;
 use deltaforge_model::pattern::Patterns;
 use deltaforge_model::{Batch, Op, Overlay, View};
 use futures::FutureExt;
-use metrics::{Counter, Histogram, counter, histogram};
-use tracing::warn;
-
 pub use given_up::GivenUp;
+use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::secrets::Secrets;
 use crate::stage::{EditBudget, Stage, StageAction, StageError, StageVersion};
@@ -242,17 +240,13 @@ impl RunningStage {
                 }
                 Err(error) if error.action == StageAction::Retry => {
                     self.metrics.errors.increment(1);
-                    warn!(
-                        stage = self.id,
-                        code = error.code,
-                        error = self.secrets.hide(&error.message),
-                        "stage is not available, retrying"
-                    );
                     let again = error.clone();
-                    waiting.get_or_insert_with(|| {
-                        let failure = self.secrets.hide_in(Failure::from(error));
+                    let waiting = waiting.get_or_insert_with(|| {
+                        let message = format!("processor {}: {}", self.id, error.message);
+                        let failure = self.secrets.hide_in(Failure::from(StageError { message, ..error }));
                         self.waits.begin(failure, Some(STALLED_AFTER))
                     });
+                    waiting.again_in(pause);
                     let hurried = tokio::select! {
                         hurried = pauses.pause(pause) => hurried,
                         // A swap may be what it waits for, and comes at a batch boundary only: the next attempt begins

@@ -6,16 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
-use deltaforge_engine::error::ConfigError;
-use deltaforge_engine::plan::{PipelinePlan, StagePlan};
+use deltaforge_engine::plan::PipelinePlan;
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError};
-use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageSpec, StageVersion};
 use deltaforge_engine::status::State;
-use deltaforge_model::{Overlay, View};
-use serde_json::json;
 use tokio::time::Instant;
 
-use crate::parts::{Numbers, Shelf, ShelfFactory, opens};
+use crate::parts::{Doors, Numbers, Shelf, ShelfFactory, opens};
 use crate::setup::{self, within};
 
 /// Much less than a pause after many failures.
@@ -66,52 +62,14 @@ async fn a_sink_tries_at_once_also_where_it_was_asked_to_wait() {
     }
 }
 
-/// A stage that lets nothing through until it is open.
-struct Door(Arc<AtomicBool>);
-
-#[async_trait]
-impl Stage for Door {
-    async fn process(&mut self, _: &View, _: &mut Overlay) -> Result<(), StageError> {
-        if self.0.load(Ordering::SeqCst) { Ok(()) } else { Err(StageError::retry("door", "it is shut")) }
-    }
-}
-
-struct Doors(Arc<AtomicBool>);
-
-#[async_trait]
-impl StageFactory for Doors {
-    fn handles(&self, _: &StageCode) -> bool {
-        true
-    }
-
-    async fn validate(&self, _: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        Ok(())
-    }
-
-    async fn build(
-        &self,
-        _: &StageSpec,
-        _: Option<&str>,
-    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-        Ok((Box::new(Door(self.0.clone())), StageVersion { plugin: "door".into(), digest: "d".into() }))
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_stage_tries_at_once() {
     let (mut services, _spill) = setup::services(Duration::from_millis(300));
     let is_open: Arc<AtomicBool> = Arc::default();
     services.stages = vec![Arc::new(Doors(is_open.clone()))];
     let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
-    let stage = StagePlan {
-        spec: setup::spec("p", "door", StageCode::Builtin("door".into()), json!({})),
-        block: json!({ "type": "door" }),
-        on_error: Default::default(),
-        tables: Default::default(),
-        masks: false,
-    };
     let sinks = vec![setup::sink("p", "s0", Arc::new(ShelfFactory(shelf.clone())), true)];
-    let plan = PipelinePlan { sinks, stages: vec![stage], ..setup::plan("p", &numbers) };
+    let plan = PipelinePlan { sinks, stages: vec![setup::stage("door")], ..setup::plan("p", &numbers) };
     let pipeline = Pipeline::start(plan, services);
     numbers.bound.send_replace(5);
     within("it waits", async || pipeline.status().degraded).await;

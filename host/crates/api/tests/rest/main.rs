@@ -18,4 +18,5 @@ mod silence;
 mod sinks;
 mod spills;
 mod swaps;
+mod told;
 mod validation;

@@ -18,6 +18,7 @@ use super::unload::UNLOADS_AFTER;
 use crate::dlq::{Dlq, Letter};
 use crate::error::Next;
 use crate::failpoint;
+use crate::narrate::help;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::{Backoff, Hurry, Pauses};
 use crate::secrets::Secrets;
@@ -207,21 +208,19 @@ impl SinkTask {
                 SinkError::Rejected { .. } => (Next::Operator, None),
             };
             let code = error.code();
-            shared.sink_failed(self.index, code, &error);
+            let is_news = shared.sink_failed(self.index, code, &error);
             // A quorum does without it.
             if next == Next::Operator && self.plan.required && !may_leave {
                 return Err(Failure::of_sink(&self.plan.id, error));
             }
             self.tried.cancel();
             let pause = backoff.next().max(wait.unwrap_or_default());
-            let text = self.secrets.hide(&with_causes(&error));
-            warn!(
-                sink = self.plan.id,
-                code,
-                error = text,
-                retry_in_ms = pause.as_millis() as u64,
-                "sink failed"
-            );
+            shared.sink_tries_in(self.index, pause);
+            if is_news {
+                let (error, help) = (self.secrets.hide(&with_causes(&error)), help(code));
+                let retry_in_ms = pause.as_millis() as u64;
+                warn!(sink = self.plan.id, code, error, help, retry_in_ms, "sink failed");
+            }
             tokio::select! {
                 hurried = self.pauses.pause(pause) => if hurried { backoff.reset() },
                 () = leaving.began(), if may_leave => return self.leave().await,
