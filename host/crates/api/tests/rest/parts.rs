@@ -380,3 +380,38 @@ impl StageFactory for Doors {
         Ok((Box::new(Door(self.0.clone())), StageVersion { plugin: "door".into(), digest: "d".into() }))
     }
 }
+
+/// A stage that rejects every row.
+struct Refuser;
+
+#[async_trait]
+impl Stage for Refuser {
+    async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError> {
+        for row in 0..view.len() {
+            edits.reject(view, row, "refused", "it is refused").unwrap();
+        }
+        Ok(())
+    }
+}
+
+/// Makes refusers.
+pub struct Refusers;
+
+#[async_trait]
+impl StageFactory for Refusers {
+    fn handles(&self, _: &StageCode) -> bool {
+        true
+    }
+
+    async fn validate(&self, _: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        Ok(())
+    }
+
+    async fn build(
+        &self,
+        _: &StageSpec,
+        _: Option<&str>,
+    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+        Ok((Box::new(Refuser), StageVersion { plugin: "refuser".into(), digest: "r".into() }))
+    }
+}

@@ -8,13 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
-use deltaforge_engine::plan::PipelinePlan;
+use deltaforge_engine::plan::{PipelinePlan, StagePlan};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::stages::OnError;
 use deltaforge_engine::status::State;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::parts::{Doors, Numbers, Shelf, ShelfFactory, opens};
+use crate::parts::{Doors, Numbers, Refusers, Shelf, ShelfFactory, opens};
 use crate::setup::{self, within};
 
 /// The lines that were logged with this text.
@@ -92,7 +94,15 @@ async fn a_dead_letter_queue_without_room() {
     }
     let waits = lines(&log, ": pipeline waits");
     assert_eq!(waits.len(), 1, "{waits:?}");
-    has(&waits[0], &["WARN", "code=\"dlq_full\"", "acknowledged or purged"]);
+    has(
+        &waits[0],
+        &[
+            "WARN",
+            "code=\"dlq_full\"",
+            "holds 2 of at most 2 entries, and 1 more do not fit",
+            "acknowledged or purged",
+        ],
+    );
     let held_up = lines(&log, "counts as failed").len();
     assert_eq!(held_up, 4, "as often as that showed");
     assert!(lines(&log, "no longer waits").is_empty());
@@ -100,6 +110,42 @@ async fn a_dead_letter_queue_without_room() {
     pass(10).await;
     assert_eq!(lines(&log, "pipeline no longer waits").len(), 1);
     assert_eq!(lines(&log, "pipeline goes on").len(), held_up);
+    pipeline.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_queue_with_room_for_fewer_than_want_in() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recorder = metrics::set_default_local_recorder(&recorder);
+    let (mut services, _spill) = setup::services(Duration::from_millis(300));
+    services.stages = vec![Arc::new(Refusers)];
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let dlq = DlqLimits {
+        max_entries: 15,
+        max_age: Duration::from_secs(86_400),
+        overflow: Overflow::Block,
+        max_event_bytes: 100_000,
+    };
+    let stage = StagePlan { on_error: OnError::Dlq, ..setup::stage("refuse") };
+    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf)));
+    let plan = PipelinePlan { dlq: Some(dlq), stages: vec![stage], ..plan };
+    let pipeline = Pipeline::start(plan, services);
+    numbers.bound.send_replace(20);
+    within("it waits", async || pipeline.status().degraded).await;
+    let wait = pipeline.status().waits.remove(0);
+    assert_eq!(wait.code, "dlq_full");
+    has(&wait.message, &["holds 10 of at most 15 entries", "10 more do not fit"]);
+    let counted = || {
+        recorder
+            .handle()
+            .render()
+            .lines()
+            .any(|line| line.starts_with("deltaforge_dlq_events_total{") && line.ends_with(" 10"))
+    };
+    assert!(counted(), "what is stored is counted, and nothing else: {}", recorder.handle().render());
+    pipeline.dlq().unwrap().ack(10).await.unwrap();
+    within("it goes on", async || !pipeline.status().degraded).await;
+    assert!(!counted());
     pipeline.shutdown().await;
 }
 
