@@ -68,6 +68,8 @@ pub struct RunningStage {
     pub on_error: OnError,
     /// Which rows it sees.
     pub tables: TableFilter,
+    /// No row may be larger, also not by its edits.
+    pub max_row_bytes: usize,
     /// Its metrics.
     pub metrics: StageMetrics,
     /// What it has failed on.
@@ -236,6 +238,14 @@ impl RunningStage {
                             format!("its edits would add more to the batch than the bound of {bound}");
                         StageError::isolate("edits_too_large", message)
                     })?;
+                    if let Some(bytes) = own.row_above(slice.batch(), self.max_row_bytes) {
+                        let message = format!(
+                            "it makes a row of {bytes} bytes; a row may take {}, a quarter of spec.max_memory_bytes: \
+                             raise it, or let the stage make less of the row",
+                            self.max_row_bytes
+                        );
+                        return Err(StageError::isolate("row_too_large", message));
+                    }
                     return self.judge_rejects(own);
                 }
                 Err(error) if error.action == StageAction::Retry => {

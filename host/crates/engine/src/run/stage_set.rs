@@ -213,6 +213,7 @@ impl StageSet {
             generation,
             on_error: plan.on_error,
             tables: plan.tables.clone(),
+            max_row_bytes: self.plan.limits.hard_bytes,
             metrics: StageMetrics::new(&self.plan.name, &plan.spec.id),
             given_up: GivenUp::new(&plan.spec.id),
             waits: self.waits.clone(),
