@@ -470,7 +470,10 @@ impl Backlog {
     /// earlier: also where this fails, or is not waited for, none behind it may go to disk first.
     async fn place(&self, one: &Queued, queued: bool) -> Result<Placed, Failure> {
         let record = self.encode(&one.meta, &one.batch).await?;
-        match self.push_record(&record, queued).await? {
+        let pushed = self.push_record(&record, queued).await?;
+        // Others may wait for its memory.
+        drop(record);
+        match pushed {
             None => return Ok(Placed::Settled),
             Some(Pushed::As(_)) => failpoint::hit("spill.pushed"),
             Some(Pushed::Full) => {
@@ -489,11 +492,11 @@ impl Backlog {
         Ok(Placed::Safe)
     }
 
-    /// A batch as it is stored. Its bytes count in the budget without a wait: room comes only when the batches that
-    /// others hold leave the memory, and this is how they do.
+    /// A batch as it is stored. Its bytes count in the budget, and wait for no room there: that comes only when the
+    /// batches that others hold leave the memory, and this is how they do, one after the other.
     async fn encode(&self, meta: &Meta, batch: &Arc<Batch>) -> Result<Arc<Encoded>, Failure> {
         // Its images are packed first, and then stand behind all the rest.
-        let mut held = self.budget.take(batch.byte_size() * 2);
+        let mut held = self.budget.take_in_turn(batch.byte_size() * 2).await;
         let (meta, batch) = (meta.clone(), batch.clone());
         let encoded = blocking(move || {
             let mut payload = Vec::with_capacity(batch.byte_size());
