@@ -636,8 +636,8 @@ impl PipelineMetrics {
     pub fn source_batch(&self, batch: &Batch) {
         self.read.fetch_add(batch.len() as u64, std::sync::atomic::Ordering::Relaxed);
         self.batch_events.record(batch.len() as f64);
-        self.batch_bytes.record(batch.byte_size() as f64);
-        self.source_bytes.increment(batch.byte_size() as u64);
+        self.batch_bytes.record(batch.row_bytes() as f64);
+        self.source_bytes.increment(batch.row_bytes() as u64);
         // One counter step for each stretch of equal (table, op), not for each event.
         let mut counters = self.events.lock();
         let mut start = 0;

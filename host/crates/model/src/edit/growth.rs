@@ -88,7 +88,7 @@ impl Overlay {
     pub fn row_above(&self, batch: &Batch, bound: usize) -> Option<usize> {
         let patched: usize = self.patches.iter().map(|patch| patch.len as usize).sum();
         let widths = self.image_growth(batch) - patched;
-        if self.emits.is_empty() && batch.rows.len() + batch.large.len() + patched + widths <= bound {
+        if self.emits.is_empty() && batch.row_bytes() + patched + widths <= bound {
             return None;
         }
         let mut of_row: BTreeMap<u32, Vec<&Patch>> = BTreeMap::new();
