@@ -15,13 +15,13 @@ use deltaforge_engine::secrets::Secrets;
 use deltaforge_engine::state::StateStore;
 use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use deltaforge_store::{DataDir, MemoryStore, SqliteStore};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
 use crate::check::{Builders, show};
 use crate::cli::{RunArgs, Storage};
-use crate::{Exit, log, memory, plan};
+use crate::{Exit, log, measure, memory, plan};
 
 /// The host's version, as `source.version` of every event states it.
 const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
@@ -193,12 +193,7 @@ async fn wait_for_signal() -> anyhow::Result<()> {
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    const LATENCY: [f64; 13] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-    const EVENTS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0];
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_latency_seconds".to_owned()), &LATENCY)?
-        .set_buckets_for_metric(Matcher::Full("deltaforge_batch_events".to_owned()), &EVENTS)?
-        .build_recorder();
+    let recorder = measure::recorder()?;
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("install the metrics recorder")?;
     metrics::gauge!("deltaforge_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);

@@ -18,6 +18,7 @@ pub mod error;
 pub mod failpoint;
 pub mod ledger;
 pub mod message;
+mod narrate;
 pub mod pipeline;
 pub mod plan;
 pub mod retry;

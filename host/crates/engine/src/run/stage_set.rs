@@ -223,6 +223,7 @@ impl StageSet {
             on_error: plan.on_error,
             limits: plan.spec.limits.unwrap_or(StageLimits::DEFAULT),
             tables: plan.tables.clone(),
+            max_row_bytes: self.plan.limits.hard_bytes,
             metrics: StageMetrics::new(&self.plan.name, &plan.spec.id),
             given_up: GivenUp::new(&plan.spec.id),
             waits: self.waits.clone(),
