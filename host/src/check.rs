@@ -10,6 +10,7 @@ use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::FormatterFactory;
 use deltaforge_engine::stage::{StageCode, StageFactory, StageSpec};
 use deltaforge_engine::suggest::near;
+use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use deltaforge_store::DataDir;
 
 use crate::Exit;
@@ -29,11 +30,18 @@ pub struct Builders {
     pub catalog: Arc<Catalog>,
     /// What runs plugins, and where they are found.
     pub plugins: (Arc<deltaforge_wasm::Runtime>, Arc<deltaforge_wasm::Registry>),
+    /// Whose stages they build.
+    pub tenants: Arc<Tenants>,
+}
+
+/// Tenants that may have anything: nothing runs here.
+pub fn unbounded() -> Arc<Tenants> {
+    Tenants::new(TenantLimits::default(), 1)
 }
 
 impl Builders {
     /// The builders over a plugin registry folder; `data` keeps what ran, compiled and as it was.
-    pub fn new(plugins: &Path, data: Option<&DataDir>) -> anyhow::Result<Self> {
+    pub fn new(plugins: &Path, data: Option<&DataDir>, tenants: Arc<Tenants>) -> anyhow::Result<Self> {
         let registry = Registry::default();
         let kept = data.map_or_else(|| plugins.join(".kept"), DataDir::components);
         let components = builtin::with_components(deltaforge_wasm::Registry::new(plugins, kept));
@@ -41,11 +49,11 @@ impl Builders {
         let cache = data.map(DataDir::cache);
         let runtime =
             deltaforge_wasm::Runtime::new(cache.as_deref()).context("start the WebAssembly runtime")?;
-        let wasm_stages =
-            Arc::new(deltaforge_wasm::WasmStageFactory::new(runtime.clone(), components.clone()));
-        let wasm_formatters =
-            Arc::new(deltaforge_wasm::WasmFormatterFactory::new(runtime.clone(), components.clone()));
-        let scripts = Arc::new(deltaforge_js::Javascript::default());
+        let wasm_stages = deltaforge_wasm::WasmStageFactory::new(runtime.clone(), components.clone());
+        let wasm_stages = Arc::new(wasm_stages.with_tenants(tenants.clone()));
+        let wasm_formatters = deltaforge_wasm::WasmFormatterFactory::new(runtime.clone(), components.clone());
+        let wasm_formatters = Arc::new(wasm_formatters.with_tenants(tenants.clone()));
+        let scripts = Arc::new(deltaforge_js::Javascript::new(tenants.clone()));
         let stages: Vec<Arc<dyn StageFactory>> =
             vec![Arc::new(builtin::Processors), scripts.clone(), wasm_stages.clone()];
         let formatters: Vec<Arc<dyn FormatterFactory>> =
@@ -53,7 +61,7 @@ impl Builders {
         let catalog = builtin::describe(registry.catalog(), &scripts)
             .plugins(Arc::new(Components { stages: wasm_stages, formatters: wasm_formatters }));
         let plugins = (runtime, components);
-        Ok(Self { registry, stages, formatters, catalog: Arc::new(catalog), plugins })
+        Ok(Self { registry, stages, formatters, catalog: Arc::new(catalog), plugins, tenants })
     }
 
     /// Reads and checks pipeline files with the environment's values.
@@ -105,7 +113,7 @@ impl PluginCheck for Components {
 
 /// `deltaforge validate`.
 pub fn validate(args: &ValidateArgs) -> anyhow::Result<Exit> {
-    let builders = Builders::new(&args.plugins, None)?;
+    let builders = Builders::new(&args.plugins, None, unbounded())?;
     match builders.read(&args.config) {
         Ok(pipelines) => {
             if args.json {
@@ -156,7 +164,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 
 /// `deltaforge schema`.
 pub fn schema() -> anyhow::Result<Exit> {
-    let builders = Builders::new(Path::new("./data/plugins"), None)?;
+    let builders = Builders::new(Path::new("./data/plugins"), None, unbounded())?;
     print(&format!("{}\n", serde_json::to_string_pretty(builders.catalog.json_schema())?))?;
     Ok(Exit::Ok)
 }

@@ -4,6 +4,7 @@ mod builtin;
 mod check;
 mod cli;
 mod log;
+mod measure;
 mod memory;
 mod plan;
 mod plugin;

@@ -95,6 +95,8 @@ fn limits(limits: Option<deltaforge_config::Limits>) -> Option<StageLimits> {
         cpu_ms: limits.cpu_ms,
         timeout_ms: limits.timeout_ms,
         mem_mb: limits.mem_mb,
+        added_events: limits.added_events,
+        edit_bytes: limits.edit_bytes,
     })
 }
 

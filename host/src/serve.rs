@@ -15,14 +15,15 @@ use deltaforge_engine::failpoint;
 use deltaforge_engine::plan::Services;
 use deltaforge_engine::secrets::Secrets;
 use deltaforge_engine::state::StateStore;
+use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use deltaforge_store::{DataDir, MemoryStore, SqliteStore};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
 use crate::check::{Builders, show};
 use crate::cli::{RunArgs, Storage};
-use crate::{Exit, log, memory, plan};
+use crate::{Exit, log, measure, memory, plan};
 
 /// The host's version, as `source.version` of every event states it.
 const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
@@ -57,7 +58,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     }
     let data = DataDir::lock_within(&args.data_dir, LOCK_PATIENCE)?;
     let plugins = args.plugins.clone().unwrap_or_else(|| data.plugins());
-    let builders = Builders::new(&plugins, Some(&data))?;
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let tenants = Tenants::new(TenantLimits::default(), threads);
+    let builders = Builders::new(&plugins, Some(&data), tenants)?;
     let pipelines = match &args.config {
         None => {
             warn!("no --config: the API is served, and no pipeline runs");
@@ -73,13 +76,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     };
     let metrics = install_metrics()?;
     let io = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).min(4))
+        .worker_threads(threads.min(4))
         .thread_name("io")
         .enable_all()
         .build()
         .context("start the I/O threads")?;
     let compute = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from))
+        .worker_threads(threads)
         .thread_name("compute")
         .enable_all()
         .build()
@@ -134,6 +137,7 @@ async fn serve(
         formatters: builders.formatters.clone(),
         budget: Budget::new(args.memory_budget.unwrap_or_else(memory::half), None),
         compute,
+        tenants: builders.tenants.clone(),
         spill_dir: data.spill(),
         base_dir: std::env::current_dir().context("find the working directory")?,
         version: VERSION.to_owned(),
@@ -153,7 +157,8 @@ async fn serve(
         control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
     }
     let (runtime, registry) = builders.plugins.clone();
-    let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64);
+    let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64)
+        .with_tenants(builders.tenants.clone());
     let (catalog, plugins) = (builders.catalog.clone(), Arc::new(plugins));
     let mut api = Api::new(control.clone(), catalog, plugins, metrics.clone(), tokens, audit)
         .timeout(args.shutdown_timeout + Duration::from_secs(10));
@@ -215,12 +220,7 @@ async fn wait_for_signal() -> anyhow::Result<()> {
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    const LATENCY: [f64; 13] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-    const EVENTS: [f64; 10] = [1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2000.0];
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_latency_seconds".to_owned()), &LATENCY)?
-        .set_buckets_for_metric(Matcher::Full("deltaforge_batch_events".to_owned()), &EVENTS)?
-        .build_recorder();
+    let recorder = measure::recorder()?;
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("install the metrics recorder")?;
     metrics::gauge!("deltaforge_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);

@@ -50,7 +50,7 @@ fn spec(code: StageCode, config: &Value, base_dir: Option<&Path>) -> StageSpec {
         limits: Some(deltaforge_engine::stage::StageLimits {
             cpu_ms: 10_000,
             timeout_ms: 60_000,
-            mem_mb: 64,
+            ..deltaforge_engine::stage::StageLimits::DEFAULT
         }),
         grants: Vec::new(),
         base_dir: base_dir.map(Path::to_owned),

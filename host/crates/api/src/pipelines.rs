@@ -116,7 +116,7 @@ pub(crate) async fn pause(
     Ok(Json(info(&app, &known).await))
 }
 
-/// Goes on after a pause, or from the checkpoint after a stop; tries at once after a failure.
+/// Goes on after a pause, or from the checkpoint after a stop; what waits for its next try after a failure tries at once.
 #[utoipa::path(post, path = "/pipelines/{name}/resume", tag = "pipelines", responses(
     (status = 200, description = "The pipeline", body = PipeInfo),
     (status = 404, description = "There is none of that name", body = ErrorBody),

@@ -8,6 +8,7 @@ use deltaforge_engine::SinkCheckpoint;
 use deltaforge_engine::control::Known;
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::status::{Failure, PipelineStatus, SinkStatus, StageStatus, State};
+use deltaforge_engine::waits::Awaited;
 use deltaforge_model::json::write_rfc3339_millis;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -31,12 +32,15 @@ pub(crate) struct PipeInfo {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<FailureView>,
+    /// What it waits for now: room in a full queue, memory, a processor that is not available.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<FailureView>,
     /// How it is doing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ops: Option<Ops>,
 }
 
-/// Why a pipeline or a sink does not work.
+/// Why a pipeline or a sink does not work, or what is waited for.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct FailureView {
     /// A stable code.
@@ -45,7 +49,7 @@ pub(crate) struct FailureView {
     pub message: String,
     /// Whether another try may help without anybody doing anything.
     pub retriable: bool,
-    /// When it is tried again, milliseconds from now.
+    /// When it is tried again, milliseconds from now. Absent: as soon as it can go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_in_ms: Option<u64>,
 }
@@ -126,6 +130,12 @@ impl FailureView {
         let Failure { code, message, retriable } = failure;
         Self { code: code.clone(), message: hide_passwords(message), retriable: *retriable, retry_in_ms }
     }
+
+    fn of_wait(wait: &Awaited) -> Self {
+        let Awaited { code, message, retriable, retry_in_ms } = wait;
+        let (code, message) = (code.clone(), hide_passwords(message));
+        Self { code, message, retriable: *retriable, retry_in_ms: *retry_in_ms }
+    }
 }
 
 impl PipeInfo {
@@ -139,6 +149,7 @@ impl PipeInfo {
             overrides: known.overrides.iter().map(|stage| Override::of(stage, catalog)).collect(),
             degraded: status.degraded,
             error: status.error.as_ref().map(|failure| FailureView::of(failure, status.retry_in_ms)),
+            waits: status.waits.iter().map(FailureView::of_wait).collect(),
             ops: None,
         }
     }
@@ -192,7 +203,7 @@ impl SinkView {
         Self {
             id: sink.id.clone(),
             required: sink.required,
-            error: sink.error.as_ref().map(|failure| FailureView::of(failure, None)),
+            error: sink.error.as_ref().map(|failure| FailureView::of(failure, sink.retry_in_ms)),
             spill_bytes: sink.spill_bytes,
             gaps: sink.gaps.clone(),
         }

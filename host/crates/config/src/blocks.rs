@@ -169,13 +169,20 @@ pub(crate) fn add(problems: &mut Problems, document: &Node, finding: Finding, bl
         Some(at) => inside(&problems.lines, node, at),
         None => node.place,
     };
-    // A check that quotes what it refuses would show the value of an environment variable.
-    let message = if node.is_expanded() {
-        "the value from the environment is refused".to_owned()
-    } else {
-        finding.message
+    // A check may quote what it refuses, which must not be shown where it comes from the environment.
+    let shows = |text: &String| node.shows_expanded(text);
+    let suggestion = finding.suggestion.filter(|text| !shows(text));
+    if shows(&finding.message) {
+        let message = "the value from the environment is refused, for a reason that would show it";
+        let help = "write a value of the same form in its place, and this says what is wrong with it";
+        problems.add(&path, place, code, message).suggest(suggestion.unwrap_or_else(|| help.to_owned()));
+        return;
+    }
+    let message = match node.is_expanded() {
+        true => format!("the value from the environment is refused: {}", finding.message),
+        false => finding.message,
     };
-    problems.add(&path, place, code, message).maybe(finding.suggestion);
+    problems.add(&path, place, code, message).maybe(suggestion);
 }
 
 /// Line and column inside the text of `node`, as far as its style keeps lines.

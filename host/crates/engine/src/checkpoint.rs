@@ -334,7 +334,9 @@ async fn write(store: &dyn StateStore, shared: &Shared) {
                         checkpoints, "checkpoints are left unstored: their events will come again"
                     );
                 }
-                warn!(error, checkpoints, ?retry_in, "checkpoints wait for the state store");
+                if retry_in == FIRST_RETRY {
+                    warn!(error, checkpoints, "checkpoints wait for the state store");
+                }
                 sleep(retry_in).await;
                 retry_in = (retry_in * 2).min(LAST_RETRY);
             }

@@ -122,13 +122,14 @@ impl Composer {
 
     /// One body for each row in view, in order. That of a row that is marked raw is its `after` alone, as JSON.
     async fn bodies(&mut self, view: &View, tx_end: &[bool]) -> Result<Bodies, StageError> {
-        let raw: Vec<bool> = view.events().map(|event| event.side().has_tag(RAW_MARK)).collect();
-        if !raw.contains(&true) {
+        let is_raw = |event: &Event<'_>| event.side().has_tag(RAW_MARK);
+        if !view.events().any(|event| is_raw(&event)) {
             return self.format(view, tx_end).await;
         }
+        let raw: Vec<bool> = view.events().map(|event| is_raw(&event)).collect();
         let rows: Vec<usize> = (0..view.len()).filter(|row| !raw[*row]).collect();
         let ends: Vec<bool> = rows.iter().map(|row| tx_end[*row]).collect();
-        let others = view.retain(|event| !event.side().has_tag(RAW_MARK));
+        let others = view.retain(|event| !is_raw(&event));
         let made = self.format(&others, &ends).await?;
         let writer = EventWriter::new(view.batch(), &mut self.encoders);
         let mut bodies = Bodies::default();

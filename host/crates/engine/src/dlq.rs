@@ -9,10 +9,10 @@ use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use serde_json::{Value, json, value::RawValue};
-use tracing::{Instrument, error, warn};
+use tracing::{Instrument, error};
 
 use crate::secrets::Secrets;
-use crate::state::{QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
+use crate::state::{Pushed, QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
 use crate::status::{Failure, STALLED_AFTER};
 use crate::tally::{self, Tally};
 use crate::waits::{Waiting, Waits};
@@ -123,11 +123,6 @@ impl Dlq {
     /// When the state store fails.
     pub async fn put(&self, letters: &[Letter<'_>]) -> Result<u64, StateError> {
         let items: Vec<QueueItem> = letters.iter().map(|letter| self.item(letter)).collect();
-        for letter in letters {
-            counter!("deltaforge_dlq_events_total", "pipeline" => self.pipeline.clone(),
-                "sink" => letter.sink_id.to_owned(), "error_kind" => letter.kind.to_owned())
-            .increment(1);
-        }
         let overflow = match self.limits.overflow {
             Overflow::Block => QueueOverflow::Fail,
             Overflow::DropOldest => QueueOverflow::DropOldest,
@@ -136,14 +131,20 @@ impl Dlq {
         // More than fit into an empty queue could wait for ever.
         let most = usize::try_from(self.limits.max_entries.max(1)).unwrap_or(usize::MAX);
         let mut lost = 0;
-        for some in items.chunks(most) {
-            lost += self.push(some, overflow).await?;
+        for (some, letters) in items.chunks(most).zip(letters.chunks(most)) {
+            let pushed = self.push(some, overflow).await?;
+            lost += pushed.evicted + pushed.rejected;
+            for at in pushed.added_at {
+                let Letter { sink_id, kind, .. } = letters[at];
+                counter!("deltaforge_dlq_events_total", "pipeline" => self.pipeline.clone(),
+                    "sink" => sink_id.to_owned(), "error_kind" => kind.to_owned())
+                .increment(1);
+            }
         }
         Ok(lost)
     }
 
-    /// Answers how many entries were lost by it.
-    async fn push(&self, items: &[QueueItem], overflow: QueueOverflow) -> Result<u64, StateError> {
+    async fn push(&self, items: &[QueueItem], overflow: QueueOverflow) -> Result<Pushed, StateError> {
         let mut pause = Duration::from_millis(100);
         let mut waiting: Option<Waiting> = None;
         loop {
@@ -154,18 +155,14 @@ impl Dlq {
                     self.lost("evicted", pushed.evicted);
                     self.lost("rejected", pushed.rejected);
                     self.observe().await?;
-                    return Ok(pushed.evicted + pushed.rejected);
+                    return Ok(pushed);
                 }
-                Err(StateError::QueueFull { max_entries, .. }) => {
+                Err(StateError::QueueFull { entries, max_entries, more, .. }) => {
                     let text = format!(
-                        "the dead-letter queue holds its {max_entries} entries; the pipeline waits until some are \
-                         acknowledged or purged"
+                        "the dead-letter queue holds {entries} of at most {max_entries} entries, and {more} more \
+                         do not fit; the pipeline waits until enough are acknowledged or purged"
                     );
                     waiting.get_or_insert_with(|| {
-                        warn!(
-                            pipeline = self.pipeline,
-                            max_entries, "the dead-letter queue is full, the pipeline waits for room"
-                        );
                         self.waits.begin(Failure::operator("dlq_full", text), self.patience)
                     });
                     tokio::time::sleep(pause).await;

@@ -13,6 +13,7 @@ use tracing::{Instrument, error, info, warn};
 
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
+use crate::narrate;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
 use crate::run::{self, Attempt, NewStage, SinkCheckpoint, SwapRequest, Swapped};
@@ -61,7 +62,14 @@ impl Pipeline {
             swaps: Arc::new(Mutex::new(swap_requests)),
         };
         counter!("deltaforge_pipelines_total").increment(1);
-        let task = tokio::spawn(supervisor.run().instrument(span::of_pipeline(&plan.name)));
+        let narrate = narrate::narrate(shared.clone());
+        let supervised = async move {
+            tokio::select! {
+                () = supervisor.run() => {}
+                () = narrate => {}
+            }
+        };
+        let task = tokio::spawn(supervised.instrument(span::of_pipeline(&plan.name)));
         Self {
             plan,
             services,
@@ -181,13 +189,15 @@ impl Pipeline {
         self.shared.pause(true);
     }
 
-    /// Goes on after a pause or a stop, and tries at once after a failure.
+    /// Goes on after a pause or a stop; whatever waits for its next try after a failure tries at once: the pipeline, a
+    /// sink, a stage.
     pub fn resume(&self) {
         if self.paused.send_replace(false) {
             counter!("deltaforge_pipeline_resumes_total", "pipeline" => self.plan.name.clone()).increment(1);
             self.shared.pause(false);
         }
         self.want.send_replace(Want::Run);
+        self.shared.waits().hurry().now();
     }
 
     /// Ends well within the host's shutdown timeout: what was read is delivered and checkpointed. The pipeline
@@ -309,6 +319,7 @@ async fn refuse_swaps(swaps: &Mutex<mpsc::Receiver<SwapRequest>>) {
 impl Supervisor {
     async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+        let mut pauses = self.shared.waits().hurry().pauses();
         loop {
             while *self.wanted.borrow_and_update() == Want::Stop {
                 self.shared.set_state(State::Stopped);
@@ -356,6 +367,7 @@ impl Supervisor {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 changed = self.wanted.changed() => if changed.is_err() { return },
+                true = pauses.pause(pause) => backoff.reset(),
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::source::SourceFactory;
 use crate::stage::{StageFactory, StageSpec};
 use crate::stages::{OnError, TableFilter};
 use crate::state::StateStore;
+use crate::tenants::Tenants;
 
 /// One pipeline.
 #[derive(Clone)]
@@ -109,6 +110,8 @@ pub struct Services {
     pub budget: Budget,
     /// Where stages and encoding run, away from the I/O threads.
     pub compute: tokio::runtime::Handle,
+    /// What tenants may use.
+    pub tenants: Arc<Tenants>,
     /// Where spill files go.
     pub spill_dir: PathBuf,
     /// The folder that sinks' relative paths are relative to.

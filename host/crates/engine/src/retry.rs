@@ -1,6 +1,9 @@
-//! Growing pauses between tries.
+//! Growing pauses between tries, and what cuts them short.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 /// Doubles from `first` to `most`, each pause shortened at random by up to a quarter so that many pipelines
 /// that failed together do not come back together.
@@ -29,5 +32,65 @@ impl Backoff {
     /// Begins anew: something worked.
     pub fn reset(&mut self) {
         self.now = self.first;
+    }
+}
+
+/// Ends the pauses between tries, as when an operator has mended what failed. Clones are the same one; the default
+/// belongs to nobody, and hurries nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Hurry(Arc<watch::Sender<()>>);
+
+impl Hurry {
+    /// Whoever pauses tries at once; also who began a try before this, when that fails.
+    pub fn now(&self) {
+        self.0.send_replace(());
+    }
+
+    /// For one that tries again and again.
+    pub fn pauses(&self) -> Pauses {
+        Pauses(self.0.subscribe(), self.clone())
+    }
+}
+
+/// The pauses of one that tries again and again.
+#[derive(Debug, Clone)]
+pub struct Pauses(watch::Receiver<()>, #[expect(dead_code, reason = "it keeps the channel open")] Hurry);
+
+impl Pauses {
+    /// A try begins now: what was hurried before it has come true with it.
+    pub fn trying(&mut self) {
+        self.0.mark_unchanged();
+    }
+
+    /// Waits for so long, or until it is hurried; not at all where that was since the last try began. Answers whether
+    /// it was hurried.
+    pub async fn pause(&mut self, pause: Duration) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.0.changed() => true,
+            () = tokio::time::sleep(pause) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_when_it_is_hurried_and_knows_of_a_hurry_since_the_try_began() {
+        let (hurry, long) = (Hurry::default(), Duration::from_secs(60));
+        let mut pauses = hurry.pauses();
+        let began = tokio::time::Instant::now();
+        hurry.now();
+        pauses.trying();
+        assert!(!pauses.pause(long).await, "that was before the try");
+        assert_eq!(began.elapsed(), long);
+        pauses.trying();
+        hurry.now();
+        assert!(pauses.pause(long).await, "the try had begun with what was not mended yet");
+        let (waited, ()) = tokio::join!(pauses.pause(long), async { hurry.now() });
+        assert!(waited);
+        assert_eq!(began.elapsed(), long);
     }
 }

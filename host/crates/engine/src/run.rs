@@ -121,7 +121,7 @@ impl Attempt {
         for (index, sink) in plan.sinks.iter().enumerate() {
             let may_spill = backlog::may_spill(&plan, sink);
             // What a sink was sent to disk for while it might be stays due when it may not any more.
-            if !may_spill && !backlog::is_left(&plan, &services, sink) {
+            if !may_spill && !backlog::is_left(&plan, &services, sink).await {
                 backlogs.push(None);
                 continue;
             }
@@ -154,6 +154,7 @@ impl Attempt {
             dlq: dlq.clone(),
             progress: event_tx.clone(),
             run: uuid::Uuid::new_v4().to_string().into(),
+            hurry: shared.waits().hurry().clone(),
             drain: fuse.winding_down.clone(),
         };
         let kept_backlogs = backlogs.clone();
@@ -217,7 +218,8 @@ impl Attempt {
                     fuse.blow(failure);
                 }
             };
-            tasks.spawn_on(worker.in_current_span(), &services.compute);
+            let worker = services.tenants.run(&plan.tenant, worker.in_current_span());
+            tasks.spawn_on(worker, &services.compute);
         }
         {
             let committer =

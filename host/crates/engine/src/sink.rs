@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::{ConfigError, Next};
 use crate::message::{Message, MessageBatch};
+use crate::retry::Hurry;
 
 /// Messages handed to one sink. Deliveries of a sink have ascending `seq`.
 #[derive(Debug, Clone)]
@@ -99,6 +100,8 @@ pub struct SinkContext {
     pub base_dir: PathBuf,
     /// Where it tells of failures that it does not answer with.
     pub trouble: Trouble,
+    /// What ends the pauses of one that tries again by itself.
+    pub hurry: Hurry,
 }
 
 /// Where a sink tells at once what no answer bears, since it tries again by itself, works for long, or since nobody has

@@ -70,29 +70,56 @@ pub struct StageLimits {
     pub timeout_ms: u64,
     /// The guest's memory, MiB.
     pub mem_mb: u64,
+    /// Events that it may add.
+    pub added_events: u64,
+    /// Bytes of edits that it may make, beside four times the bytes of the rows it is shown.
+    pub edit_bytes: u64,
 }
 
-/// Bytes of edits that one call of a stage may make, beside four times the bytes of the rows it is shown.
-pub const EDIT_BYTES: usize = 16 << 20;
+impl StageLimits {
+    /// What a stage gets that sets no limits: the book's for plugins.
+    pub const DEFAULT: Self =
+        Self { cpu_ms: 100, timeout_ms: 1_000, mem_mb: 64, added_events: 10_000, edit_bytes: 16 << 20 };
 
-/// Counts the bytes of one call's edits against [`EDIT_BYTES`]. A guest's own memory is no bound on them: the same
-/// value can be written into every row.
-#[derive(Debug, Default)]
+    /// All of them, in the order of their names above.
+    pub(crate) fn all_mut(&mut self) -> [&mut u64; 5] {
+        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes } = self;
+        [cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes]
+    }
+}
+
+/// Counts the bytes of one call's edits against [`StageLimits::edit_bytes`]. A guest's own memory is no bound on them: the
+/// same value can be written into every row.
+#[derive(Debug)]
 pub struct EditBudget {
+    free: usize,
     spent: usize,
     /// Bytes of the rows in view, once somebody needed to know.
     shown: Option<usize>,
 }
 
-/// One call would make more bytes of edits than it may.
+/// One call would make more edits than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{bound} bytes of edits")]
+#[error("{bound} {what}")]
 pub struct TooManyEdits {
     /// How many it may make.
     pub bound: usize,
+    /// Of what, and the limit that says so.
+    pub what: &'static str,
 }
 
+/// Events that a call adds.
+pub const ADDED_EVENTS: &str = "added events (limits.added_events)";
+/// Bytes that a call's edits come to.
+pub const EDIT_BYTES: &str = "bytes of edits (limits.edit_bytes)";
+
 impl EditBudget {
+    /// A call's budget under these limits.
+    pub fn new(limits: &StageLimits) -> Self {
+        let free = usize::try_from(limits.edit_bytes).unwrap_or(usize::MAX);
+        Self { free, spent: 0, shown: None }
+    }
+
     /// Counts bytes of edits of these rows.
     ///
     /// # Errors
@@ -100,11 +127,11 @@ impl EditBudget {
     /// When they are more than the call may make.
     pub fn charge(&mut self, view: &View, bytes: usize) -> Result<(), TooManyEdits> {
         self.spent = self.spent.saturating_add(bytes);
-        if self.spent <= EDIT_BYTES {
+        if self.spent <= self.free {
             return Ok(());
         }
-        let bound = EDIT_BYTES.saturating_add(self.shown_bytes(view).saturating_mul(4));
-        if self.spent > bound { Err(TooManyEdits { bound }) } else { Ok(()) }
+        let bound = self.free.saturating_add(self.shown_bytes(view).saturating_mul(4));
+        if self.spent > bound { Err(TooManyEdits { bound, what: EDIT_BYTES }) } else { Ok(()) }
     }
 
     /// Bytes of the rows in view.

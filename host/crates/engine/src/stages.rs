@@ -11,13 +11,11 @@ use deltaforge_model::edit::Applied;
 use deltaforge_model::pattern::Patterns;
 use deltaforge_model::{Batch, Op, Overlay, View};
 use futures::FutureExt;
-use metrics::{Counter, Histogram, counter, histogram};
-use tracing::warn;
-
 pub use given_up::GivenUp;
+use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::secrets::Secrets;
-use crate::stage::{EditBudget, Stage, StageAction, StageError, StageVersion};
+use crate::stage::{EditBudget, Stage, StageAction, StageError, StageLimits, StageVersion};
 use crate::status::{Failure, STALLED_AFTER};
 use crate::waits::Waits;
 
@@ -70,8 +68,12 @@ pub struct RunningStage {
     pub generation: u64,
     /// What becomes of failing rows.
     pub on_error: OnError,
+    /// What one call may come to.
+    pub limits: StageLimits,
     /// Which rows it sees.
     pub tables: TableFilter,
+    /// No row may be larger, also not by its edits.
+    pub max_row_bytes: usize,
     /// Its metrics.
     pub metrics: StageMetrics,
     /// What it has failed on.
@@ -262,9 +264,11 @@ impl RunningStage {
     /// One call: waits out what is unavailable, takes a panic as a trap, and looks at what the stage rejected.
     async fn call(&mut self, slice: &View, toll: &mut Toll) -> Result<Overlay, StageError> {
         let began = Instant::now();
-        let mut pause = Duration::from_millis(500);
-        let mut waiting = None;
+        let (first, mut waiting) = (Duration::from_millis(500), None);
+        let mut pause = first;
+        let mut pauses = self.waits.hurry().pauses();
         loop {
+            pauses.trying();
             let mut own = Overlay::new();
             let call = AssertUnwindSafe(self.stage.process(slice, &mut own)).catch_unwind();
             let result = call.await.unwrap_or_else(|panic| {
@@ -275,12 +279,20 @@ impl RunningStage {
             match result {
                 Ok(()) => {
                     // Edits that are small themselves may come to much more than the stage was held to.
-                    let growth = EditBudget::default().charge(slice, own.growth(slice.batch()));
+                    let growth = EditBudget::new(&self.limits).charge(slice, own.growth(slice.batch()));
                     growth.map_err(|bound| {
                         let message =
                             format!("its edits would add more to the batch than the bound of {bound}");
                         StageError::isolate("edits_too_large", message)
                     })?;
+                    if let Some(bytes) = own.row_above(slice.batch(), self.max_row_bytes) {
+                        let message = format!(
+                            "it makes a row of {bytes} bytes; a row may take {}, a quarter of spec.max_memory_bytes: \
+                             raise it, or let the stage make less of the row",
+                            self.max_row_bytes
+                        );
+                        return Err(StageError::isolate("row_too_large", message));
+                    }
                     return self.judge_rejects(own, toll);
                 }
                 Err(error) if self.on_probation && began.elapsed() >= PROBATION_WAITS => {
@@ -288,24 +300,20 @@ impl RunningStage {
                 }
                 Err(error) if error.action == StageAction::Retry => {
                     self.metrics.errors.increment(1);
-                    warn!(
-                        stage = self.id,
-                        code = error.code,
-                        error = self.secrets.hide(&error.message),
-                        "stage is not available, retrying"
-                    );
                     let again = error.clone();
-                    waiting.get_or_insert_with(|| {
-                        let failure = self.secrets.hide_in(Failure::from(error));
+                    let waiting = waiting.get_or_insert_with(|| {
+                        let message = format!("processor {}: {}", self.id, error.message);
+                        let failure = self.secrets.hide_in(Failure::from(StageError { message, ..error }));
                         self.waits.begin(failure, Some(STALLED_AFTER))
                     });
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                    waiting.again_in(pause);
+                    let hurried = tokio::select! {
+                        hurried = pauses.pause(pause) => hurried,
                         // A swap may be what it waits for, and comes at a batch boundary only: the next attempt begins
                         // with it.
                         () = self.waits.commanded() => return Err(again),
-                    }
-                    pause = (pause * 2).min(Duration::from_secs(60));
+                    };
+                    pause = if hurried { first } else { (pause * 2).min(Duration::from_secs(60)) };
                 }
                 Err(error) => return Err(error),
             }

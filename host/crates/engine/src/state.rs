@@ -28,12 +28,16 @@ pub enum StateError {
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The queue's bound would be passed and its owner asked for that to be an error.
-    #[error("queue {queue} holds {max_entries} entries and takes no more")]
+    #[error("queue {queue} holds {entries} of at most {max_entries} entries, and {more} more do not fit")]
     QueueFull {
         /// The queue's name.
         queue: String,
+        /// How many entries it holds.
+        entries: u64,
         /// Its bound.
         max_entries: u64,
+        /// How many new ones were to be pushed.
+        more: u64,
     },
 }
 
@@ -102,10 +106,12 @@ pub enum QueueOverflow {
 }
 
 /// The outcome of a push.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pushed {
     /// Items that are new in the queue.
     pub added: u64,
+    /// Which ones: their places in what was pushed, ascending.
+    pub added_at: Vec<usize>,
     /// Items that were there already.
     pub duplicate: u64,
     /// Old entries that made room.

@@ -9,13 +9,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::Next;
+use crate::narrate::{self, Episode};
 use crate::plan::PipelinePlan;
 use crate::secrets::Secrets;
 use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::stage::{StageAction, StageCode, StageError};
 use crate::state::StateError;
-use crate::waits::Waits;
+use crate::waits::{Awaited, Waits, ms_until};
 
 /// A sink of the commit policy that fails for longer than this makes the pipeline count as failed.
 pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(10);
@@ -138,8 +139,12 @@ pub struct SinkStatus {
     pub spill_bytes: u64,
     /// Stretches it was not given, because its spill was full or damaged.
     pub gaps: Vec<Gap>,
+    /// While it fails: when it is tried again, milliseconds from now.
+    pub retry_in_ms: Option<u64>,
     #[serde(skip)]
-    failing_since: Option<Instant>,
+    failing_since: Option<tokio::time::Instant>,
+    #[serde(skip)]
+    retry_at: Option<tokio::time::Instant>,
 }
 
 /// A stretch of the log that an optional sink did not get.
@@ -215,7 +220,7 @@ pub struct PipelineStatus {
     pub degraded: bool,
     /// Why it failed.
     pub error: Option<Failure>,
-    /// When it is tried again, milliseconds from now.
+    /// When that is tried again, milliseconds from now.
     pub retry_in_ms: Option<u64>,
     /// Seconds since this attempt began to run.
     pub uptime_seconds: f64,
@@ -224,7 +229,7 @@ pub struct PipelineStatus {
     /// Events read since the host started.
     pub events: u64,
     /// What it waits for that somebody has to bring about.
-    pub waits: Vec<Failure>,
+    pub waits: Vec<Awaited>,
     /// Dead-letter entries lost to the queue's bound since the host started, as `overflow_policy` asks.
     pub dead_letters_lost: u64,
     /// The sinks.
@@ -256,6 +261,8 @@ struct Inner {
     /// It has failed, and delivered nothing since.
     behind_since: Option<Instant>,
     sinks: Vec<SinkStatus>,
+    /// Per sink: what the log tells of its failures.
+    episodes: Vec<Option<Episode>>,
     stages: Vec<StageStatus>,
     /// Per batch on its way: seq, newest commit time, when it was opened.
     open: std::collections::VecDeque<(u64, i64, Instant)>,
@@ -279,6 +286,14 @@ impl Inner {
     fn is_stalled(&self) -> bool {
         self.stalled_sink().is_some()
     }
+
+    /// What holds a running pipeline up for so long that it counts as failed, and when it is tried again.
+    fn held_up(&self, waits: &Waits) -> Option<(Failure, Option<u64>)> {
+        if let Some(sink) = self.stalled_sink() {
+            return sink.error.clone().map(|error| (error, sink.retry_at.map(ms_until)));
+        }
+        waits.overdue().filter(|_| self.state == State::Running)
+    }
 }
 
 impl Shared {
@@ -296,7 +311,9 @@ impl Shared {
                 checkpoint_ms: None,
                 spill_bytes: 0,
                 gaps: Vec::new(),
+                retry_in_ms: None,
                 failing_since: None,
+                retry_at: None,
             })
             .collect();
         let all = matches!(plan.policy, crate::ledger::CommitPolicy::All);
@@ -321,6 +338,7 @@ impl Shared {
                 running_since: None,
                 behind_since: None,
                 durable: vec![0; sinks.len()],
+                episodes: sinks.iter().map(|_| None).collect(),
                 sinks,
                 stages: Vec::new(),
                 open: std::collections::VecDeque::new(),
@@ -394,6 +412,7 @@ impl Shared {
     pub(crate) fn sink_ok(&self, sink: usize) {
         let mut inner = self.inner.lock();
         inner.sinks[sink].error = None;
+        inner.sinks[sink].retry_at = None;
         if inner.sinks[sink].failing_since.take().is_some() && !inner.is_stalled() {
             self.metrics.state(inner.state);
         }
@@ -404,11 +423,14 @@ impl Shared {
         self.inner.lock().sinks[sink].error.is_some()
     }
 
-    pub(crate) fn sink_failed(&self, sink: usize, code: &str, error: &SinkError) {
+    /// Answers whether the log has not told of such a failure yet, since the sink worked for a while.
+    pub(crate) fn sink_failed(&self, sink: usize, code: &str, error: &SinkError) -> bool {
         let mut inner = self.inner.lock();
+        let is_news = inner.episodes[sink].get_or_insert_default().goes_on(code);
         let status = &mut inner.sinks[sink];
         status.errors += 1;
-        status.failing_since.get_or_insert_with(Instant::now);
+        status.failing_since.get_or_insert_with(tokio::time::Instant::now);
+        status.retry_at = None;
         let retriable = matches!(error, SinkError::Failed { next: Next::Retry, .. });
         let message = self.secrets.hide(&with_causes(error));
         status.error = Some(Failure { code: code.to_owned(), message, retriable });
@@ -416,6 +438,31 @@ impl Shared {
         if inner.is_stalled() {
             self.metrics.state(State::Failed);
         }
+        is_news
+    }
+
+    /// A sink that failed is tried again after so long.
+    pub(crate) fn sink_tries_in(&self, sink: usize, pause: Duration) {
+        self.inner.lock().sinks[sink].retry_at = Some(tokio::time::Instant::now() + pause);
+    }
+
+    /// The sinks that work again, after having failed for so long; once.
+    pub(crate) fn recovered_sinks(&self) -> Vec<(String, Duration)> {
+        let mut inner = self.inner.lock();
+        let Inner { sinks, episodes, .. } = &mut *inner;
+        let mut recovered = Vec::new();
+        for (sink, episode) in sinks.iter().zip(episodes) {
+            match (&sink.error, episode.as_mut()) {
+                (Some(error), Some(episode)) => drop(episode.goes_on(&error.code)),
+                _ => recovered.extend(narrate::end(episode).map(|lasted| (sink.id.clone(), lasted))),
+            }
+        }
+        recovered
+    }
+
+    /// What holds a running pipeline up for so long that it counts as failed.
+    pub(crate) fn held_up(&self) -> Option<Failure> {
+        self.inner.lock().held_up(&self.waits).map(|(failure, _)| failure)
     }
 
     pub(crate) fn spill(&self, sink: usize, bytes: u64) {
@@ -472,11 +519,12 @@ impl Shared {
     pub fn snapshot(&self) -> PipelineStatus {
         let waits = self.waits.list();
         let inner = self.inner.lock();
-        let overdue = self.waits.overdue().filter(|_| inner.state == State::Running);
-        let (status, error) = match (inner.stalled_sink(), overdue) {
-            (Some(sink), _) => (State::Failed, sink.error.clone()),
-            (None, Some(failure)) => (State::Failed, Some(failure)),
-            (None, None) => (inner.state, inner.error.clone()),
+        let (status, error, retry_in_ms) = match inner.held_up(&self.waits) {
+            Some((failure, retry_in_ms)) => (State::Failed, Some(failure), retry_in_ms),
+            None => {
+                let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis() as u64;
+                (inner.state, inner.error.clone(), inner.retry_at.map(left))
+            }
         };
         self.metrics.state(status);
         // Of what it cannot read it cannot know how old that is; it may be as old as what holds it up.
@@ -507,14 +555,16 @@ impl Shared {
                         || sink.gaps.iter().any(|gap| !gap.acknowledged)
                 }),
             error,
-            retry_in_ms: inner
-                .retry_at
-                .map(|at| at.saturating_duration_since(Instant::now()).as_millis() as u64),
+            retry_in_ms,
             uptime_seconds: inner.running_since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
             lag_seconds,
             events: self.metrics.events_read(),
             dead_letters_lost: inner.dead_letters_lost,
-            sinks: inner.sinks.clone(),
+            sinks: inner
+                .sinks
+                .iter()
+                .map(|sink| SinkStatus { retry_in_ms: sink.retry_at.map(ms_until), ..sink.clone() })
+                .collect(),
             stages: inner.stages.clone(),
         }
     }
@@ -600,8 +650,8 @@ impl PipelineMetrics {
     pub fn source_batch(&self, batch: &Batch) {
         self.read.fetch_add(batch.len() as u64, std::sync::atomic::Ordering::Relaxed);
         self.batch_events.record(batch.len() as f64);
-        self.batch_bytes.record(batch.byte_size() as f64);
-        self.source_bytes.increment(batch.byte_size() as u64);
+        self.batch_bytes.record(batch.row_bytes() as f64);
+        self.source_bytes.increment(batch.row_bytes() as u64);
         // One counter step for each stretch of equal (table, op), not for each event.
         let mut counters = self.events.lock();
         let mut start = 0;

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::retry::Hurry;
 use crate::status::Failure;
 
 /// All that a pipeline waits for now. Clones are the same list.
@@ -15,6 +18,7 @@ pub struct Waits {
     list: Arc<Mutex<List>>,
     /// How many commands wait for the next batch boundary.
     commands: Arc<watch::Sender<usize>>,
+    hurry: Hurry,
 }
 
 #[derive(Default)]
@@ -28,6 +32,46 @@ struct Wait {
     failure: Failure,
     since: Instant,
     patience: Option<Duration>,
+    /// It is part of the day's work until it is overdue.
+    usual: bool,
+    retry_at: Option<Instant>,
+}
+
+impl Wait {
+    fn is_overdue(&self) -> bool {
+        self.patience.is_some_and(|patience| self.since.elapsed() > patience)
+    }
+
+    /// Whether it is worth a line in the log.
+    fn is_worth_telling(&self) -> bool {
+        if self.usual { self.is_overdue() } else { self.since.elapsed() >= PASSES_WITHIN }
+    }
+
+    fn shown(&self) -> Awaited {
+        let Failure { code, message, retriable } = self.failure.clone();
+        Awaited { code, message, retriable, retry_in_ms: self.retry_at.map(ms_until) }
+    }
+}
+
+/// What passes sooner need not be told.
+const PASSES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Milliseconds from now.
+pub(crate) fn ms_until(at: Instant) -> u64 {
+    at.saturating_duration_since(Instant::now()).as_millis() as u64
+}
+
+/// Something that a pipeline waits for.
+#[derive(Debug, Clone, Serialize)]
+pub struct Awaited {
+    /// A stable code with a page in docs/errors.
+    pub code: String,
+    /// What is waited for and why.
+    pub message: String,
+    /// Whether waiting may help without anybody doing anything.
+    pub retriable: bool,
+    /// When it is tried again, milliseconds from now; `None`: it goes on by itself as soon as it can.
+    pub retry_in_ms: Option<u64>,
 }
 
 /// A command waits for the next batch boundary until this is dropped.
@@ -49,11 +93,26 @@ impl Waits {
     /// Says that something is waited for, and why. The pipeline is degraded at once; after `patience` it counts as
     /// failed. `None`: what waits holds nothing else up.
     pub fn begin(&self, failure: Failure, patience: Option<Duration>) -> Waiting {
+        self.add(Wait { failure, since: Instant::now(), patience, usual: false, retry_at: None })
+    }
+
+    /// The same for what is part of the day's work, as back-pressure is: the log tells of it after `patience` only.
+    pub(crate) fn begin_usual(&self, failure: Failure, patience: Duration) -> Waiting {
+        let patience = Some(patience);
+        self.add(Wait { failure, since: Instant::now(), patience, usual: true, retry_at: None })
+    }
+
+    fn add(&self, wait: Wait) -> Waiting {
         let mut list = self.list.lock();
         let number = list.next;
         list.next += 1;
-        list.waiting.insert(number, Wait { failure, since: Instant::now(), patience });
+        list.waiting.insert(number, wait);
         Waiting { waits: self.clone(), number }
+    }
+
+    /// What an operator hurries with a resume: all that waits for its next try.
+    pub fn hurry(&self) -> &Hurry {
+        &self.hurry
     }
 
     /// Says that a command waits for the next batch boundary: what only waits for better times makes room for it.
@@ -76,15 +135,31 @@ impl Waits {
     }
 
     /// Everything that is waited for.
-    pub(crate) fn list(&self) -> Vec<Failure> {
-        self.list.lock().waiting.values().map(|wait| wait.failure.clone()).collect()
+    pub(crate) fn list(&self) -> Vec<Awaited> {
+        self.list.lock().waiting.values().map(Wait::shown).collect()
     }
 
-    /// What has been waited for too long, if anything.
-    pub(crate) fn overdue(&self) -> Option<Failure> {
+    /// What has been waited for too long, if anything, and when it is tried again.
+    pub(crate) fn overdue(&self) -> Option<(Failure, Option<u64>)> {
         let list = self.list.lock();
-        let overdue = |wait: &&Wait| wait.patience.is_some_and(|patience| wait.since.elapsed() > patience);
-        list.waiting.values().find(overdue).map(|wait| wait.failure.clone())
+        let overdue = list.waiting.values().find(|wait| wait.is_overdue())?;
+        Some((overdue.failure.clone(), overdue.retry_at.map(ms_until)))
+    }
+
+    /// What the log is to tell of.
+    pub(crate) fn worth_telling(&self) -> Vec<Failure> {
+        let list = self.list.lock();
+        let worth = list.waiting.values().filter(|wait| wait.is_worth_telling());
+        worth.map(|wait| wait.failure.clone()).collect()
+    }
+}
+
+impl Waiting {
+    /// It is tried again after so long.
+    pub(crate) fn again_in(&self, pause: Duration) {
+        if let Some(wait) = self.waits.list.lock().waiting.get_mut(&self.number) {
+            wait.retry_at = Some(Instant::now() + pause);
+        }
     }
 }
 

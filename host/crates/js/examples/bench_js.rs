@@ -299,7 +299,12 @@ fn main() {
             tenant: "acme".into(),
             code: StageCode::Builtin("javascript".into()),
             config: serde_json::json!({ "inline": script }),
-            limits: Some(StageLimits { cpu_ms: 60_000, timeout_ms: 60_000, mem_mb: 128 }),
+            limits: Some(StageLimits {
+                cpu_ms: 60_000,
+                timeout_ms: 60_000,
+                mem_mb: 128,
+                ..StageLimits::DEFAULT
+            }),
             grants: Vec::new(),
             base_dir: None,
         };

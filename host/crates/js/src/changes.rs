@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use deltaforge_engine::stage::{EditBudget, StageError, TooManyEdits};
+use deltaforge_engine::stage::{ADDED_EVENTS, EditBudget, StageError, StageLimits, TooManyEdits};
 use deltaforge_model::edit::{
     EditError, Emit, NamedCells, OwnedCell, SideEdit, Slot, cells_bytes, image_bytes,
 };
@@ -112,9 +112,18 @@ pub(crate) fn apply(
     plan: &Plan,
     changes: &Changes,
     producer: &str,
+    limits: &StageLimits,
     edits: &mut Overlay,
 ) -> Result<(), ApplyError> {
-    let mut apply = Apply { view, plan, shown: Shown::of(view), edits, budget: EditBudget::default() };
+    let mut apply = Apply {
+        view,
+        plan,
+        shown: Shown::of(view),
+        edits,
+        budget: EditBudget::new(limits),
+        added: 0,
+        most_added: usize::try_from(limits.added_events).unwrap_or(usize::MAX),
+    };
     for change in &changes.list {
         match change {
             Change::Set { group, column, rows, values } => {
@@ -165,6 +174,8 @@ struct Apply<'a> {
     shown: Shown<'a>,
     edits: &'a mut Overlay,
     budget: EditBudget,
+    added: usize,
+    most_added: usize,
 }
 
 /// Bytes that an edit takes beside its value.
@@ -272,6 +283,10 @@ impl Apply<'_> {
     }
 
     fn emit(&mut self, row: u32, emit: Emit) -> Result<u32, ApplyError> {
+        self.added += 1;
+        if self.added > self.most_added {
+            return Err(TooManyEdits { bound: self.most_added, what: ADDED_EVENTS }.into());
+        }
         let table = self.view.event(row as usize).table_index() as u16;
         let width = self.edits.columns(self.view.batch(), table);
         self.charge(emit.byte_size() + emit.images() * image_bytes(width))?;

@@ -8,6 +8,7 @@ use deltaforge_engine::error::{ConfigError, parse};
 use deltaforge_engine::stage::{
     Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
 };
+use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use sha2::{Digest, Sha256};
 
 use crate::console::Owner;
@@ -23,7 +24,8 @@ pub struct JavascriptConfig {
 }
 
 /// Limits where a block sets none: 50 ms of CPU and 500 ms of wall time a slice, 128 MiB of heap.
-pub const DEFAULT_LIMITS: StageLimits = StageLimits { cpu_ms: 50, timeout_ms: 500, mem_mb: 128 };
+pub const DEFAULT_LIMITS: StageLimits =
+    StageLimits { cpu_ms: 50, timeout_ms: 500, mem_mb: 128, ..StageLimits::DEFAULT };
 
 /// Least memory an engine starts with; below it not even the prelude runs.
 const MIN_MEM_MB: u64 = 8;
@@ -31,9 +33,16 @@ const MIN_MEM_MB: u64 = 8;
 const MAX_SCRIPT: usize = 1 << 20;
 
 /// Builds `type: javascript` stages. One for a host: its stages share the watchdog and the idle engines.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Javascript {
     workshop: Arc<Workshop>,
+}
+
+impl Default for Javascript {
+    /// For tenants that may have anything.
+    fn default() -> Self {
+        Self::new(Tenants::new(TenantLimits::default(), usize::MAX))
+    }
 }
 
 impl Javascript {
@@ -42,10 +51,20 @@ impl Javascript {
         self.workshop.started()
     }
 
-    fn check(spec: &StageSpec) -> Result<(Arc<str>, StageLimits), Vec<ConfigError>> {
+    /// Under the bounds of a host's tenants.
+    pub fn new(tenants: Arc<Tenants>) -> Self {
+        Self { workshop: Arc::new(Workshop::new(tenants)) }
+    }
+
+    fn check(&self, spec: &StageSpec) -> Result<(Arc<str>, StageLimits), Vec<ConfigError>> {
         let config: JavascriptConfig = parse(&spec.config)?;
-        let limits = spec.limits.unwrap_or(DEFAULT_LIMITS);
         let mut problems = Vec::new();
+        let asked = spec.limits.unwrap_or(DEFAULT_LIMITS);
+        let bounded = self.workshop.tenants().stage_limits(&spec.tenant, asked, DEFAULT_LIMITS);
+        let limits = bounded.unwrap_or_else(|reached| {
+            problems.push(ConfigError::new("limits", reached.to_string()));
+            asked
+        });
         if config.inline.trim().is_empty() {
             problems
                 .push(ConfigError::new("inline", "is empty; it must define function processBatch(events)"));
@@ -89,7 +108,7 @@ impl StageFactory for Javascript {
 
     /// Loads the script for a moment, so that its definitions run but no event is shown to it.
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        let (source, limits) = Self::check(spec)?;
+        let (source, limits) = self.check(spec)?;
         match self.start(spec, source, limits).await {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -99,7 +118,7 @@ impl StageFactory for Javascript {
                         Some(place) => problem.at_line(place.line, place.column),
                         None => problem,
                     },
-                    NotReady::Abandoned => problem,
+                    NotReady::Abandoned | NotReady::Limit(_) => problem,
                 }])
             }
         }
@@ -110,7 +129,7 @@ impl StageFactory for Javascript {
         spec: &StageSpec,
         digest: Option<&str>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-        let (source, limits) = Self::check(spec).map_err(|problems| {
+        let (source, limits) = self.check(spec).map_err(|problems| {
             let problems: Vec<String> =
                 problems.iter().map(|problem| format!("{} {}", problem.path, problem.message)).collect();
             StageError::stop("script_error", format!("processor {}: {}", spec.id, problems.join("; ")))

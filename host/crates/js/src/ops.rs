@@ -1,6 +1,6 @@
 //! What the prelude may ask of the host and tell it. Scripts cannot reach any of it.
 
-use deltaforge_engine::stage::{EditBudget, TooManyEdits};
+use deltaforge_engine::stage::{EditBudget, StageLimits, TooManyEdits};
 use deltaforge_model::View;
 use deno_core::{OpState, extension, op2, v8};
 
@@ -20,8 +20,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(view: View, plan: Plan) -> Self {
-        Self { view, plan, changes: Changes::default(), told: EditBudget::default(), over: None }
+    pub(crate) fn new(view: View, plan: Plan, limits: &StageLimits) -> Self {
+        Self { view, plan, changes: Changes::default(), told: EditBudget::new(limits), over: None }
     }
 }
 

@@ -230,7 +230,7 @@ impl Engine {
         };
         self.desk(|desk| {
             let plan = Plan::new(&view, &mut desk.shapes);
-            desk.call = Some(Call::new(view, plan));
+            desk.call = Some(Call::new(view, plan, limits));
         });
         let result = self.guarded(limits, |engine| engine.call(&run).map(drop));
         let call = self.desk(|desk| desk.call.take()).expect("it was put there above");
@@ -244,7 +244,8 @@ impl Engine {
     /// Forgets the script. Answers whether nothing of it is left, so that another one may come.
     pub(crate) fn reset(&mut self) -> bool {
         self.run = None;
-        let limits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: self.mem_mb };
+        let limits =
+            StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: self.mem_mb, ..StageLimits::DEFAULT };
         let reset = self.reset.clone();
         let left = self.guarded(&limits, |engine| {
             let answer = engine.call(&reset)?;

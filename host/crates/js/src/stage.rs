@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::stage::{Stage, StageError, StageLimits};
+use deltaforge_engine::tenants::{LimitReached, Seat, Seated};
 use deltaforge_model::{Overlay, View};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -13,7 +14,7 @@ use tracing::error;
 use crate::changes::{ApplyError, apply};
 use crate::console::Owner;
 use crate::script::{Outcome, ScriptError};
-use crate::worker::{Kind, MAX_ABANDONED, Worker, Workshop};
+use crate::worker::{Kind, MAX_ABANDONED, Ran, Worker, Workshop};
 
 /// Counts threads given up because their script would not stop.
 pub(crate) const ABANDONED: &str = "deltaforge_script_abandoned_total";
@@ -21,7 +22,7 @@ pub(crate) const ABANDONED: &str = "deltaforge_script_abandoned_total";
 pub(crate) const LIMITS: &str = "deltaforge_script_limits_total";
 
 /// How long definitions may take when a script is loaded; a slice's limits are not meant for them.
-const LOAD: StageLimits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: 0 };
+const LOAD: StageLimits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: 0, ..StageLimits::DEFAULT };
 
 /// A script, its limits and, while all is well, the thread that runs it.
 pub(crate) struct ScriptStage {
@@ -31,12 +32,14 @@ pub(crate) struct ScriptStage {
     source: Arc<str>,
     limits: StageLimits,
     worker: Option<Worker>,
+    /// Its place among what its tenant may have.
+    _seat: Seated,
     /// A slice whose caller went away before it was done.
     unanswered: Option<Unanswered>,
 }
 
 struct Unanswered {
-    answer: oneshot::Receiver<Result<Outcome, ScriptError>>,
+    answer: oneshot::Receiver<Ran>,
     until: Instant,
 }
 
@@ -52,12 +55,16 @@ pub(crate) enum NotReady {
          started until one of them ends or the host is started anew"
     )]
     Abandoned,
+    /// Its tenant may have no more.
+    #[error(transparent)]
+    Limit(#[from] LimitReached),
 }
 
 impl From<NotReady> for StageError {
     fn from(error: NotReady) -> Self {
         match error {
             NotReady::Script(error) => error.into(),
+            NotReady::Limit(reached) => Self::stop("tenant_limit", reached.to_string()),
             NotReady::Abandoned => Self::stop("script_abandoned_limit", error.to_string()),
         }
     }
@@ -76,7 +83,10 @@ impl ScriptStage {
         limits: StageLimits,
     ) -> Result<Self, NotReady> {
         let kind = Kind { tenant: owner.tenant.clone(), mem_mb: limits.mem_mb };
-        let mut stage = Self { workshop, kind, owner, source, limits, worker: None, unanswered: None };
+        let seat = Seat { pipeline: owner.pipeline.clone(), stage: owner.stage.clone() };
+        let seat = workshop.tenants().seat(&owner.tenant, seat, limits.mem_mb)?;
+        let mut stage =
+            Self { workshop, kind, owner, source, limits, worker: None, _seat: seat, unanswered: None };
         stage.ready().await?;
         Ok(stage)
     }
@@ -106,13 +116,20 @@ impl ScriptStage {
         }
     }
 
-    /// Waits for the slice in work. The worker is gone afterwards if it is of no more use.
-    async fn answer(&mut self) -> Result<Outcome, ScriptError> {
-        let Some(Unanswered { answer, until }) = &mut self.unanswered else { return Err(ended()) };
+    /// Waits for the slice in work. The worker is gone afterwards if it is of no more use. Answers also how long the
+    /// script ran.
+    async fn answer(&mut self) -> (Result<Outcome, ScriptError>, Duration) {
+        let Some(Unanswered { answer, until }) = &mut self.unanswered else {
+            return (Err(ended()), Duration::ZERO);
+        };
         let result = tokio::time::timeout_at(*until, answer).await;
         self.unanswered = None;
+        let mut took = Duration::from_millis(self.limits.timeout_ms);
         let result = match result {
-            Ok(Ok(result)) => result,
+            Ok(Ok(ran)) => {
+                took = ran.took;
+                ran.result
+            }
             Ok(Err(_)) => {
                 self.worker = None;
                 Err(ended())
@@ -130,10 +147,10 @@ impl ScriptStage {
             Err(ScriptError::Overrun { .. }) => "time",
             Err(ScriptError::Stuck { .. }) => "abandoned",
             Err(ScriptError::Edits(_)) => "edits",
-            _ => return result,
+            _ => return (result, took),
         };
         self.count_limit(limit);
-        result
+        (result, took)
     }
 
     fn count_limit(&self, limit: &'static str) {
@@ -180,12 +197,15 @@ impl Stage for ScriptStage {
         }
         self.ready().await?;
         let Some(worker) = &self.worker else { return Err(ended().into()) };
+        let mut place = self.workshop.tenants().place(&self.owner.tenant).await;
         let answer = worker.run(view.clone(), self.limits);
         self.unanswered = Some(Unanswered { answer, until: Instant::now() + patience(&self.limits) });
-        let result = self.answer().await;
+        let (result, took) = self.answer().await;
+        place.charge(took);
+        drop(place);
         let Outcome { plan, changes } = result?;
         let before = edits.savepoint();
-        apply(view, &plan, &changes, &self.owner.stage, edits).map_err(|error| {
+        apply(view, &plan, &changes, &self.owner.stage, &self.limits, edits).map_err(|error| {
             edits.rollback(before);
             if matches!(error, ApplyError::TooMany(_)) {
                 self.count_limit("edits");

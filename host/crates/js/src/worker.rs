@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use deltaforge_engine::stage::StageLimits;
+use deltaforge_engine::tenants::Tenants;
 use deltaforge_model::View;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use crate::clock::ThreadClock;
 use crate::console::Owner;
 use crate::script::{Engine, Outcome, ScriptError};
 use crate::watchdog::Watchdog;
@@ -29,12 +32,20 @@ pub(crate) struct Kind {
 }
 
 /// What one host's scripts share.
-#[derive(Debug, Default)]
 pub(crate) struct Workshop {
+    tenants: Arc<Tenants>,
     watchdog: Watchdog,
     idle: Mutex<Vec<Worker>>,
     abandoned: Arc<AtomicUsize>,
     started: AtomicUsize,
+}
+
+/// A slice that a script has been through.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub result: Result<Outcome, ScriptError>,
+    /// Thread time.
+    pub took: Duration,
 }
 
 enum Job {
@@ -47,7 +58,7 @@ enum Job {
     Run {
         view: View,
         limits: StageLimits,
-        reply: oneshot::Sender<Result<Outcome, ScriptError>>,
+        reply: oneshot::Sender<Ran>,
     },
     Retire {
         workshop: std::sync::Weak<Workshop>,
@@ -63,7 +74,28 @@ pub(crate) struct Worker {
     given_up: Arc<AtomicBool>,
 }
 
+impl std::fmt::Debug for Workshop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workshop").field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
 impl Workshop {
+    pub(crate) fn new(tenants: Arc<Tenants>) -> Self {
+        Self {
+            tenants,
+            watchdog: Watchdog::default(),
+            idle: Mutex::default(),
+            abandoned: Arc::default(),
+            started: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whose scripts it runs.
+    pub(crate) fn tenants(&self) -> &Arc<Tenants> {
+        &self.tenants
+    }
+
     /// An engine that is free, or a new one.
     ///
     /// # Errors
@@ -145,11 +177,7 @@ impl Worker {
     }
 
     /// Starts running the script over a slice.
-    pub(crate) fn run(
-        &self,
-        view: View,
-        limits: StageLimits,
-    ) -> oneshot::Receiver<Result<Outcome, ScriptError>> {
+    pub(crate) fn run(&self, view: View, limits: StageLimits) -> oneshot::Receiver<Ran> {
         let (reply, answer) = oneshot::channel();
         let _ = self.jobs.send(Job::Run { view, limits, reply });
         answer
@@ -190,7 +218,11 @@ fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) 
                 let _ = reply.send(engine.load(&source, owner, &limits));
             }
             Job::Run { view, limits, reply } => {
-                let _ = reply.send(engine.process(view, &limits));
+                let clock = ThreadClock::current();
+                let used = || clock.and_then(ThreadClock::read).unwrap_or_default();
+                let before = used();
+                let result = engine.process(view, &limits);
+                let _ = reply.send(Ran { result, took: used().saturating_sub(before) });
             }
             Job::Retire { workshop, worker } => {
                 if !engine.reset() {

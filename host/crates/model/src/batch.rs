@@ -249,6 +249,11 @@ impl Batch {
         &self.tables
     }
 
+    /// Bytes of rows, as [`crate::BatchBuilder::row_bytes`] counted them.
+    pub fn row_bytes(&self) -> usize {
+        self.rows.len() + self.large.len()
+    }
+
     /// Bytes held in memory, for the budget.
     pub fn byte_size(&self) -> usize {
         self.rows.capacity()

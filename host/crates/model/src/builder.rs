@@ -166,7 +166,7 @@ impl BatchBuilder {
 
     /// Bytes of rows so far, for deciding when the batch is full.
     pub fn row_bytes(&self) -> usize {
-        self.batch.rows.len() + self.batch.large.len()
+        self.batch.row_bytes()
     }
 
     /// The finished batch.

@@ -12,7 +12,8 @@ use serde_json::Value;
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     /// The file. Relative to the folder that the host was started in. Missing directories are made. Beside it stands
-    /// `.<name>.lock`, which keeps two sinks from writing the same file.
+    /// `.<name>.lock`, which keeps two sinks from writing the same file, and tells the sink's own lines from those that
+    /// others append to it: these are moved to `<path>.<UTC time>-<number>.cut`.
     pub path: PathBuf,
     /// When the file gets another name, `<path>.<UTC time>-<number>`, and a new one is begun. A rotated file is
     /// never written again. Without it the file grows without a bound.

@@ -36,7 +36,7 @@ enum Version {
 impl FileState {
     /// The state of a file whose durable part ends with `tail`.
     pub(crate) fn new(length: u64, tail: &[u8], number: u64, begun_ms: u64) -> Self {
-        Self { version: Version::One, length, tail: xxh3_64(tail), number, begun_ms }
+        Self { version: Version::One, length, tail: hash(tail), number, begun_ms }
     }
 
     /// Reads what a checkpoint holds; `None` when it is not ours or says nothing about a file.
@@ -50,8 +50,13 @@ impl FileState {
     }
 }
 
+/// What tells an end of a file from others.
+pub(crate) fn hash(tail: &[u8]) -> u64 {
+    xxh3_64(tail)
+}
+
 /// The last [`TAIL_BYTES`] of a file that is being appended to.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Tail(Vec<u8>);
 
 impl Tail {

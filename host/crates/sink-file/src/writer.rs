@@ -11,8 +11,9 @@ use tracing::{info, warn};
 
 use crate::config::RotateConfig;
 use crate::error::FileError;
+use crate::journal::{Journal, Note};
 use crate::lines::{check_content_type, has_whole_lines, push_line};
-use crate::state::{FileState, TAIL_BYTES, Tail};
+use crate::state::{FileState, TAIL_BYTES, Tail, hash};
 use crate::utc;
 
 /// How long an open waits for the file's last owner to let go: a write that was given up may still be running.
@@ -23,6 +24,9 @@ pub(crate) const BUFFER_BYTES: usize = 4 << 20;
 
 /// Ends the name of a file that was moved aside because a line of it is broken.
 const DAMAGED: &str = ".damaged";
+
+/// Ends the name of a file with lines that others appended to ours.
+const CUT: &str = ".cut";
 
 /// One open file, and the right to write it.
 pub(crate) struct Writer {
@@ -43,6 +47,7 @@ pub(crate) struct Writer {
     through: u64,
     poisoned: bool,
     buffer: Vec<u8>,
+    journal: Journal,
     _lock: Box<dyn Send>,
 }
 
@@ -65,6 +70,7 @@ impl Writer {
         // A name that an earlier process left half-done must be durable before a new one builds on it.
         disk.fsync_dir(dir, "the names an earlier process left")
             .map_err(FileError::io("sync the directory", dir))?;
+        let journal = Journal::open(&*disk, &lock_path)?;
         let rotated = rotated_files(&*disk, dir, name)?;
         let newest = rotated.iter().map(|(number, _)| *number).max().unwrap_or(0);
         let mut writer = Self {
@@ -81,6 +87,7 @@ impl Writer {
             through: 0,
             poisoned: false,
             buffer: Vec::new(),
+            journal,
             _lock: lock,
         };
         writer.recover(state, &rotated, now_ms)?;
@@ -98,7 +105,7 @@ impl Writer {
         if let Some(state) = state {
             if let Some(tail) = matching_tail(&*self.file, found, &state, &self.path)? {
                 self.begun_ms = state.begun_ms;
-                return self.go_on_at(state.length, found, tail);
+                return self.go_on_at(state.length, found, tail, now_ms);
             }
             let later = rotated.iter().filter(|(number, path)| *number >= state.number && !is_damaged(path));
             for (_, path) in later {
@@ -106,7 +113,7 @@ impl Writer {
                 let len = file.stat().map_err(FileError::io("look at", path))?.len;
                 if matching_tail(&*file, len, &state, path)?.is_some() {
                     self.sealed = Some(state);
-                    return self.go_on_at(0, found, Vec::new()); // begun after the checkpoint
+                    return self.go_on_at(0, found, Vec::new(), now_ms); // begun after the checkpoint
                 }
             }
             warn!(path = %self.path.display(), "not the file that the checkpoint knows; it is left as it is");
@@ -115,7 +122,7 @@ impl Writer {
             "a line is broken".to_owned()
         } else {
             let tail = read_tail(&*self.file, found, &self.path)?;
-            match self.go_on_at(found, found, tail) {
+            match self.go_on_at(found, found, tail, now_ms) {
                 Ok(()) => return Ok(()),
                 // What reads show may not be on the disk, and no later sync would tell.
                 Err(error) => error.to_string(),
@@ -126,8 +133,12 @@ impl Writer {
         self.begin_next(&aside, now_ms)
     }
 
-    fn go_on_at(&mut self, length: u64, found: u64, tail: Vec<u8>) -> Result<(), FileError> {
+    fn go_on_at(&mut self, length: u64, found: u64, tail: Vec<u8>, now_ms: u64) -> Result<(), FileError> {
         if length < found {
+            let own = self.own_through(length, found);
+            if self.holds_a_line(own, found)? {
+                self.keep_aside(own, found, now_ms)?;
+            }
             info!(path = %self.path.display(), length, found, "cut to the checkpoint");
             self.file.truncate(length).map_err(FileError::io("cut", &self.path))?;
         }
@@ -137,6 +148,67 @@ impl Writer {
         self.length = length;
         self.durable = length;
         self.tail = Tail::new(tail);
+        Ok(())
+    }
+
+    /// How far what stands after `length` is known for ours: it was written and not acknowledged, and is written again.
+    fn own_through(&self, length: u64, found: u64) -> u64 {
+        let is_ours = |note: &Note| {
+            (length..=found).contains(&note.length)
+                && read_tail(&*self.file, note.length, &self.path).is_ok_and(|tail| hash(&tail) == note.tail)
+        };
+        self.journal.notes().into_iter().find(is_ours).map_or(length, |note| note.length)
+    }
+
+    /// Whether a line ends between these places. A line that we were writing when we died does not.
+    fn holds_a_line(&self, from: u64, to: u64) -> Result<bool, FileError> {
+        let mut found = false;
+        self.each_chunk(from, to, |chunk| {
+            found |= chunk.contains(&b'\n');
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Copies what others wrote to a file of its own, durably, before it is cut away.
+    fn keep_aside(&self, from: u64, to: u64, now_ms: u64) -> Result<(), FileError> {
+        let (dir, _) = split(&self.path)?;
+        let mut number = self.number;
+        let aside = loop {
+            let aside = rotated_path(&self.path, now_ms, number, CUT);
+            if self.disk.stat(&aside).map_err(FileError::io("look at", &aside))?.is_none() {
+                break aside;
+            }
+            number += 1;
+        };
+        let mut copy = self.disk.open(&aside, Open::CreateNew).map_err(FileError::io("create", &aside))?;
+        self.each_chunk(from, to, |chunk| copy.append(chunk).map_err(FileError::io("write to", &aside)))?;
+        copy.fdatasync("lines of others").map_err(FileError::io("sync", &aside))?;
+        self.disk
+            .fsync_dir(dir, "the name of a file with lines of others")
+            .map_err(FileError::io("sync the directory", dir))?;
+        warn!(
+            path = %self.path.display(), aside = %aside.display(), from, bytes = to - from,
+            "somebody else wrote to the file; these lines are moved aside"
+        );
+        Ok(())
+    }
+
+    fn each_chunk(
+        &self,
+        from: u64,
+        to: u64,
+        mut act: impl FnMut(&[u8]) -> Result<(), FileError>,
+    ) -> Result<(), FileError> {
+        let mut chunk = vec![0; (to - from).min(1 << 20) as usize];
+        let mut at = from;
+        while at < to {
+            let size = (to - at).min(chunk.len() as u64) as usize;
+            let read = &mut chunk[..size];
+            self.file.read_exact_at(read, at).map_err(FileError::io("read", &self.path))?;
+            act(read)?;
+            at += size as u64;
+        }
         Ok(())
     }
 
@@ -216,7 +288,9 @@ impl Writer {
         let result = act(self);
         if let Err(error) = &result {
             self.poisoned = true;
+            // What others wrote meanwhile is sorted out by the next open.
             if !matches!(error, FileError::Changed { .. })
+                && self.ends_as_written()
                 && let Err(error) = self.file.truncate(self.durable)
             {
                 warn!(path = %self.path.display(), %error, "could not cut the file back");
@@ -225,11 +299,24 @@ impl Writer {
         result
     }
 
+    /// Whether the file ends with what we wrote, or with a part of what we were writing.
+    fn ends_as_written(&self) -> bool {
+        let Ok(found) = self.file.stat() else { return false };
+        let Some(more) = found.len.checked_sub(self.length) else { return false };
+        let Some(ours) = self.buffer.get(..more as usize) else { return false };
+        let mut there = vec![0; ours.len()];
+        self.file.read_exact_at(&mut there, self.length).is_ok() && there == ours
+    }
+
     fn flush(&mut self) -> Result<(), FileError> {
         if !self.buffer.is_empty() {
+            let mut tail = self.tail.clone();
+            tail.push(&self.buffer);
+            let length = self.length + self.buffer.len() as u64;
+            self.journal.note(Note { length, tail: hash(tail.bytes()) });
             self.file.append(&self.buffer).map_err(FileError::io("write to", &self.path))?;
-            self.length += self.buffer.len() as u64;
-            self.tail.push(&self.buffer);
+            self.length = length;
+            self.tail = tail;
             self.buffer.clear();
             self.buffer.shrink_to(2 * BUFFER_BYTES); // one huge line is no reason to keep its room
         }
@@ -268,9 +355,7 @@ impl Writer {
     }
 
     fn rotated_path(&self, now_ms: u64, suffix: &str) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{}-{:06}{suffix}", utc::stamp(now_ms), self.number));
-        name.into()
+        rotated_path(&self.path, now_ms, self.number, suffix)
     }
 
     /// Fails if the path no longer leads to our file, or the file is not as long as we wrote it.
@@ -346,6 +431,12 @@ fn rotated_files(disk: &dyn Disk, dir: &Path, name: &str) -> Result<Vec<(u64, Pa
         ours.then(|| Some((number.parse().ok()?, dir.join(&other)))).flatten()
     });
     Ok(rotated.collect())
+}
+
+fn rotated_path(path: &Path, now_ms: u64, number: u64, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}-{number:06}{suffix}", utc::stamp(now_ms)));
+    name.into()
 }
 
 fn is_damaged(path: &Path) -> bool {

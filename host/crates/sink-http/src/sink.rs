@@ -8,7 +8,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::Message;
-use deltaforge_engine::retry::Backoff;
+use deltaforge_engine::retry::{Backoff, Hurry};
 use deltaforge_engine::sink::{
     Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory, Trouble,
 };
@@ -61,7 +61,7 @@ impl SinkFactory for HttpSinkFactory {
                 problems.iter().map(|problem| format!("{} {}", problem.path, problem.message)).collect();
             HttpError::Config(texts.join("; "))
         })?;
-        Ok(Box::new(HttpSink::new(config, context.trouble).map_err(HttpError::Config)?))
+        Ok(Box::new(HttpSink::new(config, context.trouble, context.hurry).map_err(HttpError::Config)?))
     }
 }
 
@@ -71,6 +71,7 @@ struct HttpSink {
     target: Target,
     headers: HeaderMap,
     trouble: Trouble,
+    hurry: Hurry,
     /// What no message may quote.
     secrets: Vec<String>,
     /// The delivery at work, and its places that are delivered.
@@ -115,7 +116,7 @@ struct Group<'a> {
 }
 
 impl HttpSink {
-    fn new(config: HttpConfig, trouble: Trouble) -> Result<Self, String> {
+    fn new(config: HttpConfig, trouble: Trouble, hurry: Hurry) -> Result<Self, String> {
         let target = config.target()?;
         let headers = config.header_map()?;
         // Only a 307 or 308 repeats the method and the body; any other would make the event vanish.
@@ -143,6 +144,7 @@ impl HttpSink {
             target,
             headers,
             trouble,
+            hurry,
             secrets,
             seq: None,
             delivered: BTreeSet::new(),
@@ -279,9 +281,11 @@ impl HttpSink {
     /// Makes a request, and again where that may help.
     async fn send(&self, request: &Request<'_>) -> Result<(), Fault> {
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut pauses = self.hurry.pauses();
         let mut tries = 0;
         loop {
             tries += 1;
+            pauses.trying();
             let left = request.deadline.map(|at| at.saturating_duration_since(Instant::now()));
             let timeout = left.map_or(request.timeout, |left| left.min(request.timeout));
             let error = match self.send_once(request, timeout).await {
@@ -298,7 +302,7 @@ impl HttpSink {
                 return Err(error.into());
             }
             self.trouble.tell(&error.into());
-            tokio::time::sleep(pause).await;
+            pauses.pause(pause).await;
         }
     }
 

@@ -13,9 +13,9 @@ use crate::error::SqliteError;
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Mark {
     /// An integer.
-    Int(i64),
+    Int(#[serde(with = "exact")] i64),
     /// A real, as its bits, which JSON numbers do not keep.
-    Real(u64),
+    Real(#[serde(with = "exact")] u64),
     /// A text.
     Text(String),
     /// A blob, in hexadecimal.
@@ -60,7 +60,7 @@ pub(crate) struct At {
     /// The last change read; 0: none.
     pub sequence: i64,
     /// The nonce of that change's row in the log, by which a database that went back is told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "exact::option")]
     pub nonce: Option<i64>,
     /// Rows that copies have read, ever. Orders positions that share a sequence.
     #[serde(default)]
@@ -73,7 +73,7 @@ pub(crate) struct At {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<i64>,
     /// Polling: the last row number read, by table. `sequence` counts the rows then.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "exact::map")]
     pub tables: BTreeMap<String, i64>,
     /// Polling: when it first began, milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,9 +154,114 @@ pub(crate) fn rows_through(batch: &Batch, position: &Position) -> usize {
         .count()
 }
 
+/// Numbers of any size as texts: who reads JSON's into doubles, as JavaScript does, rounds those beyond 2^53. Positions
+/// that were stored before that hold numbers, and are read too.
+mod exact {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either<T> {
+        Number(T),
+        Text(String),
+    }
+
+    impl<T: FromStr<Err: Display>> Either<T> {
+        fn number<E: Error>(self) -> Result<T, E> {
+            match self {
+                Self::Number(number) => Ok(number),
+                Self::Text(text) => text.parse().map_err(E::custom),
+            }
+        }
+    }
+
+    pub fn serialize<T: Display, S: Serializer>(number: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(number)
+    }
+
+    pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display> + Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Either::deserialize(from)?.number()
+    }
+
+    pub mod option {
+        use super::*;
+
+        pub fn serialize<S: Serializer>(number: &Option<i64>, to: S) -> Result<S::Ok, S::Error> {
+            match number {
+                Some(number) => to.collect_str(number),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+            Option::<Either<i64>>::deserialize(from)?.map(Either::number).transpose()
+        }
+    }
+
+    pub mod map {
+        use std::collections::BTreeMap;
+
+        use super::*;
+
+        pub fn serialize<S: Serializer>(map: &BTreeMap<String, i64>, to: S) -> Result<S::Ok, S::Error> {
+            to.collect_map(map.iter().map(|(key, number)| (key, number.to_string())))
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, i64>, D::Error> {
+            let read = BTreeMap::<String, Either<i64>>::deserialize(from)?;
+            read.into_iter().map(|(key, number)| Ok((key, number.number()?))).collect()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_that_doubles_round_are_texts_and_stored_ones_are_read() {
+        let large = [i64::MAX, i64::MIN, (1 << 53) + 1, -7];
+        for number in large {
+            let mut at = At::start("x".into());
+            at.sequence = 120;
+            at.nonce = Some(number);
+            at.tables = BTreeMap::from([("t".to_owned(), number)]);
+            at.jobs.push(Job {
+                generation: "g".into(),
+                started_ms: 1,
+                tables: vec!["t".into()],
+                after: vec![Mark::Int(number), Mark::Real((number as f64).to_bits())],
+                schema: None,
+                rows: 0,
+            });
+            at.phase = Phase::Snapshot;
+            let position = at.position();
+            let json: serde_json::Value = serde_json::from_str(position.as_str()).expect("JSON");
+            assert_eq!(json["nonce"], number.to_string());
+            assert_eq!(json["tables"]["t"], number.to_string());
+            assert_eq!(json["jobs"][0]["after"][0]["int"], number.to_string());
+            assert_eq!(json["sequence"], 120);
+            assert_eq!(At::parse(&position).expect("parses"), at);
+            // As an earlier build stored it.
+            let bits = (number as f64).to_bits();
+            let mut stored = json;
+            stored["nonce"] = number.into();
+            stored["tables"]["t"] = number.into();
+            stored["jobs"][0]["after"] = serde_json::json!([{ "int": number }, { "real": bits }]);
+            let stored = Position::new(stored.to_string());
+            assert_eq!(At::parse(&stored).expect("parses"), at);
+            assert_eq!(compare(&stored, &position), Order::Same);
+        }
+        assert!(At::parse(&Position::new(At::start("x".into()).position().as_str())).is_ok(), "no nonce yet");
+    }
 
     #[test]
     fn positions_order_by_sequence_then_by_copied_rows() {

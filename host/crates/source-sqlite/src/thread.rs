@@ -75,10 +75,9 @@ pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>, waits: &Waits) {
                 pause = ACTIVE_PAUSE;
                 let since = busy.get_or_insert_with(|| (Instant::now(), None));
                 if since.0.elapsed() > LONG_LOCK {
-                    since.1.get_or_insert_with(|| {
-                        tracing::warn!(%error, "the database has been locked for long; trying again");
-                        waits.begin(SourceError::from(error).into(), Some(LONG_LOCK))
-                    });
+                    since
+                        .1
+                        .get_or_insert_with(|| waits.begin(SourceError::from(error).into(), Some(LONG_LOCK)));
                 }
                 continue;
             }

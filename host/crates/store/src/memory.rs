@@ -263,11 +263,12 @@ impl StateStore for MemoryStore {
         if overflow == QueueOverflow::Fail {
             let new = entries.count_new(&items);
             if new > 0 && entries.count() + new > max_entries {
-                return Err(StateError::QueueFull { queue: queue.to_owned(), max_entries });
+                let (queue, entries) = (queue.to_owned(), entries.count());
+                return Err(StateError::QueueFull { queue, entries, max_entries, more: new });
             }
         }
         let mut pushed = Pushed::default();
-        for item in items {
+        for (at, item) in items.into_iter().enumerate() {
             if entries.by_key.contains_key(&item.unique_key) {
                 pushed.duplicate += 1;
                 continue;
@@ -279,6 +280,7 @@ impl StateStore for MemoryStore {
             if entries.count() < max_entries {
                 entries.add(pushed_ms, item);
                 pushed.added += 1;
+                pushed.added_at.push(at);
             } else {
                 pushed.rejected += 1;
             }

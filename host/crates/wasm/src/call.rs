@@ -1,6 +1,6 @@
 //! One call into a guest: the batch it is shown and the edits it makes. The same for every interface version.
 
-use deltaforge_engine::stage::EditBudget;
+use deltaforge_engine::stage::{ADDED_EVENTS, EditBudget, StageLimits, TooManyEdits};
 use deltaforge_model::edit::{Emit, NamedCells, SideEdit, cells_bytes, image_bytes};
 use deltaforge_model::schema::Kind;
 use deltaforge_model::value::CellKind;
@@ -8,7 +8,7 @@ use deltaforge_model::view::{Column, Flat, presence};
 use deltaforge_model::{Cell, Event, Image, Op, Overlay, View};
 
 use crate::error::{Ended, REJECTED, cut};
-use crate::limits::{MAX_ADDED_COLUMNS, MAX_EMITTED};
+use crate::limits::MAX_ADDED_COLUMNS;
 
 /// Bytes that an edit takes beside its value.
 const EDIT: usize = 40;
@@ -28,21 +28,23 @@ pub(crate) struct Call {
     tx_end: Option<Vec<u8>>,
     columns: Vec<NamedColumn>,
     budget: EditBudget,
+    most_emitted: usize,
     emitted: usize,
     added: usize,
 }
 
 impl Call {
     /// A processor's call.
-    pub(crate) fn editing(view: View, edits: Overlay) -> Self {
-        let (columns, budget) = (Vec::new(), EditBudget::default());
-        Self { view, edits, tx_end: None, columns, budget, emitted: 0, added: 0 }
+    pub(crate) fn editing(view: View, edits: Overlay, limits: &StageLimits) -> Self {
+        let (columns, budget) = (Vec::new(), EditBudget::new(limits));
+        let most_emitted = usize::try_from(limits.added_events).unwrap_or(usize::MAX);
+        Self { view, edits, tx_end: None, columns, budget, most_emitted, emitted: 0, added: 0 }
     }
 
     /// A formatter's call.
-    pub(crate) fn formatting(view: View, tx_end: &[bool]) -> Self {
+    pub(crate) fn formatting(view: View, tx_end: &[bool], limits: &StageLimits) -> Self {
         let tx_end = Some(tx_end.iter().copied().map(u8::from).collect());
-        Self { tx_end, ..Self::editing(view, Overlay::new()) }
+        Self { tx_end, ..Self::editing(view, Overlay::new(), limits) }
     }
 
     /// Gives back the edits.
@@ -277,8 +279,8 @@ impl Call {
 
     pub(crate) fn count_emitted(&mut self, events: usize) -> Result<(), Ended> {
         self.emitted += events;
-        if self.emitted > MAX_EMITTED {
-            return Err(Ended::Bound(format!("{MAX_EMITTED} added events")));
+        if self.emitted > self.most_emitted {
+            return Err(TooManyEdits { bound: self.most_emitted, what: ADDED_EVENTS }.into());
         }
         Ok(())
     }

@@ -8,13 +8,14 @@ use deltaforge_engine::message::{Formatter, FormatterFactory};
 use deltaforge_engine::stage::{
     Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
 };
+use deltaforge_engine::tenants::{LimitReached, Seat, TenantLimits, Tenants};
 use deltaforge_model::pattern::Patterns;
 
 use crate::error::{LOAD, cut};
 use crate::formatter::WasmFormatter;
 use crate::grants::Grants;
 use crate::instance::{Blueprint, Instance};
-use crate::limits::Limits;
+use crate::limits::{DEFAULT_LIMITS, Limits};
 use crate::plugin::{Description, PluginKind};
 use crate::registry::{Registry, Resolved};
 use crate::runtime::{Loaded, Runtime};
@@ -40,14 +41,28 @@ pub struct WasmFormatterFactory {
 impl WasmStageFactory {
     /// A factory over a runtime and a registry.
     pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>) -> Self {
-        Self { workshop: Workshop { runtime, registry } }
+        Self { workshop: Workshop { runtime, registry, tenants: unbounded() } }
+    }
+
+    /// With the bounds of a host's tenants.
+    #[must_use]
+    pub fn with_tenants(mut self, tenants: Arc<Tenants>) -> Self {
+        self.workshop.tenants = tenants;
+        self
     }
 }
 
 impl WasmFormatterFactory {
     /// A factory over a runtime and a registry.
     pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>) -> Self {
-        Self { workshop: Workshop { runtime, registry } }
+        Self { workshop: Workshop { runtime, registry, tenants: unbounded() } }
+    }
+
+    /// With the bounds of a host's tenants.
+    #[must_use]
+    pub fn with_tenants(mut self, tenants: Arc<Tenants>) -> Self {
+        self.workshop.tenants = tenants;
+        self
     }
 }
 
@@ -106,6 +121,12 @@ impl FormatterFactory for WasmFormatterFactory {
 struct Workshop {
     runtime: Arc<Runtime>,
     registry: Arc<Registry>,
+    tenants: Arc<Tenants>,
+}
+
+/// Tenants that may have anything.
+pub(crate) fn unbounded() -> Arc<Tenants> {
+    Tenants::new(TenantLimits::default(), 1)
 }
 
 /// A plugin found, checked, described and opened.
@@ -126,6 +147,11 @@ enum Problem {
 impl Problem {
     fn at(path: &str, message: impl Into<String>) -> Self {
         Self::Config(vec![ConfigError::new(path, message)])
+    }
+
+    /// A tenant's or the host's limit; no other try mends that by itself.
+    fn reached(path: &str, reached: LimitReached) -> Self {
+        Self::at(path, reached.to_string())
     }
 
     fn into_config(self) -> Vec<ConfigError> {
@@ -159,19 +185,28 @@ impl Workshop {
         kind: PluginKind,
     ) -> Result<Ready, Problem> {
         let grants = Grants::parse(&spec.grants).map_err(Problem::Config)?;
-        let limits = check_limits(spec.limits).map_err(Problem::Config)?;
+        let asked = check_limits(spec.limits).map_err(Problem::Config)?;
+        let bounded = self.tenants.stage_limits(&spec.tenant, asked, DEFAULT_LIMITS);
+        let call = bounded.map_err(|reached| Problem::reached("limits", reached))?;
         let (resolved, loaded) = self.load(spec, digest).await?;
         check(&loaded, grants, kind).map_err(Problem::Config)?;
         let name = resolved.plugin.split_once('@').map_or(resolved.plugin.as_str(), |(name, _)| name);
         let name = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".wasm");
         let name = if name.is_empty() { &spec.id } else { name };
+        let stage = match kind {
+            PluginKind::Processor => spec.id.clone(),
+            PluginKind::Formatter => format!("sink/{}", spec.id),
+        };
+        let seat = Seat { pipeline: spec.pipeline.clone(), stage };
+        let seat = self.tenants.seat(&spec.tenant, seat, call.mem_mb);
         let blueprint = Blueprint {
+            _seat: Some(seat.map_err(|reached| Problem::reached("plugin", reached))?),
             runtime: self.runtime.clone(),
             loaded,
             stage: spec.id.clone(),
             grants,
-            limits,
-            voice: Arc::new(Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name)),
+            limits: Limits::new(call),
+            voice: Arc::new(Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name, self.tenants.clone())),
             config: if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() },
         };
         let description = blueprint.describe().await.map_err(|text| Problem::at("plugin", text))?;
@@ -219,9 +254,9 @@ impl Workshop {
     }
 }
 
-fn check_limits(limits: Option<StageLimits>) -> Result<Limits, Vec<ConfigError>> {
-    let limits = Limits::new(limits);
-    let StageLimits { cpu_ms, timeout_ms, mem_mb } = limits.call;
+fn check_limits(limits: Option<StageLimits>) -> Result<StageLimits, Vec<ConfigError>> {
+    let limits = limits.unwrap_or(DEFAULT_LIMITS);
+    let StageLimits { cpu_ms, timeout_ms, mem_mb, .. } = limits;
     let mut problems = Vec::new();
     for (name, value) in [("cpu_ms", cpu_ms), ("timeout_ms", timeout_ms), ("mem_mb", mem_mb)] {
         if value == 0 {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::error::cut;
+use crate::factory::unbounded;
 use crate::grants::Grants;
 use crate::instance::Blueprint;
-use crate::limits::Limits;
+use crate::limits::{DEFAULT_LIMITS, Limits};
 use crate::plugin::{Description, PluginKind};
 use crate::runtime::{LoadError, Runtime};
 use crate::voice::Voice;
@@ -33,9 +34,9 @@ impl Runtime {
     /// # Errors
     ///
     /// When it is no plugin, imports what no grant offers, or does not answer.
-    pub async fn inspect(self: &Arc<Self>, bytes: Vec<u8>) -> Result<Inspection, LoadError> {
+    pub async fn inspect(self: &Arc<Self>, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Inspection, LoadError> {
         let runtime = self.clone();
-        let loaded = crate::factory::off_thread(move || runtime.load(&bytes)).await?;
+        let loaded = crate::factory::off_thread(move || runtime.load(bytes.as_ref())).await?;
         let needs = |grant: &str| {
             let without =
                 Grants { metrics: grant != "metrics", clock: grant != "clock", random: grant != "random" };
@@ -47,8 +48,9 @@ impl Runtime {
             loaded: loaded.clone(),
             stage: "inspect".to_owned(),
             grants: Grants::default(),
-            limits: Limits::new(None),
-            voice: Arc::new(Voice::new("", "", "inspect", "inspected")),
+            _seat: None,
+            limits: Limits::new(DEFAULT_LIMITS),
+            voice: Arc::new(Voice::new("", "", "inspect", "inspected", unbounded())),
             config: String::new(),
         };
         let description = blueprint.describe().await.map_err(|text| LoadError::NotAPlugin(cut(&text)))?;

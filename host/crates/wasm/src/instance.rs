@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use deltaforge_engine::message::Bodies;
+use deltaforge_engine::share::give_way;
 use deltaforge_engine::stage::StageError;
+use deltaforge_engine::tenants::Seated;
 use deltaforge_model::{Overlay, View};
 use wasmtime::{Store, UpdateDeadline};
 
@@ -25,6 +27,8 @@ pub(crate) struct Blueprint {
     pub(crate) grants: Grants,
     pub(crate) limits: Limits,
     pub(crate) voice: Arc<Voice>,
+    /// Its place among what its tenant may have.
+    pub(crate) _seat: Option<Seated>,
     /// The stage's `config` as JSON text.
     pub(crate) config: String,
 }
@@ -48,7 +52,7 @@ impl Blueprint {
         let meter = self.limits.meter.clone();
         store.epoch_deadline_callback(move |_| match meter.passed() {
             Some(ended) => Err(ended.into()),
-            None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))),
+            None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(give_way()))),
         });
         store.set_epoch_deadline(1);
         let running = self.runtime.running();
@@ -127,7 +131,7 @@ impl Instance {
         view: View,
         edits: Overlay,
     ) -> (Result<Result<(), Failure>, CallError>, Overlay) {
-        self.store.data_mut().call = Some(Call::editing(view, edits));
+        self.store.data_mut().call = Some(Call::editing(view, edits, &self.limits.call));
         let answer = call!(self, |limits: &Limits| limits.call, process);
         let call = self.store.data_mut().call.take();
         (answer, call.map(Call::into_edits).unwrap_or_default())
@@ -139,7 +143,7 @@ impl Instance {
         tx_end: &[bool],
         bodies: &mut Bodies,
     ) -> Result<Result<(), Failure>, CallError> {
-        self.store.data_mut().call = Some(Call::formatting(view, tx_end));
+        self.store.data_mut().call = Some(Call::formatting(view, tx_end, &self.limits.call));
         let answer = call!(self, |limits: &Limits| limits.call, format, bodies);
         self.store.data_mut().call = None;
         answer

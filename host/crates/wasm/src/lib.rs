@@ -36,7 +36,7 @@ pub use factory::{WasmFormatterFactory, WasmStageFactory};
 pub use formatter::WasmFormatter;
 pub use grants::Grants;
 pub use inspect::Inspection;
-pub use limits::{BODY_BYTES, DEFAULT_LIMITS, MAX_ADDED_COLUMNS, MAX_EMITTED};
+pub use limits::{BODY_BYTES, DEFAULT_LIMITS, MAX_ADDED_COLUMNS};
 pub use manifest::PluginManifest;
 pub use plugin::{Description, PluginKind, digest_of};
 pub use publish::{MAX_UPLOAD, WasmCatalog};

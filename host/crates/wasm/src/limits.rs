@@ -13,11 +13,10 @@ use wasmtime::ResourceLimiter;
 use crate::error::Ended;
 
 /// What is asked of a stage whose block sets no limits.
-pub const DEFAULT_LIMITS: StageLimits = StageLimits { cpu_ms: 100, timeout_ms: 1000, mem_mb: 64 };
+pub const DEFAULT_LIMITS: StageLimits = StageLimits::DEFAULT;
 /// Time to instantiate, describe and open, where it is more than the stage's own limits allow.
-pub(crate) const START_LIMITS: StageLimits = StageLimits { cpu_ms: 1_000, timeout_ms: 10_000, mem_mb: 64 };
-/// Events that one call may add.
-pub const MAX_EMITTED: usize = 10_000;
+pub(crate) const START_LIMITS: StageLimits =
+    StageLimits { cpu_ms: 1_000, timeout_ms: 10_000, ..DEFAULT_LIMITS };
 /// Columns that one call may add.
 pub const MAX_ADDED_COLUMNS: usize = 1_000;
 /// Bytes of bodies that one call of a formatter may answer, beside sixteen times the bytes of its rows.
@@ -149,8 +148,8 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(limits: Option<StageLimits>) -> Self {
-        Self { call: limits.unwrap_or(DEFAULT_LIMITS), meter: Arc::default() }
+    pub(crate) fn new(call: StageLimits) -> Self {
+        Self { call, meter: Arc::default() }
     }
 
     /// The limits of the calls that make an instance ready.
@@ -158,7 +157,7 @@ impl Limits {
         StageLimits {
             cpu_ms: self.call.cpu_ms.max(START_LIMITS.cpu_ms),
             timeout_ms: self.call.timeout_ms.max(START_LIMITS.timeout_ms),
-            mem_mb: self.call.mem_mb,
+            ..self.call
         }
     }
 }

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use deltaforge_engine::catalog::{CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Upload};
+use deltaforge_engine::tenants::Tenants;
+use parking_lot::Mutex;
 use semver::Version;
 
-use crate::factory::{chain, off_thread};
+use crate::factory::{chain, off_thread, unbounded};
 use crate::inspect::Inspection;
 use crate::manifest::PluginManifest;
 use crate::reference::is_name;
@@ -26,12 +29,22 @@ pub struct WasmCatalog {
     runtime: Arc<Runtime>,
     registry: Arc<Registry>,
     max_bytes: u64,
+    tenants: Arc<Tenants>,
+    /// Held while a version is put in place, so that two do not take the same room.
+    placing: Arc<Mutex<()>>,
 }
 
 impl WasmCatalog {
     /// A catalog over a runtime and a registry, which takes components of at most `max_bytes`.
     pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>, max_bytes: u64) -> Self {
-        Self { runtime, registry, max_bytes }
+        Self { runtime, registry, max_bytes, tenants: unbounded(), placing: Arc::default() }
+    }
+
+    /// With the bounds of a host's tenants.
+    #[must_use]
+    pub fn with_tenants(mut self, tenants: Arc<Tenants>) -> Self {
+        self.tenants = tenants;
+        self
     }
 
     async fn with_registry<T: Send + 'static>(
@@ -54,6 +67,17 @@ impl From<RegistryError> for CatalogError {
             RegistryError::Damaged(_) | RegistryError::Io { .. } => Self::Storage(text),
         }
     }
+}
+
+/// Bytes of components in the registry: of one tenant, and of all. What is part of the host does not count.
+fn held(registry: &Registry, tenant: Option<&str>) -> Result<(u64, u64), RegistryError> {
+    let (mut own, mut all) = (0, 0);
+    for info in registry.list()?.iter().filter(|info| !info.builtin) {
+        let bytes = registry.size(info);
+        all += bytes;
+        own += if info.tenant.as_deref() == tenant { bytes } else { 0 };
+    }
+    Ok((own, all))
 }
 
 /// The version that an id names.
@@ -197,6 +221,7 @@ impl Upload for Incoming {
         let bytes = off_thread(move || fs::read(path))
             .await
             .map_err(|error| CatalogError::Storage(format!("read {}: {error}", part.path.display())))?;
+        let bytes = Bytes::from(bytes);
         let looked = catalog.runtime.inspect(bytes.clone()).await;
         let Inspection { sha256, kind, interface, grants, description, .. } =
             looked.map_err(|error| CatalogError::Invalid(format!("{id}: {error}")))?;
@@ -223,13 +248,20 @@ impl Upload for Incoming {
             config_schema: description.config_schema,
         };
         let size = bytes.len() as u64;
-        catalog
-            .with_registry(move |registry| {
-                let tenant = id.tenant.as_deref();
-                let (info, new) = registry.publish(tenant, &id.name, &version, &bytes, &manifest)?;
-                let version = shown(info, size);
-                Ok(if new { Published::New(version) } else { Published::Same(version) })
-            })
-            .await
+        let (registry, tenants, placing) = (catalog.registry, catalog.tenants, catalog.placing);
+        off_thread(move || {
+            let _turn = placing.lock();
+            let tenant = id.tenant.as_deref();
+            if registry.version(tenant, &id.name, &version).is_err() {
+                let (own, all) = held(&registry, tenant)?;
+                tenants
+                    .registry_room(tenant, own, all, size)
+                    .map_err(|reached| CatalogError::TooLarge(reached.to_string()))?;
+            }
+            let (info, new) = registry.publish(tenant, &id.name, &version, &bytes, &manifest)?;
+            let version = shown(info, size);
+            Ok(if new { Published::New(version) } else { Published::Same(version) })
+        })
+        .await
     }
 }

@@ -1,8 +1,10 @@
 //! What a guest says: lines for the log, numbers for the metrics page. Both bounded, whoever asks.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use deltaforge_engine::tenants::Tenants;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::Mutex;
 use tracing::Level;
@@ -27,6 +29,7 @@ pub(crate) struct Voice {
     /// The plugin's name as part of a metric's name.
     prefix: String,
     bucket: Mutex<Bucket>,
+    tenants: Arc<Tenants>,
     metrics: Mutex<HashMap<String, Metric>>,
     left_out: Counter,
 }
@@ -46,7 +49,13 @@ enum Metric {
 }
 
 impl Voice {
-    pub(crate) fn new(pipeline: &str, tenant: &str, stage: &str, plugin: &str) -> Self {
+    pub(crate) fn new(
+        pipeline: &str,
+        tenant: &str,
+        stage: &str,
+        plugin: &str,
+        tenants: Arc<Tenants>,
+    ) -> Self {
         let prefix: String = plugin
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
@@ -55,6 +64,7 @@ impl Voice {
             pipeline: pipeline.to_owned(),
             tenant: tenant.to_owned(),
             stage: stage.to_owned(),
+            tenants,
             prefix: prefix.trim_matches('_').to_owned(),
             bucket: Mutex::new(Bucket { tokens: BURST, filled: Instant::now(), left_out: 0 }),
             metrics: Mutex::default(),
@@ -76,12 +86,22 @@ impl Voice {
         }
     }
 
+    /// A place for a line under the stage's bound and its tenant's; answers how many lines were left out before it.
+    fn line_of_its_own(&self) -> Option<u64> {
+        let mut bucket = self.bucket.lock();
+        if !self.tenants.may_log(&self.tenant) {
+            bucket.left_out += 1;
+            return None;
+        }
+        bucket.take(Instant::now())
+    }
+
     /// Writes a line; a guest's text is untrusted, so it is quoted.
     pub(crate) fn say(&self, level: Level, text: &str, fields: &[(String, String)]) {
         if !self.enabled(level) {
             return;
         }
-        let Some(left_out) = self.bucket.lock().take(Instant::now()) else {
+        let Some(left_out) = self.line_of_its_own() else {
             self.left_out.increment(1);
             return;
         };
@@ -201,6 +221,8 @@ fn is_metric_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use deltaforge_engine::tenants::TenantLimits;
+
     use super::*;
 
     #[test]
@@ -217,7 +239,7 @@ mod tests {
 
     #[test]
     fn metric_names_are_plain_and_few() {
-        let voice = Voice::new("p", "t", "s", "@acme/mask");
+        let voice = Voice::new("p", "t", "s", "@acme/mask", Tenants::new(TenantLimits::default(), 1));
         assert_eq!(voice.prefix, "acme_mask");
         for bad in ["", "A", "1a", "a-b", "a b", "ä", &"a".repeat(65)] {
             assert!(!is_metric_name(bad), "{bad}");

@@ -356,3 +356,70 @@ where
         (self.0)(context)
     }
 }
+
+/// A stage that lets nothing through until it is open.
+struct Door(Arc<AtomicBool>);
+
+#[async_trait]
+impl Stage for Door {
+    async fn process(&mut self, _: &View, _: &mut Overlay) -> Result<(), StageError> {
+        if self.0.load(Ordering::SeqCst) { Ok(()) } else { Err(StageError::retry("door", "it is shut")) }
+    }
+}
+
+/// Makes doors.
+pub struct Doors(pub Arc<AtomicBool>);
+
+#[async_trait]
+impl StageFactory for Doors {
+    fn handles(&self, _: &StageCode) -> bool {
+        true
+    }
+
+    async fn validate(&self, _: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        Ok(())
+    }
+
+    async fn build(
+        &self,
+        _: &StageSpec,
+        _: Option<&str>,
+    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+        Ok((Box::new(Door(self.0.clone())), StageVersion { plugin: "door".into(), digest: "d".into() }))
+    }
+}
+
+/// A stage that rejects every row.
+struct Refuser;
+
+#[async_trait]
+impl Stage for Refuser {
+    async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError> {
+        for row in 0..view.len() {
+            edits.reject(view, row, "refused", "it is refused").unwrap();
+        }
+        Ok(())
+    }
+}
+
+/// Makes refusers.
+pub struct Refusers;
+
+#[async_trait]
+impl StageFactory for Refusers {
+    fn handles(&self, _: &StageCode) -> bool {
+        true
+    }
+
+    async fn validate(&self, _: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        Ok(())
+    }
+
+    async fn build(
+        &self,
+        _: &StageSpec,
+        _: Option<&str>,
+    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+        Ok((Box::new(Refuser), StageVersion { plugin: "refuser".into(), digest: "r".into() }))
+    }
+}

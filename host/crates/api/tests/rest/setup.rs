@@ -9,10 +9,12 @@ use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
 use deltaforge_engine::compose::SinkFilter;
 use deltaforge_engine::ledger::CommitPolicy;
-use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, SourcePlan};
+use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, SourcePlan, StagePlan};
 use deltaforge_engine::sink::SinkFactory;
 use deltaforge_engine::stage::{StageCode, StageSpec};
+use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use deltaforge_store::MemoryStore;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -29,6 +31,7 @@ pub fn services(shutdown_timeout: Duration) -> (Services, TempDir) {
         formatters: vec![Arc::new(Rows)],
         budget: Budget::new(64 << 20, None),
         compute: tokio::runtime::Handle::current(),
+        tenants: Tenants::new(TenantLimits::default(), 2),
         spill_dir: spill.path().to_owned(),
         base_dir: PathBuf::from("."),
         version: "test".into(),
@@ -65,6 +68,17 @@ pub fn sink(pipeline: &str, id: &str, factory: Arc<dyn SinkFactory>, required: b
     }
 }
 
+/// A stage of a pipeline `p`, built in under this name, that stops on errors.
+pub fn stage(name: &str) -> StagePlan {
+    StagePlan {
+        spec: spec("p", name, StageCode::Builtin(name.into()), json!({})),
+        block: json!({ "type": name }),
+        on_error: Default::default(),
+        tables: Default::default(),
+        masks: false,
+    }
+}
+
 /// Numbers in batches of ten; without stages, sinks and a dead-letter queue.
 pub fn plan(name: &str, numbers: &Arc<Numbers>) -> PipelinePlan {
     PipelinePlan {
@@ -95,4 +109,22 @@ pub async fn within(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("waited in vain: {what}");
+}
+
+/// The log lines of this thread, from now on.
+pub fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let written = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(written.clone())).finish();
+    (lines, tracing::subscriber::set_default(log))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
+use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::ledger::CommitPolicy;
@@ -223,6 +224,37 @@ async fn an_optional_sink_that_never_says_what_is_durable_does_not_hold_the_memo
         }
         pipeline.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn sinks_that_go_to_disk_and_come_back_pass_the_budget_by_a_known_number_of_batches() {
+    /// Ten numbers.
+    const BATCH: usize = 2_200;
+    const LIMIT: usize = 20_000;
+    const SINKS: usize = 6;
+    let (mut services, _spill) = setup::services(Duration::from_millis(300));
+    services.budget = Budget::new(64 << 20, None);
+    let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let mutes: Vec<Muted> = (0..SINKS).map(|_| Muted::new()).collect();
+    let mut sinks: Vec<(Arc<dyn SinkFactory>, bool)> = vec![(Arc::new(ShelfFactory(good.clone())), true)];
+    sinks.extend(mutes.iter().map(|mute| (mute.factory.clone(), false)));
+    let plan = PipelinePlan { max_memory_bytes: LIMIT, max_inflight: 64, ..plan(&numbers, sinks) };
+    let pipeline = Pipeline::start(plan, services.clone());
+    numbers.bound.send_replace(2_000);
+    within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 2_000).await).await;
+    let peak = services.budget.peak();
+    assert!(peak > LIMIT / 2, "there was something to bound: {peak}");
+    assert!(peak <= LIMIT + 2 * BATCH, "one at a time is written to a spill: {peak}");
+    for mute in &mutes {
+        mute.word.send_replace(Some(true));
+    }
+    for sink in 1..=SINKS {
+        let sink = format!("s{sink}");
+        within("it has all of it", async || is_checkpointed(&pipeline, &sink, 2_000).await).await;
+    }
+    let peak = services.budget.peak();
+    assert!(peak <= LIMIT + (2 + SINKS * 3) * BATCH, "and one for each sink is read from there: {peak}");
+    pipeline.shutdown().await;
 }
 
 #[tokio::test]

@@ -12,7 +12,6 @@ use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan};
 use deltaforge_engine::sink::{Addressing, Sink, SinkContext, SinkError, SinkFactory};
 use deltaforge_engine::status::{Gap, State};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -151,24 +150,6 @@ fn rot(file: &Path, at: usize) {
     std::fs::write(file, bytes).unwrap();
 }
 
-/// The log lines of this thread, from now on.
-fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
-    let written = lines.clone();
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Lines(written.clone())).finish();
-    (lines, tracing::subscriber::set_default(log))
-}
-
 #[tokio::test]
 async fn damage_in_a_spill_costs_one_batch_of_one_sink_and_is_told() {
     // In the header of a record, and in its payload.
@@ -180,7 +161,7 @@ async fn damage_in_a_spill_costs_one_batch_of_one_sink_and_is_told() {
         assert_eq!(starts.len(), 20, "a record for each batch of ten");
         rot(&file, starts[7] + offset);
 
-        let (lines, _log) = log();
+        let (lines, _log) = setup::log();
         let pipeline = pair.start();
         checkpointed(&pipeline, "s1", 200).await;
         pair.numbers.bound.send_replace(300);
@@ -213,7 +194,7 @@ async fn damage_at_the_end_of_a_spill_is_no_loss_while_the_source_has_it() {
     pair.spill().await;
     let file = spill_file(&pair);
     rot(&file, records(&file)[19] + 200);
-    let (lines, _log) = log();
+    let (lines, _log) = setup::log();
     let pipeline = pair.start();
     checkpointed(&pipeline, "s1", 200).await;
     assert_eq!(numbers(&pair.slow), (0..200).collect::<Vec<_>>());
@@ -236,7 +217,7 @@ async fn damage_between_a_spill_and_a_gap_is_told() {
     // Room for what comes now.
     pair.spill_max_bytes = 1 << 20;
 
-    let (lines, _log) = log();
+    let (lines, _log) = setup::log();
     let pipeline = pair.start();
     pair.numbers.bound.send_replace(300);
     checkpointed(&pipeline, "s1", 300).await;

@@ -135,13 +135,18 @@ pub struct Limits {
     pub timeout_ms: u64,
     /// Memory of the guest, in MiB.
     pub mem_mb: u64,
+    /// Events that it may add.
+    pub added_events: u64,
+    /// Bytes of edits, beside four times the bytes that it is shown.
+    pub edit_bytes: u64,
 }
 
 impl Limits {
     /// What a plugin gets when its document is silent.
-    pub const PLUGIN: Self = Self { cpu_ms: 100, timeout_ms: 1_000, mem_mb: 64 };
+    pub const PLUGIN: Self =
+        Self { cpu_ms: 100, timeout_ms: 1_000, mem_mb: 64, added_events: 10_000, edit_bytes: 16 << 20 };
     /// What a script gets when its document is silent.
-    pub const SCRIPT: Self = Self { cpu_ms: 50, timeout_ms: 500, mem_mb: 128 };
+    pub const SCRIPT: Self = Self { cpu_ms: 50, timeout_ms: 500, mem_mb: 128, ..Self::PLUGIN };
 
     /// These limits with what `written` says in their place.
     pub(crate) fn with(self, written: &WrittenLimits) -> Self {
@@ -149,6 +154,8 @@ impl Limits {
             cpu_ms: written.cpu_ms.unwrap_or(self.cpu_ms),
             timeout_ms: written.timeout_ms.unwrap_or(self.timeout_ms),
             mem_mb: written.mem_mb.unwrap_or(self.mem_mb),
+            added_events: written.added_events.unwrap_or(self.added_events),
+            edit_bytes: written.edit_bytes.unwrap_or(self.edit_bytes),
         }
     }
 }
@@ -166,6 +173,12 @@ pub(crate) struct WrittenLimits {
     /// Memory of the stage, in MiB.
     #[schemars(with = "u64", range(min = 1, max = 4_096))]
     pub mem_mb: Option<u64>,
+    /// Events that it may add to a slice.
+    #[schemars(with = "u64", range(max = 1_000_000))]
+    pub added_events: Option<u64>,
+    /// Bytes of edits it may make of a slice, beside four times the bytes that it is shown.
+    #[schemars(with = "u64", range(max = 1_073_741_824))]
+    pub edit_bytes: Option<u64>,
 }
 
 /// What happens to rows that a stage fails on.

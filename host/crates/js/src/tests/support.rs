@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::Javascript;
 
 /// Limits that a debug build of the engine never meets by accident.
-pub(super) const WIDE: StageLimits = StageLimits { cpu_ms: 20_000, timeout_ms: 30_000, mem_mb: 128 };
+pub(super) const WIDE: StageLimits =
+    StageLimits { cpu_ms: 20_000, timeout_ms: 30_000, mem_mb: 128, ..StageLimits::DEFAULT };
 
 pub(super) fn spec(inline: &str, limits: StageLimits) -> StageSpec {
     StageSpec {

@@ -1,7 +1,10 @@
 //! What edits take, and what applying them takes.
 
-use super::{Emit, NamedCells, Overlay, SideEdit};
+use std::collections::BTreeMap;
+
+use super::{Emit, NamedCells, Overlay, Patch, SideEdit, WHOLE_IMAGE};
 use crate::batch::{Batch, Image};
+use crate::value::CellKind;
 
 /// Bytes that an edit of tags, headers and the like takes beside its texts, with its share of what comes of it.
 const SIDE_EDIT: usize = 160;
@@ -81,6 +84,31 @@ impl Overlay {
             + rejects.sum::<usize>()
     }
 
+    /// The bytes of a row's images, of one that the edits make larger than `bound`; `None`: they make none.
+    pub fn row_above(&self, batch: &Batch, bound: usize) -> Option<usize> {
+        let patched: usize = self.patches.iter().map(|patch| patch.len as usize).sum();
+        let widths = self.image_growth(batch) - patched;
+        if self.emits.is_empty() && batch.row_bytes() + patched + widths <= bound {
+            return None;
+        }
+        let mut of_row: BTreeMap<u32, Vec<&Patch>> = BTreeMap::new();
+        for patch in &self.patches {
+            of_row.entry(patch.row).or_default().push(patch);
+        }
+        let rows = of_row.into_iter().filter(|(row, _)| !self.is_gone(*row)).map(|(row, patches)| {
+            let images = [Image::Before, Image::After];
+            images.into_iter().map(|image| image_after(batch, row, image, &patches)).sum()
+        });
+        let emits = self.emits.iter().map(|(row, emit)| {
+            let table = batch.entries[*row as usize].table;
+            let width = batch.tables[table as usize].columns().len();
+            let images = [&emit.before, &emit.after].into_iter().flatten();
+            let cells = images.flatten().map(|(_, cell)| cell.bytes.len()).sum::<usize>();
+            emit.images() * image_bytes(width) + cells
+        });
+        rows.chain(emits).find(|bytes| *bytes > bound)
+    }
+
     /// The same for the images of rows.
     fn image_growth(&self, batch: &Batch) -> usize {
         let mut widths = vec![0u16; if self.patches.is_empty() { 0 } else { batch.entries.len() * 2 }];
@@ -98,4 +126,28 @@ impl Overlay {
                 .map(|width| image_bytes(*width as usize))
                 .sum::<usize>()
     }
+}
+
+/// Bytes of a row's image once these patches are applied, which are the row's, in the order they were made.
+fn image_after(batch: &Batch, row: u32, image: Image, patches: &[&Patch]) -> usize {
+    let mut held = batch.row_at(batch.entries[row as usize].image(image));
+    let (mut cells, mut gone) = (BTreeMap::new(), false);
+    for patch in patches.iter().filter(|patch| patch.image == image) {
+        if patch.column == WHOLE_IMAGE {
+            (held, gone) = (None, patch.kind == CellKind::Absent);
+            cells.clear();
+        } else {
+            cells.insert(patch.column as usize, patch.len as usize);
+        }
+    }
+    if gone || (held.is_none() && cells.is_empty()) {
+        return 0;
+    }
+    if let Some(row) = held {
+        for column in 0..row.len() {
+            cells.entry(column).or_insert_with(|| row.raw(column).1.len());
+        }
+    }
+    let width = cells.last_key_value().map_or(0, |(column, _)| column + 1);
+    image_bytes(width) + cells.values().sum::<usize>()
 }

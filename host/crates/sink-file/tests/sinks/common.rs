@@ -77,6 +77,7 @@ pub async fn open_telling(
         state,
         base_dir: base_dir.to_owned(),
         trouble,
+        hurry: Default::default(),
     };
     factory.open(config, context).await
 }

@@ -33,6 +33,8 @@ struct Run {
     stored: Checkpoint,
     /// What a restart without a crash goes on from.
     durable: Checkpoint,
+    /// Lines that others appended to the active file.
+    foreign: u64,
 }
 
 #[tokio::test]
@@ -55,8 +57,10 @@ async fn every_sync_is_needed() {
         "a new file's name",
         "a rotated file's name",
         "lines of a file that is rotated",
+        "lines of others",
         "lines that count as durable",
         "the cut before new lines",
+        "the name of a file with lines of others",
         "the names an earlier process left",
     ];
     assert!(known.iter().eq(&purposes), "{purposes:?}");
@@ -84,6 +88,7 @@ async fn run(seed: u64, ignored: Option<&'static str>) -> (Result<(), String>, B
         life: 0,
         stored: Checkpoint::default(),
         durable: Checkpoint::default(),
+        foreign: 0,
     };
     let mut result = Ok(());
     for _ in 0..8 {
@@ -120,8 +125,30 @@ impl Run {
         if let Some(lost) = (1..=self.durable.event).find(|event| !there.contains(event)) {
             return Err(format!("event {lost} of {} durable ones is lost", self.durable.event));
         }
+        for n in 0..self.foreign {
+            let line = foreign(n);
+            if !self.all_files().iter().any(|file| file.windows(line.len()).any(|at| at == line.as_bytes())) {
+                return Err(format!("line {n} of somebody else is lost"));
+            }
+        }
         self.durable = self.stored.clone();
+        if self.rng.chance(3) {
+            self.append_as_others_do();
+        }
         Ok(())
+    }
+
+    fn append_as_others_do(&mut self) {
+        let path = Path::new(DIR).join("events.jsonl");
+        let Ok(mut content) = self.disk.read(&path) else { return };
+        content.extend_from_slice(foreign(self.foreign).as_bytes());
+        self.foreign += 1;
+        self.disk.put(&path, &content).unwrap();
+    }
+
+    fn all_files(&self) -> Vec<Vec<u8>> {
+        let names = self.disk.list(Path::new(DIR)).unwrap_or_default();
+        names.iter().map(|name| self.disk.read(&Path::new(DIR).join(name)).unwrap()).collect()
     }
 
     /// Opens the sink and delivers until an error or enough. The outer error is a broken promise.
@@ -187,7 +214,9 @@ impl Run {
     /// Content of the rotated files in order, then of the active one.
     fn files(&self, damaged: bool) -> Vec<Vec<u8>> {
         let mut names: Vec<_> = self.disk.list(Path::new(DIR)).unwrap_or_default();
-        names.retain(|name| name.starts_with("events") && (damaged || !name.ends_with(".damaged")));
+        names.retain(|name| {
+            name.starts_with("events") && !name.ends_with(".cut") && (damaged || !name.ends_with(".damaged"))
+        });
         names.sort_by_key(|name| {
             let number = name.rsplit_once('-').map(|(_, number)| number.trim_end_matches(".damaged"));
             number.map_or(u64::MAX, |number| number.parse().unwrap())
@@ -201,11 +230,18 @@ impl Run {
         let mut events = Vec::new();
         for file in files {
             for line in file.split_inclusive(|byte| *byte == b'\n') {
+                if line.starts_with(b"{\"foreign\":") && line.ends_with(b"}\n") {
+                    continue;
+                }
                 events.push(line.strip_suffix(b"\n").and_then(event_of));
             }
         }
         events.into_iter()
     }
+}
+
+fn foreign(n: u64) -> String {
+    format!("{{\"foreign\":{n}}}\n")
 }
 
 fn event_of(line: &[u8]) -> Option<u64> {

@@ -65,6 +65,78 @@ async fn a_restart_cuts_to_the_checkpoint_and_goes_on() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "1\n2\n3\n4\n");
 }
 
+/// What was moved aside, file by file.
+fn cut(dir: &Path) -> Vec<String> {
+    let names = rotated(dir).into_iter().filter(|name| name.ends_with(".cut"));
+    names.map(|name| fs::read_to_string(dir.join(name)).unwrap()).collect()
+}
+
+fn append(path: &Path, text: &str) {
+    fs::write(path, [&fs::read(path).unwrap()[..], text.as_bytes()].concat()).unwrap();
+}
+
+#[tokio::test]
+async fn lines_that_others_append_are_kept_aside_and_our_own_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl"});
+    let path = dir.path().join("events.jsonl");
+    let reopen = async |state: &Option<Vec<u8>>| {
+        drop(open(&factory(), &config, dir.path(), state.clone()).await.unwrap());
+    };
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("1"), Some("2")])).await.unwrap();
+    let state = sink.durable().await.unwrap().state;
+    sink.write(&delivery(2, &[Some("3")])).await.unwrap();
+    sink.write(&delivery(3, &[Some("4"), Some("5")])).await.unwrap();
+    drop(sink);
+
+    // A crash after the checkpoint: our lines come again, and nothing of them is kept.
+    let crashed = fs::read_to_string(&path).unwrap();
+    assert_eq!(crashed, "1\n2\n3\n4\n5\n");
+    append(&path, "{\"to");
+    reopen(&state).await;
+    assert_eq!((fs::read_to_string(&path).unwrap(), cut(dir.path())), ("1\n2\n".into(), vec![]));
+
+    // The same, and somebody wrote to the file since.
+    fs::write(&path, format!("{crashed}{{\"theirs\":1}}\nnot even JSON\n")).unwrap();
+    reopen(&state).await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), "1\n2\n");
+    assert_eq!(cut(dir.path()), ["{\"theirs\":1}\nnot even JSON\n"], "what is not ours, and only that");
+
+    // Their line stands between ours: who wrote what after it cannot be told.
+    fs::write(&path, "1\n2\n3\n\"theirs\"\n4\n5\n").unwrap();
+    reopen(&state).await;
+    assert_eq!(fs::read_to_string(&path).unwrap(), "1\n2\n");
+    assert_eq!(cut(dir.path())[1..], ["\"theirs\"\n4\n5\n"]);
+
+    // After a clean end, and in a file without the notes.
+    append(&path, "\"also theirs\"\n");
+    fs::remove_file(dir.path().join(".events.jsonl.lock")).unwrap();
+    reopen(&state).await;
+    assert_eq!(cut(dir.path())[2..], ["\"also theirs\"\n"]);
+}
+
+#[tokio::test]
+async fn lines_that_others_append_while_we_write_are_kept_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = json!({"path": "events.jsonl"});
+    let path = dir.path().join("events.jsonl");
+    let mut sink = open(&factory(), &config, dir.path(), None).await.unwrap();
+    sink.write(&delivery(1, &[Some("1")])).await.unwrap();
+    let state = sink.durable().await.unwrap().state;
+    sink.write(&delivery(2, &[Some("2")])).await.unwrap();
+    let mut theirs = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    std::io::Write::write_all(&mut theirs, b"\"theirs\"\n").unwrap();
+    sink.write(&delivery(3, &[Some("3")])).await.unwrap();
+    assert_eq!(sink.durable().await.unwrap_err().code(), "file_changed");
+    drop(sink);
+    let mut sink = open(&factory(), &config, dir.path(), state).await.unwrap();
+    sink.write(&delivery(2, &[Some("2"), Some("3")])).await.unwrap();
+    sink.durable().await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "1\n2\n3\n");
+    assert_eq!(cut(dir.path()), ["\"theirs\"\n3\n"]);
+}
+
 #[tokio::test]
 async fn an_unknown_file_is_appended_to_when_whole_and_a_broken_one_of_ours_moved_aside() {
     let dir = tempfile::tempdir().unwrap();

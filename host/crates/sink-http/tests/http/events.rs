@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use deltaforge_engine::error::Next;
+use deltaforge_engine::retry::Hurry;
 use deltaforge_engine::sink::{SinkError, Trouble};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::server::Server;
-use crate::support::{Draft, deliver, delivery, open, open_telling};
+use crate::support::{Draft, deliver, delivery, open, open_telling, open_with};
 
 const JSON: &str = "application/json";
 
@@ -135,6 +136,25 @@ async fn each_try_that_fails_is_told_at_once() {
         assert!(!deliver.is_finished(), "it tries again");
         deliver.abort();
     }
+}
+
+#[tokio::test]
+async fn a_pause_that_the_server_asked_for_ends_when_an_operator_hurries_it() {
+    let server = Server::start(|_, number| match number {
+        0 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "60")]),
+        _ => (StatusCode::OK, [("retry-after", "0")]),
+    })
+    .await;
+    let (told, mut tells) = mpsc::unbounded_channel();
+    let trouble = Trouble::new(Arc::new(move |_: &SinkError| told.send(()).unwrap()));
+    let hurry = Hurry::default();
+    let config = json!({ "url": server.url, "batch_timeout_secs": 300 });
+    let mut sink = open_with(&config, trouble, hurry.clone()).await;
+    let deliver = tokio::spawn(async move { sink.write(&delivery(1, JSON, &numbers(0..1))).await });
+    tells.recv().await.unwrap();
+    hurry.now();
+    tokio::time::timeout(Duration::from_secs(20), deliver).await.unwrap().unwrap().unwrap();
+    assert_eq!(server.accepted(), [0]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use deltaforge_engine::message::{Bodies, MessageBatch};
+use deltaforge_engine::retry::Hurry;
 use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory, Trouble};
 use deltaforge_model::value::CellKind;
 use deltaforge_model::{
@@ -114,6 +115,10 @@ pub async fn open(config: &Value) -> Box<dyn Sink> {
 }
 
 pub async fn open_telling(config: &Value, trouble: Trouble) -> Box<dyn Sink> {
+    open_with(config, trouble, Hurry::default()).await
+}
+
+pub async fn open_with(config: &Value, trouble: Trouble, hurry: Hurry) -> Box<dyn Sink> {
     let context = SinkContext {
         pipeline: "p".into(),
         tenant: "t".into(),
@@ -121,6 +126,7 @@ pub async fn open_telling(config: &Value, trouble: Trouble) -> Box<dyn Sink> {
         state: None,
         base_dir: PathBuf::from("."),
         trouble,
+        hurry,
     };
     HttpSinkFactory.open(config, context).await.unwrap()
 }

@@ -29,7 +29,9 @@ fn items(keys: &[&str]) -> Vec<QueueItem> {
 }
 
 async fn push(store: &Arc<dyn StateStore>, keys: &[&str], max: u64, overflow: QueueOverflow) -> Pushed {
-    store.queue_push("q", items(keys), max, overflow).await.expect(OK)
+    let pushed = store.queue_push("q", items(keys), max, overflow).await.expect(OK);
+    assert_eq!(pushed.added_at.len() as u64, pushed.added);
+    Pushed { added_at: Vec::new(), ..pushed }
 }
 
 async fn peek(
@@ -166,7 +168,7 @@ pub(super) async fn drop_oldest_makes_room(backend: &mut dyn Backend) {
     let store = backend.open().await;
     assert_eq!(push(&store, &["a", "b"], 3, DropOldest).await, Pushed { added: 2, ..Pushed::default() });
     let pushed = push(&store, &["c", "d", "b"], 3, DropOldest).await;
-    assert_eq!(pushed, Pushed { added: 2, evicted: 1, duplicate: 1, rejected: 0 });
+    assert_eq!(pushed, Pushed { added: 2, evicted: 1, duplicate: 1, ..Pushed::default() });
     assert_eq!(all(&store).await, ["2:b", "3:c", "4:d"]);
     assert_eq!(push(&store, &["a"], 1, DropOldest).await.evicted, 3, "the bound may have become smaller");
     assert_eq!(all(&store).await, ["5:a"], "an evicted key may come again");
@@ -179,8 +181,10 @@ pub(super) async fn drop_oldest_makes_room(backend: &mut dyn Backend) {
 
 pub(super) async fn reject_keeps_what_fits(backend: &mut dyn Backend) {
     let store = backend.open().await;
-    let pushed = push(&store, &["a", "b", "a", "c", "d", "b"], 3, Reject).await;
-    assert_eq!(pushed, Pushed { added: 3, duplicate: 2, evicted: 0, rejected: 1 });
+    let keys = items(&["a", "b", "a", "c", "d", "b"]);
+    let pushed = store.queue_push("q", keys, 3, Reject).await.expect(OK);
+    let added_at = vec![0, 1, 3];
+    assert_eq!(pushed, Pushed { added: 3, added_at, duplicate: 2, evicted: 0, rejected: 1 });
     assert_eq!(push(&store, &["e"], 3, Reject).await, Pushed { rejected: 1, ..Pushed::default() });
     assert_eq!(push(&store, &["e"], 1, Reject).await, Pushed { rejected: 1, ..Pushed::default() });
     assert_eq!(all(&store).await, ["1:a", "2:b", "3:c"]);
@@ -192,7 +196,10 @@ pub(super) async fn fail_pushes_nothing(backend: &mut dyn Backend) {
     let store = backend.open().await;
     assert_eq!(push(&store, &["a", "b"], 3, Fail).await.added, 2);
     let error = store.queue_push("q", items(&["c", "d"]), 3, Fail).await.expect_err("there is no room");
-    assert!(matches!(&error, StateError::QueueFull { queue, max_entries: 3 } if queue == "q"), "{error:?}");
+    assert!(
+        matches!(&error, StateError::QueueFull { queue, entries: 2, max_entries: 3, more: 2 } if queue == "q"),
+        "{error:?}"
+    );
     assert_eq!(all(&store).await, ["1:a", "2:b"], "not even the one that fits");
     assert_eq!(
         push(&store, &["a", "c", "c", "b"], 3, Fail).await,

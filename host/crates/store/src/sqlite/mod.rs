@@ -156,7 +156,12 @@ impl StateStore for SqliteStore {
         let name = queue.to_owned();
         let pushed =
             self.writer.run(action, move |db| queue::push(db, &name, &items, max_entries, overflow)).await?;
-        pushed.ok_or_else(|| StateError::QueueFull { queue: queue.to_owned(), max_entries })
+        pushed.map_err(|queue::NoRoom { entries, more }| StateError::QueueFull {
+            queue: queue.to_owned(),
+            entries,
+            max_entries,
+            more,
+        })
     }
 
     async fn queue_peek(

@@ -11,23 +11,29 @@ use crate::clock::now_ms;
 use crate::memory::matches;
 
 /// `None` if the queue would pass its bound and `overflow` asks for that to fail; nothing is pushed then.
+/// A push that would pass the bound, and must not.
+pub(super) struct NoRoom {
+    pub entries: u64,
+    pub more: u64,
+}
+
 pub(super) fn push(
     db: &Connection,
     queue: &str,
     items: &[QueueItem],
     max_entries: u64,
     overflow: QueueOverflow,
-) -> Result<Option<Pushed>> {
+) -> Result<std::result::Result<Pushed, NoRoom>> {
     let mut head = Head::of(db, queue)?;
     if overflow == QueueOverflow::Fail {
         let new = head.count_new(db, items)?;
         if new > 0 && head.entries + new > max_entries {
-            return Ok(None);
+            return Ok(Err(NoRoom { entries: head.entries, more: new }));
         }
     }
     let pushed_ms = now_ms();
     let mut pushed = Pushed::default();
-    for item in items {
+    for (at, item) in items.iter().enumerate() {
         if head.holds(db, &item.unique_key)? {
             pushed.duplicate += 1;
             continue;
@@ -39,12 +45,13 @@ pub(super) fn push(
         if head.entries < max_entries {
             head.add(db, pushed_ms, item)?;
             pushed.added += 1;
+            pushed.added_at.push(at);
         } else {
             pushed.rejected += 1;
         }
     }
     head.store(db)?;
-    Ok(Some(pushed))
+    Ok(Ok(pushed))
 }
 
 pub(super) fn peek(

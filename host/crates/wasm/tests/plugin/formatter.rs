@@ -9,7 +9,7 @@ use deltaforge_model::View;
 use deltaforge_model::json::{EventWriter, RowEncoders};
 use deltaforge_wasm::{MAX_GUEST_TEXT, WasmFormatterFactory};
 
-fn puppet(act: &str) -> StageSpec {
+pub fn puppet(act: &str) -> StageSpec {
     let mut spec =
         spec("./puppet.wasm", guest("formatter").parent().unwrap(), serde_json::json!({ "act": act }));
     spec.limits = crate::support::limits(2_000, 20_000, 128);

@@ -7,4 +7,5 @@ mod go;
 mod registry;
 mod stage;
 mod support;
+mod tenants;
 mod voice;

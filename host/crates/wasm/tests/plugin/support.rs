@@ -94,7 +94,7 @@ pub fn puppet(act: &str) -> StageSpec {
 }
 
 pub fn limits(cpu_ms: u64, timeout_ms: u64, mem_mb: u64) -> Option<StageLimits> {
-    Some(StageLimits { cpu_ms, timeout_ms, mem_mb })
+    Some(StageLimits { cpu_ms, timeout_ms, mem_mb, ..StageLimits::DEFAULT })
 }
 
 fn info() -> Arc<SourceInfo> {

@@ -1,0 +1,227 @@
+//! What holds a pipeline up: the log tells of it once when it begins and once when it is over, and the status says when
+//! it is tried again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deltaforge_engine::Pipeline;
+use deltaforge_engine::dlq::{DlqLimits, Overflow};
+use deltaforge_engine::plan::{PipelinePlan, StagePlan};
+use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::stages::OnError;
+use deltaforge_engine::status::State;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::parts::{Doors, Numbers, Refusers, Shelf, ShelfFactory, opens};
+use crate::setup::{self, within};
+
+/// The lines that were logged with this text.
+fn lines(log: &Mutex<Vec<u8>>, text: &str) -> Vec<String> {
+    let all = String::from_utf8(log.lock().clone()).unwrap();
+    all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+}
+
+fn has(line: &str, parts: &[&str]) {
+    assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+fn plan(numbers: &Arc<Numbers>, sink: Arc<dyn SinkFactory>) -> PipelinePlan {
+    PipelinePlan { sinks: vec![setup::sink("p", "s0", sink, true)], ..setup::plan("p", numbers) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_is_not_available() {
+    let (log, _log) = setup::log();
+    let (mut services, _spill) = setup::services(Duration::from_millis(300));
+    let is_open: Arc<AtomicBool> = Arc::default();
+    services.stages = vec![Arc::new(Doors(is_open.clone()))];
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf.clone())));
+    let pipeline = Pipeline::start(PipelinePlan { stages: vec![setup::stage("door")], ..plan }, services);
+    numbers.bound.send_replace(5);
+    pass(300).await;
+    let waits = lines(&log, ": pipeline waits");
+    assert_eq!(waits.len(), 1, "{waits:?}");
+    has(&waits[0], &["WARN", "code=\"door\"", "processor door: it is shut", "deltaforge explain door"]);
+    let held_up = lines(&log, "counts as failed");
+    assert_eq!(held_up.len(), 1, "{held_up:?}");
+    has(&held_up[0], &["ERROR", "code=\"door\"", "processor door: it is shut"]);
+    assert_eq!(lines(&log, "door").len(), 2, "and no line a try");
+    let status = pipeline.status();
+    assert_eq!(status.status, State::Failed);
+    assert!(status.retry_in_ms.is_some_and(|ms| ms <= 60_000), "{status:?}");
+    assert_eq!(status.waits[0].retry_in_ms, status.retry_in_ms);
+    assert!(lines(&log, "goes on").is_empty());
+    is_open.store(true, Ordering::SeqCst);
+    pipeline.resume();
+    within("it is delivered", async || shelf.rows.lock().len() == 5).await;
+    pass(10).await;
+    let over = lines(&log, "pipeline no longer waits");
+    assert_eq!(over.len(), 1, "{over:?}");
+    has(&over[0], &["INFO", "code=\"door\"", "waited_seconds=29"]);
+    assert_eq!(lines(&log, "pipeline goes on").len(), 1);
+    pipeline.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_queue_without_room() {
+    let (log, _log) = setup::log();
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let numbers: Arc<Numbers> = Arc::default();
+    let shelf = Arc::new(Shelf { refuse: Some(1), ..Shelf::default() });
+    let dlq = DlqLimits {
+        max_entries: 2,
+        max_age: Duration::from_secs(86_400),
+        overflow: Overflow::Block,
+        max_event_bytes: 100_000,
+    };
+    let plan = PipelinePlan { dlq: Some(dlq), ..plan(&numbers, Arc::new(ShelfFactory(shelf))) };
+    let pipeline = Pipeline::start(plan, services);
+    numbers.bound.send_replace(10);
+    pass(100).await;
+    // Somebody makes room for a few at a time, and each one that comes waits anew.
+    for up_to in [2, 4, 6] {
+        pipeline.dlq().unwrap().ack(up_to).await.unwrap();
+        pass(100).await;
+    }
+    let waits = lines(&log, ": pipeline waits");
+    assert_eq!(waits.len(), 1, "{waits:?}");
+    has(
+        &waits[0],
+        &[
+            "WARN",
+            "code=\"dlq_full\"",
+            "holds 2 of at most 2 entries, and 1 more do not fit",
+            "acknowledged or purged",
+        ],
+    );
+    let held_up = lines(&log, "counts as failed").len();
+    assert_eq!(held_up, 4, "as often as that showed");
+    assert!(lines(&log, "no longer waits").is_empty());
+    pipeline.dlq().unwrap().ack(8).await.unwrap();
+    pass(10).await;
+    assert_eq!(lines(&log, "pipeline no longer waits").len(), 1);
+    assert_eq!(lines(&log, "pipeline goes on").len(), held_up);
+    pipeline.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_queue_with_room_for_fewer_than_want_in() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recorder = metrics::set_default_local_recorder(&recorder);
+    let (mut services, _spill) = setup::services(Duration::from_millis(300));
+    services.stages = vec![Arc::new(Refusers)];
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let dlq = DlqLimits {
+        max_entries: 15,
+        max_age: Duration::from_secs(86_400),
+        overflow: Overflow::Block,
+        max_event_bytes: 100_000,
+    };
+    let stage = StagePlan { on_error: OnError::Dlq, ..setup::stage("refuse") };
+    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf)));
+    let plan = PipelinePlan { dlq: Some(dlq), stages: vec![stage], ..plan };
+    let pipeline = Pipeline::start(plan, services);
+    numbers.bound.send_replace(20);
+    within("it waits", async || pipeline.status().degraded).await;
+    let wait = pipeline.status().waits.remove(0);
+    assert_eq!(wait.code, "dlq_full");
+    has(&wait.message, &["holds 10 of at most 15 entries", "10 more do not fit"]);
+    let counted = || {
+        recorder
+            .handle()
+            .render()
+            .lines()
+            .any(|line| line.starts_with("deltaforge_dlq_events_total{") && line.ends_with(" 10"))
+    };
+    assert!(counted(), "what is stored is counted, and nothing else: {}", recorder.handle().render());
+    pipeline.dlq().unwrap().ack(10).await.unwrap();
+    within("it goes on", async || !pipeline.status().degraded).await;
+    assert!(!counted());
+    pipeline.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_fails() {
+    let (log, _log) = setup::log();
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    shelf.broken.store(true, Ordering::SeqCst);
+    let pipeline = Pipeline::start(plan(&numbers, Arc::new(ShelfFactory(shelf.clone()))), services);
+    numbers.bound.send_replace(5);
+    pass(300).await;
+    let failed = lines(&log, "sink failed");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    has(&failed[0], &["WARN", "sink=\"s0\"", "code=\"shelf_down\"", "retry_in_ms=", "it is down"]);
+    assert_eq!(lines(&log, "counts as failed").len(), 1);
+    let status = pipeline.status();
+    assert!(status.sinks[0].errors > 10);
+    assert!(status.sinks[0].retry_in_ms.is_some_and(|ms| ms <= 30_000), "{status:?}");
+    assert_eq!(status.retry_in_ms, status.sinks[0].retry_in_ms, "that is why it counts as failed");
+    shelf.broken.store(false, Ordering::SeqCst);
+    pipeline.resume();
+    within("it is delivered", async || shelf.rows.lock().len() == 5).await;
+    assert_eq!(pipeline.status().sinks[0].retry_in_ms, None);
+    pass(10).await;
+    let works = lines(&log, "sink works again");
+    assert_eq!(works.len(), 1, "{works:?}");
+    has(&works[0], &["INFO", "sink=\"s0\"", "failed_seconds=30"]);
+    assert_eq!(lines(&log, "pipeline goes on").len(), 1);
+    pipeline.shutdown().await;
+}
+
+/// Works on its first delivery until it is let go, and says that it gets on.
+struct Slow {
+    context: SinkContext,
+    free: watch::Receiver<bool>,
+    through: u64,
+}
+
+#[async_trait]
+impl Sink for Slow {
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        while !*self.free.borrow() {
+            self.context.trouble.works();
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.free.changed()).await;
+        }
+        self.through = delivery.seq;
+        Ok(())
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        Ok(Durable { through: self.through, state: None })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_that_others_hold_for_longer_than_back_pressure_does() {
+    let (log, _log) = setup::log();
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let numbers: Arc<Numbers> = Arc::default();
+    let free = watch::Sender::new(false);
+    let is_free = free.subscribe();
+    let sink = opens(move |context| Ok(Box::new(Slow { context, free: is_free.clone(), through: 0 })));
+    let plan = PipelinePlan { max_memory_bytes: 20_000, max_inflight: 64, ..plan(&numbers, sink) };
+    let pipeline = Pipeline::start(plan, services);
+    numbers.bound.send_replace(2_000);
+    within("it waits", async || pipeline.status().degraded).await;
+    pass(50).await;
+    assert!(lines(&log, "memory_budget").is_empty(), "a slow sink makes it wait");
+    pass(20).await;
+    let held_up = lines(&log, "counts as failed");
+    assert_eq!(held_up.len(), 1, "{held_up:?}");
+    has(&held_up[0], &["ERROR", "code=\"memory_budget\"", "the sinks do not keep up"]);
+    free.send_replace(true);
+    pass(20).await;
+    assert_eq!(lines(&log, "pipeline goes on").len(), 1);
+    assert_eq!(lines(&log, "counts as failed").len(), 1);
+    pipeline.shutdown().await;
+}

@@ -1,0 +1,426 @@
+//! What tenants may use, and what they use: ceilings for the limits of stages, how many stages and how much memory for
+//! them, lines in the log, bytes in the registry, and a share of the compute threads.
+//!
+//! The host's bound wins over the tenant's, the tenant's over the stage's. Whatever is refused is refused with the name
+//! of the limit that did it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::share::{Fair, Place, Share};
+use crate::stage::StageLimits;
+
+/// The limits of a host's tenants, as its file has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantLimits {
+    /// For all tenants together.
+    pub host: Bounds,
+    /// For every tenant that is not named.
+    pub default: Bounds,
+    /// By tenant, in place of `default`.
+    pub tenants: BTreeMap<String, Bounds>,
+    /// How much of the compute threads a tenant gets when others want them too; 1 where nothing is said.
+    #[schemars(inner(range(min = 1, max = 1_000)))]
+    pub weights: BTreeMap<String, u32>,
+}
+
+/// What a tenant, or the whole host, may use. What is not said is not bounded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bounds {
+    /// What `limits` of one stage may ask for.
+    pub limits: Ceilings,
+    /// Plugins and scripts in pipelines, envelopes included.
+    #[schemars(with = "u64")]
+    pub stages: Option<u64>,
+    /// MiB of memory that these reserve together: each its `limits.mem_mb`.
+    #[schemars(with = "u64")]
+    pub memory_mb: Option<u64>,
+    /// Lines a second that plugins and scripts write to the log.
+    #[schemars(with = "u32", range(min = 1))]
+    pub log_lines_per_second: Option<u32>,
+    /// Bytes of components in the registry.
+    #[schemars(with = "u64")]
+    pub registry_bytes: Option<u64>,
+}
+
+/// The most that the `limits` of one stage may ask for. A stage that asks for nothing gets its default, or this if it is
+/// less.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ceilings {
+    /// Running time, milliseconds.
+    #[schemars(with = "u64", range(min = 1))]
+    pub cpu_ms: Option<u64>,
+    /// Time by the clock, milliseconds.
+    #[schemars(with = "u64", range(min = 1))]
+    pub timeout_ms: Option<u64>,
+    /// Memory, MiB.
+    #[schemars(with = "u64", range(min = 1))]
+    pub mem_mb: Option<u64>,
+    /// Events that one call may add.
+    #[schemars(with = "u64")]
+    pub added_events: Option<u64>,
+    /// Bytes of edits that one call may make, beside four times the bytes it is shown.
+    #[schemars(with = "u64")]
+    pub edit_bytes: Option<u64>,
+}
+
+impl Ceilings {
+    /// In the order of [`StageLimits`].
+    fn all(&self) -> [(&'static str, Option<u64>); 5] {
+        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes } = *self;
+        [
+            ("cpu_ms", cpu_ms),
+            ("timeout_ms", timeout_ms),
+            ("mem_mb", mem_mb),
+            ("added_events", added_events),
+            ("edit_bytes", edit_bytes),
+        ]
+    }
+}
+
+/// A limit keeps something from being done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} ({limit} of the host's tenants file)")]
+pub struct LimitReached {
+    /// The limit: `tenants.acme.memory_mb`.
+    pub limit: String,
+    /// What it keeps from being done.
+    pub message: String,
+}
+
+/// A stage of a pipeline, or a sink's envelope: its versions and instances count once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Seat {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The stage.
+    pub stage: String,
+}
+
+/// The tenants of a host.
+pub struct Tenants {
+    limits: TenantLimits,
+    share: Share,
+    accounts: Mutex<Accounts>,
+}
+
+#[derive(Default)]
+struct Accounts {
+    host: Account,
+    tenants: HashMap<String, Account>,
+}
+
+#[derive(Default)]
+struct Account {
+    /// Per seat, the memory of each version at work in it, MiB: the largest counts.
+    seats: BTreeMap<(String, Seat), Vec<u64>>,
+    lines: Option<Lines>,
+}
+
+impl Account {
+    fn memory_mb(&self) -> u64 {
+        self.seats.values().filter_map(|held| held.iter().max()).sum()
+    }
+}
+
+/// Whose bound is looked at.
+struct Level<'a> {
+    /// The name before the limit's own: `host`, `tenants.acme`.
+    name: String,
+    bounds: &'a Bounds,
+}
+
+impl Tenants {
+    /// Tenants under these limits on so many compute threads.
+    pub fn new(limits: TenantLimits, compute_threads: usize) -> Arc<Self> {
+        Arc::new(Self { limits, share: Share::new(compute_threads), accounts: Mutex::default() })
+    }
+
+    /// Runs `work` on the compute threads as one of a tenant's.
+    pub fn run<F: Future>(&self, tenant: &str, work: F) -> Fair<F> {
+        self.share.run(tenant, self.weight(tenant), work)
+    }
+
+    /// Waits for a place on the compute threads for work on a thread of its own.
+    pub async fn place(&self, tenant: &str) -> Place {
+        self.share.place(tenant, self.weight(tenant)).await
+    }
+
+    fn weight(&self, tenant: &str) -> u32 {
+        self.limits.weights.get(tenant).copied().unwrap_or(1)
+    }
+
+    /// The host first.
+    fn levels(&self, tenant: &str) -> [Level<'_>; 2] {
+        let own = match self.limits.tenants.get(tenant) {
+            Some(bounds) => Level { name: format!("tenants.{tenant}"), bounds },
+            None => Level { name: "default".to_owned(), bounds: &self.limits.default },
+        };
+        [Level { name: "host".to_owned(), bounds: &self.limits.host }, own]
+    }
+
+    /// What a stage gets that asks for `limits`, where it would have got `default` without asking.
+    ///
+    /// # Errors
+    ///
+    /// When it asks for more than it may.
+    pub fn stage_limits(
+        &self,
+        tenant: &str,
+        mut limits: StageLimits,
+        mut default: StageLimits,
+    ) -> Result<StageLimits, LimitReached> {
+        for Level { name, bounds } in self.levels(tenant) {
+            let values = limits.all_mut().into_iter().zip(default.all_mut());
+            for ((key, ceiling), (value, default)) in bounds.limits.all().into_iter().zip(values) {
+                let Some(ceiling) = ceiling.filter(|ceiling| *value > *ceiling) else { continue };
+                if value != default {
+                    return Err(LimitReached {
+                        limit: format!("{name}.limits.{key}"),
+                        message: format!("limits.{key} {value} is more than the {ceiling} it may be"),
+                    });
+                }
+                (*value, *default) = (ceiling, ceiling);
+            }
+        }
+        Ok(limits)
+    }
+
+    /// Takes a seat with so much memory, for as long as the answer lives.
+    ///
+    /// # Errors
+    ///
+    /// When a bound would be passed.
+    pub fn seat(self: &Arc<Self>, tenant: &str, seat: Seat, mem_mb: u64) -> Result<Seated, LimitReached> {
+        let key = (tenant.to_owned(), seat);
+        let mut accounts = self.accounts.lock();
+        accounts.tenants.entry(tenant.to_owned()).or_default();
+        for Level { name, bounds } in self.levels(tenant) {
+            let account = if name == "host" { &accounts.host } else { &accounts.tenants[tenant] };
+            let held = account.seats.get(&key);
+            let reached = |limit: &str, message: String| {
+                Err(LimitReached { limit: format!("{name}.{limit}"), message })
+            };
+            let whose = if name == "host" { "the host".to_owned() } else { format!("tenant {tenant}") };
+            if let Some(most) = bounds.stages
+                && held.is_none()
+                && account.seats.len() as u64 >= most
+            {
+                let open = account.seats.len();
+                return reached(
+                    "stages",
+                    format!("{whose} may have {most} plugins and scripts, and has {open}"),
+                );
+            }
+            let more = mem_mb.saturating_sub(held.and_then(|held| held.iter().max().copied()).unwrap_or(0));
+            let (reserved, most) = (account.memory_mb(), bounds.memory_mb.unwrap_or(u64::MAX));
+            if more > 0 && reserved.saturating_add(more) > most {
+                return reached(
+                    "memory_mb",
+                    format!(
+                        "{whose} may reserve {most} MiB for stages, has {reserved}, and this one takes {more} more"
+                    ),
+                );
+            }
+        }
+        let Accounts { host, tenants } = &mut *accounts;
+        for account in [Some(host), tenants.get_mut(tenant)].into_iter().flatten() {
+            account.seats.entry(key.clone()).or_default().push(mem_mb);
+        }
+        Ok(Seated { tenants: self.clone(), key, mem_mb })
+    }
+
+    /// Whether a plugin or script of this tenant may write a line to the log now, as far as its tenant goes.
+    pub fn may_log(&self, tenant: &str) -> bool {
+        let bounded = self.levels(tenant).map(|level| level.bounds.log_lines_per_second);
+        if bounded.iter().all(Option::is_none) {
+            return true;
+        }
+        let mut accounts = self.accounts.lock();
+        let Accounts { host, tenants } = &mut *accounts;
+        let own = tenants.entry(tenant.to_owned()).or_default();
+        let now = Instant::now();
+        let mut lines = [(bounded[0], &mut host.lines), (bounded[1], &mut own.lines)];
+        let room = lines.iter_mut().all(|(most, lines)| match most {
+            Some(most) => lines.get_or_insert_with(|| Lines::new(*most, now)).has_room(now),
+            None => true,
+        });
+        if room {
+            lines.iter_mut().filter_map(|(_, lines)| lines.as_mut()).for_each(|lines| lines.left -= 1.0);
+        }
+        room
+    }
+
+    /// Checks that `bytes` more fit in the registry, where the tenant's plugins take `own` and all take `all`.
+    ///
+    /// # Errors
+    ///
+    /// When they do not.
+    pub fn registry_room(
+        &self,
+        tenant: Option<&str>,
+        own: u64,
+        all: u64,
+        bytes: u64,
+    ) -> Result<(), LimitReached> {
+        let mut levels = vec![(Level { name: "host".to_owned(), bounds: &self.limits.host }, all)];
+        if let Some(tenant) = tenant {
+            let [_, level] = self.levels(tenant);
+            levels.push((level, own));
+        }
+        for (Level { name, bounds }, held) in levels {
+            if let Some(most) = bounds.registry_bytes
+                && held.saturating_add(bytes) > most
+            {
+                return Err(LimitReached {
+                    limit: format!("{name}.registry_bytes"),
+                    message: format!(
+                        "the registry may hold {most} bytes, holds {held}, and this takes {bytes} more"
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A seat that is taken.
+pub struct Seated {
+    tenants: Arc<Tenants>,
+    key: (String, Seat),
+    mem_mb: u64,
+}
+
+impl std::fmt::Debug for Seated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seated").field("key", &self.key).field("mem_mb", &self.mem_mb).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        let mut accounts = self.tenants.accounts.lock();
+        let Accounts { host, tenants } = &mut *accounts;
+        for account in [Some(host), tenants.get_mut(&self.key.0)].into_iter().flatten() {
+            let Some(held) = account.seats.get_mut(&self.key) else { continue };
+            if let Some(at) = held.iter().position(|mem_mb| *mem_mb == self.mem_mb) {
+                held.swap_remove(at);
+            }
+            if held.is_empty() {
+                account.seats.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Lines that may still be written, up to what two seconds earn.
+struct Lines {
+    a_second: f64,
+    left: f64,
+    since: Instant,
+}
+
+impl Lines {
+    fn new(a_second: u32, now: Instant) -> Self {
+        let a_second = f64::from(a_second);
+        Self { a_second, left: a_second * 2.0, since: now }
+    }
+
+    fn has_room(&mut self, now: Instant) -> bool {
+        let earned = now.duration_since(self.since).as_secs_f64() * self.a_second;
+        self.left = (self.left + earned).min(self.a_second * 2.0);
+        self.since = now;
+        self.left >= 1.0
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const DEFAULT: StageLimits = StageLimits::DEFAULT;
+
+    fn tenants(limits: serde_json::Value) -> Arc<Tenants> {
+        Tenants::new(serde_json::from_value(limits).unwrap(), 2)
+    }
+
+    fn seat(stage: &str) -> Seat {
+        Seat { pipeline: "p".into(), stage: stage.into() }
+    }
+
+    #[test]
+    fn the_hosts_ceiling_wins_over_the_tenants_and_the_tenants_over_the_stages() {
+        let tenants = tenants(serde_json::json!({
+            "host": { "limits": { "cpu_ms": 80, "mem_mb": 512 } },
+            "default": { "limits": { "cpu_ms": 90 } },
+            "tenants": { "acme": { "limits": { "mem_mb": 32 } } },
+        }));
+        let limits = |tenant, asked| tenants.stage_limits(tenant, asked, DEFAULT);
+        let acme = limits("acme", DEFAULT).unwrap();
+        assert_eq!((acme.cpu_ms, acme.mem_mb, acme.timeout_ms), (80, 32, 1_000), "a default is cut down");
+        let asks = |cpu_ms, mem_mb| StageLimits { cpu_ms, mem_mb, ..DEFAULT };
+        assert_eq!(limits("acme", asks(85, 8)).unwrap_err().limit, "host.limits.cpu_ms");
+        assert_eq!(limits("acme", asks(80, 33)).unwrap_err().limit, "tenants.acme.limits.mem_mb");
+        assert!(limits("acme", asks(80, 32)).is_ok() && limits("other", asks(80, 512)).is_ok());
+        let error = limits("other", asks(80, 513)).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "limits.mem_mb 513 is more than the 512 it may be (host.limits.mem_mb of the host's tenants file)"
+        );
+    }
+
+    #[test]
+    fn seats_and_memory_are_counted_per_stage_and_given_back() {
+        let tenants = tenants(serde_json::json!({
+            "host": { "stages": 3 },
+            "default": { "stages": 2, "memory_mb": 100 },
+        }));
+        let one = tenants.seat("acme", seat("one"), 60).unwrap();
+        let again = tenants.seat("acme", seat("one"), 60).unwrap();
+        assert_eq!(tenants.seat("acme", seat("two"), 60).unwrap_err().limit, "default.memory_mb");
+        let two = tenants.seat("acme", seat("two"), 40).unwrap();
+        assert_eq!(tenants.seat("acme", seat("three"), 0).unwrap_err().limit, "default.stages");
+        assert_eq!(tenants.seat("acme", seat("one"), 70).unwrap_err().limit, "default.memory_mb");
+        let other = tenants.seat("other", seat("one"), 100).unwrap();
+        assert_eq!(tenants.seat("third", seat("one"), 1).unwrap_err().limit, "host.stages");
+        drop(one);
+        assert_eq!(tenants.seat("acme", seat("three"), 0).unwrap_err().limit, "host.stages", "still there");
+        drop(again);
+        drop(tenants.seat("acme", seat("three"), 60).unwrap());
+        drop((two, other));
+        assert!(tenants.accounts.lock().host.seats.is_empty());
+    }
+
+    #[test]
+    fn lines_are_bounded_by_tenant_and_by_host() {
+        let tenants = tenants(serde_json::json!({
+            "host": { "log_lines_per_second": 6 },
+            "tenants": { "loud": { "log_lines_per_second": 2 } },
+        }));
+        let said = |tenant| (0..50).filter(|_| tenants.may_log(tenant)).count();
+        assert_eq!((said("loud"), said("other")), (4, 8), "two seconds' worth at once, then no more");
+    }
+
+    #[test]
+    fn the_registry_is_bounded_by_tenant_and_by_host() {
+        let tenants = tenants(serde_json::json!({
+            "host": { "registry_bytes": 100 },
+            "tenants": { "acme": { "registry_bytes": 10 } },
+        }));
+        let room =
+            |tenant, own, all, bytes| tenants.registry_room(tenant, own, all, bytes).map_err(|e| e.limit);
+        assert_eq!(room(Some("acme"), 5, 50, 5), Ok(()));
+        assert_eq!(room(Some("acme"), 5, 50, 6), Err("tenants.acme.registry_bytes".to_owned()));
+        assert_eq!(room(None, 0, 95, 6), Err("host.registry_bytes".to_owned()));
+        assert_eq!(room(Some("other"), 50, 50, 50), Ok(()));
+    }
+}

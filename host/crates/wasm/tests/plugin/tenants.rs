@@ -1,0 +1,138 @@
+//! What tenants may have: whatever is refused names the limit.
+
+use std::sync::Arc;
+
+use crate::stage::run;
+use crate::support::{guest, limits, mixed, puppet, registry, runtime};
+use deltaforge_engine::catalog::{CatalogError, PluginCatalog, PluginId, Published};
+use deltaforge_engine::stage::{StageFactory, StageLimits, StageSpec};
+use deltaforge_engine::tenants::Tenants;
+use deltaforge_wasm::{WasmCatalog, WasmFormatterFactory, WasmStageFactory};
+use serde_json::{Value, json};
+
+fn tenants(limits: Value) -> Arc<Tenants> {
+    Tenants::new(serde_json::from_value(limits).unwrap(), 2)
+}
+
+fn factory(limits: Value) -> WasmStageFactory {
+    let dir = tempfile::tempdir().unwrap();
+    WasmStageFactory::new(runtime(), registry(dir.path())).with_tenants(tenants(limits))
+}
+
+fn named(stage: &str) -> StageSpec {
+    StageSpec { id: stage.to_owned(), ..puppet("pass") }
+}
+
+#[tokio::test]
+async fn a_stage_may_set_how_much_it_adds() {
+    for (act, stage_limits, said) in [
+        (
+            "floods-events",
+            StageLimits { added_events: 3, ..StageLimits::DEFAULT },
+            "3 added events (limits.added_events)",
+        ),
+        (
+            "floods-edits",
+            StageLimits { edit_bytes: 100, ..StageLimits::DEFAULT },
+            "bytes of edits (limits.edit_bytes)",
+        ),
+    ] {
+        let mut spec = puppet(act);
+        spec.limits = Some(StageLimits { cpu_ms: 5_000, timeout_ms: 20_000, ..stage_limits });
+        let mut stage = factory(json!({})).build(&spec, None).await.unwrap().0;
+        let error = run(&mut *stage, mixed(20)).await.unwrap_err();
+        assert!(error.code == "plugin_edit" && error.message.contains(said), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stage_that_asks_for_more_than_its_tenant_may_is_refused_by_the_limits_name() {
+    let factory = factory(json!({
+        "host": { "limits": { "timeout_ms": 2_000 } },
+        "tenants": { "acme": { "limits": { "cpu_ms": 200, "mem_mb": 32 } } },
+    }));
+    let mut spec = puppet("pass");
+    factory.validate(&spec).await.unwrap();
+    for (asked, limit) in [
+        (limits(201, 1_000, 32), "tenants.acme.limits.cpu_ms"),
+        (limits(200, 2_001, 32), "host.limits.timeout_ms"),
+        (limits(200, 1_000, 33), "tenants.acme.limits.mem_mb"),
+    ] {
+        spec.limits = asked;
+        let refused = factory.validate(&spec).await.unwrap_err();
+        assert_eq!((refused.len(), refused[0].path.as_str()), (1, "limits"));
+        assert!(refused[0].message.contains(limit), "{refused:?}");
+    }
+    spec.tenant = "rival".to_owned();
+    spec.limits = limits(1_000, 2_000, 256);
+    factory.validate(&spec).await.unwrap();
+}
+
+#[tokio::test]
+async fn stages_and_their_memory_are_counted_while_they_are_there() {
+    let factory = factory(json!({ "default": { "stages": 2, "memory_mb": 130 } }));
+    let build = async |spec: StageSpec| factory.build(&spec, None).await.map_err(|error| error.message);
+    let one = build(named("one")).await.unwrap();
+    // A new version of it is made while the old one is there.
+    let again = build(named("one")).await.unwrap();
+    let two = build(named("two")).await.unwrap();
+    let refused = build(named("three")).await.err().unwrap();
+    assert!(
+        refused.contains("tenant acme may have 2 plugins and scripts, and has 2 (default.stages"),
+        "{refused}"
+    );
+    drop((one, two));
+    let larger = StageSpec { limits: limits(100, 1_000, 67), ..named("three") };
+    let refused = build(larger.clone()).await.err().unwrap();
+    assert!(refused.contains("default.memory_mb") && refused.contains("has 64"), "{refused}");
+    drop(again);
+    build(larger).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tenants_part_of_the_registry_is_bounded() {
+    let bytes = std::fs::read(guest("")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = tenants(json!({ "tenants": { "acme": { "registry_bytes": bytes.len() + 10 } } }));
+    let catalog = WasmCatalog::new(runtime(), registry(dir.path()), 64 << 20).with_tenants(bounds);
+    let describes = runtime().inspect(bytes.clone()).await.unwrap().description;
+    let publish = async |tenant: Option<&str>, bytes: &[u8]| {
+        let (name, version) = (describes.name.clone(), describes.version.clone());
+        let mut upload =
+            catalog.upload(&PluginId { tenant: tenant.map(str::to_owned), name, version }).await?;
+        upload.write(bytes).await?;
+        upload.publish().await
+    };
+    assert!(matches!(publish(Some("acme"), &bytes).await, Ok(Published::New(_))));
+    assert!(matches!(publish(Some("acme"), &bytes).await, Ok(Published::Same(_))), "it takes no more room");
+    catalog
+        .delete(&PluginId {
+            tenant: Some("acme".into()),
+            name: describes.name.clone(),
+            version: describes.version.clone(),
+        })
+        .await
+        .unwrap();
+    // The same component, a little larger.
+    let mut large = bytes.clone();
+    large.extend([0, 12, 1, b'x']);
+    large.extend([0; 10]);
+    match publish(Some("acme"), &large).await {
+        Err(CatalogError::TooLarge(text)) => assert!(text.contains("tenants.acme.registry_bytes"), "{text}"),
+        other => panic!("{:?}", other.map(drop)),
+    }
+    assert!(matches!(publish(None, &large).await, Ok(Published::New(_))), "others are not bounded");
+}
+
+#[tokio::test]
+async fn an_envelope_has_a_seat_of_its_own() {
+    use deltaforge_engine::message::FormatterFactory;
+    let dir = tempfile::tempdir().unwrap();
+    let tenants = tenants(json!({ "default": { "stages": 1 } }));
+    let stages = WasmStageFactory::new(runtime(), registry(dir.path())).with_tenants(tenants.clone());
+    let formatters = WasmFormatterFactory::new(runtime(), registry(dir.path())).with_tenants(tenants);
+    let _stage = stages.build(&named("out"), None).await.unwrap();
+    let spec = crate::formatter::puppet("pass");
+    let refused = formatters.build(&StageSpec { id: "out".to_owned(), ..spec }).await.err().unwrap();
+    assert!(refused.message.contains("default.stages"), "{refused}");
+}
