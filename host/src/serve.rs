@@ -117,6 +117,7 @@ async fn serve(
         return Ok(Exit::Config);
     };
     let audit = Audit::new(store.clone());
+    audit.recover().await.context("read the audit log")?;
     let checkpoints = Arc::new(Checkpoints::start(store.clone(), Checkpoints::DEFAULT_INTERVAL));
     let services = Services {
         store,

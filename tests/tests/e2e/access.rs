@@ -58,7 +58,11 @@ fn nobody_commands_a_host_that_knows_a_token_without_one() {
     let data = host.data_dir();
     let at_rest = ["--data-dir", data.to_str().unwrap()];
     let missing = token(&[&["list"], &at_rest[..]].concat(), None);
-    assert!(missing.code == 1 && missing.err.contains("no data directory") && !data.exists(), "{}", missing.err);
+    assert!(
+        missing.code == 1 && missing.err.contains("no data directory") && !data.exists(),
+        "{}",
+        missing.err
+    );
     let refused = token(&[&["create", "look", "--role", "viewer"], &at_rest[..]].concat(), None);
     assert_eq!(refused.code, 1, "{}", refused.out);
     assert!(refused.err.contains("first token must be of the role admin"), "{}", refused.err);
@@ -215,4 +219,25 @@ fn an_address_that_others_reach_needs_a_token() {
     assert_eq!(rest.get("/pipelines").status, 401);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn a_command_that_a_kill_cut_short_is_in_the_audit_log() {
+    let _machine = shared();
+    let place = Place::new();
+    let mut host = Host::new(place.path(), &pipeline(SINK));
+    host.start_armed("audit.done", 2);
+    assert!(host.listens(wait::SOON));
+    host.rest().post("/pipelines/shop/pause", None).ok();
+    let cut = host.rest().send("POST", "/pipelines/shop/resume", None);
+    assert!(cut.is_err(), "it is killed: {cut:?}");
+    host.wait_exit(wait::SOON);
+    for _ in 0..2 {
+        host.start();
+        let page = host.rest().get("/audit").ok();
+        let entries = page["entries"].as_array().unwrap().iter();
+        let shown: Vec<_> = entries.map(|one| (one["action"].clone(), one["outcome"].clone())).collect();
+        assert_eq!(shown, [(json!("pause"), json!("ok")), (json!("resume"), json!("unknown"))]);
+        host.terminate(wait::SOON);
+    }
 }

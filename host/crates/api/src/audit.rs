@@ -1,6 +1,7 @@
 //! The audit log: who commanded what, from where, and what came of it.
 //!
-//! It is a log of the state store, appended to and never changed, and it is on disk before the answer goes out. Each
+//! It is a log of the state store, appended to and never changed, and it is on disk before the answer goes out. That a
+//! command begins is stored before it does: one that a kill cut short is in the log too, from the next start on. Each
 //! entry is also a line of the host's log with the target `audit`; so are refused tokens and what was forbidden, which
 //! are not stored: nobody without a right may fill the disk, or bury what others did.
 
@@ -11,12 +12,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use deltaforge_engine::failpoint;
 use deltaforge_engine::state::{StateError, StateStore};
 use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tracing::{Instrument as _, error, info};
+use tracing::{Instrument as _, error, info, warn};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 use crate::App;
 use crate::access::{Caller, now_ms};
@@ -26,6 +29,10 @@ use crate::view::rfc3339;
 
 /// The log's name in the state store.
 const LOG: &str = "audit";
+/// Before the keys of commands that are under way.
+const OPEN: &str = "audit-open/";
+/// What came of a command that a kill cut short.
+const UNKNOWN: &str = "unknown";
 /// Most entries in one answer.
 const MOST: usize = 1000;
 /// Most entries that are looked at for one answer.
@@ -47,7 +54,7 @@ pub struct Entry {
     /// Whose that is; `None`: everybody's, or the host's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// `ok`, or the error's code.
+    /// `ok`, the error's code, or `unknown`: the host was killed meanwhile.
     pub outcome: String,
     /// More of it.
     #[serde(default, skip_serializing_if = "Value::is_null")]
@@ -73,7 +80,33 @@ impl Audit {
     ///
     /// When the store fails; then it is in the host's log only.
     pub async fn append(&self, entry: Entry) -> Result<(), StateError> {
-        let entry = Entry { at_ms: now_ms(), ..entry };
+        self.append_as_it_is(Entry { at_ms: now_ms(), ..entry }).await
+    }
+
+    /// Appends what was under way when the host was killed: whether it was done is not known. To be called at the start.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub async fn recover(&self) -> Result<(), StateError> {
+        for (key, bytes) in self.0.list(OPEN).await? {
+            let entry: Entry = serde_json::from_slice(&bytes)
+                .map_err(|error| StateError::backend(format!("read {key}"), error))?;
+            self.append_as_it_is(Entry { outcome: UNKNOWN.to_owned(), ..entry }).await?;
+            self.0.delete(&key).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores that a command begins. One that stops what fills a disk must not wait for that disk: where this fails, it
+    /// begins all the same, and its end says that it is not stored.
+    async fn begin(&self, entry: &Entry) -> Option<String> {
+        let key = format!("{OPEN}{}", Uuid::now_v7());
+        let bytes = serde_json::to_vec(&Entry { at_ms: now_ms(), ..entry.clone() }).ok()?;
+        self.0.put_many(vec![(key.clone(), bytes)], None).await.ok().map(|()| key)
+    }
+
+    async fn append_as_it_is(&self, entry: Entry) -> Result<(), StateError> {
         let bytes =
             serde_json::to_vec(&entry).map_err(|error| StateError::backend("write the audit log", error))?;
         let stored = self.0.log_append(LOG, vec![bytes]).await;
@@ -149,11 +182,19 @@ pub(crate) async fn audited(
     command: impl Future<Output = Response> + Send + 'static,
 ) -> Response {
     let ended = async move {
+        let open = audit.begin(&entry).await;
         let response = AssertUnwindSafe(command).catch_unwind().await.unwrap_or_else(|_| {
             let message = "the command ended early; the host's log says where";
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", message).into_response()
         });
-        record(&audit, entry, response).await
+        failpoint::hit("audit.done");
+        let response = record(&audit, entry, response).await;
+        if let Some(key) = open
+            && let Err(error) = audit.0.delete(&key).await
+        {
+            warn!(target: "audit", %error, "a command that has ended will be told as one that was cut short");
+        }
+        response
     };
     let ended = tokio::spawn(ended.in_current_span()).await;
     ended.unwrap_or_else(|_| {
@@ -227,7 +268,7 @@ pub(crate) struct EntryView {
     target: String,
     /// Whose that is; null: everybody's, or the host's.
     tenant: Option<String>,
-    /// `ok`, or the error's code.
+    /// `ok`, the error's code, or `unknown`: the host was killed meanwhile.
     outcome: String,
     /// More of it.
     #[schema(value_type = Object)]

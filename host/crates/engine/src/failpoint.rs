@@ -8,7 +8,7 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 static POINTS: OnceLock<HashMap<String, AtomicU64>> = OnceLock::new();
 
 /// Every failpoint, in the order of a batch's life. [`arm`] refuses other names.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "source.batch",
     "stage.applied",
     "swap.stored",
@@ -21,6 +21,8 @@ pub const NAMES: [&str; 12] = [
     "source.confirm",
     "source.confirmed",
     "spill.pushed",
+    // Beside the batches: a command that was carried out, and is not recorded yet.
+    "audit.done",
 ];
 
 /// Arms failpoints from `name=count,name=count`: the process kills itself, as SIGKILL would, when the named
