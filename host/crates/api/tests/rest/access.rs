@@ -232,6 +232,8 @@ async fn what_belongs_to_another_tenant_is_told_from_nothing_by_nobody() {
     let own = ask("/plugins/@acme/marker/versions/1.0.0").await.1;
     assert_eq!(own["used_by"].as_array().unwrap().len(), 1, "{own}");
     assert_eq!(own["used_by"][0]["pipeline"], "acme-orders");
+    let own = ask("/plugins/marker/versions/1.0.0").await.1;
+    assert_eq!(own["used_by"].as_array().unwrap().len(), 1, "others' use of it is theirs: {own}");
     let all = host.request(Method::GET, "/plugins/marker/versions/1.0.0").held_by(None, Role::Viewer);
     assert_eq!(answer(all).await.1["used_by"].as_array().unwrap().len(), 2);
     let swap = |plugin: &str| json!({ "plugin": plugin });

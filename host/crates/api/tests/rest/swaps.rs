@@ -261,3 +261,17 @@ async fn a_version_is_judged_also_after_a_restart() {
     orders.read(20, 20).await;
     assert!(orders.marks().iter().all(|mark| mark == "1.0.0"), "{:?}", orders.marks());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_takes_json_or_nothing() {
+    let host = Host::start().await;
+    host.run(Plan::named("orders")).read(10, 10).await;
+    let path = "/pipelines/orders/processors/mark/rollback";
+    let swap = json!({ "plugin": "marker@1.1.0" });
+    let (status, _) = host.send(Method::PUT, "/pipelines/orders/processors/mark/plugin", &swap).await;
+    assert_eq!(status, 200);
+    // As a page of another origin could send it without being asked for leave.
+    let form = host.request(Method::POST, path).header("content-type", "text/plain").body("{\"why\":\"x\"}");
+    assert_eq!(code(&answer(form).await), (415, "UNSUPPORTED_MEDIA_TYPE"));
+    assert_eq!(host.send(Method::POST, path, &json!({ "why": "too loud" })).await.0, 200);
+}
