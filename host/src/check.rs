@@ -34,14 +34,18 @@ pub struct Builders {
     pub tenants: Arc<Tenants>,
 }
 
-/// Tenants that may have anything: nothing runs here.
-pub fn unbounded() -> Arc<Tenants> {
-    Tenants::new(TenantLimits::default(), 1)
-}
-
 impl Builders {
     /// The builders over a plugin registry folder; `data` keeps what ran, compiled and as it was.
-    pub fn new(plugins: &Path, data: Option<&DataDir>, tenants: Arc<Tenants>) -> anyhow::Result<Self> {
+    pub fn new(plugins: &Path, data: Option<&DataDir>) -> anyhow::Result<Self> {
+        Self::for_tenants(plugins, data, Tenants::new(TenantLimits::default(), 1))
+    }
+
+    /// The same under the bounds of a host's tenants.
+    pub fn for_tenants(
+        plugins: &Path,
+        data: Option<&DataDir>,
+        tenants: Arc<Tenants>,
+    ) -> anyhow::Result<Self> {
         let registry = Registry::default();
         let kept = data.map_or_else(|| plugins.join(".kept"), DataDir::components);
         let components = builtin::with_components(deltaforge_wasm::Registry::new(plugins, kept));
@@ -113,7 +117,7 @@ impl PluginCheck for Components {
 
 /// `deltaforge validate`.
 pub fn validate(args: &ValidateArgs) -> anyhow::Result<Exit> {
-    let builders = Builders::new(&args.plugins, None, unbounded())?;
+    let builders = Builders::new(&args.plugins, None)?;
     match builders.read(&args.config) {
         Ok(pipelines) => {
             if args.json {
@@ -154,7 +158,7 @@ pub fn show(report: &Report, json: bool) -> anyhow::Result<()> {
 }
 
 /// Writes to stdout. A reader that has seen enough, as in `deltaforge schema | head`, is no failure.
-fn print(text: &str) -> anyhow::Result<()> {
+pub fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -164,7 +168,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// `deltaforge schema`.
 pub fn schema() -> anyhow::Result<Exit> {
-    let builders = Builders::new(Path::new("./data/plugins"), None, unbounded())?;
+    let builders = Builders::new(Path::new("./data/plugins"), None)?;
     print(&format!("{}\n", serde_json::to_string_pretty(builders.catalog.json_schema())?))?;
     Ok(Exit::Ok)
 }

@@ -39,6 +39,12 @@ pub enum Command {
     /// Prepare a database for capture, or clean it up
     #[command(subcommand)]
     Source(SourceCommand),
+    /// Write, test, publish and swap plugins
+    #[command(subcommand)]
+    Plugin(Box<crate::plugin::PluginCommand>),
+    /// Make, list and revoke API tokens
+    #[command(subcommand)]
+    Token(crate::token::TokenCommand),
 }
 
 /// Flags of `run`.
@@ -59,7 +65,10 @@ pub struct RunArgs {
     /// Address of the metrics, which are on the API address too
     #[arg(long, default_value = "127.0.0.1:9000", value_parser = address)]
     pub metrics_addr: SocketAddr,
-    /// Serve an address that is not loopback although nobody has to log in
+    /// API tokens that the operator keeps, a YAML file, beside those that the host keeps (`deltaforge token`)
+    #[arg(long, value_name = "FILE")]
+    pub auth: Option<PathBuf>,
+    /// Serve an address that is not loopback although nobody has to show a token there
     #[arg(long)]
     pub insecure_no_auth: bool,
     /// State backend

@@ -7,9 +7,11 @@ mod log;
 mod measure;
 mod memory;
 mod plan;
+mod plugin;
 mod registry;
 mod serve;
 mod source;
+mod token;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,8 @@ pub enum Exit {
     Failed = 1,
     /// The command line or the configuration is wrong.
     Config = 2,
+    /// A host that was asked did not answer.
+    Unreachable = 3,
 }
 
 impl From<Exit> for ExitCode {
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
         cli::Command::Schema => check::schema(),
         cli::Command::Explain { code } => check::explain(&code),
         cli::Command::Source(command) => source::run(&command),
+        cli::Command::Plugin(command) => plugin::run(&command),
+        cli::Command::Token(command) => token::run(&command),
     };
     match result {
         Ok(exit) => exit.into(),

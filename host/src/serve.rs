@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use deltaforge_api::Api;
+use deltaforge_api::access::Tokens;
+use deltaforge_api::{Api, Audit};
+use deltaforge_config::auth::{FileToken, read_auth};
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
@@ -34,15 +36,22 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     memory::give_back_large_blocks();
     let hidden = log::Hidden::default();
     log::start(args.log_format, hidden.clone());
-    let loopback =
-        [args.api_addr, args.metrics_addr].iter().all(|addr| deltaforge_api::is_loopback(addr.ip()));
-    if !args.insecure_no_auth && !loopback {
+    if !args.insecure_no_auth && !deltaforge_api::is_loopback(args.metrics_addr.ip()) {
         error!(
-            "{} and {} must be loopback addresses while nobody has to log in; --insecure-no-auth serves others all the same",
-            args.api_addr, args.metrics_addr
+            "--metrics-addr {} must be a loopback address: nobody has to show a token there. The API has the metrics too, \
+             under /metrics, for a token of the role viewer; --insecure-no-auth serves them here all the same",
+            args.metrics_addr
         );
         return Ok(Exit::Config);
     }
+    let auth = match args.auth.as_deref().map(|file| read_auth(file, &|name| std::env::var(name).ok())) {
+        None => Vec::new(),
+        Some(Ok(tokens)) => tokens,
+        Some(Err(report)) => {
+            show(&report, false)?;
+            return Ok(Exit::Config);
+        }
+    };
     if args.test_hooks {
         let spec = std::env::var("DELTAFORGE_FAILPOINTS").unwrap_or_default();
         failpoint::arm(&spec).map_err(anyhow::Error::msg)?;
@@ -51,7 +60,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let plugins = args.plugins.clone().unwrap_or_else(|| data.plugins());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let tenants = Tenants::new(TenantLimits::default(), threads);
-    let builders = Builders::new(&plugins, Some(&data), tenants)?;
+    let builders = Builders::for_tenants(&plugins, Some(&data), tenants)?;
     let pipelines = match &args.config {
         None => {
             warn!("no --config: the API is served, and no pipeline runs");
@@ -79,7 +88,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         .build()
         .context("start the compute threads")?;
     let handle = compute.handle().clone();
-    let result = io.block_on(serve(args, &data, builders, pipelines, hidden, metrics, handle));
+    let result = io.block_on(serve(args, &data, builders, pipelines, auth, hidden, metrics, handle));
     compute.shutdown_timeout(Duration::from_secs(1));
     io.shutdown_timeout(Duration::from_secs(1));
     result
@@ -90,6 +99,7 @@ async fn serve(
     data: &DataDir,
     builders: Builders,
     pipelines: Vec<deltaforge_config::Pipeline>,
+    auth: Vec<FileToken>,
     hidden: log::Hidden,
     metrics: PrometheusHandle,
     compute: tokio::runtime::Handle,
@@ -103,6 +113,22 @@ async fn serve(
             Arc::new(SqliteStore::open(args.storage_path.clone().unwrap_or_else(|| data.database()))?)
         }
     };
+    let tokens = Tokens::load(store.clone(), auth).await.context("read the API tokens")?;
+    if !tokens.are_required() && !deltaforge_api::is_loopback(args.api_addr.ip()) {
+        if !args.insecure_no_auth {
+            error!(
+                "--api-addr {} must be a loopback address while no API token is known: make one with `deltaforge token \
+                 create`, or name a file of them with --auth; --insecure-no-auth serves it all the same",
+                args.api_addr
+            );
+            return Ok(Exit::Config);
+        }
+        warn!(api = %args.api_addr, "--insecure-no-auth: whoever reaches the API may do everything");
+    }
+    if args.insecure_no_auth && !deltaforge_api::is_loopback(args.metrics_addr.ip()) {
+        warn!(metrics = %args.metrics_addr, "--insecure-no-auth: whoever reaches the metrics reads those of all tenants");
+    }
+    let audit = Audit::new(store.clone());
     let checkpoints = Arc::new(Checkpoints::start(store.clone(), Checkpoints::DEFAULT_INTERVAL));
     let services = Services {
         store,
@@ -133,12 +159,13 @@ async fn serve(
     let (runtime, registry) = builders.plugins.clone();
     let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64)
         .with_tenants(builders.tenants.clone());
-    let mut api = Api::new(control.clone(), builders.catalog.clone(), Arc::new(plugins), metrics.clone())
+    let (catalog, plugins) = (builders.catalog.clone(), Arc::new(plugins));
+    let mut api = Api::new(control.clone(), catalog, plugins, metrics.clone(), tokens, audit)
         .timeout(args.shutdown_timeout + Duration::from_secs(10));
     if args.insecure_no_auth {
         api = api.any_host();
     }
-    let api = api.router();
+    let api = api.service();
     let api_addr = listener.local_addr()?;
     let mut servers = tokio::task::JoinSet::new();
     servers.spawn(async move { axum::serve(listener, api).await });

@@ -4,6 +4,8 @@
 //! heavy tests short, `DELTAFORGE_TEST_SEED` repeats a failure.
 #![allow(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
+mod access;
+mod author;
 mod budget;
 mod config;
 mod crash;

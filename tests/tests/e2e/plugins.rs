@@ -17,7 +17,7 @@ fn built(folder: &str, name: &str) -> Vec<u8> {
 }
 
 /// Writes a customer, and waits for the event of it.
-fn event_of(place: &Place, id: u64) -> Value {
+pub fn event_of(place: &Place, id: u64) -> Value {
     place.shop.run(&format!("INSERT INTO customers (id, name, rev) VALUES ({id}, 'somebody', 0)"));
     wait::until(&format!("customer {id} arrives"), SOON, || {
         let line = lines::last(&place.file("out.jsonl"))?;

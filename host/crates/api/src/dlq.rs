@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
+use crate::audit::{Audited, told};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{JsonBody, Names, Params};
 
@@ -105,8 +106,9 @@ pub(crate) async fn ack(
     State(app): State<App>,
     Names(name): Names<String>,
     JsonBody(ack): JsonBody<Ack>,
-) -> Result<Json<Acked>, ApiError> {
-    Ok(Json(Acked { acked: app.control.dlq(&name)?.ack(ack.up_to_seq).await? }))
+) -> Result<Audited<Json<Acked>>, ApiError> {
+    let acked = app.control.dlq(&name)?.ack(ack.up_to_seq).await?;
+    Ok(told(json!({ "up_to_seq": ack.up_to_seq, "acked": acked }), Json(Acked { acked })))
 }
 
 /// Removes every entry, for good.
@@ -118,6 +120,7 @@ pub(crate) async fn ack(
 pub(crate) async fn purge(
     State(app): State<App>,
     Names(name): Names<String>,
-) -> Result<Json<Purged>, ApiError> {
-    Ok(Json(Purged { purged: app.control.dlq(&name)?.purge().await? }))
+) -> Result<Audited<Json<Purged>>, ApiError> {
+    let purged = app.control.dlq(&name)?.purge().await?;
+    Ok(told(json!({ "purged": purged }), Json(Purged { purged })))
 }

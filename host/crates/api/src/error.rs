@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use axum::Json;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use deltaforge_config::hide_passwords;
 use deltaforge_engine::control::ControlError;
 use deltaforge_engine::error::ConfigError;
@@ -13,6 +13,8 @@ use deltaforge_engine::status::{Failure, with_causes};
 use serde::Serialize;
 use tracing::error;
 use utoipa::ToSchema;
+
+use crate::access::TokenError;
 
 /// The body of every error.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -35,6 +37,10 @@ pub struct FieldProblem {
     /// What is wrong.
     pub message: String,
 }
+
+/// An error's code, beside the answer that tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct ErrorCode(pub Cow<'static, str>);
 
 /// An answer that is an error.
 #[derive(Debug)]
@@ -68,7 +74,8 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::INTERNAL_SERVER_ERROR {
             error!(code = %self.body.code, error = self.body.message, "request failed");
         }
-        (self.status, Json(self.body)).into_response()
+        let code = ErrorCode(self.body.code.clone());
+        (self.status, Extension(code), Json(self.body)).into_response()
     }
 }
 
@@ -114,6 +121,24 @@ impl From<Failure> for ApiError {
 impl From<StateError> for ApiError {
     fn from(error: StateError) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "STATE_STORE", with_causes(&error))
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        let message = error.to_string();
+        let (status, code) = match error {
+            TokenError::BadName(_) => (StatusCode::BAD_REQUEST, "TOKEN_NAME"),
+            TokenError::BadEnd => (StatusCode::BAD_REQUEST, "TOKEN_END"),
+            TokenError::Exists(_) => (StatusCode::CONFLICT, "TOKEN_EXISTS"),
+            TokenError::NotFound(_) => (StatusCode::NOT_FOUND, "TOKEN_NOT_FOUND"),
+            TokenError::InFile(_) => (StatusCode::CONFLICT, "TOKEN_IN_FILE"),
+            TokenError::FirstIsAdmin => (StatusCode::CONFLICT, "FIRST_TOKEN"),
+            TokenError::LastAdmin(_) => (StatusCode::CONFLICT, "LAST_ADMIN"),
+            TokenError::State(error) => return error.into(),
+            TokenError::Random(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+        };
+        Self::new(status, code, message)
     }
 }
 

@@ -11,25 +11,34 @@ use axum::response::{IntoResponse, Response};
 use tracing::{Instrument, debug, info_span};
 use uuid::Uuid;
 
+use crate::access::Tokens;
 use crate::error::ApiError;
 use crate::is_loopback;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// A request's id, for whoever handles it.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub String);
+
 /// What requests are held to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Guard {
-    /// Whether the host may be called by any name.
+    /// Whether the host may be called by any name, though it asks for no token.
     pub any_host: bool,
+    /// The tokens: where one is asked for, a web page that reaches the host under another name has none to show.
+    pub tokens: Tokens,
     /// Longest time for one request.
     pub timeout: Duration,
 }
 
 /// Gives the request an id, refuses what a web page sends through a visitor's browser, and ends what takes too
 /// long. The id, the caller's own where it sent one, comes back in `x-request-id` and stands in the log.
-pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    let span = info_span!("request", id = %id.to_str().unwrap_or_default(),
+    let shown = id.to_str().unwrap_or_default().to_owned();
+    request.extensions_mut().insert(RequestId(shown.clone()));
+    let span = info_span!("request", id = %shown,
         method = %request.method(), path = request.uri().path());
     let answer = async {
         let began = Instant::now();
@@ -59,7 +68,7 @@ impl Guard {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let host = text(HOST).or_else(|| uri.authority().map(|authority| authority.as_str()));
         let host = host.ok_or_else(|| ApiError::bad_request("the request names no host"))?;
-        if !self.any_host && !is_local(host) {
+        if !self.any_host && !self.tokens.are_required() && !is_local(host) {
             let message = format!("this API is called as localhost or 127.0.0.1, not as {host:?}");
             return Err(ApiError::new(StatusCode::FORBIDDEN, "HOST_NOT_ALLOWED", message));
         }

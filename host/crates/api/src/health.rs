@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::access::{Caller, Visitor};
 use crate::view::PipeInfo;
 
 /// Whether the pipeline has failed. One that is being tried again, and has not got through yet, still has.
@@ -21,16 +22,29 @@ fn has_failed(known: &Known) -> bool {
     status.status == Doing::Failed || (status.status == Doing::Starting && status.error.is_some())
 }
 
-/// Whether the process lives and no pipeline has failed.
+/// What of the host a visitor sees: a caller, what is theirs; a stranger, all of it, but not what it is called.
+fn seen(app: &App, visitor: &Visitor) -> Vec<Known> {
+    let sees = |known: &Known| visitor.0.as_ref().is_none_or(|caller| caller.sees(&known.status.tenant));
+    app.control.list().into_iter().filter(sees).collect()
+}
+
+/// Whether the process lives and no pipeline has failed. Who shows no token to a host that asks for one learns nothing else.
 #[utoipa::path(get, path = "/health", tag = "health", responses(
     (status = 200, description = "No pipeline has failed", body = Object, example = json!({"status": "healthy", "pipelines": 3})),
     (status = 503, description = "The named pipelines have failed", body = Object,
         example = json!({"status": "unhealthy", "failed_pipelines": ["orders-cdc"]})),
 ))]
-pub(crate) async fn health(State(app): State<App>) -> (StatusCode, Json<Value>) {
-    let known = app.control.list();
+pub(crate) async fn health(State(app): State<App>, visitor: Visitor) -> (StatusCode, Json<Value>) {
+    let known = seen(&app, &visitor);
     let failed: Vec<&str> =
         known.iter().filter(|known| has_failed(known)).map(|known| known.status.name.as_str()).collect();
+    if visitor.0.is_none() {
+        let (status, word) = match failed.is_empty() {
+            true => (StatusCode::OK, "healthy"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        };
+        return (status, Json(json!({ "status": word })));
+    }
     if !failed.is_empty() {
         let body = json!({ "status": "unhealthy", "failed_pipelines": failed });
         return (StatusCode::SERVICE_UNAVAILABLE, Json(body));
@@ -54,7 +68,7 @@ pub(crate) struct Readiness {
     /// `ready` or `not_ready`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// Every pipeline.
+    /// Every pipeline that the caller sees; without a token, where one is asked for, none.
     pipelines: Vec<PipeInfo>,
     /// What needs attention though its pipeline goes on.
     degraded: Vec<Degraded>,
@@ -80,10 +94,15 @@ pub(crate) struct Degraded {
     (status = 200, description = "No pipeline is failed or starting", body = Readiness),
     (status = 503, description = "Some pipeline is failed or starting, or the host is going down", body = Readiness),
 ))]
-pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness>) {
-    let known = app.control.list();
+pub(crate) async fn ready(State(app): State<App>, visitor: Visitor) -> (StatusCode, Json<Readiness>) {
+    let known = seen(&app, &visitor);
     let waiting = app.control.is_closed()
         || known.iter().any(|known| matches!(known.status.status, Doing::Failed | Doing::Starting));
+    let (code, status) =
+        if waiting { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") } else { (StatusCode::OK, "ready") };
+    if visitor.0.is_none() {
+        return (code, Json(Readiness { status, pipelines: Vec::new(), degraded: Vec::new() }));
+    }
     let mut degraded: Vec<Degraded> = known.iter().flat_map(reasons).collect();
     let mut pipelines: Vec<PipeInfo> = known.iter().map(|known| PipeInfo::of(known, &app.catalog)).collect();
     for info in &mut pipelines {
@@ -92,8 +111,6 @@ pub(crate) async fn ready(State(app): State<App>) -> (StatusCode, Json<Readiness
             info.degraded = true;
         }
     }
-    let (code, status) =
-        if waiting { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") } else { (StatusCode::OK, "ready") };
     (code, Json(Readiness { status, pipelines, degraded }))
 }
 
@@ -160,10 +177,17 @@ pub(crate) async fn log_level() -> Json<Value> {
     Json(json!({ "level": LevelFilter::current().to_string() }))
 }
 
-/// Everything measured, in the text format of Prometheus.
+/// Everything measured, in the text format of Prometheus; for a tenant's caller, what is measured of its pipelines.
 #[utoipa::path(get, path = "/metrics", tag = "health", responses(
     (status = 200, description = "The measurements", body = String, content_type = "text/plain"),
 ))]
-pub(crate) async fn metrics(State(app): State<App>) -> impl IntoResponse {
-    crate::metrics_text(&app.control, &app.metrics)
+pub(crate) async fn metrics(State(app): State<App>, caller: Caller) -> impl IntoResponse {
+    let text = crate::metrics_text(&app.control, &app.metrics);
+    crate::as_metrics(match caller.tenant.as_deref() {
+        None => text,
+        Some(tenant) => {
+            let own = app.control.list().into_iter().filter(|known| known.status.tenant == tenant);
+            crate::metrics::of_tenant(&text, tenant, &own.map(|known| known.status.name).collect())
+        }
+    })
 }

@@ -5,10 +5,12 @@ use axum::extract::State;
 use deltaforge_engine::control::{ControlError, Known};
 use deltaforge_engine::status::Gap;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::App;
+use crate::access::Caller;
+use crate::audit::{Audited, told};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Names, Params};
 use crate::health::of_dlq;
@@ -42,7 +44,7 @@ impl Label {
     }
 }
 
-/// Every pipeline, or those that have all the given labels.
+/// Every pipeline that the caller sees, or those that have all the given labels.
 #[utoipa::path(get, path = "/pipelines", tag = "pipelines",
     params(("label" = Option<Vec<String>>, Query, description = "`key:value`, or `key` for any value; all given ones must fit")),
     responses(
@@ -51,6 +53,7 @@ impl Label {
     ))]
 pub(crate) async fn list(
     State(app): State<App>,
+    caller: Caller,
     Params(params): Params<Vec<(String, String)>>,
 ) -> Result<Json<Vec<PipeInfo>>, ApiError> {
     let mut labels = Vec::new();
@@ -64,7 +67,7 @@ pub(crate) async fn list(
     }
     let mut infos = Vec::new();
     for known in app.control.list() {
-        if labels.iter().all(|label| label.selects(&known.document)) {
+        if caller.sees(&known.status.tenant) && labels.iter().all(|label| label.selects(&known.document)) {
             infos.push(info(&app, &known).await);
         }
     }
@@ -182,9 +185,9 @@ pub(crate) async fn forget_checkpoints(
     State(app): State<App>,
     Names(name): Names<String>,
     Params(of): Params<OfSink>,
-) -> Result<Json<Forgotten>, ApiError> {
+) -> Result<Audited<Json<Forgotten>>, ApiError> {
     let deleted = app.control.forget_checkpoints(&name, of.sink.as_deref()).await?;
-    Ok(Json(Forgotten { deleted }))
+    Ok(told(json!({ "sinks": deleted }), Json(Forgotten { deleted })))
 }
 
 /// Gaps that count as no fault any more.
@@ -205,7 +208,7 @@ pub(crate) struct Acknowledged {
 pub(crate) async fn acknowledge_gaps(
     State(app): State<App>,
     Names((name, id)): Names<(String, String)>,
-) -> Result<Json<Acknowledged>, ApiError> {
+) -> Result<Audited<Json<Acknowledged>>, ApiError> {
     let acknowledged = app.control.acknowledge_gaps(&name, &id).await?;
-    Ok(Json(Acknowledged { acknowledged }))
+    Ok(told(json!({ "gaps": acknowledged.len() }), Json(Acknowledged { acknowledged })))
 }

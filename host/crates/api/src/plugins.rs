@@ -7,28 +7,43 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use deltaforge_engine::catalog::{CatalogError, PluginId, PluginVersion, Published};
-use deltaforge_engine::control::PluginUse;
+use deltaforge_engine::catalog::{CatalogError, PluginId, PluginVersion, Published, Upload};
+use deltaforge_engine::control::{PluginUse, StagePlugin};
 use futures::StreamExt as _;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tracing::info;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::access::Caller;
+use crate::audit::{Audited, told};
 use crate::error::{ApiError, ErrorBody};
 
-/// A plugin in a path: `mask`, or `@acme/mask` for a tenant's own.
-pub(crate) struct PluginName {
-    tenant: Option<String>,
-    name: String,
+/// Most uploads that are received at once: each one holds a file.
+const RECEIVING: usize = 32;
+/// Most components that are checked at once: each one holds its bytes and a core.
+const PUBLISHING: usize = 2;
+
+/// How many uploads are under way.
+pub(crate) struct Uploads {
+    receiving: Semaphore,
+    publishing: Semaphore,
 }
 
-/// A version of a plugin in a path.
-pub(crate) struct VersionName(PluginId);
+impl Default for Uploads {
+    fn default() -> Self {
+        Self { receiving: Semaphore::new(RECEIVING), publishing: Semaphore::new(PUBLISHING) }
+    }
+}
 
-async fn in_path<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<(PluginName, String), ApiError> {
-    let path = RawPathParams::from_request_parts(parts, state).await;
+/// A plugin in a path: `mask`, or `@acme/mask` for a tenant's own; with its version, where the path has one.
+pub(crate) struct InPath(PluginId);
+
+/// What a path names. The version is empty where it has none.
+pub(crate) async fn in_path(parts: &mut Parts) -> Result<PluginId, ApiError> {
+    let path = RawPathParams::from_request_parts(parts, &()).await;
     let path = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let find =
         |wanted: &str| path.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned());
@@ -48,23 +63,28 @@ async fn in_path<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<(Plugin
             }
         },
     };
-    Ok((PluginName { tenant, name }, find("version").unwrap_or_default()))
+    Ok(PluginId { tenant, name, version: find("version").unwrap_or_default() })
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for PluginName {
-    type Rejection = ApiError;
+/// The answer where there is no such plugin, or none that the caller sees.
+pub(crate) fn no_plugin(id: &PluginId) -> ApiError {
+    let text = format!("there is no plugin {}; GET /plugins lists what there is", shown(id));
+    ApiError::new(StatusCode::NOT_FOUND, "PLUGIN_NOT_FOUND", text)
+}
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        in_path(parts, state).await.map(|(plugin, _)| plugin)
+/// A plugin, with its version where it has one.
+pub(crate) fn shown(id: &PluginId) -> String {
+    match id.version.as_str() {
+        "" => shown_name(id),
+        _ => id.to_string(),
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for VersionName {
+impl<S: Send + Sync> FromRequestParts<S> for InPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let (PluginName { tenant, name }, version) = in_path(parts, state).await?;
-        Ok(Self(PluginId { tenant, name, version }))
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        in_path(parts).await.map(Self)
     }
 }
 
@@ -188,14 +208,17 @@ impl From<CatalogError> for ApiError {
     }
 }
 
-/// Every plugin, by name.
+/// Every plugin that the caller sees, by name: everybody's, and their own.
 #[utoipa::path(get, path = "/plugins", tag = "plugins", responses(
     (status = 200, description = "The plugins", body = Vec<PluginView>),
     (status = 503, description = "The registry cannot be read", body = ErrorBody),
 ))]
-pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<PluginView>>, ApiError> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Vec<PluginView>>, ApiError> {
     let mut plugins: Vec<PluginView> = Vec::new();
     for version in app.plugins.list().await? {
+        if !caller.sees_of(version.id.tenant.as_deref()) {
+            continue;
+        }
         let name = shown_name(&version.id);
         // They come by name and version.
         if plugins.last().is_none_or(|last| last.name != name) {
@@ -224,21 +247,17 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Json<Vec<PluginView>>
     ))]
 pub(crate) async fn versions(
     State(app): State<App>,
-    PluginName { tenant, name }: PluginName,
+    caller: Caller,
+    InPath(id): InPath,
 ) -> Result<Json<Vec<PluginVersionView>>, ApiError> {
     let all = app.plugins.list().await?;
-    let own = all.into_iter().filter(|version| version.id.tenant == tenant && version.id.name == name);
-    let mut views = Vec::new();
-    for version in own {
-        let uses = uses(&app, &version).await?;
-        views.push(PluginVersionView::of(version, uses));
+    let mut own =
+        all.into_iter().filter(|one| (&one.id.tenant, &one.id.name) == (&id.tenant, &id.name)).peekable();
+    if own.peek().is_none() {
+        return Err(no_plugin(&id));
     }
-    if views.is_empty() {
-        let plugin = tenant.map_or_else(|| name.clone(), |tenant| format!("@{tenant}/{name}"));
-        let text = format!("there is no plugin {plugin}; GET /plugins lists what there is");
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "PLUGIN_NOT_FOUND", text));
-    }
-    Ok(Json(views))
+    let uses = Uses::of_all(&app).await?;
+    Ok(Json(own.map(|version| uses.shown(version, &caller)).collect()))
 }
 
 /// One version: what it says of itself, and where it is used.
@@ -248,11 +267,11 @@ pub(crate) async fn versions(
 ))]
 pub(crate) async fn version(
     State(app): State<App>,
-    VersionName(id): VersionName,
+    caller: Caller,
+    InPath(id): InPath,
 ) -> Result<Json<PluginVersionView>, ApiError> {
     let version = app.plugins.get(&id).await?;
-    let uses = uses(&app, &version).await?;
-    Ok(Json(PluginVersionView::of(version, uses)))
+    Ok(Json(Uses::of_all(&app).await?.shown(version, &caller)))
 }
 
 /// A version's component.
@@ -260,10 +279,7 @@ pub(crate) async fn version(
     (status = 200, description = "The component; its SHA-256 is the `ETag`", body = Vec<u8>, content_type = "application/wasm"),
     (status = 404, description = "There is none", body = ErrorBody),
 ))]
-pub(crate) async fn content(
-    State(app): State<App>,
-    VersionName(id): VersionName,
-) -> Result<Response, ApiError> {
+pub(crate) async fn content(State(app): State<App>, InPath(id): InPath) -> Result<Response, ApiError> {
     let version = app.plugins.get(&id).await?;
     let bytes = app.plugins.content(&id).await?;
     let etag = format!("\"{}\"", version.digest);
@@ -279,14 +295,48 @@ pub(crate) async fn content(
         (status = 400, description = "The name, the version or the component is none", body = ErrorBody),
         (status = 409, description = "The version is there with other bytes", body = ErrorBody),
         (status = 413, description = "The component is too large", body = ErrorBody),
+        (status = 503, description = "Too many uploads are under way, or the registry cannot be written", body = ErrorBody),
     ))]
 pub(crate) async fn publish(
     State(app): State<App>,
-    VersionName(id): VersionName,
+    caller: Caller,
+    InPath(id): InPath,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, ApiError> {
-    let mut upload = app.plugins.upload(&id).await?;
+) -> Result<Audited<Response>, ApiError> {
+    let receiving = app.uploads.receiving.try_acquire();
+    let receiving = receiving.map_err(|_| {
+        let text = format!("{RECEIVING} plugins are being received already; try again in a moment");
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "UPLOADS_BUSY", text)
+    })?;
+    let received = tokio::time::timeout(app.guard.timeout, receive(&app, &id, &headers, body)).await;
+    let upload = received.map_err(|_| ApiError::bad_request("the upload takes too long"))??;
+    drop(receiving);
+    let published = {
+        let _turn = app.uploads.publishing.acquire().await.expect("it is never closed");
+        upload.publish().await?
+    };
+    let (status, version) = match published {
+        Published::New(version) => {
+            info!(plugin = %version.id, sha256 = version.digest, bytes = version.bytes, "plugin published");
+            (StatusCode::CREATED, version)
+        }
+        Published::Same(version) => (StatusCode::OK, version),
+    };
+    let is_new = status == StatusCode::CREATED;
+    let detail = json!({ "sha256": version.digest, "bytes": version.bytes, "new": is_new });
+    let shown = Uses::of_all(&app).await?.shown(version, &caller);
+    Ok(told(detail, (status, Json(shown)).into_response()))
+}
+
+/// Receives a component, to the disk.
+async fn receive(
+    app: &App,
+    id: &PluginId,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Box<dyn Upload>, ApiError> {
+    let mut upload = app.plugins.upload(id).await?;
     let mut received = 0_u64;
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
@@ -298,21 +348,7 @@ pub(crate) async fn publish(
     if announced.is_some_and(|announced: u64| announced != received) {
         return Err(ApiError::bad_request("the upload broke off"));
     }
-    // To its end also when the caller hangs up: what is published is also logged.
-    let published = tokio::spawn(upload.publish()).await;
-    let published = published.map_err(|error| {
-        let text = format!("the upload ended early: {error}");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", text)
-    })??;
-    let (status, version) = match published {
-        Published::New(version) => {
-            info!(plugin = %version.id, sha256 = version.digest, bytes = version.bytes, "plugin published");
-            (StatusCode::CREATED, version)
-        }
-        Published::Same(version) => (StatusCode::OK, version),
-    };
-    let uses = uses(&app, &version).await?;
-    Ok((status, Json(PluginVersionView::of(version, uses))).into_response())
+    Ok(upload)
 }
 
 /// Takes a version away that nothing uses.
@@ -323,10 +359,10 @@ pub(crate) async fn publish(
 ))]
 pub(crate) async fn delete(
     State(app): State<App>,
-    VersionName(id): VersionName,
-) -> Result<StatusCode, ApiError> {
+    InPath(id): InPath,
+) -> Result<Audited<StatusCode>, ApiError> {
     let version = app.plugins.get(&id).await?;
-    let uses = uses(&app, &version).await?;
+    let uses = Uses::of_all(&app).await?.of(&version);
     if let Some(first) = uses.first() {
         let place = match (&first.stage, &first.sink) {
             (Some(stage), _) => format!("processor {stage} of pipeline {}", first.pipeline),
@@ -343,16 +379,48 @@ pub(crate) async fn delete(
     }
     app.plugins.delete(&id).await?;
     info!(plugin = %id, "plugin taken away");
-    Ok(StatusCode::NO_CONTENT)
+    Ok(told(json!({ "sha256": version.digest }), StatusCode::NO_CONTENT))
 }
 
-/// Where a version is used: by its digest in stages, by what references mean now in envelopes.
-async fn uses(app: &App, version: &PluginVersion) -> Result<Vec<PluginUse>, ApiError> {
-    let mut uses = app.control.plugin_uses(&version.digest).await?;
-    for (tenant, reference, place) in app.control.envelope_plugins() {
-        if app.plugins.resolve(&reference, &tenant).await.is_ok_and(|found| found.id == version.id) {
-            uses.push(place);
+/// Where plugins are used: in stages by the digest of what they run, in envelopes by what their references mean now.
+struct Uses {
+    stages: Vec<StagePlugin>,
+    /// The pipeline's tenant, the version, the place.
+    envelopes: Vec<(String, PluginId, PluginUse)>,
+}
+
+impl Uses {
+    /// Of every pipeline: looked up once for a request, whatever it asks.
+    async fn of_all(app: &App) -> Result<Self, ApiError> {
+        let stages = app.control.stage_plugins().await?;
+        let mut envelopes = Vec::new();
+        for (tenant, reference, place) in app.control.envelope_plugins() {
+            if let Ok(found) = app.plugins.resolve(&reference, &tenant).await {
+                envelopes.push((tenant, found.id, place));
+            }
         }
+        Ok(Self { stages, envelopes })
     }
-    Ok(uses)
+
+    /// The uses of a version. A tenant's own is used by its pipelines only: others may run the same code under another
+    /// name.
+    fn of(&self, version: &PluginVersion) -> Vec<PluginUse> {
+        self.by_tenant(version).map(|(_, place)| place.clone()).collect()
+    }
+
+    fn by_tenant<'a>(&'a self, version: &'a PluginVersion) -> impl Iterator<Item = (&'a str, &'a PluginUse)> {
+        let is_reached = |tenant: &str| version.id.tenant.as_deref().is_none_or(|own| own == tenant);
+        let stages = self.stages.iter().filter(|one| one.digest == version.digest);
+        let stages = stages.map(|one| (one.tenant.as_str(), &one.place));
+        let envelopes = self.envelopes.iter().filter(|(_, id, _)| *id == version.id);
+        let envelopes = envelopes.map(|(tenant, _, place)| (tenant.as_str(), place));
+        stages.chain(envelopes).filter(move |(tenant, _)| is_reached(tenant))
+    }
+
+    /// A version with the uses that the caller sees.
+    fn shown(&self, version: PluginVersion, caller: &Caller) -> PluginVersionView {
+        let seen = self.by_tenant(&version).filter(|(tenant, _)| caller.sees(tenant));
+        let seen = seen.map(|(_, place)| place.clone()).collect();
+        PluginVersionView::of(version, seen)
+    }
 }

@@ -2,15 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
+use deltaforge_config::auth::Role;
 use deltaforge_engine::Swapped;
-use deltaforge_engine::control::{Change, ControlError};
+use deltaforge_engine::control::Change;
+use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::status::position_json;
 use deltaforge_engine::swap::{Generation, Note};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::access::{Caller, forbidden};
+use crate::audit::{Audited, told};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Body, JsonBody, Names};
 use crate::view::rfc3339;
@@ -127,9 +131,6 @@ impl From<Generation> for GenerationView {
     }
 }
 
-/// Who asks, while nobody logs in.
-const ANYBODY: &str = "api";
-
 /// What a swap did.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SwapAnswer {
@@ -188,9 +189,10 @@ impl From<Swapped> for SwapAnswer {
 ))]
 pub(crate) async fn plugin(
     State(app): State<App>,
+    caller: Caller,
     Names((name, id)): Names<(String, String)>,
     JsonBody(new): JsonBody<NewPlugin>,
-) -> Result<Json<SwapAnswer>, ApiError> {
+) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
     if new.plugin.as_deref().is_some_and(is_path) {
         return Err(ApiError::new(
             axum::http::StatusCode::BAD_REQUEST,
@@ -198,8 +200,12 @@ pub(crate) async fn plugin(
             "a request names a plugin of the registry, such as mask@1; files of the host are named in pipeline files only",
         ));
     }
+    if caller.role < Role::Author && brings_script(&app, &name, &id, new.config.as_ref())? {
+        let message = format!("another script needs the role author; {} is {}", caller.who, caller.role);
+        return Err(forbidden(message));
+    }
     let change = Change::Stage { plugin: new.plugin, config: new.config };
-    swap(app, name, id, change, new.probation, new.why).await
+    swap(app, &caller, name, id, change, new.probation, new.why).await
 }
 
 /// Swaps a processor's script at the next batch boundary.
@@ -212,10 +218,11 @@ pub(crate) async fn plugin(
 ))]
 pub(crate) async fn script(
     State(app): State<App>,
+    caller: Caller,
     Names((name, id)): Names<(String, String)>,
     JsonBody(new): JsonBody<NewScript>,
-) -> Result<Json<SwapAnswer>, ApiError> {
-    swap(app, name, id, Change::Script(new.inline), new.probation, new.why).await
+) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
+    swap(app, &caller, name, id, Change::Script(new.inline), new.probation, new.why).await
 }
 
 /// Puts what ran before back in place, at the next batch boundary: exactly that code, with its configuration.
@@ -224,15 +231,22 @@ pub(crate) async fn script(
     (status = 400, description = "It cannot be built any more; what runs goes on", body = ErrorBody),
     (status = 404, description = "No such pipeline or processor", body = ErrorBody),
     (status = 409, description = "The pipeline does not run, or the processor has run nothing else", body = ErrorBody),
+    (status = 415, description = "A body that is no JSON", body = ErrorBody),
     (status = 422, description = "A body of another shape", body = ErrorBody),
 ))]
 pub(crate) async fn rollback(
     State(app): State<App>,
+    caller: Caller,
     Names((name, id)): Names<(String, String)>,
     body: Body,
-) -> Result<Json<SwapAnswer>, ApiError> {
-    let Reason { why } = if body.bytes.is_empty() { Reason::default() } else { body.json()? };
-    to_its_end(async move { app.control.rollback(&name, &id, Note::new(ANYBODY, why)).await }).await
+) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
+    let Reason { why } = match body.bytes.is_empty() {
+        true => Reason::default(),
+        false if body.is_json() => body.json()?,
+        false => return Err(body.unsupported("application/json")),
+    };
+    let swapped = app.control.rollback(&name, &id, Note::new(&*caller.who, &*why)).await?;
+    Ok(answer(swapped, why))
 }
 
 /// What a processor ran and runs, newest first.
@@ -248,29 +262,38 @@ pub(crate) async fn history(
     Ok(Json(history.into_iter().map(GenerationView::from).collect()))
 }
 
-/// Runs to its end also when the caller hangs up: a swap that was begun is also logged.
 async fn swap(
     app: App,
+    caller: &Caller,
     name: String,
     id: String,
     change: Change,
     Probation(probation): Probation,
     why: String,
-) -> Result<Json<SwapAnswer>, ApiError> {
-    let note = Note::new(ANYBODY, why);
-    to_its_end(async move { app.control.swap(&name, &id, change, probation, note).await }).await
+) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
+    let note = Note::new(&*caller.who, &*why);
+    let swapped = app.control.swap(&name, &id, change, probation, note).await?;
+    Ok(answer(swapped, why))
 }
 
-/// Also when the caller hangs up.
-async fn to_its_end(
-    swap: impl Future<Output = Result<Swapped, ControlError>> + Send + 'static,
-) -> Result<Json<SwapAnswer>, ApiError> {
-    let swapped = tokio::spawn(swap).await.map_err(|error| {
-        ApiError::new(
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL_ERROR",
-            format!("the swap ended early: {error}"),
-        )
-    })??;
-    Ok(Json(swapped.into()))
+/// Whether a configuration changes the script that a processor runs: that is code, whichever way it comes.
+fn brings_script(app: &App, name: &str, id: &str, config: Option<&Value>) -> Result<bool, ApiError> {
+    let known = app.control.get(name)?;
+    let stage = known.status.stages.iter().find(|stage| stage.id == id);
+    let script = stage.filter(|stage| matches!(stage.code, StageCode::Builtin(_)));
+    let script = script.and_then(|stage| stage.config.get("inline"));
+    let (Some(script), Some(config)) = (script, config) else { return Ok(false) };
+    Ok(config.get("inline") != Some(script))
+}
+
+fn answer(swapped: Swapped, why: String) -> Audited<Json<SwapAnswer>> {
+    let answer = SwapAnswer::from(swapped);
+    let detail = json!({
+        "previous": answer.previous,
+        "current": answer.current,
+        "digest": answer.current_digest,
+        "generation": answer.generation,
+        "why": why,
+    });
+    told(detail, Json(answer))
 }

@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use deltaforge_config::{Pipeline, Report};
+use deltaforge_config::{Catalog, Pipeline, Report};
 use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::{Caller, forbidden};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::Body;
 
@@ -22,23 +23,36 @@ use crate::extract::Body;
             example = json!({"valid": true, "pipeline": "orders", "source_type": "sqlite", "sink_count": 1})),
         (status = 400, description = "Everything that is wrong", body = Object,
             example = json!({"valid": false, "error": "spec.sinks: is missing", "problems": []})),
+        (status = 403, description = "A document of another tenant than the caller's", body = ErrorBody),
         (status = 415, description = "Neither JSON nor YAML", body = ErrorBody),
     ))]
 pub(crate) async fn validate(
     State(app): State<App>,
+    caller: Caller,
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let mine = |tenant: &str| match caller.sees(tenant) {
+        true => Ok(()),
+        // Checking looks into the tenant's part of the registry.
+        false => Err(forbidden(format!(
+            "{} checks documents of tenant {} only",
+            caller.who,
+            caller.tenant.as_deref().unwrap_or_default()
+        ))),
+    };
     let read = if body.is_json() {
         let document: Value = match serde_json::from_slice(&body.bytes) {
             Ok(document) => document,
             Err(error) => return Ok(refused(format!("the body is no JSON: {error}"), json!([]))),
         };
+        document.pointer("/metadata/tenant").and_then(Value::as_str).map_or(Ok(()), mine)?;
         app.catalog.read_json(&document).map(|pipeline| vec![pipeline])
     } else if is_yaml(&body.content_type) {
         let text = match std::str::from_utf8(&body.bytes) {
             Ok(text) => text,
             Err(error) => return Ok(refused(format!("the body is not UTF-8: {error}"), json!([]))),
         };
+        Catalog::tenants_in(text).iter().try_for_each(|tenant| mine(tenant))?;
         app.catalog.read_sent("body", text, &|name| Some(format!("${{{name}}}")))
     } else {
         return Err(body.unsupported("application/json or application/yaml"));

@@ -13,6 +13,7 @@
 //! **Invariant:** no input makes it panic, and no message quotes a secret or a value from the
 //! environment.
 
+pub mod auth;
 mod blocks;
 mod catalog;
 mod expand;

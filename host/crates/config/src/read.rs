@@ -143,6 +143,13 @@ impl Catalog {
         reading.finish()
     }
 
+    /// The tenants that the documents in a text name, before anything else is looked at.
+    pub fn tenants_in(text: &str) -> Vec<String> {
+        let nodes = yaml::read(text, &mut Problems::new(None, text));
+        let tenant = |node: &Node| Some(node.find(&["metadata", "tenant"])?.text()?.to_owned());
+        nodes.iter().filter_map(tenant).collect()
+    }
+
     /// Checks one document that came as JSON. Nothing in it is taken from the environment.
     ///
     /// # Errors
@@ -294,7 +301,7 @@ fn files_in(folder: &FilePath) -> Result<Vec<PathBuf>, (Code, String)> {
     Ok(files)
 }
 
-fn read_file(file: &FilePath) -> Result<String, (Code, String)> {
+pub(crate) fn read_file(file: &FilePath) -> Result<String, (Code, String)> {
     let unreadable = |error: io::Error| (Code::Unreadable, format!("the file cannot be read: {error}"));
     let size = fs::metadata(file).map_err(unreadable)?.len();
     if size > yaml::MAX_BYTES as u64 {

@@ -276,7 +276,7 @@ impl Ids {
 }
 
 /// Names stand in file names, checkpoint keys, URLs and metrics, so they are plain.
-fn check_name(node: &Node, path: &Path, problems: &mut Problems) {
+pub(crate) fn check_name(node: &Node, path: &Path, problems: &mut Problems) {
     let Some(name) = node.text() else { return };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let wrong = match name.chars().next() {

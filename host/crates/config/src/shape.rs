@@ -30,7 +30,11 @@ const MAX_REFS: usize = 32;
 /// A value from the environment becomes text where only text is wanted; the lines of secrets are
 /// covered.
 pub(crate) fn check(catalog: &Catalog, node: &mut Node, problems: &mut Problems) {
-    let root = catalog.json_schema();
+    check_against(catalog, catalog.json_schema(), node, problems);
+}
+
+/// As [`check`], against another schema: of a file that is no pipeline.
+pub(crate) fn check_against(catalog: &Catalog, root: &Value, node: &mut Node, problems: &mut Problems) {
     let place = node.place;
     cover_named(node, problems);
     Walker { catalog, root, problems, path: Path::default() }.node(node, root, place);

@@ -1,6 +1,6 @@
 //! The only way to command pipelines: the API, signals and tools all go through [`Control`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +83,17 @@ pub struct PluginUse {
     pub sink: Option<String>,
     /// Whether it runs there now; else a replay may need it.
     pub current: bool,
+}
+
+/// Code that a stage runs, or may have to run again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagePlugin {
+    /// The pipeline's tenant.
+    pub tenant: String,
+    /// SHA-256 of the code, hex.
+    pub digest: String,
+    /// The stage.
+    pub place: PluginUse,
 }
 
 /// A command could not be carried out; nothing has changed.
@@ -347,29 +358,38 @@ impl Control {
         Ok(gaps)
     }
 
-    /// The stages that run this code, or that may need it for a replay.
+    /// What every stage runs, or may have to run again for a replay.
     ///
     /// # Errors
     ///
     /// When the state store fails.
-    pub async fn plugin_uses(&self, digest: &str) -> Result<Vec<PluginUse>, ControlError> {
+    pub async fn stage_plugins(&self) -> Result<Vec<StagePlugin>, ControlError> {
         let entries: Vec<Entry> = self.pipelines.read().entries.values().cloned().collect();
-        let mut uses = Vec::new();
+        let mut all = Vec::new();
         for entry in entries {
-            let pipeline = &entry.pipeline.plan().name;
+            let plan = entry.pipeline.plan();
             for (stage, generations) in entry.pipeline.generations().await? {
-                let Some(last) = generations.iter().rposition(|one| one.version.digest == digest) else {
-                    continue;
-                };
-                uses.push(PluginUse {
-                    pipeline: pipeline.clone(),
-                    stage: Some(stage),
-                    sink: None,
-                    current: last + 1 == generations.len(),
-                });
+                let newest_first = generations.iter().rev().enumerate();
+                let mut seen = BTreeSet::new();
+                for (age, generation) in newest_first {
+                    let digest = &generation.version.digest;
+                    if !seen.insert(digest) {
+                        continue;
+                    }
+                    all.push(StagePlugin {
+                        tenant: plan.tenant.clone(),
+                        digest: digest.clone(),
+                        place: PluginUse {
+                            pipeline: plan.name.clone(),
+                            stage: Some(stage.clone()),
+                            sink: None,
+                            current: age == 0,
+                        },
+                    });
+                }
             }
         }
-        Ok(uses)
+        Ok(all)
     }
 
     /// The envelopes that plugins make: the tenant, the reference, the place.

@@ -35,13 +35,25 @@ impl Answer {
 pub struct Rest {
     base: String,
     client: reqwest::Client,
+    token: Option<String>,
 }
 
 impl Rest {
     /// Of the host at this address.
     pub fn new(addr: SocketAddr) -> Self {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
-        Self { base: format!("http://{addr}"), client }
+        Self { base: format!("http://{addr}"), client, token: None }
+    }
+
+    /// As the holder of an API token.
+    pub fn holding(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
+    }
+
+    /// Where it is: `http://127.0.0.1:1234`.
+    pub fn url(&self) -> &str {
+        &self.base
     }
 
     /// Sends a request; `Err` when nobody answered.
@@ -61,6 +73,9 @@ impl Rest {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {
             request = request.header("content-type", content_type).body(body);
+        }
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
         }
         runtime().block_on(async {
             let answer = request.send().await.map_err(|error| format!("{error:?}"))?;

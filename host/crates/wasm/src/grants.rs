@@ -14,6 +14,9 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// All there are.
+    pub const ALL: Self = Self { metrics: true, clock: true, random: true };
+
     /// The names that `grants:` knows.
     pub const NAMES: [&str; 4] = ["log", "metrics", "clock", "random"];
 

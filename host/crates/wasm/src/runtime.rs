@@ -13,6 +13,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, EngineWeak, OptLevel, WasmBacktraceDetails};
 
 use crate::cache::Cache;
+use crate::grants::Grants;
 use crate::guest::Guest;
 use crate::plugin::{PluginKind, digest_of};
 use crate::v1;
@@ -144,8 +145,13 @@ impl Runtime {
     fn link(&self, digest: &str, component: Component) -> Result<Loaded, LoadError> {
         let shape = component.component_type();
         let exports: Vec<String> = shape.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
-        let imports = shape.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        let imports: Vec<String> = shape.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
         let (kind, interface) = kind_of(&exports)?;
+        let refused: Vec<String> =
+            imports.iter().filter_map(|import| Grants::ALL.allow(import).err()).collect();
+        if !refused.is_empty() {
+            return Err(LoadError::NotAPlugin(format!("it {}", refused.join("; it "))));
+        }
         let linked = v1::Linked::new(&self.linker, &component, kind)
             .map_err(|error| LoadError::NotAPlugin(format!("it does not fit this host: {error:#}")))?;
         Ok(Loaded { digest: digest.to_owned(), kind, interface, imports, linked })

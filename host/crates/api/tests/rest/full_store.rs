@@ -40,6 +40,9 @@ impl StateStore for FullStore {
         self.inner.list(prefix).await
     }
     async fn log_append(&self, log: &str, records: Vec<Vec<u8>>) -> Result<u64, StateError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StateError::backend("write", std::io::Error::other("disk full")));
+        }
         self.inner.log_append(log, records).await
     }
     async fn log_read(&self, log: &str, from: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StateError> {

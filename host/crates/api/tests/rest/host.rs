@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltaforge_api::Api;
+use deltaforge_api::access::Tokens;
+use deltaforge_api::{Api, Audit};
+use deltaforge_config::auth::FileToken;
 use deltaforge_config::{Block, Catalog, Limits, Secret};
 use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
@@ -47,6 +49,7 @@ pub fn catalog() -> Catalog {
 /// How a pipeline differs from the plainest one.
 pub struct Plan {
     pub name: &'static str,
+    pub tenant: &'static str,
     pub labels: Value,
     pub dlq: Option<u64>,
     pub shelf: Shelf,
@@ -61,6 +64,7 @@ impl Plan {
     pub fn named(name: &'static str) -> Self {
         Self {
             name,
+            tenant: "acme",
             labels: json!({}),
             dlq: None,
             shelf: Shelf::default(),
@@ -108,14 +112,33 @@ impl Host {
     }
 
     pub async fn start_with(change: impl FnOnce(Api) -> Api) -> Self {
+        Self::start_knowing(Vec::new(), change).await
+    }
+
+    /// A host that knows these tokens.
+    pub async fn start_knowing(tokens: Vec<FileToken>, change: impl FnOnce(Api) -> Api) -> Self {
         let (services, spill) = setup::services(Duration::from_secs(5));
+        Self::over(services, spill, tokens, change).await
+    }
+
+    /// A host over a store of its own.
+    pub async fn over(
+        services: Services,
+        spill: tempfile::TempDir,
+        tokens: Vec<FileToken>,
+        change: impl FnOnce(Api) -> Api,
+    ) -> Self {
         let catalog = Arc::new(catalog());
         let control = Control::new();
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let api = change(Api::new(control.clone(), catalog.clone(), Arc::<MapCatalog>::default(), metrics));
+        let tokens = Tokens::load(services.store.clone(), tokens).await.unwrap();
+        let audit = Audit::new(services.store.clone());
+        let plugins = Arc::<MapCatalog>::default();
+        let api = Api::new(control.clone(), catalog.clone(), plugins, metrics, tokens, audit);
+        let api = change(api);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, api.router()).await.unwrap() });
+        tokio::spawn(async move { axum::serve(listener, api.service()).await.unwrap() });
         let client = Client::builder().no_proxy().build().unwrap();
         Self { url, control, services, catalog, client, _spill: spill }
     }
@@ -129,14 +152,17 @@ impl Host {
     pub fn run_from(&self, plan: Plan, numbers: Arc<Numbers>) -> Handle {
         let shelf = Arc::new(plan.shelf);
         let document = json!({
-            "metadata": { "name": plan.name, "tenant": "acme", "labels": plan.labels },
+            "metadata": { "name": plan.name, "tenant": plan.tenant, "labels": plan.labels },
             "spec": {
                 "source": { "type": "numbers", "config": { "id": "src", "dsn": "db://me:pa55word@host/x" } },
                 "processors": [{ "plugin": "marker@1.0.0", "id": "mark", "config": { "token": "t0ken" } }],
                 "sinks": [{ "type": "shelf", "config": { "id": "out" } }],
             },
         });
-        let spec = |id: &str, code, config| setup::spec(plan.name, id, code, config);
+        let spec = |id: &str, code, config| StageSpec {
+            tenant: plan.tenant.to_owned(),
+            ..setup::spec(plan.name, id, code, config)
+        };
         let stage = |spec: StageSpec| StagePlan {
             block: json!({ "id": spec.id }),
             spec,
@@ -149,6 +175,7 @@ impl Host {
         let mark = spec("mark", StageCode::Plugin("marker@1.0.0".into()), json!({ "token": "t0ken" }));
         let sink = setup::sink(plan.name, "out", Arc::new(ShelfFactory(shelf.clone())), plan.required);
         let pipeline = PipelinePlan {
+            tenant: plan.tenant.to_owned(),
             stages: vec![stage(script), stage(mark)],
             sinks: vec![sink],
             dlq: plan.dlq.map(|max_entries| DlqLimits {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access;
+mod audit;
 mod commands;
 mod dlq;
 mod full_store;

@@ -151,8 +151,8 @@ async fn a_swap_is_taken_back_and_the_history_tells_all_of_it() {
     assert_eq!(
         told,
         [
-            one(3, "marker@1.0.0", "api", "too loud"),
-            one(2, "marker@1.1.0", "api", "louder"),
+            one(3, "marker@1.0.0", "local", "too loud"),
+            one(2, "marker@1.1.0", "local", "louder"),
             one(1, "marker@1.0.0", "configuration", "the first start"),
         ]
     );

@@ -1,0 +1,106 @@
+//! `deltaforge plugin`: from an idea to a running stage, and back.
+
+mod inspect;
+mod list;
+mod publish;
+pub mod remote;
+pub mod show;
+mod swap;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::Exit;
+use crate::check::print;
+use remote::RemoteError;
+
+/// Where a host looks for plugins unless it is told otherwise.
+const REGISTRY: &str = "./data/plugins";
+
+/// What to do with plugins.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Show what a component is, what it wants, and whether this host can run it
+    Inspect(inspect::InspectArgs),
+    /// List the plugins of a registry folder or of a running host
+    List(list::ListArgs),
+    /// Publish a component as a version, in a registry folder or on a running host
+    Publish(publish::PublishArgs),
+    /// Put a plugin into a running pipeline: upload it if it is a file, then swap it in
+    Deploy(swap::DeployArgs),
+    /// Put back what a processor ran before
+    Rollback(swap::RollbackArgs),
+}
+
+/// How a command answers.
+#[derive(Debug, Args, Clone, Copy)]
+pub struct Output {
+    /// Answer as JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where versions are kept: a folder, or a running host.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// Registry folder
+    #[arg(long, value_name = "DIR", default_value = REGISTRY)]
+    registry: PathBuf,
+    /// A running host instead, by the address of its API, such as http://127.0.0.1:8080
+    #[arg(long, value_name = "URL", conflicts_with = "registry")]
+    host: Option<String>,
+    #[command(flatten)]
+    token: remote::TokenArgs,
+}
+
+impl PluginCommand {
+    fn output(&self) -> Output {
+        match self {
+            Self::Inspect(args) => args.output,
+            Self::List(args) => args.output,
+            Self::Publish(args) => args.output,
+            Self::Deploy(args) => args.output,
+            Self::Rollback(args) => args.output,
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = executor.block_on(async {
+        match command {
+            PluginCommand::Inspect(args) => inspect::run(args).await,
+            PluginCommand::List(args) => list::run(args).await,
+            PluginCommand::Publish(args) => publish::run(args).await,
+            PluginCommand::Deploy(args) => swap::deploy(args).await,
+            PluginCommand::Rollback(args) => swap::rollback(args).await,
+        }
+    });
+    let error = match result {
+        Ok(exit) => return Ok(exit),
+        Err(error) => error,
+    };
+    let remote = error.downcast_ref::<RemoteError>();
+    let exit = if remote.is_some_and(RemoteError::is_unreachable) { Exit::Unreachable } else { Exit::Failed };
+    let text = format!("{error:#}");
+    if command.output().json {
+        let code = remote.map_or("PLUGIN_COMMAND_FAILED", RemoteError::code);
+        print(&format!("{}\n", json!({ "error": { "code": code, "message": text } })))?;
+    } else {
+        show::error(&text);
+    }
+    Ok(exit)
+}
+
+/// Reads a component.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            anyhow::anyhow!("there is no file {}; `deltaforge plugin build` makes one", path.display())
+        }
+        _ => anyhow::Error::new(error).context(format!("read {}", path.display())),
+    })
+}
