@@ -17,6 +17,7 @@ use crate::Exit;
 use crate::builtin;
 use crate::cli::ValidateArgs;
 use crate::registry::{Registry, findings};
+use crate::tenants;
 
 /// Everything that can build stages and envelopes, and the catalog that checks documents with it.
 pub struct Builders {
@@ -117,7 +118,14 @@ impl PluginCheck for Components {
 
 /// `deltaforge validate`.
 pub fn validate(args: &ValidateArgs) -> anyhow::Result<Exit> {
-    let builders = Builders::new(&args.plugins, None)?;
+    let limits = match tenants::read(args.tenants.as_deref()) {
+        Ok(limits) => limits,
+        Err(report) => {
+            show(&report, args.json)?;
+            return Ok(Exit::Config);
+        }
+    };
+    let builders = Builders::for_tenants(&args.plugins, None, Tenants::new(limits, 1))?;
     match builders.read(&args.config) {
         Ok(pipelines) => {
             if args.json {

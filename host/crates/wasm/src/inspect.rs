@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use deltaforge_engine::usage::Usage;
+
 use crate::error::cut;
 use crate::factory::unbounded;
 use crate::grants::Grants;
@@ -48,6 +50,7 @@ impl Runtime {
             loaded: loaded.clone(),
             stage: "inspect".to_owned(),
             grants: Grants::default(),
+            usage: Usage::of("", "inspected"),
             _seat: None,
             limits: Limits::new(DEFAULT_LIMITS),
             voice: Arc::new(Voice::new("", "", "inspect", "inspected", unbounded())),
