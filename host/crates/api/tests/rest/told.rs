@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
+use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, StagePlan};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
 use deltaforge_engine::stages::OnError;
@@ -224,4 +225,25 @@ async fn memory_that_others_hold_for_longer_than_back_pressure_does() {
     assert_eq!(lines(&log, "pipeline goes on").len(), 1);
     assert_eq!(lines(&log, "counts as failed").len(), 1);
     pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_optional_sink_that_the_policy_waits_for_all_the_same() {
+    for (policy, told) in [(CommitPolicy::All, 1), (CommitPolicy::Required, 0)] {
+        let (log, _log) = setup::log();
+        let (services, _spill) = setup::services(Duration::from_millis(300));
+        let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+        let shelf: Arc<dyn SinkFactory> = Arc::new(ShelfFactory(shelf));
+        let mut plan = PipelinePlan { policy, ..plan(&numbers, shelf.clone()) };
+        plan.sinks.push(setup::sink("p", "s1", shelf, false));
+        let pipeline = Pipeline::start(plan, services);
+        within("it runs", async || pipeline.status().status == State::Running).await;
+        pipeline.stop().await;
+        pipeline.resume();
+        within("it runs again", async || pipeline.status().status == State::Running).await;
+        let lines = lines(&log, "waits for every one");
+        assert_eq!(lines.len(), told, "{lines:?}");
+        lines.iter().for_each(|line| has(line, &["WARN", "sink=\"s1\"", "required: false"]));
+        pipeline.shutdown().await;
+    }
 }
