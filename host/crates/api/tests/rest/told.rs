@@ -247,3 +247,30 @@ async fn an_optional_sink_that_the_policy_waits_for_all_the_same() {
         pipeline.shutdown().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_pipeline_that_cannot_deliver_what_it_has_read() {
+    let (mut services, _spill) = setup::services(Duration::from_millis(300));
+    let is_open: Arc<AtomicBool> = Arc::default();
+    services.stages = vec![Arc::new(Doors(is_open.clone()))];
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf.clone())));
+    let pipeline =
+        Pipeline::start(PipelinePlan { stages: vec![setup::stage("door")], ..plan }, services.clone());
+    numbers.bound.send_replace(5);
+    within("it waits", async || pipeline.status().degraded).await;
+    pipeline.pause();
+    let status = pipeline.status();
+    assert_eq!((status.status, status.waits[0].code.as_str()), (State::Paused, "door"));
+    pass(60).await;
+    let status = pipeline.status();
+    assert_eq!(status.status, State::Paused);
+    let error = status.error.expect("it says what it waits for");
+    assert_eq!((error.code.as_str(), error.message.as_str()), ("door", "processor door: it is shut"));
+    assert!(status.retry_in_ms.is_some());
+    is_open.store(true, Ordering::SeqCst);
+    within("what it has read is delivered", async || shelf.rows.lock().len() == 5).await;
+    within("all is well", async || pipeline.status().error.is_none()).await;
+    assert_eq!(pipeline.status().status, State::Paused);
+    pipeline.shutdown().await;
+}
