@@ -11,6 +11,7 @@ use deltaforge_engine::Pipeline;
 use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
 use deltaforge_engine::control::Control;
+use deltaforge_engine::disk::RealDisk;
 use deltaforge_engine::failpoint;
 use deltaforge_engine::plan::Services;
 use deltaforge_engine::secrets::Secrets;
@@ -145,6 +146,7 @@ async fn serve(
         compute,
         tenants: builders.tenants.clone(),
         spill_dir: data.spill(),
+        spill_disk: Arc::new(RealDisk),
         base_dir: std::env::current_dir().context("find the working directory")?,
         version: VERSION.to_owned(),
         shutdown_timeout: args.shutdown_timeout,
