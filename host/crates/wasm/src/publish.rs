@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use deltaforge_engine::catalog::{CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Upload};
 use deltaforge_engine::tenants::Tenants;
 use parking_lot::Mutex;
@@ -220,6 +221,7 @@ impl Upload for Incoming {
         let bytes = off_thread(move || fs::read(path))
             .await
             .map_err(|error| CatalogError::Storage(format!("read {}: {error}", part.path.display())))?;
+        let bytes = Bytes::from(bytes);
         let looked = catalog.runtime.inspect(bytes.clone()).await;
         let Inspection { sha256, kind, interface, grants, description, .. } =
             looked.map_err(|error| CatalogError::Invalid(format!("{id}: {error}")))?;

@@ -97,7 +97,8 @@ async fn a_push_fails_once(policy: CommitPolicy, required: bool) {
     let away = spill.path().join("away");
     std::fs::rename(&dir, &away).unwrap();
     numbers.bound.send_replace(200);
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // A push has failed, and the others end what they are at.
+    within("the source is let go", async || numbers.bound.receiver_count() == 0).await;
     std::fs::rename(&away, &dir).unwrap();
     within("it fails", async || pipeline.status().status == State::Failed).await;
     assert_eq!(pipeline.status().error.unwrap().code, "spill_failed");
