@@ -36,7 +36,10 @@ impl Runtime {
     /// # Errors
     ///
     /// When it is no plugin, imports what no grant offers, or does not answer.
-    pub async fn inspect(self: &Arc<Self>, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Inspection, LoadError> {
+    pub async fn inspect(
+        self: &Arc<Self>,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Inspection, LoadError> {
         let runtime = self.clone();
         let loaded = crate::factory::off_thread(move || runtime.load(bytes.as_ref())).await?;
         let needs = |grant: &str| {
