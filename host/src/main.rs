@@ -1,5 +1,6 @@
 //! `deltaforge`: change data capture with sandboxed plugins.
 
+mod access;
 mod builtin;
 mod check;
 mod cli;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use deltaforge_api::access::Tokens;
 use deltaforge_api::{Api, Audit};
-use deltaforge_config::auth::{FileToken, read_auth};
+use deltaforge_config::auth::FileToken;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
@@ -20,11 +19,11 @@ use deltaforge_engine::tenants::Tenants;
 use deltaforge_store::{DataDir, MemoryStore, SqliteStore};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::check::{Builders, show};
 use crate::cli::{RunArgs, Storage};
-use crate::{Exit, log, measure, memory, plan, tenants};
+use crate::{Exit, access, log, measure, memory, plan, tenants};
 
 /// The host's version, as `source.version` of every event states it.
 const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
@@ -37,18 +36,12 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     memory::give_back_large_blocks();
     let hidden = log::Hidden::default();
     log::start(args.log_format, hidden.clone());
-    if !args.insecure_no_auth && !deltaforge_api::is_loopback(args.metrics_addr.ip()) {
-        error!(
-            "--metrics-addr {} must be a loopback address: nobody has to show a token there. The API has the metrics too, \
-             under /metrics, for a token of the role viewer; --insecure-no-auth serves them here all the same",
-            args.metrics_addr
-        );
+    if !access::may_serve_metrics(args) {
         return Ok(Exit::Config);
     }
-    let auth = match args.auth.as_deref().map(|file| read_auth(file, &|name| std::env::var(name).ok())) {
-        None => Vec::new(),
-        Some(Ok(tokens)) => tokens,
-        Some(Err(report)) => {
+    let auth = match access::of_file(args) {
+        Ok(tokens) => tokens,
+        Err(report) => {
             show(&report, false)?;
             return Ok(Exit::Config);
         }
@@ -95,22 +88,29 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         .build()
         .context("start the compute threads")?;
     let handle = compute.handle().clone();
-    let result = io.block_on(serve(args, &data, builders, pipelines, auth, hidden, metrics, handle));
+    let result =
+        io.block_on(serve(args, &data, builders, Files { pipelines, auth }, hidden, metrics, handle));
     compute.shutdown_timeout(Duration::from_secs(1));
     io.shutdown_timeout(Duration::from_secs(1));
     result
+}
+
+/// What the files say.
+struct Files {
+    pipelines: Vec<deltaforge_config::Pipeline>,
+    auth: Vec<FileToken>,
 }
 
 async fn serve(
     args: &RunArgs,
     data: &DataDir,
     builders: Builders,
-    pipelines: Vec<deltaforge_config::Pipeline>,
-    auth: Vec<FileToken>,
+    files: Files,
     hidden: log::Hidden,
     metrics: PrometheusHandle,
     compute: tokio::runtime::Handle,
 ) -> anyhow::Result<Exit> {
+    let pipelines = files.pipelines;
     let store: Arc<dyn StateStore> = match args.storage_backend {
         Storage::Memory => {
             warn!("state is kept in memory only: a restart begins anew");
@@ -120,21 +120,9 @@ async fn serve(
             Arc::new(SqliteStore::open(args.storage_path.clone().unwrap_or_else(|| data.database()))?)
         }
     };
-    let tokens = Tokens::load(store.clone(), auth).await.context("read the API tokens")?;
-    if !tokens.are_required() && !deltaforge_api::is_loopback(args.api_addr.ip()) {
-        if !args.insecure_no_auth {
-            error!(
-                "--api-addr {} must be a loopback address while no API token is known: make one with `deltaforge token \
-                 create`, or name a file of them with --auth; --insecure-no-auth serves it all the same",
-                args.api_addr
-            );
-            return Ok(Exit::Config);
-        }
-        warn!(api = %args.api_addr, "--insecure-no-auth: whoever reaches the API may do everything");
-    }
-    if args.insecure_no_auth && !deltaforge_api::is_loopback(args.metrics_addr.ip()) {
-        warn!(metrics = %args.metrics_addr, "--insecure-no-auth: whoever reaches the metrics reads those of all tenants");
-    }
+    let Some(tokens) = access::tokens(args, store.clone(), files.auth).await? else {
+        return Ok(Exit::Config);
+    };
     let audit = Audit::new(store.clone());
     let checkpoints = Arc::new(Checkpoints::start(store.clone(), Checkpoints::DEFAULT_INTERVAL));
     let services = Services {

@@ -134,7 +134,14 @@ impl Place {
         self.host.as_deref().map(|host| Remote::new(host, &self.token)).transpose()
     }
 
-    async fn stopped(&self) -> anyhow::Result<Stopped> {
+    /// The tokens of a host that does not run. Only for a first token the directory is made.
+    async fn stopped(&self, may_make: bool) -> anyhow::Result<Stopped> {
+        let dir = &self.data_dir;
+        anyhow::ensure!(
+            may_make || dir.is_dir(),
+            "there is no data directory {}; name it with --data-dir, or a running host with --host",
+            dir.display()
+        );
         let data = match DataDir::lock(&self.data_dir) {
             Err(error @ DataDirError::InUse { .. }) => {
                 return Err(anyhow::Error::new(error).context(
@@ -188,7 +195,7 @@ async fn create(args: &CreateArgs) -> anyhow::Result<()> {
             remote.ask(Method::POST, &["tokens"], Body::Json(body)).await?.1
         }
         None => {
-            let stopped = args.place.stopped().await?;
+            let stopped = args.place.stopped(true).await?;
             let new = NewToken { name, role: args.role, lasts: args.expires };
             let (token, secret) = stopped.tokens.create(new).await?;
             stopped.record("token-create", &token.name, token.role).await?;
@@ -214,7 +221,7 @@ async fn list(args: &ListArgs) -> anyhow::Result<()> {
     let tokens = match args.place.remote()? {
         Some(remote) => remote.ask(Method::GET, &["tokens"], Body::Empty).await?.1,
         None => {
-            let all = args.place.stopped().await?.tokens.list();
+            let all = args.place.stopped(false).await?.tokens.list();
             all.into_iter()
                 .map(|token| serde_json::to_value(TokenView::from(token)))
                 .collect::<Result<_, _>>()?
@@ -257,7 +264,7 @@ async fn revoke(args: &RevokeArgs) -> anyhow::Result<()> {
             remote.ask(Method::DELETE, &path, Body::Empty).await?;
         }
         None => {
-            let stopped = args.place.stopped().await?;
+            let stopped = args.place.stopped(false).await?;
             let revoked = stopped.tokens.revoke(name, false).await?;
             stopped.record("token-revoke", name, revoked.role).await?;
             if stopped.tokens.list().is_empty() {

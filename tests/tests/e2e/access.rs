@@ -57,6 +57,12 @@ fn nobody_commands_a_host_that_knows_a_token_without_one() {
     let mut host = Host::new(place.path(), &pipeline(SINK));
     let data = host.data_dir();
     let at_rest = ["--data-dir", data.to_str().unwrap()];
+    let missing = token(&[&["list"], &at_rest[..]].concat(), None);
+    assert!(
+        missing.code == 1 && missing.err.contains("no data directory") && !data.exists(),
+        "{}",
+        missing.err
+    );
     let refused = token(&[&["create", "look", "--role", "viewer"], &at_rest[..]].concat(), None);
     assert_eq!(refused.code, 1, "{}", refused.out);
     assert!(refused.err.contains("first token must be of the role admin"), "{}", refused.err);

@@ -115,6 +115,15 @@ impl Audit {
     }
 }
 
+/// What a caller wrote, as far as it is kept: the log must not grow by what somebody likes to write.
+pub(crate) fn cut(text: &str) -> String {
+    const MOST: usize = 300;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// What a handler tells of what it did; it goes with its answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told {

@@ -293,6 +293,7 @@ pub(crate) async fn content(State(app): State<App>, InPath(id): InPath) -> Resul
         (status = 201, description = "It is there now", body = PluginVersionView),
         (status = 200, description = "It was there, with the same bytes", body = PluginVersionView),
         (status = 400, description = "The name, the version or the component is none", body = ErrorBody),
+        (status = 408, description = "The component did not come in time", body = ErrorBody),
         (status = 409, description = "The version is there with other bytes", body = ErrorBody),
         (status = 413, description = "The component is too large", body = ErrorBody),
         (status = 503, description = "Too many uploads are under way, or the registry cannot be written", body = ErrorBody),
@@ -310,7 +311,10 @@ pub(crate) async fn publish(
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "UPLOADS_BUSY", text)
     })?;
     let received = tokio::time::timeout(app.guard.timeout, receive(&app, &id, &headers, body)).await;
-    let upload = received.map_err(|_| ApiError::bad_request("the upload takes too long"))??;
+    let upload = received.map_err(|_| {
+        let text = format!("the component did not come within {} s", app.guard.timeout.as_secs_f64());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", text)
+    })??;
     drop(receiving);
     let published = {
         let _turn = app.uploads.publishing.acquire().await.expect("it is never closed");

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::App;
 use crate::access::{Caller, forbidden};
-use crate::audit::{Audited, told};
+use crate::audit::{self, Audited, told};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Body, JsonBody, Names};
 use crate::view::rfc3339;
@@ -278,12 +278,10 @@ async fn swap(
 
 /// Whether a configuration changes the script that a processor runs: that is code, whichever way it comes.
 fn brings_script(app: &App, name: &str, id: &str, config: Option<&Value>) -> Result<bool, ApiError> {
-    let known = app.control.get(name)?;
-    let stage = known.status.stages.iter().find(|stage| stage.id == id);
-    let script = stage.filter(|stage| matches!(stage.code, StageCode::Builtin(_)));
-    let script = script.and_then(|stage| stage.config.get("inline"));
-    let (Some(script), Some(config)) = (script, config) else { return Ok(false) };
-    Ok(config.get("inline") != Some(script))
+    let stage = app.control.stage(name, id)?;
+    let runs = stage.config.get("inline").filter(|_| matches!(stage.code, StageCode::Builtin(_)));
+    let (Some(runs), Some(config)) = (runs, config) else { return Ok(false) };
+    Ok(config.get("inline") != Some(runs))
 }
 
 fn answer(swapped: Swapped, why: String) -> Audited<Json<SwapAnswer>> {
@@ -293,7 +291,7 @@ fn answer(swapped: Swapped, why: String) -> Audited<Json<SwapAnswer>> {
         "current": answer.current,
         "digest": answer.current_digest,
         "generation": answer.generation,
-        "why": why,
+        "why": audit::cut(&why),
     });
     told(detail, Json(answer))
 }

@@ -256,6 +256,15 @@ impl Control {
         Ok(entry.known())
     }
 
+    /// What a stage runs, or is to run once its pipeline does.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such pipeline or stage.
+    pub fn stage(&self, name: &str, stage: &str) -> Result<StageSpec, ControlError> {
+        self.entry(name)?.current(stage)
+    }
+
     /// Gives a stage other code or another configuration, from a batch boundary on. What it does to the first
     /// `probation` batches is judged before anything of them leaves; if that is worse than what ran before did, that is
     /// put back.
@@ -482,13 +491,19 @@ impl Entry {
             .ok_or_else(|| ControlError::NoStage { pipeline: plan.name.clone(), stage: stage.to_owned() })
     }
 
-    /// The spec of a stage with a change to what runs now.
-    fn changed(&self, stage: &str, change: Change) -> Result<StageSpec, ControlError> {
+    /// The spec of a stage as it runs now; before it has run, as the document has it.
+    fn current(&self, stage: &str) -> Result<StageSpec, ControlError> {
         let mut spec = self.planned(stage)?;
         if let Some(now) = self.pipeline.status().stages.into_iter().find(|now| now.id == stage) {
             spec.code = now.code;
             spec.config = now.config;
         }
+        Ok(spec)
+    }
+
+    /// The spec of a stage with a change to what runs now.
+    fn changed(&self, stage: &str, change: Change) -> Result<StageSpec, ControlError> {
+        let mut spec = self.current(stage)?;
         match change {
             Change::Stage { plugin: None, config: None } => {
                 return Err(ControlError::WrongKind("name a plugin, a config or both".to_owned()));

@@ -18,7 +18,7 @@ use super::throttle::Failure;
 use super::token::{TokenError, TokenName};
 use super::tokens::Rejected;
 use crate::App;
-use crate::audit::{Entry, audited};
+use crate::audit::{Entry, audited, cut};
 use crate::error::ApiError;
 use crate::guard::RequestId;
 use crate::plugins;
@@ -50,7 +50,7 @@ pub(crate) async fn admit(State(gate): State<Gate>, request: Request, next: Next
                     who: caller.who.to_string(),
                     from: from.to_string(),
                     action: action.to_owned(),
-                    target: target.text,
+                    target: cut(&target.text),
                     tenant: target.tenant,
                     request_id: parts
                         .extensions
@@ -188,7 +188,7 @@ impl Gate {
             return Ok(());
         };
         let action = self.rule.action.unwrap_or("look");
-        warn!(target: "audit", %who, %from, action, target = target.text, path = self.rule.path, "forbidden");
+        warn!(target: "audit", %who, %from, action, target = cut(&target.text), path = self.rule.path, "forbidden");
         Err(forbidden(message))
     }
 }

@@ -1,6 +1,8 @@
 //! Who may do what: every route, for every role, of every tenant.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use deltaforge_api::rules;
 use deltaforge_config::Secret;
@@ -9,6 +11,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::host::{Answer, Host, Plan, answer, code};
+use crate::parts::Numbers;
 use crate::setup::within;
 
 /// A token of these tests: who it is says what it is.
@@ -28,13 +31,13 @@ pub fn tokens() -> Vec<FileToken> {
     tenants.into_iter().flat_map(|tenant| Role::ALL.map(|role| token(tenant, role))).collect()
 }
 
-pub trait As {
+pub trait HeldBy {
     /// As the holder of a token.
-    fn as_one(self, tenant: Option<&str>, role: Role) -> Self;
+    fn held_by(self, tenant: Option<&str>, role: Role) -> Self;
 }
 
-impl As for RequestBuilder {
-    fn as_one(self, tenant: Option<&str>, role: Role) -> Self {
+impl HeldBy for RequestBuilder {
+    fn held_by(self, tenant: Option<&str>, role: Role) -> Self {
         self.bearer_auth(secret(tenant, role))
     }
 }
@@ -48,7 +51,7 @@ async fn host() -> Host {
     }
     for plugin in ["marker", "@acme/marker", "@zeta/marker"] {
         let path = format!("/plugins/{plugin}/versions/1.0.0");
-        let put = host.request(Method::PUT, &path).as_one(None, Role::Author).body("plugin");
+        let put = host.request(Method::PUT, &path).held_by(None, Role::Author).body("plugin");
         assert_eq!(put.send().await.unwrap().status(), 201);
     }
     host
@@ -186,7 +189,7 @@ async fn every_route_lets_in_whom_it_should_for_every_role_and_tenant() {
             assert_eq!(status, 401, "{method} {path} without a token: {text}");
             for tenant in [None, Some("acme"), Some("zeta")] {
                 for role in Role::ALL {
-                    let (status, text) = send(request().as_one(tenant, role)).await;
+                    let (status, text) = send(request().held_by(tenant, role)).await;
                     let what = format!("{method} {path} for {role} of {tenant:?}: {status} {text}");
                     match refusal((tenant, role), least, *names, owner, method != Method::GET) {
                         Some(refused) => {
@@ -215,7 +218,7 @@ async fn every_route_lets_in_whom_it_should_for_every_role_and_tenant() {
 async fn what_belongs_to_another_tenant_is_told_from_nothing_by_nobody() {
     let host = host().await;
     let ask =
-        async |path: &str| answer(host.request(Method::GET, path).as_one(Some("acme"), Role::Admin)).await;
+        async |path: &str| answer(host.request(Method::GET, path).held_by(Some("acme"), Role::Admin)).await;
     for (theirs, nobodys) in [
         ("/pipelines/zeta-orders", "/pipelines/none-orders"),
         ("/pipelines/zeta-orders/processors/none/history", "/pipelines/none-orders/processors/none/history"),
@@ -229,23 +232,23 @@ async fn what_belongs_to_another_tenant_is_told_from_nothing_by_nobody() {
     let own = ask("/plugins/@acme/marker/versions/1.0.0").await.1;
     assert_eq!(own["used_by"].as_array().unwrap().len(), 1, "{own}");
     assert_eq!(own["used_by"][0]["pipeline"], "acme-orders");
-    let all = host.request(Method::GET, "/plugins/marker/versions/1.0.0").as_one(None, Role::Viewer);
+    let all = host.request(Method::GET, "/plugins/marker/versions/1.0.0").held_by(None, Role::Viewer);
     assert_eq!(answer(all).await.1["used_by"].as_array().unwrap().len(), 2);
     let swap = |plugin: &str| json!({ "plugin": plugin });
     let put = |body: Value| {
         host.request(Method::PUT, "/pipelines/acme-orders/processors/mark/plugin")
-            .as_one(Some("acme"), Role::Admin)
+            .held_by(Some("acme"), Role::Admin)
             .json(&body)
     };
     assert_eq!(code(&answer(put(swap("@zeta/marker@1.0.0"))).await), (400, "PROCESSOR_INVALID"));
     let document = |tenant: &str| json!({ "metadata": { "name": "x", "tenant": tenant }, "spec": {} });
     for (tenant, status) in [("acme", 400), ("zeta", 403)] {
         let json = host.request(Method::POST, "/validate").json(&document(tenant));
-        assert_eq!(answer(json.as_one(Some("acme"), Role::Viewer)).await.0, status);
+        assert_eq!(answer(json.held_by(Some("acme"), Role::Viewer)).await.0, status);
         let yaml = host.request(Method::POST, "/validate").header("content-type", "application/yaml");
         let yaml =
             yaml.body(format!("---\nmetadata: {{ name: y, tenant: acme }}\n---\n{}", document(tenant)));
-        assert_eq!(answer(yaml.as_one(Some("acme"), Role::Viewer)).await.0, status);
+        assert_eq!(answer(yaml.held_by(Some("acme"), Role::Viewer)).await.0, status);
     }
 }
 
@@ -255,13 +258,20 @@ async fn a_script_is_code_whichever_way_it_comes() {
     let path = "/pipelines/acme-orders/processors/script/plugin";
     let put = |role: Role, inline: &str| {
         let body = json!({ "config": { "inline": inline } });
-        host.request(Method::PUT, path).as_one(Some("acme"), role).json(&body)
+        host.request(Method::PUT, path).held_by(Some("acme"), role).json(&body)
     };
     assert_eq!(code(&answer(put(Role::Operator, "mine now")).await), (403, "FORBIDDEN"));
     assert_eq!(answer(put(Role::Operator, "as it was")).await.0, 200, "that is what runs");
     assert_eq!(answer(put(Role::Author, "mine now")).await.0, 200);
+    // Nor where it has not run yet.
+    let stuck = Arc::new(Numbers::default());
+    stuck.broken.store(true, Ordering::SeqCst);
+    host.run_from(Plan::named("acme-stuck"), stuck);
+    let body = json!({ "config": { "inline": "mine now" } });
+    let put = host.request(Method::PUT, "/pipelines/acme-stuck/processors/script/plugin").json(&body);
+    assert_eq!(code(&answer(put.held_by(Some("acme"), Role::Operator)).await), (403, "FORBIDDEN"));
     let history = "/pipelines/acme-orders/processors/script/history";
-    let (_, history) = answer(host.request(Method::GET, history).as_one(Some("acme"), Role::Viewer)).await;
+    let (_, history) = answer(host.request(Method::GET, history).held_by(Some("acme"), Role::Viewer)).await;
     assert_eq!(history[0]["by"], "@acme/author", "{history}");
 }
 
@@ -394,7 +404,7 @@ async fn wrong_tokens_are_held_back_and_right_ones_are_not() {
 async fn a_token_sees_the_health_of_its_own() {
     let host = host().await;
     let health = async |tenant: Option<&str>, path: &str| {
-        answer(host.request(Method::GET, path).as_one(tenant, Role::Viewer)).await.1
+        answer(host.request(Method::GET, path).held_by(tenant, Role::Viewer)).await.1
     };
     assert_eq!(health(Some("acme"), "/health").await["pipelines"], 1);
     assert_eq!(health(None, "/health").await["pipelines"], 2);

@@ -12,7 +12,7 @@ use deltaforge_store::MemoryStore;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::access::{As, secret, tokens};
+use crate::access::{HeldBy, secret, tokens};
 use crate::full_store::FullStore;
 use crate::host::{Host, Plan, answer, code};
 use crate::setup::{self, within};
@@ -22,7 +22,7 @@ async fn audit(host: &Host, tenant: Option<&str>) -> Vec<Value> {
     let (mut all, mut after) = (Vec::new(), 0);
     loop {
         let path = format!("/audit?after={after}&limit=2");
-        let (status, page) = answer(host.request(Method::GET, &path).as_one(tenant, Role::Admin)).await;
+        let (status, page) = answer(host.request(Method::GET, &path).held_by(tenant, Role::Admin)).await;
         assert_eq!(status, 200, "{page}");
         let entries = page["entries"].as_array().unwrap();
         assert!(entries.len() <= 2);
@@ -46,7 +46,7 @@ async fn every_command_is_recorded_with_who_and_what_came_of_it() {
         host.run(Plan { tenant, dlq: Some(10), ..Plan::named(name) }).read(5, 5).await;
     }
     let send = async |method: Method, path: &str, tenant: Option<&str>, role: Role, body: Option<Value>| {
-        let mut request = host.request(method, path).as_one(tenant, role).header("x-request-id", "job-7");
+        let mut request = host.request(method, path).held_by(tenant, role).header("x-request-id", "job-7");
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -56,7 +56,7 @@ async fn every_command_is_recorded_with_who_and_what_came_of_it() {
     let at = |rest: &str| format!("/pipelines/orders/{rest}");
     let swap = json!({ "plugin": "marker@1.1.0", "why": "louder" });
     let upload =
-        host.request(Method::PUT, "/plugins/@acme/mask/versions/7.0.0").as_one(acme, author).body("plugin");
+        host.request(Method::PUT, "/plugins/@acme/mask/versions/7.0.0").held_by(acme, author).body("plugin");
     assert_eq!(upload.send().await.unwrap().status(), 201);
     assert_eq!(send(Method::PUT, &at("processors/mark/plugin"), acme, operator, Some(swap)).await, 200);
     assert_eq!(send(Method::POST, &at("processors/mark/rollback"), acme, operator, None).await, 200);
@@ -76,7 +76,8 @@ async fn every_command_is_recorded_with_who_and_what_came_of_it() {
     assert_eq!(send(Method::POST, "/pipelines/bills/pause", Some("zeta"), operator, None).await, 200);
     assert_eq!(send(Method::DELETE, "/plugins/@acme/mask/versions/7.0.0", acme, author, None).await, 204);
     let new = json!({ "name": "ci", "role": "viewer" });
-    let (_, token) = answer(host.request(Method::POST, "/tokens").as_one(acme, Role::Admin).json(&new)).await;
+    let (_, token) =
+        answer(host.request(Method::POST, "/tokens").held_by(acme, Role::Admin).json(&new)).await;
     assert_eq!(send(Method::DELETE, "/tokens/@acme/ci", acme, Role::Admin, None).await, 204);
 
     let own = audit(&host, acme).await;
@@ -115,7 +116,7 @@ async fn every_command_is_recorded_with_who_and_what_came_of_it() {
     );
     assert_eq!(audit(&host, None).await.len(), expected.len() + 1);
     for bad in ["limit=0", "limit=1001", "before=1"] {
-        let refused = host.request(Method::GET, &format!("/audit?{bad}")).as_one(None, Role::Admin);
+        let refused = host.request(Method::GET, &format!("/audit?{bad}")).held_by(None, Role::Admin);
         assert_eq!(code(&answer(refused).await), (400, "BAD_REQUEST"));
     }
 }
@@ -129,11 +130,11 @@ async fn what_goes_on_after_its_answer_is_recorded() {
     orders.shelf.broken.store(true, Ordering::SeqCst);
     orders.numbers.bound.send_replace(10);
     within("the sink has failed", async || {
-        let show = host.request(Method::GET, "/pipelines/orders").as_one(None, Role::Viewer);
+        let show = host.request(Method::GET, "/pipelines/orders").held_by(None, Role::Viewer);
         !answer(show).await.1["ops"]["sinks"][0]["error"].is_null()
     })
     .await;
-    let stop = host.request(Method::POST, "/pipelines/orders/stop").as_one(None, Role::Operator);
+    let stop = host.request(Method::POST, "/pipelines/orders/stop").held_by(None, Role::Operator);
     assert_eq!(code(&answer(stop).await), (504, "TIMEOUT"));
     assert_eq!(audit(&host, None).await, Vec::<Value>::new(), "it is still under way");
     orders.shelf.broken.store(false, Ordering::SeqCst);
@@ -154,7 +155,7 @@ async fn what_cannot_be_recorded_is_told() {
     let orders = host.run(Plan::named("orders"));
     orders.read(5, 5).await;
     full.store(true, Ordering::SeqCst);
-    let pause = || host.request(Method::POST, "/pipelines/orders/pause").as_one(None, Role::Operator);
+    let pause = || host.request(Method::POST, "/pipelines/orders/pause").held_by(None, Role::Operator);
     let refused = answer(pause()).await;
     assert_eq!(code(&refused), (503, "AUDIT_NOT_STORED"));
     assert!(refused.1["message"].as_str().unwrap().contains("it is done"), "{}", refused.1);

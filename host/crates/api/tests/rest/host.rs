@@ -97,6 +97,7 @@ impl Handle {
 pub struct Host {
     pub url: String,
     pub control: Control,
+    pub plugins: Arc<MapCatalog>,
     services: Services,
     catalog: Arc<Catalog>,
     client: Client,
@@ -134,13 +135,14 @@ impl Host {
         let tokens = Tokens::load(services.store.clone(), tokens).await.unwrap();
         let audit = Audit::new(services.store.clone());
         let plugins = Arc::<MapCatalog>::default();
+        let own = plugins.clone();
         let api = Api::new(control.clone(), catalog.clone(), plugins, metrics, tokens, audit);
         let api = change(api);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, api.service()).await.unwrap() });
         let client = Client::builder().no_proxy().build().unwrap();
-        Self { url, control, services, catalog, client, _spill: spill }
+        Self { url, control, plugins: own, services, catalog, client, _spill: spill }
     }
 
     /// Runs a pipeline: numbers → a plugin `mark` → a script `script` → a shelf.

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::catalog::{CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Upload};
+use futures::StreamExt as _;
 use parking_lot::Mutex;
-use reqwest::Method;
-use serde_json::json;
+use reqwest::{Body, Method};
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::host::{Host, Plan, code};
 
@@ -17,6 +21,17 @@ type Versions = Arc<Mutex<BTreeMap<PluginId, Vec<u8>>>>;
 #[derive(Default)]
 pub struct MapCatalog {
     versions: Versions,
+    /// Set: publishing waits until it is not.
+    held: watch::Sender<bool>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    received: AtomicUsize,
+    publishing: AtomicUsize,
+    /// The most that were being published at once.
+    most: AtomicUsize,
 }
 
 fn known(id: &PluginId, bytes: &[u8]) -> PluginVersion {
@@ -62,7 +77,14 @@ impl PluginCatalog for MapCatalog {
     }
 
     async fn upload(&self, id: &PluginId) -> Result<Box<dyn Upload>, CatalogError> {
-        Ok(Box::new(Part { versions: self.versions.clone(), id: id.clone(), bytes: Vec::new() }))
+        let (held, counts) = (self.held.subscribe(), self.counts.clone());
+        Ok(Box::new(Part {
+            versions: self.versions.clone(),
+            id: id.clone(),
+            bytes: Vec::new(),
+            held,
+            counts,
+        }))
     }
 
     async fn delete(&self, id: &PluginId) -> Result<(), CatalogError> {
@@ -74,19 +96,27 @@ struct Part {
     versions: Versions,
     id: PluginId,
     bytes: Vec<u8>,
+    held: watch::Receiver<bool>,
+    counts: Arc<Counts>,
 }
 
 #[async_trait]
 impl Upload for Part {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), CatalogError> {
         self.bytes.extend_from_slice(bytes);
+        self.counts.received.fetch_add(1, Ordering::SeqCst);
         match self.bytes.len() {
             0..10_000_000 => Ok(()),
             _ => Err(CatalogError::TooLarge("too large".to_owned())),
         }
     }
 
-    async fn publish(self: Box<Self>) -> Result<Published, CatalogError> {
+    async fn publish(mut self: Box<Self>) -> Result<Published, CatalogError> {
+        let Counts { publishing, most, .. } = &*self.counts;
+        most.fetch_max(publishing.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let waited = self.held.wait_for(|held| !held).await.is_ok();
+        publishing.fetch_sub(1, Ordering::SeqCst);
+        assert!(waited, "the test is over");
         if !self.bytes.starts_with(b"plugin") {
             return Err(CatalogError::Invalid("it is no plugin".to_owned()));
         }
@@ -173,4 +203,66 @@ async fn what_runs_or_may_run_again_stays() {
         host.request(Method::DELETE, &path("1.0.0")).send().await.unwrap().status() == 204
     })
     .await;
+}
+
+/// A component of which a part is sent, and no more.
+fn unfinished() -> Body {
+    let part = futures::stream::iter([Ok::<_, std::io::Error>(b"plugin".to_vec())]);
+    Body::wrap_stream(part.chain(futures::stream::pending()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_have_a_bound_and_those_that_do_not_end_are_ended() {
+    let host = Arc::new(Host::start_with(|api| api.timeout(Duration::from_secs(2))).await);
+    let send = |n: usize| {
+        let request =
+            host.request(Method::PUT, &format!("/plugins/slow/versions/{n}.0.0")).body(unfinished());
+        tokio::spawn(async move { request.send().await.map(|answer| answer.status().as_u16()) })
+    };
+    let slow: Vec<_> = (0..32).map(send).collect();
+    crate::setup::within("no more are taken", async || {
+        let (status, body) = put(&host, "/plugins/other/versions/1.0.0", b"plugin").await;
+        status == 503 && body["code"] == "UPLOADS_BUSY"
+    })
+    .await;
+    for one in slow {
+        let status = one.await.unwrap().unwrap();
+        assert!(matches!(status, 408 | 504), "whichever is first: {status}");
+    }
+    crate::setup::within("there is room", async || {
+        let (status, _) = put(&host, "/plugins/mask/versions/1.0.0", b"plugin").await;
+        status == 201
+    })
+    .await;
+    // Only what came whole is there, and what became of the others is told.
+    assert!(!host.get("/plugins").await.1.to_string().contains("slow"));
+    crate::setup::within("it is recorded", async || {
+        let (_, page) = host.get("/audit?limit=1000").await;
+        let entries = page["entries"].as_array().unwrap().clone();
+        let ended = |entry: &&Value| {
+            entry["target"].as_str().unwrap().starts_with("slow@") && entry["outcome"] == "TIMEOUT"
+        };
+        entries.iter().filter(ended).count() == 32
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_are_checked_two_at_a_time() {
+    let host = Host::start().await;
+    host.plugins.held.send_replace(true);
+    let uploads = (0..6).map(|n| {
+        let request = host.request(Method::PUT, &format!("/plugins/mask/versions/{n}.0.0")).body("plugin");
+        tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
+    });
+    let uploads: Vec<_> = uploads.collect();
+    let Counts { received, publishing, most } = &*host.plugins.counts;
+    crate::setup::within("all are received", async || received.load(Ordering::SeqCst) == 6).await;
+    crate::setup::within("two are at work", async || publishing.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(host.get("/plugins").await.1, json!([]), "others are served meanwhile");
+    host.plugins.held.send_replace(false);
+    for upload in uploads {
+        assert_eq!(upload.await.unwrap(), 201);
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 2);
 }
