@@ -1,5 +1,6 @@
 //! What a pipeline says about itself. Everything the API shows comes from here, and nothing here is hoped.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Position};
@@ -14,6 +15,7 @@ use crate::plan::PipelinePlan;
 use crate::secrets::Secrets;
 use crate::sink::SinkError;
 use crate::source::SourceError;
+use crate::spill::Spill;
 use crate::stage::{StageAction, StageCode, StageError};
 use crate::state::StateError;
 use crate::waits::{Awaited, Waits, ms_until};
@@ -238,12 +240,17 @@ pub struct PipelineStatus {
     pub stages: Vec<StageStatus>,
 }
 
+/// A spill's files, held by whoever is at work on them.
+pub(crate) type SpillFiles = Arc<Mutex<Spill>>;
+
 /// The state that tasks write and the API reads.
 pub struct Shared {
     inner: Mutex<Inner>,
     waits: Waits,
     secrets: Secrets,
     gaps: tokio::sync::Mutex<()>,
+    /// Per sink: its spill, as it was opened last.
+    spills: Mutex<Vec<Option<SpillFiles>>>,
     /// Metrics with their labels made once.
     pub(crate) metrics: PipelineMetrics,
 }
@@ -339,6 +346,7 @@ impl Shared {
             waits: Waits::default(),
             secrets: plan.secrets.clone(),
             gaps: tokio::sync::Mutex::new(()),
+            spills: Mutex::new(vec![None; plan.sinks.len()]),
             inner: Mutex::new(Inner {
                 name: plan.name.clone(),
                 tenant: plan.tenant.clone(),
@@ -477,6 +485,15 @@ impl Shared {
 
     pub(crate) fn spill(&self, sink: usize, bytes: u64) {
         self.inner.lock().sinks[sink].spill_bytes = bytes;
+    }
+
+    /// The files of a sink's spill that were in use before, which `now` takes the place of.
+    pub(crate) fn spill_files(&self, sink: usize, now: Option<SpillFiles>) -> Option<SpillFiles> {
+        let mut spills = self.spills.lock();
+        match now {
+            None => spills[sink].clone(),
+            now => std::mem::replace(&mut spills[sink], now),
+        }
     }
 
     /// The turn to change what is recorded of gaps.

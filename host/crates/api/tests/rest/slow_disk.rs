@@ -121,6 +121,15 @@ impl Sink for Slow {
 
 #[tokio::test]
 async fn a_slow_disk_keeps_no_thread_from_its_work() {
+    over_a_slow_disk(false).await;
+}
+
+#[tokio::test]
+async fn a_slow_disk_keeps_no_thread_from_its_work_when_its_pipeline_stops() {
+    over_a_slow_disk(true).await;
+}
+
+async fn over_a_slow_disk(stops: bool) {
     let (mut services, _spill) = setup::services(Duration::from_millis(300));
     let gate: Arc<Gate> = Arc::default();
     services.spill_disk = Arc::new(SlowDisk(gate.clone()));
@@ -136,6 +145,12 @@ async fn a_slow_disk_keeps_no_thread_from_its_work() {
     let pipeline = Pipeline::start(plan, services);
     numbers.bound.send_replace(500);
     within("a batch is being written to the spill", async || gate.state.lock().1 > 0).await;
+    if stops {
+        let began = Instant::now();
+        pipeline.stop().await;
+        assert!(began.elapsed() < STUCK / 2, "a thread waited for the disk: {:?}", began.elapsed());
+        pipeline.resume();
+    }
     // The sink goes on with what its queue holds, and its checkpoints are stored.
     let mut longest = Duration::ZERO;
     for _ in 0..50 {

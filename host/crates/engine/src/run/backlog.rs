@@ -182,15 +182,14 @@ enum Read {
     Nothing,
 }
 
-/// Closes the spills of an attempt when that ends, however it does: what it began on other threads is over then.
+/// Closes the spills of an attempt when that ends, however it does: what it began on other threads begins nothing new.
+/// Whoever opens the files next waits for that.
 pub(crate) struct Closing(pub Vec<Option<Backlog>>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
         for backlog in self.0.iter().flatten() {
             backlog.inner.lock().closed = true;
-            // Another one may open the files once nobody is at work on them.
-            drop(backlog.spill.lock());
         }
     }
 }
@@ -238,7 +237,10 @@ impl Backlog {
         let limits = SpillLimits { max_bytes: sink.spill_max_bytes, ..SpillLimits::default() };
         let (source, at) = (plan.source.factory.clone(), start.clone());
         let disk = services.spill_disk.clone();
+        let before = shared.spill_files(index, None);
         let opened = blocking(move || {
+            // Of an attempt that ended while the disk was at work for it.
+            drop(before.as_ref().map(|before| before.lock()));
             let mut acked = at.spill_acked;
             let mut spill = Spill::open(disk, dir, limits, acked)?;
             let newest = spill.newest_meta()?;
@@ -271,9 +273,11 @@ impl Backlog {
             given_up: false,
             closed: false,
         };
+        let files = Arc::new(Mutex::new(spill));
+        shared.spill_files(index, Some(files.clone()));
         let own = Self {
             inner: Arc::new(Mutex::new(inner)),
-            spill: Arc::new(Mutex::new(spill)),
+            spill: files,
             filled: Arc::default(),
             pushing: Arc::default(),
             store: services.store.clone(),
