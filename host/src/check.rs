@@ -38,13 +38,15 @@ pub struct Builders {
 impl Builders {
     /// The builders over a plugin registry folder; `data` keeps what ran, compiled and as it was.
     pub fn new(plugins: &Path, data: Option<&DataDir>) -> anyhow::Result<Self> {
-        Self::for_tenants(plugins, data, Tenants::new(TenantLimits::default(), 1))
+        let tenants = Tenants::new(TenantLimits::default(), 1);
+        Self::for_tenants(plugins, data, deltaforge_wasm::MAX_CACHE, tenants)
     }
 
     /// The same under the bounds of a host's tenants.
     pub fn for_tenants(
         plugins: &Path,
         data: Option<&DataDir>,
+        cache_bytes: u64,
         tenants: Arc<Tenants>,
     ) -> anyhow::Result<Self> {
         let registry = Registry::default();
@@ -52,8 +54,8 @@ impl Builders {
         let components = builtin::with_components(deltaforge_wasm::Registry::new(plugins, kept));
         let components = Arc::new(components);
         let cache = data.map(DataDir::cache);
-        let runtime =
-            deltaforge_wasm::Runtime::new(cache.as_deref()).context("start the WebAssembly runtime")?;
+        let runtime = deltaforge_wasm::Runtime::with_cache(cache.as_deref(), cache_bytes)
+            .context("start the WebAssembly runtime")?;
         let wasm_stages = deltaforge_wasm::WasmStageFactory::new(runtime.clone(), components.clone());
         let wasm_stages = Arc::new(wasm_stages.with_tenants(tenants.clone()));
         let wasm_formatters = deltaforge_wasm::WasmFormatterFactory::new(runtime.clone(), components.clone());
@@ -125,7 +127,7 @@ pub fn validate(args: &ValidateArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Config);
         }
     };
-    let builders = Builders::for_tenants(&args.plugins, None, Tenants::new(limits, 1))?;
+    let builders = Builders::for_tenants(&args.plugins, None, 0, Tenants::new(limits, 1))?;
     match builders.read(&args.config) {
         Ok(pipelines) => {
             if args.json {

@@ -86,6 +86,9 @@ pub struct RunArgs {
     /// Largest plugin that is taken over REST, in bytes, such as 64MiB
     #[arg(long, default_value_t = deltaforge_wasm::MAX_UPLOAD as usize, value_parser = bytes)]
     pub max_plugin_bytes: usize,
+    /// Most bytes of compiled plugins in DATA_DIR/cache, such as 1GiB; what nobody asks for goes first
+    #[arg(long, default_value_t = deltaforge_wasm::MAX_CACHE as usize, value_parser = bytes)]
+    pub plugin_cache_bytes: usize,
     /// Longest time that SIGTERM and SIGINT leave for delivering what is under way, in seconds, such as 30s
     #[arg(long, default_value = "30s", value_parser = seconds)]
     pub shutdown_timeout: std::time::Duration,

@@ -60,7 +60,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let data = DataDir::lock_within(&args.data_dir, LOCK_PATIENCE)?;
     let plugins = args.plugins.clone().unwrap_or_else(|| data.plugins());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let builders = Builders::for_tenants(&plugins, Some(&data), Tenants::new(limits, threads))?;
+    let builders = {
+        let (cache_bytes, tenants) = (args.plugin_cache_bytes as u64, Tenants::new(limits, threads));
+        Builders::for_tenants(&plugins, Some(&data), cache_bytes, tenants)?
+    };
     let pipelines = match &args.config {
         None => {
             warn!("no --config: the API is served, and no pipeline runs");
