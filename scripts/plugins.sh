@@ -18,6 +18,11 @@ FIXTURES=plugins/fixtures
 PROFILE=component
 BUILT=()
 
+# The same component wherever it is built: no path of the machine in it.
+export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="--remap-path-prefix=$ROOT=/deltaforge \
+--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo \
+--remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc"
+
 componentize() { cargo run --quiet --manifest-path plugins/Cargo.toml -p componentize -- "$@"; }
 
 # build MANIFEST OUT_DIR: every cdylib package of a workspace.

@@ -17,6 +17,7 @@ use crate::Exit;
 use crate::builtin;
 use crate::cli::ValidateArgs;
 use crate::registry::{Registry, findings};
+use crate::tenants;
 
 /// Everything that can build stages and envelopes, and the catalog that checks documents with it.
 pub struct Builders {
@@ -34,21 +35,27 @@ pub struct Builders {
     pub tenants: Arc<Tenants>,
 }
 
-/// Tenants that may have anything: nothing runs here.
-pub fn unbounded() -> Arc<Tenants> {
-    Tenants::new(TenantLimits::default(), 1)
-}
-
 impl Builders {
     /// The builders over a plugin registry folder; `data` keeps what ran, compiled and as it was.
-    pub fn new(plugins: &Path, data: Option<&DataDir>, tenants: Arc<Tenants>) -> anyhow::Result<Self> {
+    pub fn new(plugins: &Path, data: Option<&DataDir>) -> anyhow::Result<Self> {
+        let tenants = Tenants::new(TenantLimits::default(), 1);
+        Self::for_tenants(plugins, data, deltaforge_wasm::MAX_CACHE, tenants)
+    }
+
+    /// The same under the bounds of a host's tenants.
+    pub fn for_tenants(
+        plugins: &Path,
+        data: Option<&DataDir>,
+        cache_bytes: u64,
+        tenants: Arc<Tenants>,
+    ) -> anyhow::Result<Self> {
         let registry = Registry::default();
         let kept = data.map_or_else(|| plugins.join(".kept"), DataDir::components);
         let components = builtin::with_components(deltaforge_wasm::Registry::new(plugins, kept));
         let components = Arc::new(components);
         let cache = data.map(DataDir::cache);
-        let runtime =
-            deltaforge_wasm::Runtime::new(cache.as_deref()).context("start the WebAssembly runtime")?;
+        let runtime = deltaforge_wasm::Runtime::with_cache(cache.as_deref(), cache_bytes)
+            .context("start the WebAssembly runtime")?;
         let wasm_stages = deltaforge_wasm::WasmStageFactory::new(runtime.clone(), components.clone());
         let wasm_stages = Arc::new(wasm_stages.with_tenants(tenants.clone()));
         let wasm_formatters = deltaforge_wasm::WasmFormatterFactory::new(runtime.clone(), components.clone());
@@ -113,7 +120,14 @@ impl PluginCheck for Components {
 
 /// `deltaforge validate`.
 pub fn validate(args: &ValidateArgs) -> anyhow::Result<Exit> {
-    let builders = Builders::new(&args.plugins, None, unbounded())?;
+    let limits = match tenants::read(args.tenants.as_deref()) {
+        Ok(limits) => limits,
+        Err(report) => {
+            show(&report, args.json)?;
+            return Ok(Exit::Config);
+        }
+    };
+    let builders = Builders::for_tenants(&args.plugins, None, 0, Tenants::new(limits, 1))?;
     match builders.read(&args.config) {
         Ok(pipelines) => {
             if args.json {
@@ -164,7 +178,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 
 /// `deltaforge schema`.
 pub fn schema() -> anyhow::Result<Exit> {
-    let builders = Builders::new(Path::new("./data/plugins"), None, unbounded())?;
+    let builders = Builders::new(Path::new("./data/plugins"), None)?;
     print(&format!("{}\n", serde_json::to_string_pretty(builders.catalog.json_schema())?))?;
     Ok(Exit::Ok)
 }

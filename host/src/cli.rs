@@ -80,9 +80,15 @@ pub struct RunArgs {
     /// Bytes all pipelines may hold together [default: half of the machine's or container's memory]
     #[arg(long, value_parser = bytes)]
     pub memory_budget: Option<usize>,
+    /// What tenants may use: a YAML file of limits and weights (docs/OPERATIONS.md)
+    #[arg(long, value_name = "FILE")]
+    pub tenants: Option<PathBuf>,
     /// Largest plugin that is taken over REST, in bytes, such as 64MiB
     #[arg(long, default_value_t = deltaforge_wasm::MAX_UPLOAD as usize, value_parser = bytes)]
     pub max_plugin_bytes: usize,
+    /// Most bytes of compiled plugins in DATA_DIR/cache, such as 1GiB; what nobody asks for goes first
+    #[arg(long, default_value_t = deltaforge_wasm::MAX_CACHE as usize, value_parser = bytes)]
+    pub plugin_cache_bytes: usize,
     /// Longest time that SIGTERM and SIGINT leave for delivering what is under way, in seconds, such as 30s
     #[arg(long, default_value = "30s", value_parser = seconds)]
     pub shutdown_timeout: std::time::Duration,
@@ -121,6 +127,9 @@ pub struct ValidateArgs {
     /// Plugin registry folder
     #[arg(long, default_value = "./data/plugins")]
     pub plugins: PathBuf,
+    /// What tenants may use: a YAML file of limits and weights
+    #[arg(long, value_name = "FILE")]
+    pub tenants: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,

@@ -12,6 +12,7 @@ mod plugin;
 mod registry;
 mod serve;
 mod source;
+mod tenants;
 mod token;
 
 use std::process::ExitCode;

@@ -10,11 +10,12 @@ use deltaforge_engine::Pipeline;
 use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
 use deltaforge_engine::control::Control;
+use deltaforge_engine::disk::RealDisk;
 use deltaforge_engine::failpoint;
 use deltaforge_engine::plan::Services;
 use deltaforge_engine::secrets::Secrets;
 use deltaforge_engine::state::StateStore;
-use deltaforge_engine::tenants::{TenantLimits, Tenants};
+use deltaforge_engine::tenants::Tenants;
 use deltaforge_store::{DataDir, MemoryStore, SqliteStore};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::check::{Builders, show};
 use crate::cli::{RunArgs, Storage};
-use crate::{Exit, access, log, measure, memory, plan};
+use crate::{Exit, access, log, measure, memory, plan, tenants};
 
 /// The host's version, as `source.version` of every event states it.
 const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
@@ -45,6 +46,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Config);
         }
     };
+    let limits = match tenants::read(args.tenants.as_deref()) {
+        Ok(limits) => limits,
+        Err(report) => {
+            show(&report, false)?;
+            return Ok(Exit::Config);
+        }
+    };
     if args.test_hooks {
         let spec = std::env::var("DELTAFORGE_FAILPOINTS").unwrap_or_default();
         failpoint::arm(&spec).map_err(anyhow::Error::msg)?;
@@ -52,8 +60,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let data = DataDir::lock_within(&args.data_dir, LOCK_PATIENCE)?;
     let plugins = args.plugins.clone().unwrap_or_else(|| data.plugins());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let tenants = Tenants::new(TenantLimits::default(), threads);
-    let builders = Builders::new(&plugins, Some(&data), tenants)?;
+    let builders = {
+        let (cache_bytes, tenants) = (args.plugin_cache_bytes as u64, Tenants::new(limits, threads));
+        Builders::for_tenants(&plugins, Some(&data), cache_bytes, tenants)?
+    };
     let pipelines = match &args.config {
         None => {
             warn!("no --config: the API is served, and no pipeline runs");
@@ -128,6 +138,7 @@ async fn serve(
         compute,
         tenants: builders.tenants.clone(),
         spill_dir: data.spill(),
+        spill_disk: Arc::new(RealDisk),
         base_dir: std::env::current_dir().context("find the working directory")?,
         version: VERSION.to_owned(),
         shutdown_timeout: args.shutdown_timeout,

@@ -136,7 +136,7 @@ fn forget(captured: &[Captured], args: &ForgetReaderArgs, out: &mut impl Write) 
 }
 
 fn read(args: &SourceArgs) -> anyhow::Result<Result<Vec<Pipeline>, Exit>> {
-    let builders = Builders::new(Path::new(&args.plugins), None, crate::check::unbounded())?;
+    let builders = Builders::new(Path::new(&args.plugins), None)?;
     match builders.read(&args.config) {
         Ok(pipelines) => Ok(Ok(pipelines)),
         Err(report) => {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::remote::{Body, Remote};
 use super::{Output, Place, show};
 use crate::Exit;
-use crate::check::{Builders, print, unbounded};
+use crate::check::{Builders, print};
 
 /// Flags of `plugin list`.
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ pub async fn run(args: &ListArgs) -> anyhow::Result<Exit> {
 
 /// What `GET /plugins` answers, of a folder: what lies there, and what every host brings.
 fn in_folder(registry: &std::path::Path) -> anyhow::Result<Value> {
-    let (_, registry) = Builders::new(registry, None, unbounded())?.plugins;
+    let (_, registry) = Builders::new(registry, None)?.plugins;
     let mut plugins: Vec<(String, Value)> = Vec::new();
     for version in registry.list()? {
         let name = match &version.tenant {

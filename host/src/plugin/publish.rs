@@ -12,7 +12,7 @@ use super::inspect::{Inspected, inspect};
 use super::remote::Remote;
 use super::{Output, Place, show};
 use crate::Exit;
-use crate::check::{Builders, print, unbounded};
+use crate::check::{Builders, print};
 
 /// Flags of `plugin publish`.
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ pub async fn run(args: &PublishArgs) -> anyhow::Result<Exit> {
 }
 
 async fn into_folder(registry: &Path, id: &PluginId, bytes: &[u8]) -> anyhow::Result<bool> {
-    let (runtime, registry) = Builders::new(registry, None, unbounded())?.plugins;
+    let (runtime, registry) = Builders::new(registry, None)?.plugins;
     let catalog = WasmCatalog::new(runtime, registry, MAX_UPLOAD);
     let mut upload = catalog.upload(id).await?;
     upload.write(bytes).await?;

@@ -4,5 +4,6 @@
 mod dependencies;
 mod documents;
 mod files;
+mod interface;
 mod links;
 mod repository;

@@ -12,6 +12,7 @@ mod crash;
 mod dead_letters;
 mod examples;
 mod health;
+mod operations;
 mod plugins;
 mod secrets;
 mod shapes;

@@ -29,7 +29,7 @@ pub(crate) struct PipeInfo {
     pub overrides: Vec<Override>,
     /// Whether something needs attention though the pipeline goes on; `ops.sinks` and `GET /ready` say what.
     pub degraded: bool,
-    /// Why it failed.
+    /// Why it failed. Of a paused one: what keeps it from delivering what it has read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<FailureView>,
     /// What it waits for now: room in a full queue, memory, a processor that is not available.
@@ -102,7 +102,7 @@ pub(crate) struct Ops {
 pub(crate) struct SinkView {
     /// Its id.
     pub id: String,
-    /// Whether the commit policy counts it.
+    /// What the document says: whether the commit policies `required` and `quorum` count it. `all` counts every sink.
     pub required: bool,
     /// Its last error, while it has not worked since.
     pub error: Option<FailureView>,

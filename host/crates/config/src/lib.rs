@@ -24,6 +24,7 @@ mod problems;
 mod read;
 mod rules;
 mod secret;
+mod settings;
 mod shape;
 pub mod spec;
 mod text;
@@ -35,6 +36,7 @@ pub use expand::Lookup;
 pub use problem::{Code, Problem, Report};
 pub use read::{Origin, Pipeline};
 pub use secret::{HIDDEN, Secret, hide_passwords};
+pub use settings::{read_settings, read_settings_text};
 pub use spec::{
     Batch, CommitPolicy, Dlq, Encoding, EnvelopeSpec, Grant, Implementation, Journal, Limits, Metadata,
     OnError, OverflowPolicy, PipelineSpec, ProcessorSpec, SinkFilter, SinkSpec, SourceSpec, Spec, Spill,

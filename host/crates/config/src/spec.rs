@@ -99,7 +99,7 @@ pub struct SinkSpec {
     pub envelope: EnvelopeSpec,
     /// The bytes of that shape.
     pub encoding: Encoding,
-    /// Whether the commit policy counts this sink.
+    /// Whether the commit policies `required` and `quorum` count this sink; `all` counts every one.
     pub required: bool,
     /// Which events it gets, by where they came from.
     pub filter: SinkFilter,

@@ -322,7 +322,7 @@ impl Control {
         let entry = self.entry(name)?;
         entry.planned(stage)?;
         let history = entry.pipeline.history(stage).await?.unwrap_or_default();
-        Ok(history.past.into_iter().chain(history.generations).rev().collect())
+        Ok(history.all())
     }
 
     /// The stored checkpoints of a pipeline's sinks.

@@ -38,6 +38,7 @@ pub mod swap;
 mod tally;
 pub mod template;
 pub mod tenants;
+pub mod usage;
 pub mod waits;
 
 pub use control::Control;

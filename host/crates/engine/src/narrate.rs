@@ -98,6 +98,8 @@ impl Narrator {
                     error!(code, error = message, help, "pipeline is held up and counts as failed");
                 }
             }
+            // What it waits for was told; that it does not get on was asked for.
+            (Some(_), State::Paused) => {}
             (_, State::Running | State::Paused) => {
                 if let Some(lasted) = end(&mut self.held_up) {
                     info!(held_up_seconds = lasted.as_secs_f64(), "pipeline goes on");

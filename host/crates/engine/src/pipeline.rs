@@ -13,6 +13,7 @@ use tracing::{Instrument, error, info, warn};
 
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
+use crate::ledger::CommitPolicy;
 use crate::narrate;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
@@ -320,6 +321,14 @@ impl Supervisor {
     async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         let mut pauses = self.shared.waits().hurry().pauses();
+        if self.plan.policy == CommitPolicy::All {
+            for sink in self.plan.sinks.iter().filter(|sink| !sink.required) {
+                warn!(
+                    sink = sink.id,
+                    "required: false has no effect on this sink: commit_policy.mode `all` waits for every one"
+                );
+            }
+        }
         loop {
             while *self.wanted.borrow_and_update() == Want::Stop {
                 self.shared.set_state(State::Stopped);

@@ -10,6 +10,7 @@ use crate::batcher::BatchLimits;
 use crate::budget::Budget;
 use crate::checkpoint::Checkpoints;
 use crate::compose::SinkFilter;
+use crate::disk::Disk;
 use crate::dlq::DlqLimits;
 use crate::ledger::CommitPolicy;
 use crate::message::FormatterFactory;
@@ -114,6 +115,8 @@ pub struct Services {
     pub tenants: Arc<Tenants>,
     /// Where spill files go.
     pub spill_dir: PathBuf,
+    /// The disk that it is on.
+    pub spill_disk: Arc<dyn Disk>,
     /// The folder that sinks' relative paths are relative to.
     pub base_dir: PathBuf,
     /// The host's version, as events state it.

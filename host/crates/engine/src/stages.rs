@@ -17,6 +17,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use crate::secrets::Secrets;
 use crate::stage::{EditBudget, Stage, StageAction, StageError, StageLimits, StageVersion};
 use crate::status::{Failure, STALLED_AFTER};
+use crate::usage::Usage;
 use crate::waits::Waits;
 
 /// Most events a stage gets at once.
@@ -100,6 +101,8 @@ pub struct Toll {
     pub dropped: u64,
     /// In the batch afterwards.
     pub left: u64,
+    /// Of these, not shown to the stage.
+    pub passed_by: u64,
 }
 
 /// Handles made once, so that a batch formats no label.
@@ -110,11 +113,12 @@ pub struct StageMetrics {
     dropped: Counter,
     events_in: Counter,
     events_out: Counter,
+    usage: Usage,
 }
 
 impl StageMetrics {
-    /// The metrics of one stage.
-    pub fn new(pipeline: &str, stage: &str) -> Self {
+    /// The metrics of one stage, and of the plugin that runs there for a tenant.
+    pub fn new(pipeline: &str, stage: &str, usage: Usage) -> Self {
         let labels = [("pipeline", pipeline.to_owned()), ("processor", stage.to_owned())];
         Self {
             latency: histogram!("deltaforge_processor_latency_seconds", &labels),
@@ -123,6 +127,7 @@ impl StageMetrics {
             dropped: counter!("deltaforge_filter_dropped_total", &labels),
             events_in: counter!("deltaforge_processor_events_in_total", &labels),
             events_out: counter!("deltaforge_processor_events_out_total", &labels),
+            usage,
         }
     }
 }
@@ -141,7 +146,8 @@ impl RunningStage {
 
     /// Counts what became of a batch that goes on.
     pub fn count(&self, toll: Toll) {
-        let Toll { shown, failed, rejected, dropped, left } = toll;
+        let Toll { shown, failed, rejected, dropped, left, passed_by } = toll;
+        self.metrics.usage.count(&toll, passed_by);
         let skipped = if self.on_error == OnError::Skip { failed + rejected } else { 0 };
         self.metrics.events_in.increment(shown);
         self.metrics.skipped.increment(skipped);
@@ -164,6 +170,7 @@ impl RunningStage {
             return Ok(batch);
         }
         toll.shown = rows.len() as u64;
+        toll.passed_by = (batch.len() - rows.len()) as u64;
         let batch = Arc::new(batch);
         let view = View::new(batch.clone(), rows);
         let mut edits = Overlay::new();
@@ -217,7 +224,9 @@ impl RunningStage {
         while let Some((range, again)) = todo.pop() {
             let slice = view.slice(range.clone());
             runs += 1;
-            let error = match self.call(&slice, toll).await {
+            let answer = self.call(&slice, toll).await;
+            self.metrics.usage.called(answer.is_ok());
+            let error = match answer {
                 Ok(own) => match edits.absorb(view.batch(), own) {
                     Ok(()) => continue,
                     Err(error) => StageError::isolate("plugin_edit", error.to_string()),

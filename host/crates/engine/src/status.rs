@@ -1,5 +1,6 @@
 //! What a pipeline says about itself. Everything the API shows comes from here, and nothing here is hoped.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Position};
@@ -14,6 +15,7 @@ use crate::plan::PipelinePlan;
 use crate::secrets::Secrets;
 use crate::sink::SinkError;
 use crate::source::SourceError;
+use crate::spill::Spill;
 use crate::stage::{StageAction, StageCode, StageError};
 use crate::state::StateError;
 use crate::waits::{Awaited, Waits, ms_until};
@@ -218,7 +220,7 @@ pub struct PipelineStatus {
     /// Whether a sink fails, spills or has gaps that nobody acknowledged, dead letters were lost, or something is waited for that needs
     /// somebody.
     pub degraded: bool,
-    /// Why it failed.
+    /// Why it failed; of a paused one, what keeps it from delivering what it has read.
     pub error: Option<Failure>,
     /// When that is tried again, milliseconds from now.
     pub retry_in_ms: Option<u64>,
@@ -238,12 +240,17 @@ pub struct PipelineStatus {
     pub stages: Vec<StageStatus>,
 }
 
+/// A spill's files, held by whoever is at work on them.
+pub(crate) type SpillFiles = Arc<Mutex<Spill>>;
+
 /// The state that tasks write and the API reads.
 pub struct Shared {
     inner: Mutex<Inner>,
     waits: Waits,
     secrets: Secrets,
     gaps: tokio::sync::Mutex<()>,
+    /// Per sink: its spill, as it was opened last.
+    spills: Mutex<Vec<Option<SpillFiles>>>,
     /// Metrics with their labels made once.
     pub(crate) metrics: PipelineMetrics,
 }
@@ -274,25 +281,35 @@ struct Inner {
 }
 
 impl Inner {
-    /// A sink of the commit policy that has held a running pipeline up for so long that it counts as failed.
+    /// A sink of the commit policy that has held the pipeline up for so long that it counts as failed while it runs.
     fn stalled_sink(&self) -> Option<&SinkStatus> {
         let stalled =
             |sink: &SinkStatus| sink.failing_since.is_some_and(|since| since.elapsed() > STALLED_AFTER);
         let policy = self.sinks.iter().zip(&self.policy).filter(|(_, policy)| **policy);
         let mut stalled = policy.map(|(sink, _)| sink).filter(|sink| stalled(sink));
-        if self.state == State::Running { stalled.nth(self.slack) } else { None }
+        if self.is_at_work() { stalled.nth(self.slack) } else { None }
+    }
+
+    /// A paused pipeline still delivers what it has read.
+    fn is_at_work(&self) -> bool {
+        matches!(self.state, State::Running | State::Paused)
+    }
+
+    /// What a pipeline that is held up shows: one that an operator paused is paused, and need not get on.
+    fn state_held_up(&self) -> State {
+        if self.state == State::Paused { State::Paused } else { State::Failed }
     }
 
     fn is_stalled(&self) -> bool {
         self.stalled_sink().is_some()
     }
 
-    /// What holds a running pipeline up for so long that it counts as failed, and when it is tried again.
+    /// What holds a pipeline up for so long that it counts as failed while it runs, and when it is tried again.
     fn held_up(&self, waits: &Waits) -> Option<(Failure, Option<u64>)> {
         if let Some(sink) = self.stalled_sink() {
             return sink.error.clone().map(|error| (error, sink.retry_at.map(ms_until)));
         }
-        waits.overdue().filter(|_| self.state == State::Running)
+        waits.overdue().filter(|_| self.is_at_work())
     }
 }
 
@@ -329,6 +346,7 @@ impl Shared {
             waits: Waits::default(),
             secrets: plan.secrets.clone(),
             gaps: tokio::sync::Mutex::new(()),
+            spills: Mutex::new(vec![None; plan.sinks.len()]),
             inner: Mutex::new(Inner {
                 name: plan.name.clone(),
                 tenant: plan.tenant.clone(),
@@ -436,7 +454,7 @@ impl Shared {
         status.error = Some(Failure { code: code.to_owned(), message, retriable });
         self.metrics.sinks[sink].errors.increment(1);
         if inner.is_stalled() {
-            self.metrics.state(State::Failed);
+            self.metrics.state(inner.state_held_up());
         }
         is_news
     }
@@ -460,13 +478,22 @@ impl Shared {
         recovered
     }
 
-    /// What holds a running pipeline up for so long that it counts as failed.
+    /// What holds a pipeline up for so long that it counts as failed while it runs.
     pub(crate) fn held_up(&self) -> Option<Failure> {
         self.inner.lock().held_up(&self.waits).map(|(failure, _)| failure)
     }
 
     pub(crate) fn spill(&self, sink: usize, bytes: u64) {
         self.inner.lock().sinks[sink].spill_bytes = bytes;
+    }
+
+    /// The files of a sink's spill that were in use before, which `now` takes the place of.
+    pub(crate) fn spill_files(&self, sink: usize, now: Option<SpillFiles>) -> Option<SpillFiles> {
+        let mut spills = self.spills.lock();
+        match now {
+            None => spills[sink].clone(),
+            now => std::mem::replace(&mut spills[sink], now),
+        }
     }
 
     /// The turn to change what is recorded of gaps.
@@ -520,7 +547,7 @@ impl Shared {
         let waits = self.waits.list();
         let inner = self.inner.lock();
         let (status, error, retry_in_ms) = match inner.held_up(&self.waits) {
-            Some((failure, retry_in_ms)) => (State::Failed, Some(failure), retry_in_ms),
+            Some((failure, retry_in_ms)) => (inner.state_held_up(), Some(failure), retry_in_ms),
             None => {
                 let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis() as u64;
                 (inner.state, inner.error.clone(), inner.retry_at.map(left))

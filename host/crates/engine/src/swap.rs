@@ -128,11 +128,20 @@ impl History {
     }
 
     /// The newest generation before the newest that was something else, another code or another configuration, and
-    /// that proved itself.
+    /// that proved itself. It was in place also if no event came meanwhile.
     pub fn before(&self) -> Option<&Generation> {
         let (now, earlier) = self.generations.split_last()?;
-        let mut before = earlier.iter().rev().chain(self.past.iter().rev());
-        before.find(|one| one.probation == 0 && !one.is_same_as(now))
+        let before = earlier.iter().chain(&self.past);
+        before.filter(|one| one.probation == 0 && !one.is_same_as(now)).max_by_key(|one| one.generation)
+    }
+
+    /// All that is known, newest first.
+    pub fn all(self) -> Vec<Generation> {
+        let mut all = self.past;
+        all.extend(self.generations);
+        // One that no event has passed is past before those that it followed.
+        all.sort_by_key(|one| std::cmp::Reverse(one.generation));
+        all
     }
 
     /// Keeps a generation for people to see that no position is processed with any more.
@@ -210,6 +219,10 @@ mod tests {
         history.generations.push(generation(3, Some(10)));
         history.prune(Some(&Position::new("15")), compare);
         assert_eq!((history.generations.len(), history.before().map(|one| one.generation)), (1, Some(2)));
+        let replaced =
+            History { generations: vec![generation(1, None), generation(4, Some(20))], ..history.clone() };
+        assert_eq!(replaced.before().map(|one| one.generation), Some(2), "in the order in which they came");
+        assert_eq!(replaced.all().iter().map(|one| one.generation).collect::<Vec<_>>(), [4, 2, 1, 1]);
         let unproven = Generation { probation: 1, ..generation(4, Some(20)) };
         history.retire(unproven);
         assert_eq!(

@@ -26,9 +26,13 @@ pub struct TenantLimits {
     /// By tenant, in place of `default`.
     pub tenants: BTreeMap<String, Bounds>,
     /// How much of the compute threads a tenant gets when others want them too; 1 where nothing is said.
-    #[schemars(inner(range(min = 1, max = 1_000)))]
-    pub weights: BTreeMap<String, u32>,
+    pub weights: BTreeMap<String, Weight>,
 }
+
+/// A share in relation to others'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Weight(#[schemars(range(min = 1, max = 1_000))] pub u32);
 
 /// What a tenant, or the whole host, may use. What is not said is not bounded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -155,7 +159,7 @@ impl Tenants {
     }
 
     fn weight(&self, tenant: &str) -> u32 {
-        self.limits.weights.get(tenant).copied().unwrap_or(1)
+        self.limits.weights.get(tenant).map_or(1, |weight| weight.0)
     }
 
     /// The host first.

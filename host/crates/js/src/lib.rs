@@ -16,6 +16,7 @@
 mod changes;
 mod clock;
 mod console;
+mod engine;
 mod factory;
 mod ops;
 mod plan;

@@ -436,8 +436,10 @@ const LEVELS = { debug: 0, trace: 0, log: 1, info: 1, warn: 2, error: 3 };
 const console = {};
 for (const k of keysOf(LEVELS)) console[k] = (...list) => op_df_log(LEVELS[k], list.map(line).join(" "));
 const HOST = ["Deno", "__bootstrap", "console", "queueMicrotask", "WebAssembly", "Temporal", "Atomics",
-  "SharedArrayBuffer", "setTimeout", "setInterval", "setImmediate", "print", "gc"];      // Atomics.wait would block the thread
+  "SharedArrayBuffer", "ShadowRealm", "setTimeout", "setInterval", "setImmediate", "print", "gc"];      // Atomics.wait would block the thread
 for (const k of HOST) delete globalThis[k];
+// See engine.rs: an error whose stack a function makes is not safe when the heap is full.
+define(Error, "prepareStackTrace", { value: undefined, writable: false, enumerable: false, configurable: false });
 define(globalThis, "console", { value: console, writable: true, configurable: true });
 
 // What a script finds, to see afterwards whether it left something behind for the next one.

@@ -166,7 +166,10 @@ impl Engine {
             ..RuntimeOptions::default()
         })
         .map_err(|error| failed("isolate", &error))?;
-        runtime.v8_isolate().set_prepare_stack_trace_callback(stack_of_an_error);
+        {
+            deno_core::scope!(scope, &mut runtime);
+            crate::engine::make_stacks_of_text(scope.get_current_context());
+        }
         let isolate = runtime.v8_isolate().thread_safe_handle();
         let full = Arc::new(AtomicBool::new(false));
         let (handle, flag) = (isolate.clone(), full.clone());
@@ -332,19 +335,6 @@ impl Engine {
     }
 }
 
-/// Makes the text of an error's `stack`, except for a script that is being ended: there nothing that this takes can be
-/// had for certain, and what cannot be had ends the whole host.
-fn stack_of_an_error<'s, 'i>(
-    scope: &mut v8::PinScope<'s, 'i>,
-    error: v8::Local<'s, v8::Value>,
-    callsites: v8::Local<'s, v8::Array>,
-) -> v8::Local<'s, v8::Value> {
-    if scope.is_execution_terminating() {
-        return v8::undefined(scope).into();
-    }
-    deno_core::error::prepare_stack_trace_callback(scope, error, callsites)
-}
-
 /// What the script threw, with the place in its text.
 fn thrown(
     scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>,
@@ -365,12 +355,20 @@ fn thrown(
     ScriptError::Thrown { text: cut(text, MAX_MESSAGE).to_owned(), place: place(&error) }
 }
 
-/// Where in the inline text an error was thrown.
+/// Where in the inline text an error was thrown: the first frame of its stack that is there.
 fn place(error: &JsError) -> Option<Place> {
-    let frame = error.frames.iter().find(|frame| frame.file_name.as_deref() == Some(INLINE))?;
-    let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+    error.stack.as_deref()?.lines().find_map(|line| frame(line.trim_start().strip_prefix("at ")?))
+}
+
+/// The place that a frame names: `of (<inline>:3:7)` or `<inline>:3:7`.
+fn frame(text: &str) -> Option<Place> {
+    let (function, at) = match text.strip_suffix(')') {
+        Some(text) => text.rsplit_once(" (")?,
+        None => ("", text),
+    };
+    let (line, column) = at.strip_prefix(INLINE)?.strip_prefix(':')?.split_once(':')?;
     // The text begins on the second line of what the engine was given.
-    let line = number(frame.line_number).checked_sub(1).filter(|line| *line > 0)?;
-    let function = cut(frame.function_name.as_deref().unwrap_or_default(), 100).to_owned();
-    Some(Place { line, column: number(frame.column_number), function })
+    let line = line.parse::<u32>().ok()?.checked_sub(1).filter(|line| *line > 0)?;
+    let function = if function == "<anonymous>" { "" } else { cut(function, 100) }.to_owned();
+    Some(Place { line, column: column.parse().ok()?, function })
 }

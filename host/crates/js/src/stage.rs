@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deltaforge_engine::stage::{Stage, StageError, StageLimits};
 use deltaforge_engine::tenants::{LimitReached, Seat, Seated};
+use deltaforge_engine::usage::{Running, Usage};
 use deltaforge_model::{Overlay, View};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -34,6 +35,7 @@ pub(crate) struct ScriptStage {
     worker: Option<Worker>,
     /// Its place among what its tenant may have.
     _seat: Seated,
+    running: Running,
     /// A slice whose caller went away before it was done.
     unanswered: Option<Unanswered>,
 }
@@ -84,9 +86,19 @@ impl ScriptStage {
     ) -> Result<Self, NotReady> {
         let kind = Kind { tenant: owner.tenant.clone(), mem_mb: limits.mem_mb };
         let seat = Seat { pipeline: owner.pipeline.clone(), stage: owner.stage.clone() };
+        let running = Running::new(Usage::of(&owner.tenant, "inline"));
         let seat = workshop.tenants().seat(&owner.tenant, seat, limits.mem_mb)?;
-        let mut stage =
-            Self { workshop, kind, owner, source, limits, worker: None, _seat: seat, unanswered: None };
+        let mut stage = Self {
+            workshop,
+            kind,
+            owner,
+            source,
+            limits,
+            worker: None,
+            _seat: seat,
+            running,
+            unanswered: None,
+        };
         stage.ready().await?;
         Ok(stage)
     }
@@ -202,6 +214,7 @@ impl Stage for ScriptStage {
         self.unanswered = Some(Unanswered { answer, until: Instant::now() + patience(&self.limits) });
         let (result, took) = self.answer().await;
         place.charge(took);
+        self.running.ran(took);
         drop(place);
         let Outcome { plan, changes } = result?;
         let before = edits.savepoint();

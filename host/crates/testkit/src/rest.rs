@@ -85,6 +85,19 @@ impl Rest {
         })
     }
 
+    /// GET of bytes that are no text; `Err` when nobody answered, or not with 200.
+    pub fn content(&self, path: &str) -> Result<Vec<u8>, String> {
+        let mut request = self.client.get(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        runtime().block_on(async {
+            let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+            let bytes = answer.map_err(|error| format!("{error:?}"))?.bytes().await;
+            bytes.map(|bytes| bytes.to_vec()).map_err(|error| format!("{error:?}"))
+        })
+    }
+
     /// GET.
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {

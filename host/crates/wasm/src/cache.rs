@@ -1,7 +1,8 @@
 //! Compiled components on disk, so that a plugin is compiled once for all.
 //!
 //! A file is named by what it was made from (the component's SHA-256) and by what made it (the engine's version
-//! and settings), so it is never stale, only unused.
+//! and settings), so it is never stale, only unused. When all of them are larger than the folder's bound, those that
+//! were not asked for the longest go: they are compiled again should somebody want them.
 
 use std::fs;
 use std::hash::{Hash as _, Hasher};
@@ -9,7 +10,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -20,6 +23,10 @@ pub(crate) struct Cache {
     dir: PathBuf,
     /// Names what compiles: engine version, settings, processor.
     engine: u64,
+    /// Most bytes of compiled code.
+    most: u64,
+    /// Held while files are counted and taken away.
+    tidying: Mutex<()>,
 }
 
 struct Stable(Xxh3);
@@ -40,7 +47,7 @@ impl Cache {
     /// # Errors
     ///
     /// When it cannot be made, or belongs to somebody else, or others may write to it.
-    pub(crate) fn open(dir: &Path, engine: &Engine) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, engine: &Engine, most: u64) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let held = fs::metadata(dir)?;
         if held.uid() != rustix::process::geteuid().as_raw() || held.mode() & 0o022 != 0 {
@@ -53,7 +60,7 @@ impl Cache {
         }
         let mut hash = Stable(Xxh3::new());
         engine.precompile_compatibility_hash().hash(&mut hash);
-        Ok(Self { dir: dir.to_owned(), engine: hash.finish() })
+        Ok(Self { dir: dir.to_owned(), engine: hash.finish(), most, tidying: Mutex::default() })
     }
 
     fn path(&self, digest: &str) -> PathBuf {
@@ -74,7 +81,11 @@ impl Cache {
         // folder that only this user may write to (checked in `open`), under another name and renamed when
         // complete; and its bytes were just found equal to the checksum that was written with it.
         match unsafe { Component::deserialize_file(engine, &path) } {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                // Its time says when it was asked for last; if that cannot be set it only goes earlier.
+                let _ = fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                Some(component)
+            }
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "compiled plugin cannot be loaded, compiling it again");
                 None
@@ -91,7 +102,41 @@ impl Cache {
         let path = self.path(digest);
         // The code first: a checksum without code, or with another's, is no harm.
         write_whole(&path, compiled)?;
-        write_whole(&path.with_extension("sum"), &checksum(compiled))
+        write_whole(&path.with_extension("sum"), &checksum(compiled))?;
+        self.tidy(&path)
+    }
+
+    /// Takes away what was not asked for the longest until the rest fits, but not what is at `newest`. A component that
+    /// is at work keeps its code: its file only loses its name.
+    fn tidy(&self, newest: &Path) -> io::Result<()> {
+        let _turn = self.tidying.lock();
+        let mut held = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let (path, about) = match entry.and_then(|entry| Ok((entry.path(), entry.metadata()?))) {
+                Ok(known) => known,
+                // Another host of this user has taken it away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if path.extension().is_some_and(|extension| extension == "cwasm") {
+                held.push((about.modified()?, about.len(), path));
+            }
+        }
+        held.sort();
+        let mut bytes: u64 = held.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, size, path) in held.iter().filter(|(.., path)| path != newest) {
+            if bytes <= self.most {
+                break;
+            }
+            for file in [path.with_extension("sum"), path.clone()] {
+                match fs::remove_file(file) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            bytes -= size;
+        }
+        Ok(())
     }
 }
 

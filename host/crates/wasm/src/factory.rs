@@ -9,6 +9,7 @@ use deltaforge_engine::stage::{
     Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
 };
 use deltaforge_engine::tenants::{LimitReached, Seat, TenantLimits, Tenants};
+use deltaforge_engine::usage::Usage;
 use deltaforge_model::pattern::Patterns;
 
 use crate::error::{LOAD, cut};
@@ -206,6 +207,7 @@ impl Workshop {
             stage: spec.id.clone(),
             grants,
             limits: Limits::new(call),
+            usage: Usage::of(&spec.tenant, &resolved.plugin),
             voice: Arc::new(Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name, self.tenants.clone())),
             config: if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() },
         };

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use deltaforge_engine::usage::Usage;
+
 use crate::error::cut;
 use crate::factory::unbounded;
 use crate::grants::Grants;
@@ -34,7 +36,10 @@ impl Runtime {
     /// # Errors
     ///
     /// When it is no plugin, imports what no grant offers, or does not answer.
-    pub async fn inspect(self: &Arc<Self>, bytes: impl AsRef<[u8]> + Send + 'static) -> Result<Inspection, LoadError> {
+    pub async fn inspect(
+        self: &Arc<Self>,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<Inspection, LoadError> {
         let runtime = self.clone();
         let loaded = crate::factory::off_thread(move || runtime.load(bytes.as_ref())).await?;
         let needs = |grant: &str| {
@@ -48,6 +53,7 @@ impl Runtime {
             loaded: loaded.clone(),
             stage: "inspect".to_owned(),
             grants: Grants::default(),
+            usage: Usage::of("", "inspected"),
             _seat: None,
             limits: Limits::new(DEFAULT_LIMITS),
             voice: Arc::new(Voice::new("", "", "inspect", "inspected", unbounded())),

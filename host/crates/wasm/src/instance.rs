@@ -6,6 +6,7 @@ use deltaforge_engine::message::Bodies;
 use deltaforge_engine::share::give_way;
 use deltaforge_engine::stage::StageError;
 use deltaforge_engine::tenants::Seated;
+use deltaforge_engine::usage::{Running, Usage};
 use deltaforge_model::{Overlay, View};
 use wasmtime::{Store, UpdateDeadline};
 
@@ -26,6 +27,7 @@ pub(crate) struct Blueprint {
     pub(crate) stage: String,
     pub(crate) grants: Grants,
     pub(crate) limits: Limits,
+    pub(crate) usage: Usage,
     pub(crate) voice: Arc<Voice>,
     /// Its place among what its tenant may have.
     pub(crate) _seat: Option<Seated>,
@@ -39,6 +41,7 @@ pub(crate) struct Instance {
     exports: Exports,
     limits: Limits,
     runtime: Arc<Runtime>,
+    running: Running,
 }
 
 impl Blueprint {
@@ -60,7 +63,8 @@ impl Blueprint {
             self.limits.meter.run(self.limits.start(), self.loaded.linked.instantiate(&mut store));
         let exports = finish(instantiated.await, &mut store, self.limits.start().timeout_ms)?;
         drop(running);
-        Ok(Instance { store, exports, limits: self.limits.clone(), runtime: self.runtime.clone() })
+        let running = Running::new(self.usage.clone());
+        Ok(Instance { store, exports, limits: self.limits.clone(), runtime: self.runtime.clone(), running })
     }
 
     /// Asks the plugin what it is, in an instance that is thrown away.
@@ -101,13 +105,15 @@ fn finish<T>(
 /// Runs one exported function under limits.
 macro_rules! call {
     ($instance:ident, $limits:expr, $function:ident $(, $argument:expr)*) => {{
-        let Instance { store, exports, limits, runtime } = $instance;
+        let Instance { store, exports, limits, runtime, running } = $instance;
         let bounds = $limits(&*limits);
         store.set_epoch_deadline(1);
         store.data_mut().memory.take_refused();
-        let running = runtime.running();
-        let ended = limits.meter.run(bounds, exports.$function(store $(, $argument)*)).await;
-        drop(running);
+        let watched = runtime.running();
+        let ended = limits.meter.run(bounds, exports.$function(&mut *store $(, $argument)*)).await;
+        drop(watched);
+        running.ran(limits.meter.ran());
+        running.holds(store.data().memory.held());
         finish(ended, store, bounds.timeout_ms)
     }};
 }

@@ -42,5 +42,5 @@ pub use plugin::{Description, PluginKind, digest_of};
 pub use publish::{MAX_UPLOAD, WasmCatalog};
 pub use reference::{Reference, ReferenceError};
 pub use registry::{PluginInfo, Registry, RegistryError, Resolved};
-pub use runtime::{LoadError, Runtime};
+pub use runtime::{LoadError, MAX_CACHE, Runtime};
 pub use stage::WasmStage;

@@ -47,6 +47,11 @@ impl Meter {
         (ran >= limit).then_some(Ended::Cpu { ran_ms: ran / 1_000_000, limit_ms: limit / 1_000_000 })
     }
 
+    /// How long the guest ran in its last call.
+    pub(crate) fn ran(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Relaxed))
+    }
+
     /// Runs a call under limits; the epoch callback asks [`Meter::passed`] at every tick. `None`: it took longer
     /// than `timeout_ms`.
     pub(crate) async fn run<T>(&self, limits: StageLimits, call: impl Future<Output = T>) -> Option<T> {
@@ -57,9 +62,7 @@ impl Meter {
             let since = thread_nanos();
             self.since.store(since, Relaxed);
             let polled = call.as_mut().poll(context);
-            if polled.is_pending() {
-                self.used.fetch_add(thread_nanos().saturating_sub(since), Relaxed);
-            }
+            self.used.fetch_add(thread_nanos().saturating_sub(since), Relaxed);
             polled
         });
         tokio::time::timeout(Duration::from_millis(limits.timeout_ms), turns).await.ok()
@@ -84,6 +87,11 @@ impl MemoryLimit {
     /// The most it may hold, in bytes.
     pub(crate) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Bytes held.
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     /// Whether so much is held that the instance is better replaced than called again.

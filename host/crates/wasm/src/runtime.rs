@@ -20,6 +20,8 @@ use crate::v1;
 
 /// How often a running guest is looked at: it gives way to others, or is ended.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// The most bytes of compiled plugins that are kept by default.
+pub const MAX_CACHE: u64 = 1 << 30;
 /// Ticking stops when no guest has run for so many ticks.
 const IDLE_TICKS: u32 = 100;
 
@@ -72,6 +74,15 @@ impl Runtime {
     ///
     /// When the folder cannot be used, or the machine does not support the engine.
     pub fn new(cache_dir: Option<&Path>) -> io::Result<Arc<Self>> {
+        Self::with_cache(cache_dir, MAX_CACHE)
+    }
+
+    /// The same with at most so many bytes of compiled plugins in the folder, beside the newest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::new`].
+    pub fn with_cache(cache_dir: Option<&Path>, cache_bytes: u64) -> io::Result<Arc<Self>> {
         let mut config = Config::new();
         config
             .concurrency_support(false) // costs calls on single cells 40 % and nobody uses it
@@ -83,7 +94,7 @@ impl Runtime {
         v1::link(&mut linker)
             .and_then(|()| wasmtime_wasi::p2::add_to_linker_async(&mut linker))
             .map_err(io::Error::other)?;
-        let cache = cache_dir.map(|dir| Cache::open(dir, &engine)).transpose()?;
+        let cache = cache_dir.map(|dir| Cache::open(dir, &engine, cache_bytes)).transpose()?;
         let ticker = Ticker::start(engine.weak())?;
         Ok(Arc::new(Self { engine, linker, cache, loaded: Mutex::default(), ticker }))
     }

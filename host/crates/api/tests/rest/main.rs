@@ -18,6 +18,7 @@ mod plugins;
 mod setup;
 mod silence;
 mod sinks;
+mod slow_disk;
 mod spills;
 mod swaps;
 mod told;

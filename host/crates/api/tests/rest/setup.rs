@@ -8,6 +8,7 @@ use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
 use deltaforge_engine::compose::SinkFilter;
+use deltaforge_engine::disk::RealDisk;
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, SourcePlan, StagePlan};
 use deltaforge_engine::sink::SinkFactory;
@@ -33,6 +34,7 @@ pub fn services(shutdown_timeout: Duration) -> (Services, TempDir) {
         compute: tokio::runtime::Handle::current(),
         tenants: Tenants::new(TenantLimits::default(), 2),
         spill_dir: spill.path().to_owned(),
+        spill_disk: Arc::new(RealDisk),
         base_dir: PathBuf::from("."),
         version: "test".into(),
         shutdown_timeout,

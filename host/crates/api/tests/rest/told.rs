@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
+use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, StagePlan};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
 use deltaforge_engine::stages::OnError;
@@ -223,5 +224,53 @@ async fn memory_that_others_hold_for_longer_than_back_pressure_does() {
     pass(20).await;
     assert_eq!(lines(&log, "pipeline goes on").len(), 1);
     assert_eq!(lines(&log, "counts as failed").len(), 1);
+    pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_optional_sink_that_the_policy_waits_for_all_the_same() {
+    for (policy, told) in [(CommitPolicy::All, 1), (CommitPolicy::Required, 0)] {
+        let (log, _log) = setup::log();
+        let (services, _spill) = setup::services(Duration::from_millis(300));
+        let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+        let shelf: Arc<dyn SinkFactory> = Arc::new(ShelfFactory(shelf));
+        let mut plan = PipelinePlan { policy, ..plan(&numbers, shelf.clone()) };
+        plan.sinks.push(setup::sink("p", "s1", shelf, false));
+        let pipeline = Pipeline::start(plan, services);
+        within("it runs", async || pipeline.status().status == State::Running).await;
+        pipeline.stop().await;
+        pipeline.resume();
+        within("it runs again", async || pipeline.status().status == State::Running).await;
+        let lines = lines(&log, "waits for every one");
+        assert_eq!(lines.len(), told, "{lines:?}");
+        lines.iter().for_each(|line| has(line, &["WARN", "sink=\"s1\"", "required: false"]));
+        pipeline.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_pipeline_that_cannot_deliver_what_it_has_read() {
+    let (mut services, _spill) = setup::services(Duration::from_millis(300));
+    let is_open: Arc<AtomicBool> = Arc::default();
+    services.stages = vec![Arc::new(Doors(is_open.clone()))];
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf.clone())));
+    let pipeline =
+        Pipeline::start(PipelinePlan { stages: vec![setup::stage("door")], ..plan }, services.clone());
+    numbers.bound.send_replace(5);
+    within("it waits", async || pipeline.status().degraded).await;
+    pipeline.pause();
+    let status = pipeline.status();
+    assert_eq!((status.status, status.waits[0].code.as_str()), (State::Paused, "door"));
+    pass(60).await;
+    let status = pipeline.status();
+    assert_eq!(status.status, State::Paused);
+    let error = status.error.expect("it says what it waits for");
+    assert_eq!((error.code.as_str(), error.message.as_str()), ("door", "processor door: it is shut"));
+    assert!(status.retry_in_ms.is_some());
+    is_open.store(true, Ordering::SeqCst);
+    within("what it has read is delivered", async || shelf.rows.lock().len() == 5).await;
+    within("all is well", async || pipeline.status().error.is_none()).await;
+    assert_eq!(pipeline.status().status, State::Paused);
     pipeline.shutdown().await;
 }

@@ -237,7 +237,7 @@ fn sink(catalog: &Catalog, assembly: &mut Assembly) -> Value {
     let required = json!({
         "type": "boolean",
         "default": true,
-        "description": "Whether the commit policy counts this sink.",
+        "description": "Whether the commit policies `required` and `quorum` count this sink; `all` waits for every sink, also with `false`.",
     });
     let common = Map::from_iter([
         ("id".to_owned(), name("Name of the sink in checkpoints, metrics and the dead letter queue.")),

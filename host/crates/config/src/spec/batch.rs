@@ -36,7 +36,7 @@ impl Default for Batch {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CommitPolicy {
-    /// Every sink.
+    /// Every sink, whatever its `required` says.
     All,
     /// Every sink with `required: true`.
     #[default]

@@ -20,7 +20,6 @@ use tracing::{error, info, warn};
 use super::gaps::Gaps;
 use super::mark::Start;
 use crate::budget::{Budget, Reservation};
-use crate::disk::RealDisk;
 use crate::failpoint;
 use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
@@ -92,7 +91,10 @@ impl Meta {
 /// A sink's spill with its gaps. Shared by the worker, which fills it, and the sink, which drains it.
 #[derive(Clone)]
 pub(crate) struct Backlog {
+    /// What is known of it. Held for moments only, also on async threads.
     inner: Arc<Mutex<Inner>>,
+    /// The files. Held for as long as the disk takes, so only on threads that may block; taken before `inner`.
+    spill: Arc<Mutex<Spill>>,
     filled: Arc<Notify>,
     /// Held from the oldest batch to the newest that goes to disk: their order there is the stream's.
     pushing: Arc<tokio::sync::Mutex<()>>,
@@ -108,7 +110,10 @@ pub(crate) struct Backlog {
 }
 
 struct Inner {
-    spill: Spill,
+    /// Whether the sink is done with all that is in the files.
+    is_empty: bool,
+    /// Where the files are to be read from next, if not where the last read ended.
+    read_from: Option<u64>,
     /// The newest batch that was put there.
     newest: Option<Meta>,
     /// What was read last: its number, and through where it goes. At first where the checkpoint is.
@@ -177,7 +182,8 @@ enum Read {
     Nothing,
 }
 
-/// Closes the spills of an attempt when that ends, however it does: what it began on other threads is over then.
+/// Closes the spills of an attempt when that ends, however it does: what it began on other threads begins nothing new.
+/// Whoever opens the files next waits for that.
 pub(crate) struct Closing(pub Vec<Option<Backlog>>);
 
 impl Drop for Closing {
@@ -230,9 +236,13 @@ impl Backlog {
         let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &sink.id);
         let limits = SpillLimits { max_bytes: sink.spill_max_bytes, ..SpillLimits::default() };
         let (source, at) = (plan.source.factory.clone(), start.clone());
+        let disk = services.spill_disk.clone();
+        let before = shared.spill_files(index, None);
         let opened = blocking(move || {
+            // Of an attempt that ended while the disk was at work for it.
+            drop(before.as_ref().map(|before| before.lock()));
             let mut acked = at.spill_acked;
-            let mut spill = Spill::open(Arc::new(RealDisk), dir, limits, acked)?;
+            let mut spill = Spill::open(disk, dir, limits, acked)?;
             let newest = spill.newest_meta()?;
             let newest: Option<Meta> = newest.and_then(|meta| serde_json::from_slice(&meta).ok());
             let had = newest.as_ref().is_some_and(|newest| at.is_past(newest, &*source));
@@ -252,7 +262,8 @@ impl Backlog {
         let lost = spill.lost().to_vec();
         let inner = Inner {
             spilling: !spill.is_empty(),
-            spill,
+            is_empty: spill.is_empty(),
+            read_from: None,
             newest: newest.clone(),
             passed: start.resume.clone().map(|resume| (acked, resume)),
             told: acked,
@@ -262,8 +273,11 @@ impl Backlog {
             given_up: false,
             closed: false,
         };
+        let files = Arc::new(Mutex::new(spill));
+        shared.spill_files(index, Some(files.clone()));
         let own = Self {
             inner: Arc::new(Mutex::new(inner)),
+            spill: files,
             filled: Arc::default(),
             pushing: Arc::default(),
             store: services.store.clone(),
@@ -316,17 +330,19 @@ impl Backlog {
         let own = self.clone();
         let (first, last) = (*lost.start(), *lost.end());
         let around = blocking(move || {
-            let mut inner = own.inner.lock();
+            let mut spill = own.spill.lock();
             let mut meta = |number| {
-                let meta = inner.spill.meta(number).ok().flatten()?;
+                let meta = spill.meta(number).ok().flatten()?;
                 serde_json::from_slice::<Meta>(&meta).ok()
             };
             let (before, after) = (meta(first - 1), meta(last + 1));
+            let newest_number = spill.newest();
+            let inner = own.inner.lock();
             let passed = inner.passed.as_ref().filter(|(number, _)| *number == first - 1);
             let from = passed.map(|(_, at)| at.as_str().to_owned()).or(before.map(|meta| meta.through));
             let to = match after {
                 Some(after) => Some(after.from).filter(|from| !from.is_empty()),
-                None if inner.spill.newest() == Some(last) => inner.newest.clone().map(|meta| meta.through),
+                None if newest_number == Some(last) => inner.newest.clone().map(|meta| meta.through),
                 None => None,
             };
             (from.map(Position::new), to.map(Position::new))
@@ -364,7 +380,7 @@ impl Backlog {
     /// Whether anything lies in the spill, be it read and not yet durable at the sink.
     pub fn holds_any(&self) -> bool {
         let inner = self.inner.lock();
-        inner.spilling || !inner.spill.is_empty()
+        inner.spilling || !inner.is_empty
     }
 
     /// Sends a batch to the queue and keeps note of it, unless batches go to disk or the queue is full.
@@ -380,14 +396,12 @@ impl Backlog {
 
     /// Reads the spill from its oldest batch on again.
     pub fn rewind(&self) {
-        self.inner.lock().spill.rewind();
+        self.inner.lock().read_from = Some(0);
     }
 
     /// Reads the spill from this batch on again.
     pub fn rewind_to(&self, number: u64) {
-        let mut inner = self.inner.lock();
-        inner.spill.rewind();
-        inner.spill.pass(number - 1);
+        self.inner.lock().read_from = Some(number);
     }
 
     /// A stored checkpoint covers the queue's batches up to `seq`.
@@ -512,24 +526,29 @@ impl Backlog {
     async fn push_record(&self, encoded: &Arc<Encoded>, queued: bool) -> Result<Option<Pushed>, Failure> {
         let (own, encoded) = (self.clone(), encoded.clone());
         let pushed = blocking(move || {
-            let mut inner = own.inner.lock();
-            own.check_open(&inner)?;
-            if queued && inner.queued.front().is_none_or(|first| first.meta.seq != encoded.meta.seq) {
-                return Ok(None);
+            let mut spill = own.spill.lock();
+            {
+                let mut inner = own.inner.lock();
+                own.check_open(&inner)?;
+                if queued && inner.queued.front().is_none_or(|first| first.meta.seq != encoded.meta.seq) {
+                    return Ok(None);
+                }
+                if !inner.spilling {
+                    warn!(sink = own.sink, "sink does not keep up; batches for it go to disk");
+                    inner.spilling = true;
+                }
             }
-            if !inner.spilling {
-                warn!(sink = own.sink, "sink does not keep up; batches for it go to disk");
-                inner.spilling = true;
-            }
-            let pushed = inner.spill.push(&encoded.record);
+            let pushed = spill.push(&encoded.record);
             if let Ok(Pushed::As(_)) = &pushed {
+                let mut inner = own.inner.lock();
                 inner.newest = Some(encoded.meta.clone());
                 inner.in_gap = false;
+                inner.is_empty = false;
                 if queued {
                     inner.leave_queue(encoded.meta.seq);
                 }
             }
-            own.shared.spill(own.index, inner.spill.bytes());
+            own.shared.spill(own.index, spill.bytes());
             pushed.map(Some).map_err(|error| failed(&own.sink, "write to the spill", error))
         });
         pushed.await.map_err(|error| Failure::internal(error.to_string()))?
@@ -557,11 +576,14 @@ impl Backlog {
                 Read::Damaged(lost) => {
                     let number = *lost.end();
                     self.tell_damage(lost).await?;
-                    let mut inner = self.inner.lock();
-                    inner.spill.pass(number);
-                    if inner.spill.newest() == Some(number)
-                        && let Some(meta) = inner.newest.clone()
-                    {
+                    let own = self.clone();
+                    let passed = blocking(move || {
+                        let mut spill = own.spill.lock();
+                        spill.pass(number);
+                        spill.newest() == Some(number)
+                    });
+                    let is_newest = passed.await.map_err(|error| Failure::internal(error.to_string()))?;
+                    if is_newest && let Some(meta) = self.inner.lock().newest.clone() {
                         return Ok(Some(Ahead { number, meta, batch: None }));
                     }
                 }
@@ -570,21 +592,29 @@ impl Backlog {
     }
 
     fn read_next(&self, idle: bool) -> Result<Read, Failure> {
-        let mut inner = self.inner.lock();
-        self.check_open(&inner)?;
-        if !inner.spilling {
-            return Ok(Read::Nothing);
+        let mut spill = self.spill.lock();
+        {
+            let mut inner = self.inner.lock();
+            self.check_open(&inner)?;
+            if !inner.spilling {
+                return Ok(Read::Nothing);
+            }
+            if let Some(number) = inner.read_from.take() {
+                spill.rewind();
+                spill.pass(number.saturating_sub(1));
+            }
         }
-        let bytes = inner.spill.next_bytes() as usize * ESTIMATE;
+        let bytes = spill.next_bytes() as usize * ESTIMATE;
         let mut held = match self.budget.try_reserve(bytes) {
             Some(held) => held,
             None if idle => self.budget.take(bytes),
             None => return Ok(Read::NoRoom),
         };
-        let (number, record) = match inner.spill.read_next() {
+        let (number, record) = match spill.read_next() {
             Ok(Some(read)) => read,
             Ok(None) => {
                 info!(sink = self.sink, "sink has caught up");
+                let mut inner = self.inner.lock();
                 inner.spilling = false;
                 inner.in_gap = false;
                 return Ok(Read::Nothing);
@@ -597,7 +627,7 @@ impl Backlog {
         let batch = Batch::read_durable(&record.payload)
             .map_err(|error| failed(&self.sink, "read the spill", error))?;
         held.resize(batch.byte_size() * ESTIMATE);
-        inner.passed = Some((number, Position::new(meta.through.as_str())));
+        self.inner.lock().passed = Some((number, Position::new(meta.through.as_str())));
         Ok(Read::Batch(Ahead { number, meta, batch: Some((Arc::new(batch), held)) }))
     }
 
@@ -610,15 +640,16 @@ impl Backlog {
     pub fn ack(&self, number: u64) {
         let own = self.clone();
         blocking(move || {
-            let mut inner = own.inner.lock();
-            if inner.closed {
+            let mut spill = own.spill.lock();
+            if own.inner.lock().closed {
                 // The stored checkpoint tells the next start.
                 return;
             }
-            if let Err(error) = inner.spill.ack(number) {
+            if let Err(error) = spill.ack(number) {
                 warn!(sink = own.sink, %error, "the spill could not be shortened; it will be with the next batch");
             }
-            own.shared.spill(own.index, inner.spill.bytes());
+            own.inner.lock().is_empty = spill.is_empty();
+            own.shared.spill(own.index, spill.bytes());
         });
     }
 }

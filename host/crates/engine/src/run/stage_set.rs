@@ -15,6 +15,7 @@ use crate::stage::{Stage, StageCode, StageError, StageLimits, StageSpec, StageVe
 use crate::stages::{GivenUp, OnError, RunningStage, StageMetrics};
 use crate::status::{Failure, RolledBack, StageStatus};
 use crate::swap::{Generation, History, Note};
+use crate::usage::Usage;
 use crate::waits::Waits;
 
 mod probation;
@@ -215,6 +216,7 @@ impl StageSet {
         version: StageVersion,
         generation: u64,
     ) -> RunningStage {
+        let usage = Usage::of(&self.plan.tenant, &version.plugin);
         RunningStage {
             id: plan.spec.id.clone(),
             stage,
@@ -224,7 +226,7 @@ impl StageSet {
             limits: plan.spec.limits.unwrap_or(StageLimits::DEFAULT),
             tables: plan.tables.clone(),
             max_row_bytes: self.plan.limits.hard_bytes,
-            metrics: StageMetrics::new(&self.plan.name, &plan.spec.id),
+            metrics: StageMetrics::new(&self.plan.name, &plan.spec.id, usage),
             given_up: GivenUp::new(&plan.spec.id),
             waits: self.waits.clone(),
             secrets: self.plan.secrets.clone(),

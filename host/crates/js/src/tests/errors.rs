@@ -112,7 +112,7 @@ async fn a_place_is_one_in_the_script_as_it_was_written() {
         ("function processBatch(events) { return }}", Some((1, 42))),
         ("function processBatch(events) {\n  return events\n", Some((2, 16))),
         ("function processBatch(events) {\n  return events;\n}\n(", Some((4, 2))),
-        ("throw new Error('at once')", Some((1, 7))),
+        ("throw new Error('at once')", Some((1, 11))),
         ("\n\nconst a = 1;\nnope();", Some((4, 1))),
         ("(e) => {\n  const x = ;\n}", Some((2, 13))),
         ("(e) => e +", Some((1, 11))),
@@ -126,7 +126,7 @@ async fn a_place_is_one_in_the_script_as_it_was_written() {
     }
     for (script, place) in [
         ("(e) => { throw new Error('x') }", "at line 1, column 20 of"),
-        ("function processBatch(events) { throw new Error('x') }", "at line 1, column 39 of"),
+        ("function processBatch(events) { throw new Error('x') }", "at line 1, column 43 of"),
         ("\n(e) => {\n  e.nope.nope }", "at line 3, column 3 of"),
     ] {
         let message = fails(script).await;
@@ -138,12 +138,31 @@ async fn a_place_is_one_in_the_script_as_it_was_written() {
 async fn the_host_is_out_of_reach() {
     let script = "function processBatch(events) {
         const names = ['Deno', '__bootstrap', 'setTimeout', 'WebAssembly', 'Atomics', 'SharedArrayBuffer', 'fetch',
-          'require', 'process', 'queueMicrotask'].filter(name => name in globalThis);
+          'require', 'process', 'queueMicrotask', 'ShadowRealm'].filter(name => name in globalThis);
         events[0].tags = names;
         events[0].globals = Object.getOwnPropertyNames(globalThis);
     }";
     let out = run(&mut *stage(script).await, batch()).await.unwrap();
     assert_eq!(out.event(0).side().tags.as_deref(), Some(&[][..]), "{:?}", out.event(0).side().fields);
+}
+
+#[tokio::test]
+async fn stacks_are_text_that_no_function_makes() {
+    let script = "function inner() { throw new Error('x'); }
+      function processBatch(events) {
+        'use strict';
+        let refused = 0;
+        for (const attempt of [
+          () => { Error.prepareStackTrace = () => { for (;;) {} }; },
+          () => Object.defineProperty(Error, 'prepareStackTrace', { value: () => 1 }),
+          () => { delete Error.prepareStackTrace; },
+        ]) try { attempt(); } catch (e) { refused += e instanceof TypeError; }
+        try { inner(); } catch (e) { events[0].tags = [String(refused), e.stack]; }
+      }";
+    let out = run(&mut *stage(script).await, batch()).await.unwrap();
+    let tags = out.event(0).side().tags.clone().unwrap();
+    assert_eq!(tags[0], "3");
+    assert!(tags[1].starts_with("Error: x\n    at inner (<inline>:2:"), "{}", tags[1]);
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ pub(super) async fn entries_come_out_as_they_went_in(backend: &mut dyn Backend) 
     let first = item("a", &[("kind", "x"), ("größe", "it's \"quoted\"\n"), ("", "")]);
     let second = QueueItem { payload: Vec::new(), ..item("b", &[]) };
     let pushed = store.queue_push("q", vec![first.clone(), second.clone()], MANY, Reject).await.expect(OK);
-    assert_eq!(pushed, Pushed { added: 2, ..Pushed::default() });
+    assert_eq!(pushed, Pushed { added: 2, added_at: vec![0, 1], ..Pushed::default() });
     let entries = peek(&store, &QueueFilter::new(), 0, 9).await;
     assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(entries.iter().map(|entry| &entry.item).collect::<Vec<_>>(), [&first, &second]);

@@ -5,6 +5,7 @@
 mod formatter;
 mod go;
 mod registry;
+mod released;
 mod stage;
 mod support;
 mod tenants;

@@ -278,6 +278,38 @@ async fn limits_are_checked() {
 }
 
 #[tokio::test]
+async fn compiled_plugins_that_nobody_asks_for_make_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    let code = |digest: &str| {
+        let mut files = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+        files.any(|file| file.extension().unwrap() == "cwasm" && file.to_str().unwrap().contains(digest))
+    };
+    // Components that differ in a part that nobody looks at.
+    let component = |n: u8| {
+        let mut bytes = fs::read(guest("")).unwrap();
+        bytes.extend([0, 3, 1, b'x', n]);
+        bytes
+    };
+    let first = Runtime::new(Some(&cache)).unwrap();
+    let digests: Vec<String> = (0..3).map(|n| digest_of(&component(n))).collect();
+    first.inspect(component(0)).await.unwrap();
+    let size =
+        fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).max().unwrap();
+    // Room for two of them.
+    let runtime = Runtime::with_cache(Some(&cache), size * 5 / 2).unwrap();
+    runtime.inspect(component(1)).await.unwrap();
+    runtime.inspect(component(0)).await.unwrap();
+    runtime.inspect(component(2)).await.unwrap();
+    let kept: Vec<bool> = digests.iter().map(|digest| code(digest)).collect();
+    assert_eq!(kept, [true, false, true], "the one that was not asked for the longest is gone");
+    // What is at work does not depend on its file.
+    Runtime::with_cache(Some(&cache), 1).unwrap().inspect(component(1)).await.unwrap();
+    assert!(!code(&digests[0]) && code(&digests[1]), "the newest stays even where it is too large");
+    runtime.inspect(component(0)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_compiled_plugin_is_kept_and_a_damaged_one_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
@@ -291,6 +323,7 @@ async fn a_compiled_plugin_is_kept_and_a_damaged_one_made_anew() {
         assert_eq!(files.len(), 2, "{files:?}");
         let code = files.iter().find(|file| file.extension().unwrap() == "cwasm").unwrap();
         assert!(code.file_name().unwrap().to_str().unwrap().starts_with(&version.digest));
+        assert_eq!(files.iter().filter(|file| file.extension().unwrap() == "sum").count(), 1);
         if round == 1 {
             let mut bytes = fs::read(code).unwrap();
             let at = bytes.len() / 2;
