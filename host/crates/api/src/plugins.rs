@@ -373,7 +373,7 @@ pub(crate) async fn delete(
             (None, Some(sink)) => format!("the envelope of sink {sink} of pipeline {}", first.pipeline),
             (None, None) => format!("pipeline {}", first.pipeline),
         };
-        let why = if first.current { "runs it" } else { "may need it for a replay" };
+        let why = if first.current { "runs it" } else { "names it, or may need it for a replay" };
         let others = match uses.len() - 1 {
             0 => String::new(),
             others => format!(", and {others} more (`used_by` of the version)"),
@@ -389,21 +389,37 @@ pub(crate) async fn delete(
 /// Where plugins are used: in stages by the digest of what they run, in envelopes by what their references mean now.
 struct Uses {
     stages: Vec<StagePlugin>,
-    /// The pipeline's tenant, the version, the place.
-    envelopes: Vec<(String, PluginId, PluginUse)>,
+    /// What documents name: the pipeline's tenant, the version, the place.
+    named: Vec<(String, PluginId, PluginUse)>,
+}
+
+/// Whether a document that names `reference` means `id` only: it is written out, or nothing else is there that it could
+/// mean.
+fn means_only(reference: &str, id: &PluginId, all: &[PluginVersion]) -> bool {
+    let wanted = reference.trim_start_matches('@').split_once('@').map_or("", |(_, version)| version);
+    let could_be = |version: &str| {
+        wanted.is_empty()
+            || version.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let others =
+        all.iter().map(|one| &one.id).filter(|other| (&other.tenant, &other.name) == (&id.tenant, &id.name));
+    !others.into_iter().any(|other| other.version != id.version && could_be(&other.version))
 }
 
 impl Uses {
     /// Of every pipeline: looked up once for a request, whatever it asks.
     async fn of_all(app: &App) -> Result<Self, ApiError> {
         let stages = app.control.stage_plugins().await?;
-        let mut envelopes = Vec::new();
-        for (tenant, reference, place) in app.control.envelope_plugins() {
-            if let Ok(found) = app.plugins.resolve(&reference, &tenant).await {
-                envelopes.push((tenant, found.id, place));
+        let all = app.plugins.list().await?;
+        let mut named = Vec::new();
+        for (tenant, reference, place) in app.control.named_plugins() {
+            if let Ok(found) = app.plugins.resolve(&reference, &tenant).await
+                && (place.current || means_only(&reference, &found.id, &all))
+            {
+                named.push((tenant, found.id, place));
             }
         }
-        Ok(Self { stages, envelopes })
+        Ok(Self { stages, named })
     }
 
     /// The uses of a version. A tenant's own is used by its pipelines only: others may run the same code under another
@@ -416,9 +432,16 @@ impl Uses {
         let is_reached = |tenant: &str| version.id.tenant.as_deref().is_none_or(|own| own == tenant);
         let stages = self.stages.iter().filter(|one| one.digest == version.digest);
         let stages = stages.map(|one| (one.tenant.as_str(), &one.place));
-        let envelopes = self.envelopes.iter().filter(|(_, id, _)| *id == version.id);
-        let envelopes = envelopes.map(|(tenant, _, place)| (tenant.as_str(), place));
-        stages.chain(envelopes).filter(move |(tenant, _)| is_reached(tenant))
+        let is_there = |place: &PluginUse| {
+            let same = |one: &StagePlugin| {
+                one.digest == version.digest
+                    && (&one.place.pipeline, &one.place.stage) == (&place.pipeline, &place.stage)
+            };
+            self.stages.iter().any(same)
+        };
+        let named = self.named.iter().filter(move |(_, id, place)| *id == version.id && !is_there(place));
+        let named = named.map(|(tenant, _, place)| (tenant.as_str(), place));
+        stages.chain(named).filter(move |(tenant, _)| is_reached(tenant))
     }
 
     /// A version with the uses that the caller sees.

@@ -401,16 +401,24 @@ impl Control {
         Ok(all)
     }
 
-    /// The envelopes that plugins make: the tenant, the reference, the place.
-    pub fn envelope_plugins(&self) -> Vec<(String, String, PluginUse)> {
+    /// The plugins that pipelines' documents name, whatever runs in their place now: the tenant, the reference, the
+    /// place. A restart begins with a look at them.
+    pub fn named_plugins(&self) -> Vec<(String, String, PluginUse)> {
         let registry = self.pipelines.read();
         let mut all = Vec::new();
         for entry in registry.entries.values() {
             let plan = entry.pipeline.plan();
-            for sink in &plan.sinks {
-                if let StageCode::Plugin(reference) = &sink.envelope.code {
-                    let (pipeline, sink) = (plan.name.clone(), Some(sink.id.clone()));
-                    let place = PluginUse { pipeline, stage: None, sink, current: true };
+            let place = |stage: Option<&str>, sink: Option<&str>, current| PluginUse {
+                pipeline: plan.name.clone(),
+                stage: stage.map(str::to_owned),
+                sink: sink.map(str::to_owned),
+                current,
+            };
+            let stages =
+                plan.stages.iter().map(|one| (&one.spec.code, place(Some(&one.spec.id), None, false)));
+            let sinks = plan.sinks.iter().map(|one| (&one.envelope.code, place(None, Some(&one.id), true)));
+            for (code, place) in stages.chain(sinks) {
+                if let StageCode::Plugin(reference) = code {
                     all.push((plan.tenant.clone(), reference.clone(), place));
                 }
             }
