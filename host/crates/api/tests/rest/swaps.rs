@@ -4,7 +4,7 @@ use deltaforge_engine::stages::OnError;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::host::{Answer, Host, Plan, code};
+use crate::host::{Answer, Host, Plan, answer, code};
 use crate::setup::within;
 
 async fn plugin(host: &Host, stage: &str, body: Value) -> Answer {
