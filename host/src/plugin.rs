@@ -1,7 +1,9 @@
 //! `deltaforge plugin`: from an idea to a running stage, and back.
 
+mod build;
 mod inspect;
 mod list;
+mod new;
 mod publish;
 pub mod remote;
 pub mod show;
@@ -22,6 +24,10 @@ const REGISTRY: &str = "./data/plugins";
 /// What to do with plugins.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
+    /// Make a project that builds and tests at once
+    New(new::NewArgs),
+    /// Build a project into a component; needs the language's own toolchain and nothing else
+    Build(build::BuildArgs),
     /// Show what a component is, what it wants, and whether this host can run it
     Inspect(inspect::InspectArgs),
     /// List the plugins of a registry folder or of a running host
@@ -58,6 +64,8 @@ pub struct Place {
 impl PluginCommand {
     fn output(&self) -> Output {
         match self {
+            Self::New(args) => args.output,
+            Self::Build(args) => args.output,
             Self::Inspect(args) => args.output,
             Self::List(args) => args.output,
             Self::Publish(args) => args.output,
@@ -72,6 +80,8 @@ pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = executor.block_on(async {
         match command {
+            PluginCommand::New(args) => new::run(args),
+            PluginCommand::Build(args) => build::run(args).await,
             PluginCommand::Inspect(args) => inspect::run(args).await,
             PluginCommand::List(args) => list::run(args).await,
             PluginCommand::Publish(args) => publish::run(args).await,

@@ -6,8 +6,9 @@
 //!
 //! The program of this crate is the last step of `./dev plugins`; the host uses the library.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use wasmparser::{Parser, Payload};
 use wit_component::ComponentEncoder;
 
 pub mod about;
@@ -23,6 +24,38 @@ pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
         bail!("this is not a WebAssembly module");
     }
     ComponentEncoder::default().validate(true).module(module)?.encode()
+}
+
+/// What a core module imports, as `module.name`.
+///
+/// # Errors
+///
+/// When it is no module.
+pub fn imports(module: &[u8]) -> Result<Vec<String>> {
+    names(module).map(|(imports, _)| imports)
+}
+
+/// What a core module imports and exports.
+fn names(module: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
+    ensure!(module.starts_with(b"\0asm\x01\0\0\0"), "this is not a WebAssembly module");
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    for part in Parser::new(0).parse_all(module) {
+        match part? {
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import?;
+                    imports.push(format!("{}.{}", import.module, import.name));
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    exports.push(export?.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((imports, exports))
 }
 
 /// The packages that have a `cdylib`, each with the file stem of its library, as `cargo metadata` names them.
