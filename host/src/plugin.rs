@@ -1,5 +1,6 @@
 //! `deltaforge plugin`: from an idea to a running stage, and back.
 
+mod bench;
 mod build;
 mod inspect;
 mod list;
@@ -8,11 +9,14 @@ mod publish;
 pub mod remote;
 pub mod show;
 mod swap;
+mod test;
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tracing_subscriber::EnvFilter;
 
 use crate::Exit;
 use crate::check::print;
@@ -28,6 +32,10 @@ pub enum PluginCommand {
     New(new::NewArgs),
     /// Build a project into a component; needs the language's own toolchain and nothing else
     Build(build::BuildArgs),
+    /// Run golden files through a project's component, in the sandbox and under the limits of a host
+    Test(test::TestArgs),
+    /// Measure what an event costs: time, fuel and memory, beside the host without the plugin
+    Bench(bench::BenchArgs),
     /// Show what a component is, what it wants, and whether this host can run it
     Inspect(inspect::InspectArgs),
     /// List the plugins of a registry folder or of a running host
@@ -66,6 +74,8 @@ impl PluginCommand {
         match self {
             Self::New(args) => args.output,
             Self::Build(args) => args.output,
+            Self::Test(args) => args.output,
+            Self::Bench(args) => args.output,
             Self::Inspect(args) => args.output,
             Self::List(args) => args.output,
             Self::Publish(args) => args.output,
@@ -77,11 +87,14 @@ impl PluginCommand {
 
 /// Runs a command to its end.
 pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
+    show_logs();
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = executor.block_on(async {
         match command {
             PluginCommand::New(args) => new::run(args),
             PluginCommand::Build(args) => build::run(args).await,
+            PluginCommand::Test(args) => test::run(args).await,
+            PluginCommand::Bench(args) => bench::run(args).await,
             PluginCommand::Inspect(args) => inspect::run(args).await,
             PluginCommand::List(args) => list::run(args).await,
             PluginCommand::Publish(args) => publish::run(args).await,
@@ -103,6 +116,14 @@ pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
         show::error(&text);
     }
     Ok(exit)
+}
+
+/// Has what plugins write into their log appear on stderr, as a host does.
+fn show_logs() {
+    let filter = EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,deltaforge::plugin=info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    lines.with_ansi(show::colours(std::io::stderr().is_terminal())).without_time().with_target(false).init();
 }
 
 /// Reads a component.

@@ -7,7 +7,9 @@
 //!
 //! Nothing here prints; the command line does.
 
+pub mod bench;
 pub mod build;
+pub mod golden;
 pub mod scaffold;
 
 mod embedded;

@@ -40,6 +40,8 @@ pub struct Runtime {
     pub(crate) engine: Engine,
     linker: Linker<Guest>,
     cache: Option<Cache>,
+    /// Whether calls burn fuel.
+    pub(crate) metered: bool,
     loaded: Mutex<HashMap<String, Weak<Loaded>>>,
     ticker: Arc<Ticker>,
 }
@@ -72,10 +74,25 @@ impl Runtime {
     ///
     /// When the folder cannot be used, or the machine does not support the engine.
     pub fn new(cache_dir: Option<&Path>) -> io::Result<Arc<Self>> {
+        Self::start(cache_dir, false)
+    }
+
+    /// Starts an engine that counts what guests do, in fuel: about one for each instruction, the same on every machine.
+    /// Guests run slower on it; it is for looking at them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::new`].
+    pub fn metered() -> io::Result<Arc<Self>> {
+        Self::start(None, true)
+    }
+
+    fn start(cache_dir: Option<&Path>, metered: bool) -> io::Result<Arc<Self>> {
         let mut config = Config::new();
         config
             .concurrency_support(false) // costs calls on single cells 40 % and nobody uses it
             .epoch_interruption(true)
+            .consume_fuel(metered)
             .cranelift_opt_level(OptLevel::Speed)
             .wasm_backtrace_details(WasmBacktraceDetails::Disable);
         let engine = Engine::new(&config).map_err(io::Error::other)?;
@@ -85,7 +102,7 @@ impl Runtime {
             .map_err(io::Error::other)?;
         let cache = cache_dir.map(|dir| Cache::open(dir, &engine)).transpose()?;
         let ticker = Ticker::start(engine.weak())?;
-        Ok(Arc::new(Self { engine, linker, cache, loaded: Mutex::default(), ticker }))
+        Ok(Arc::new(Self { engine, linker, cache, metered, loaded: Mutex::default(), ticker }))
     }
 
     /// To hold while a guest runs, so that it is looked at.

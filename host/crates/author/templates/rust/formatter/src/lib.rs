@@ -25,7 +25,11 @@ impl Formatter for MyPlugin {
     type Config = Config;
 
     fn describe() -> Manifest {
-        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"))
+        Manifest::new(
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION"),
+            env!("CARGO_PKG_DESCRIPTION"),
+        )
     }
 
     fn open(config: Config) -> Result<Self, Failure> {
@@ -42,10 +46,16 @@ impl Formatter for MyPlugin {
         for row in 0..batch.len() {
             let table = tables[table_of[row] as usize].name();
             bodies.push(|out| {
-                let start = format!("{{\"table\":{},\"op\":{},{member}:", text(table), text(ops[row].code()));
+                let start = format!(
+                    "{{\"table\":{},\"op\":{},{member}:",
+                    text(table),
+                    text(ops[row].code())
+                );
                 out.extend_from_slice(start.as_bytes());
                 // A deleted row has an image of before only; a truncated table has none.
-                if !events.write_image(row, Image::After, out) && !events.write_image(row, Image::Before, out) {
+                if !events.write_image(row, Image::After, out)
+                    && !events.write_image(row, Image::Before, out)
+                {
                     out.extend_from_slice(b"null");
                 }
                 out.push(b'}');

@@ -12,14 +12,23 @@ fn a_body_holds_the_row_that_is_there() {
         .delete("shop.customers", json!({"id": 2}))
         .format::<MyPlugin>(json!({"member": "data"}))
         .expect("the configuration fits");
-    assert_eq!(bodies.get(0), Some(&br#"{"table":"customers","op":"c","data":{"id":1}}"#[..]));
-    assert_eq!(bodies.get(1), Some(&br#"{"table":"customers","op":"d","data":{"id":2}}"#[..]));
+    assert_eq!(
+        bodies.get(0),
+        Some(&br#"{"table":"customers","op":"c","data":{"id":1}}"#[..])
+    );
+    assert_eq!(
+        bodies.get(1),
+        Some(&br#"{"table":"customers","op":"d","data":{"id":2}}"#[..])
+    );
 }
 
 #[test]
 fn a_configuration_that_does_not_fit_is_refused() {
     for config in [json!({"member": "op"}), json!({"colour": "red"})] {
-        assert!(TestBatch::new().format::<MyPlugin>(config.clone()).is_err(), "{config}");
+        assert!(
+            TestBatch::new().format::<MyPlugin>(config.clone()).is_err(),
+            "{config}"
+        );
     }
 }
 

@@ -21,7 +21,11 @@ impl Processor for MyPlugin {
     type Config = Config;
 
     fn describe() -> Manifest {
-        Manifest::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"))
+        Manifest::new(
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION"),
+            env!("CARGO_PKG_DESCRIPTION"),
+        )
     }
 
     fn open(config: Config) -> Result<Self, Failure> {
@@ -34,7 +38,10 @@ impl Processor for MyPlugin {
     fn process(&mut self, batch: &mut Batch<'_>) -> Result<(), Failure> {
         for image in Image::BOTH {
             batch.map_texts(image, &self.config.column, |text, out| {
-                out.extend(text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }));
+                out.extend(
+                    text.chars()
+                        .map(|c| if c.is_ascii_digit() { '#' } else { c }),
+                );
             });
         }
         Ok(())

@@ -19,8 +19,17 @@ fn digits_are_hidden_and_the_rest_stays() {
 
 #[test]
 fn a_configuration_that_does_not_fit_is_refused() {
-    for config in [json!({}), json!({"column": ""}), json!({"column": "phone", "colour": "red"})] {
-        assert!(TestBatch::new().process::<MyPlugin>(config.clone()).is_err(), "{config}");
+    for config in [
+        json!({}),
+        json!({"column": ""}),
+        json!({"column": "phone", "colour": "red"}),
+    ] {
+        assert!(
+            TestBatch::new()
+                .process::<MyPlugin>(config.clone())
+                .is_err(),
+            "{config}"
+        );
     }
 }
 
