@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod dev;
 mod inspect;
 mod list;
 mod new;
@@ -34,6 +35,8 @@ pub enum PluginCommand {
     Build(build::BuildArgs),
     /// Run golden files through a project's component, in the sandbox and under the limits of a host
     Test(test::TestArgs),
+    /// Build anew whenever a file is saved, and show what the plugin does to sample events
+    Dev(dev::DevArgs),
     /// Measure what an event costs: time, fuel and memory, beside the host without the plugin
     Bench(bench::BenchArgs),
     /// Show what a component is, what it wants, and whether this host can run it
@@ -76,6 +79,7 @@ impl PluginCommand {
             Self::Build(args) => args.output,
             Self::Test(args) => args.output,
             Self::Bench(args) => args.output,
+            Self::Dev(args) => args.output,
             Self::Inspect(args) => args.output,
             Self::List(args) => args.output,
             Self::Publish(args) => args.output,
@@ -95,6 +99,7 @@ pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
             PluginCommand::Build(args) => build::run(args).await,
             PluginCommand::Test(args) => test::run(args).await,
             PluginCommand::Bench(args) => bench::run(args).await,
+            PluginCommand::Dev(args) => dev::run(args).await,
             PluginCommand::Inspect(args) => inspect::run(args).await,
             PluginCommand::List(args) => list::run(args).await,
             PluginCommand::Publish(args) => publish::run(args).await,

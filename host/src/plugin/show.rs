@@ -17,6 +17,12 @@ pub fn error(text: &str) {
     let _ = writeln!(std::io::stderr(), "{shown} {text}");
 }
 
+/// What is said beside the answer, on stderr.
+pub fn step(text: &str) {
+    let shown = if colours(std::io::stderr().is_terminal()) { "\u{1b}[1m==>\u{1b}[0m" } else { "==>" };
+    let _ = writeln!(std::io::stderr(), "{shown} {text}");
+}
+
 /// Whether colours are wanted on a stream that is a terminal, or is none.
 pub fn colours(is_terminal: bool) -> bool {
     is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::plugins::event_of;
 use crate::{Place, pipeline, shared};
 
+mod dev;
 mod project;
 mod registry;
 

@@ -1,21 +1,32 @@
 //! `new`, `build`, `test`, `bench`: a project from nothing, in a folder far from this repository.
 
 use std::fs;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use super::*;
 
 /// One build at a time: they share what is compiled.
 static BUILDING: Mutex<()> = Mutex::new(());
 
+/// Waits for its turn to build.
+pub fn building() -> MutexGuard<'static, ()> {
+    BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Where all of them build.
+pub fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("author")
+}
+
 /// A new project in a folder of its own, which shares what cargo compiles with those of other tests.
-struct Project {
+pub struct Project {
     _dir: tempfile::TempDir,
-    path: PathBuf,
+    /// Its folder.
+    pub path: PathBuf,
 }
 
 impl Project {
-    fn new(lang: &str, kind: &str, name: &str) -> Self {
+    pub fn new(lang: &str, kind: &str, name: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("deltaforge-author-").tempdir().unwrap();
         let made = plugin(dir.path(), &["new", name, "--lang", lang, "--kind", kind, "--json"]).json();
         assert_eq!(
@@ -27,15 +38,15 @@ impl Project {
     }
 
     fn plugin(&self, args: &[&str]) -> Ran {
-        let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("author");
+        let _one = building();
+        let target = target();
         plugin_with(&self.path, args, &[("CARGO_TARGET_DIR", target.to_str().unwrap())])
     }
 
     /// Runs the project's own tests.
     fn native(&self, program: &str) {
-        let _one = BUILDING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("author");
+        let _one = building();
+        let target = target();
         let mut command = Command::new(program);
         command.arg("test").current_dir(&self.path).env("CARGO_TARGET_DIR", target).stdin(Stdio::null());
         let Output { status, stdout, stderr } = command.output().unwrap();
@@ -43,7 +54,7 @@ impl Project {
         assert!(status.success(), "{}{}", text(&stdout), text(&stderr));
     }
 
-    fn change(&self, file: &str, old: &str, new: &str) {
+    pub fn change(&self, file: &str, old: &str, new: &str) {
         let path = self.path.join(file);
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(old), "{file} lacks {old:?}: {text}");

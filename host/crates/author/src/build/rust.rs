@@ -11,13 +11,16 @@ use super::{BuildError, Core, Mode, answer, program};
 const TARGET: &str = "wasm32-unknown-unknown";
 /// The profile that a project's manifest has for components.
 const PROFILE: &str = "component";
-/// The profile for looking at what a change does: little is optimised, and nothing is compiled twice.
-const QUICK: [&str; 5] = [
-    "profile.component-quick.inherits='release'",
-    "profile.component-quick.opt-level=1",
-    "profile.component-quick.incremental=true",
-    "profile.component-quick.panic='abort'",
-    "profile.component-quick.strip='debuginfo'",
+/// What the profile is for looking at what a change does: little is optimised, and what did not change is kept. Not a
+/// profile of its own, which would compile anew what runs at compile time only.
+const QUICK: [&str; 7] = [
+    "profile.component.inherits='release'",
+    "profile.component.opt-level=1",
+    "profile.component.lto='off'",
+    "profile.component.codegen-units=16",
+    "profile.component.incremental=true",
+    "profile.component.panic='abort'",
+    "profile.component.strip='debuginfo'",
 ];
 
 pub(super) fn core(dir: &Path, mode: Mode) -> Result<Core, BuildError> {
@@ -26,15 +29,11 @@ pub(super) fn core(dir: &Path, mode: Mode) -> Result<Core, BuildError> {
     let mut cargo = program("cargo", dir);
     cargo.args(["rustc", "--lib", "--crate-type", "cdylib", "--target", TARGET]);
     cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
-    match mode {
-        Mode::Release => {
-            cargo.args(["--profile", PROFILE]);
-        }
-        Mode::Quick => {
-            cargo.args(["--quiet", "--profile", "component-quick"]);
-            for setting in QUICK {
-                cargo.args(["--config", setting]);
-            }
+    cargo.args(["--profile", PROFILE]);
+    if mode == Mode::Quick {
+        cargo.arg("--quiet");
+        for setting in QUICK {
+            cargo.args(["--config", setting]);
         }
     }
     let (built, said) = answer(cargo)?.ok_or_else(no_rust)?;
