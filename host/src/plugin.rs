@@ -8,6 +8,7 @@ mod list;
 mod new;
 mod publish;
 pub mod remote;
+mod sandbox;
 pub mod show;
 mod swap;
 mod test;
@@ -31,6 +32,8 @@ const REGISTRY: &str = "./data/plugins";
 pub enum PluginCommand {
     /// Make a project that builds and tests at once
     New(new::NewArgs),
+    /// Put the SDK that this deltaforge carries into a project, in the place of an older one
+    Sdk(new::SdkArgs),
     /// Build a project into a component; needs the language's own toolchain and nothing else
     Build(build::BuildArgs),
     /// Run golden files through a project's component, in the sandbox and under the limits of a host
@@ -76,6 +79,7 @@ impl PluginCommand {
     fn output(&self) -> Output {
         match self {
             Self::New(args) => args.output,
+            Self::Sdk(args) => args.output,
             Self::Build(args) => args.output,
             Self::Test(args) => args.output,
             Self::Bench(args) => args.output,
@@ -96,6 +100,7 @@ pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
     let result = executor.block_on(async {
         match command {
             PluginCommand::New(args) => new::run(args),
+            PluginCommand::Sdk(args) => new::renew(args),
             PluginCommand::Build(args) => build::run(args).await,
             PluginCommand::Test(args) => test::run(args).await,
             PluginCommand::Bench(args) => bench::run(args).await,

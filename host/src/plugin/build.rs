@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use deltaforge_author::build::{self, Mode};
-use deltaforge_wasm::{Inspection, Runtime};
+use deltaforge_wasm::Inspection;
 use serde_json::json;
 
-use super::{Output, inspect, show};
+use super::{Output, inspect, sandbox, show};
 use crate::Exit;
 use crate::check::print;
 
@@ -38,8 +38,7 @@ pub struct Written {
 /// Builds a project and writes its component, when this host can run it.
 pub async fn build(dir: &Path, out: Option<&Path>) -> anyhow::Result<Written> {
     let built = build::build(dir, Mode::Release)?;
-    let runtime = Runtime::new(None).context("start the WebAssembly runtime")?;
-    let what = runtime
+    let what = sandbox::runtime()?
         .inspect(built.component.clone())
         .await
         .with_context(|| format!("{} builds, but no host can run it", built.name))?;

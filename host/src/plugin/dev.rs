@@ -14,7 +14,7 @@ use notify::{EventKind, RecursiveMode, Watcher};
 use serde_json::{Value, json};
 
 use super::test::SandboxArgs;
-use super::{Output, show};
+use super::{Output, sandbox, show};
 use crate::Exit;
 use crate::check::print;
 
@@ -40,7 +40,7 @@ pub struct DevArgs {
 
 pub async fn run(args: &DevArgs) -> anyhow::Result<Exit> {
     build::language(&args.dir)?;
-    let runtime = Runtime::new(None).context("start the WebAssembly runtime")?;
+    let runtime = sandbox::runtime()?;
     // Before the first build: what is saved during it is seen.
     let (_watcher, saved) = watch(&args.dir)?;
     show::step("building; the first time, what the plugin is built on too");

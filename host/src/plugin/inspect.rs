@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use deltaforge_wasm::{Inspection, Runtime};
+use deltaforge_wasm::Inspection;
 use serde_json::{Value, json};
 
-use super::{Output, read, show};
+use super::{Output, read, sandbox, show};
 use crate::Exit;
 use crate::check::print;
 
@@ -31,7 +31,7 @@ pub struct Inspected {
 /// Reads a component and asks it, in the sandbox, what it is.
 pub async fn inspect(file: &Path) -> anyhow::Result<Inspected> {
     let bytes = read(file)?;
-    let runtime = Runtime::new(None).context("start the WebAssembly runtime")?;
+    let runtime = sandbox::runtime()?;
     let what = runtime.inspect(bytes.clone()).await.with_context(|| file.display().to_string())?;
     Ok(Inspected { bytes, what })
 }

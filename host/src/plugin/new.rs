@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use deltaforge_author::scaffold;
+use deltaforge_author::{build, scaffold};
 use serde_json::json;
 
 use super::{Output, show};
@@ -42,6 +42,33 @@ enum Kind {
     Processor,
     /// Shapes events into message bodies
     Formatter,
+}
+
+/// Flags of `plugin sdk`.
+#[derive(Debug, Args)]
+pub struct SdkArgs {
+    /// The project's folder
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+pub fn renew(args: &SdkArgs) -> anyhow::Result<Exit> {
+    let changed = scaffold::renew_sdk(&args.dir, build::language(&args.dir)?)?;
+    let sdk = args.dir.join("sdk");
+    if args.output.json {
+        show::json(&json!({ "sdk": sdk, "changed": changed }))?;
+    } else if changed {
+        print(&format!("{} is the SDK of deltaforge {} now\n", sdk.display(), env!("CARGO_PKG_VERSION")))?;
+    } else {
+        print(&format!(
+            "{} is the SDK of deltaforge {} already\n",
+            sdk.display(),
+            env!("CARGO_PKG_VERSION")
+        ))?;
+    }
+    Ok(Exit::Ok)
 }
 
 pub fn run(args: &NewArgs) -> anyhow::Result<Exit> {

@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
 use deltaforge_author::golden::{self, Case, Difference, Verdict};
 use deltaforge_engine::stage::StageLimits;
-use deltaforge_wasm::{DEFAULT_LIMITS, Inspection, Runtime, TrialSpec};
+use deltaforge_wasm::{DEFAULT_LIMITS, Inspection, TrialSpec};
 use serde_json::{Value, json};
 
-use super::{Output, build, inspect, show};
+use super::{Output, build, inspect, sandbox, show};
 use crate::Exit;
 use crate::check::print;
 
@@ -84,7 +83,7 @@ pub async fn run(args: &TestArgs) -> anyhow::Result<Exit> {
             (written.component, written.what)
         }
     };
-    let runtime = Runtime::new(None).context("start the WebAssembly runtime")?;
+    let runtime = sandbox::runtime()?;
     let spec = args.sandbox.spec(&what);
     let mut cases = Vec::new();
     for pair in &pairs {

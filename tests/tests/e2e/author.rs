@@ -12,6 +12,7 @@ use crate::{Place, pipeline, shared};
 mod dev;
 mod project;
 mod registry;
+mod tutorial;
 
 /// What a command did.
 struct Ran {

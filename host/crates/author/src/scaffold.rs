@@ -45,6 +45,9 @@ pub enum NewError {
     /// There is something already.
     #[error("{0} is not empty: name a new folder with --dir")]
     Taken(String),
+    /// There is another folder of the SDK's name.
+    #[error("{0} is not the SDK of a project that `deltaforge plugin new` made")]
+    NotOurs(String),
     /// A file cannot be written.
     #[error("write {path}")]
     Io {
@@ -170,13 +173,59 @@ pub fn create(dir: &Path, name: &str, language: Language, kind: Kind) -> Result<
     Ok(made)
 }
 
+/// Puts this build's SDK into a project, in the place of the one that is there; answers whether that changed anything.
+///
+/// # Errors
+///
+/// When there is a folder `sdk` that is none of ours, or a file cannot be written.
+pub fn renew_sdk(dir: &Path, language: Language) -> Result<bool, NewError> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |cause| NewError::Io { path, cause }
+    };
+    let (old, files) = (dir.join("sdk"), sdk(language));
+    let ours = match language {
+        Language::Rust => "crates/deltaforge-sdk/Cargo.toml",
+        Language::Go => "deltaforge.go",
+    };
+    if old.exists() && !old.join(ours).is_file() {
+        return Err(NewError::NotOurs(old.display().to_string()));
+    }
+    if files.iter().all(|(path, text)| fs::read(old.join(path)).is_ok_and(|held| held == text.as_bytes())) {
+        return Ok(false);
+    }
+    // Beside the old one first: a full disk leaves that as it was.
+    let new = tempfile::Builder::new().prefix(".sdk").tempdir_in(dir).map_err(failed(dir))?;
+    for (path, text) in files {
+        let path = new.path().join(path);
+        let above = path.parent().unwrap_or(dir);
+        fs::create_dir_all(above).and_then(|()| fs::write(&path, text)).map_err(failed(&path))?;
+    }
+    if old.exists() {
+        fs::remove_dir_all(&old).map_err(failed(&old))?;
+    }
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(new.path(), mode).map_err(failed(new.path()))?;
+    fs::rename(new.keep(), &old).map_err(failed(&old))?;
+    Ok(true)
+}
+
 /// A template's text with what the placeholders stand for.
 fn filled(text: &str, name: &str, kind: Kind) -> String {
     let does = match kind {
         Kind::Processor => "hides the digits of a column",
         Kind::Formatter => "writes the table, the operation and the row",
     };
-    text.replace("MY-DESCRIPTION", does).replace("MyPlugin", &type_name(name)).replace("my-plugin", name)
+    let deployed = match kind {
+        Kind::Processor => "deltaforge plugin deploy my-plugin.wasm --pipeline PIPELINE --processor ID",
+        Kind::Formatter => {
+            "deltaforge plugin publish my-plugin.wasm --host URL   # then in a sink: `envelope: {plugin: my-plugin@0.1}`"
+        }
+    };
+    text.replace("MY-DEPLOYMENT", deployed)
+        .replace("MY-DESCRIPTION", does)
+        .replace("MyPlugin", &type_name(name))
+        .replace("my-plugin", name)
 }
 
 /// `hide-phones` as the name of a type: `HidePhones`.

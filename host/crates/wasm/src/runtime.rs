@@ -133,9 +133,8 @@ impl Runtime {
             Some([0, b'a', b's', b'm', _, _, 1, 0]) => {}
             Some([0, b'a', b's', b'm', ..]) => {
                 return Err(LoadError::NotAComponent(
-                    "it is a core WebAssembly module, not a component; `./dev plugins` makes components of the \
-                     plugins in the repository, and `wasm-tools component new` one of a module elsewhere \
-                     (docs/PLUGINS.md, \"A crate of your own\")"
+                    "it is a core WebAssembly module, not a component; `deltaforge plugin build` makes a component of a \
+                     crate or a Go module (docs/PLUGINS.md)"
                         .to_owned(),
                 ));
             }

@@ -63,7 +63,7 @@ impl Project {
 }
 
 /// Whether Go is here; says so where it is not.
-fn go_is_here() -> bool {
+pub fn go_is_here() -> bool {
     let here = Command::new("go").arg("version").output().is_ok_and(|output| output.status.success());
     if !here {
         eprintln!("SKIPPED: Go is not installed, so no plugin in Go was built: https://go.dev/dl");
@@ -180,6 +180,7 @@ fn what_is_missing_is_told_with_how_to_install_it() {
         ("go", "Go is not installed", "https://go.dev/dl"),
     ] {
         let project = Project::new(lang, "processor", "lonely");
+        assert_eq!(plugin(&project.path, &["sdk", "--json"]).json()["changed"], false);
         let path = empty.path().to_str().unwrap();
         let refused = plugin_with(&project.path, &["build"], &[("PATH", path)]).fails(1);
         assert!(refused.contains(what) && refused.contains(install), "{refused}");

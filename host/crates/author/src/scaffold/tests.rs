@@ -30,6 +30,26 @@ fn a_project_has_its_name_everywhere_and_the_sdk_beside_it() {
 }
 
 #[test]
+fn an_sdk_is_renewed_and_nothing_else_is_touched() {
+    for (language, file) in
+        [(Language::Rust, "sdk/crates/deltaforge-sdk/src/lib.rs"), (Language::Go, "sdk/batch.go")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path(), "renews", language, Kind::Processor).unwrap();
+        assert!(!renew_sdk(dir.path(), language).unwrap(), "it is the same");
+        let original = fs::read(dir.path().join(file)).unwrap();
+        fs::write(dir.path().join(file), "an older one").unwrap();
+        fs::write(dir.path().join("README.md"), "my own").unwrap();
+        assert!(renew_sdk(dir.path(), language).unwrap());
+        assert_eq!(fs::read(dir.path().join(file)).unwrap(), original);
+        assert_eq!(fs::read(dir.path().join("README.md")).unwrap(), b"my own");
+        fs::remove_dir_all(dir.path().join("sdk")).unwrap();
+        fs::create_dir(dir.path().join("sdk")).unwrap();
+        assert!(matches!(renew_sdk(dir.path(), language), Err(NewError::NotOurs(_))));
+    }
+}
+
+#[test]
 fn the_sdk_for_rust_stands_alone() {
     let files: Vec<&str> = sdk(Language::Rust).iter().map(|(path, _)| *path).collect();
     for needed in [
