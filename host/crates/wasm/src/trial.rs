@@ -5,6 +5,7 @@ use std::sync::Arc;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::Bodies;
 use deltaforge_engine::stage::StageLimits;
+use deltaforge_engine::usage::Usage;
 use deltaforge_model::pattern::Patterns;
 use deltaforge_model::{Overlay, View};
 use serde_json::Value;
@@ -112,6 +113,7 @@ impl Runtime {
             stage: "trial".to_owned(),
             grants,
             _seat: None,
+            usage: Usage::of("", "trial"),
             limits: Limits::new(limits),
             voice: Arc::new(Voice::new("trial", "trial", "trial", "trial", unbounded())),
             config,
