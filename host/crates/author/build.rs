@@ -105,7 +105,7 @@ fn standing_alone(root: &Path, folder: &str) -> io::Result<String> {
         }
         alone.insert("target".to_owned(), Value::Table(kept));
     }
-    Ok(toml::to_string(&alone).map_err(io::Error::other)?)
+    toml::to_string(&alone).map_err(io::Error::other)
 }
 
 fn dependencies(own: &Table, shared: &Table) -> io::Result<Value> {
