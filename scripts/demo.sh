@@ -123,7 +123,7 @@ What to try next:
   ./dev demo --keep                 keeps the demo's folder (YAML, database, events) to play with
   $binary validate -c FILE
                                     checks a pipeline file and points at every problem
-  docs/PLUGINS.md                   write a plugin in Rust, test it natively, run it here
+  docs/PLUGINS.md                   write a plugin in Rust or Go, test it, swap it in here
   examples/                         more pipelines: JavaScript, HTTP, three envelopes, dead letters
 TEXT
 [ -z "$keep" ] || say "the demo's folder: $folder"

@@ -1,16 +1,24 @@
 //! `deltaforge plugin`: from an idea to a running stage, and back.
 
+mod bench;
+mod build;
+mod dev;
 mod inspect;
 mod list;
+mod new;
 mod publish;
 pub mod remote;
+mod sandbox;
 pub mod show;
 mod swap;
+mod test;
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tracing_subscriber::EnvFilter;
 
 use crate::Exit;
 use crate::check::print;
@@ -22,6 +30,18 @@ const REGISTRY: &str = "./data/plugins";
 /// What to do with plugins.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
+    /// Make a project that builds and tests at once
+    New(new::NewArgs),
+    /// Put the SDK that this deltaforge carries into a project, in the place of an older one
+    Sdk(new::SdkArgs),
+    /// Build a project into a component; needs the language's own toolchain and nothing else
+    Build(build::BuildArgs),
+    /// Run golden files through a project's component, in the sandbox and under the limits of a host
+    Test(test::TestArgs),
+    /// Build anew whenever a file is saved, and show what the plugin does to sample events
+    Dev(dev::DevArgs),
+    /// Measure what an event costs: time, fuel and memory, beside the host without the plugin
+    Bench(bench::BenchArgs),
     /// Show what a component is, what it wants, and whether this host can run it
     Inspect(inspect::InspectArgs),
     /// List the plugins of a registry folder or of a running host
@@ -58,6 +78,12 @@ pub struct Place {
 impl PluginCommand {
     fn output(&self) -> Output {
         match self {
+            Self::New(args) => args.output,
+            Self::Sdk(args) => args.output,
+            Self::Build(args) => args.output,
+            Self::Test(args) => args.output,
+            Self::Bench(args) => args.output,
+            Self::Dev(args) => args.output,
             Self::Inspect(args) => args.output,
             Self::List(args) => args.output,
             Self::Publish(args) => args.output,
@@ -69,9 +95,16 @@ impl PluginCommand {
 
 /// Runs a command to its end.
 pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
+    show_logs();
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = executor.block_on(async {
         match command {
+            PluginCommand::New(args) => new::run(args),
+            PluginCommand::Sdk(args) => new::renew(args),
+            PluginCommand::Build(args) => build::run(args).await,
+            PluginCommand::Test(args) => test::run(args).await,
+            PluginCommand::Bench(args) => bench::run(args).await,
+            PluginCommand::Dev(args) => dev::run(args).await,
             PluginCommand::Inspect(args) => inspect::run(args).await,
             PluginCommand::List(args) => list::run(args).await,
             PluginCommand::Publish(args) => publish::run(args).await,
@@ -93,6 +126,14 @@ pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
         show::error(&text);
     }
     Ok(exit)
+}
+
+/// Has what plugins write into their log appear on stderr, as a host does.
+fn show_logs() {
+    let filter = EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("warn,deltaforge::plugin=info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    lines.with_ansi(show::colours(std::io::stderr().is_terminal())).without_time().with_target(false).init();
 }
 
 /// Reads a component.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use deltaforge_wasm::{Inspection, Runtime};
+use deltaforge_wasm::Inspection;
 use serde_json::{Value, json};
 
-use super::{Output, read, show};
+use super::{Output, read, sandbox, show};
 use crate::Exit;
 use crate::check::print;
 
@@ -31,7 +31,7 @@ pub struct Inspected {
 /// Reads a component and asks it, in the sandbox, what it is.
 pub async fn inspect(file: &Path) -> anyhow::Result<Inspected> {
     let bytes = read(file)?;
-    let runtime = Runtime::new(None).context("start the WebAssembly runtime")?;
+    let runtime = sandbox::runtime()?;
     let what = runtime.inspect(bytes.clone()).await.with_context(|| file.display().to_string())?;
     Ok(Inspected { bytes, what })
 }
@@ -55,6 +55,7 @@ pub fn as_json(what: &Inspection, size: u64) -> Value {
         "description": says.description, "tables": says.tables, "reads": says.reads, "writes": says.writes,
         "config_schema": serde_json::from_str::<Value>(&says.config_schema).ok(),
         "imports": what.imports, "grants": what.grants, "size": size, "sha256": what.sha256,
+        "author": what.author, "licence": what.licence,
     })
 }
 
@@ -62,6 +63,7 @@ fn as_text(what: &Inspection, size: u64) -> String {
     let says = &what.description;
     let list =
         |texts: &[String], none: &str| if texts.is_empty() { none.to_owned() } else { texts.join(", ") };
+    let said = |text: &str| if text.is_empty() { "not said".to_owned() } else { text.to_owned() };
     let schema = serde_json::from_str::<Value>(&says.config_schema).ok();
     let schema = schema.and_then(|schema| serde_json::to_string_pretty(&schema).ok());
     let grants = match what.grants[..] {
@@ -77,6 +79,8 @@ fn as_text(what: &Inspection, size: u64) -> String {
         ("wants", grants),
         ("imports", if what.imports.is_empty() { "nothing".to_owned() } else { what.imports.join("\n") }),
         ("config", schema.unwrap_or_else(|| "any; it has no JSON Schema".to_owned())),
+        ("author", said(&what.author)),
+        ("licence", said(&what.licence)),
         ("size", format!("{} ({size} bytes)", show::size(size))),
         ("sha256", what.sha256.clone()),
     ];

@@ -16,7 +16,7 @@ const ANSWER: Duration = Duration::from_secs(120);
 #[derive(Debug, Args)]
 pub struct HostArgs {
     /// The running host, by the address of its API
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", env = "DELTAFORGE_HOST", default_value = "http://127.0.0.1:8080")]
     pub host: String,
     #[command(flatten)]
     pub token: TokenArgs,

@@ -17,13 +17,14 @@ pub fn error(text: &str) {
     let _ = writeln!(std::io::stderr(), "{shown} {text}");
 }
 
-/// What is done meanwhile, on stderr.
+/// What is said beside the answer, on stderr.
 pub fn step(text: &str) {
     let shown = if colours(std::io::stderr().is_terminal()) { "\u{1b}[1m==>\u{1b}[0m" } else { "==>" };
     let _ = writeln!(std::io::stderr(), "{shown} {text}");
 }
 
-fn colours(is_terminal: bool) -> bool {
+/// Whether colours are wanted on a stream that is a terminal, or is none.
+pub fn colours(is_terminal: bool) -> bool {
     is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
@@ -44,6 +45,16 @@ pub fn bold(text: impl Display) -> String {
 /// What is there beside.
 pub fn dim(text: impl Display) -> String {
     dressed("2", text)
+}
+
+/// What is right, or comes in.
+pub fn green(text: impl Display) -> String {
+    dressed("32", text)
+}
+
+/// What is wrong, or goes away.
+pub fn red(text: impl Display) -> String {
+    dressed("31", text)
 }
 
 /// Lines of a name and what it stands for, in two columns.

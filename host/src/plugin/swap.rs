@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
+use deltaforge_wasm::PluginKind;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -70,6 +71,11 @@ pub async fn deploy(args: &DeployArgs) -> anyhow::Result<Exit> {
     if is_file {
         let Inspected { bytes, what } = inspect(Path::new(&args.plugin)).await?;
         let id = id(args.name.as_deref(), &what.description)?;
+        anyhow::ensure!(
+            what.kind == PluginKind::Processor,
+            "{id} is a formatter, which no processor runs: `deltaforge plugin publish` it, and name it in a sink's \
+             `envelope: {{plugin: {id}}}`"
+        );
         let size = bytes.len() as u64;
         let (_, new) = host.publish(&id, bytes).await.with_context(|| format!("publish {id}"))?;
         request["plugin"] = json!(id.to_string());
@@ -130,10 +136,19 @@ fn as_text(stage: &StageArgs, swapped: &Value) -> String {
     let config = if swapped["config_changed"] == true { "changed" } else { "as before" };
     let pause = swapped["pause_ms"].as_f64().unwrap_or_default();
     let current = show::bold(of("current", "current_digest"));
+    let probation = match swapped["probation"].as_u64().unwrap_or_default() {
+        0 => "none".to_owned(),
+        1 => "the next batch is judged before it leaves; if it does worse, what ran before is put back"
+            .to_owned(),
+        some => format!(
+            "the next {some} batches are judged before they leave; if one does worse, what ran before is put back"
+        ),
+    };
     let lines = [
         ("position", position),
         ("pause", format!("{pause:.1} ms")),
         ("config", config.to_owned()),
+        ("probation", probation),
         ("generation", swapped["generation"].to_string()),
         ("back", rollback_command(stage)),
     ];

@@ -4,7 +4,7 @@
 //! bindings were made from, and it calls WASI. Here the interface is put in, and WASI's place is taken by
 //! `no-wasi.wat`, so that the component imports what DeltaForge offers and nothing else.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -38,8 +38,9 @@ pub fn encode(module: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn world(module: &[u8]) -> Result<&'static str> {
-    let exports = exports(module)?;
-    let found: Vec<_> = WORLDS.iter().filter(|(export, _)| exports.contains(export)).collect();
+    let (_, exports) = crate::names(module)?;
+    let found: Vec<_> =
+        WORLDS.iter().filter(|(export, _)| exports.iter().any(|name| name == export)).collect();
     match found[..] {
         [(_, world)] => Ok(world),
         [] => bail!(
@@ -49,59 +50,6 @@ fn world(module: &[u8]) -> Result<&'static str> {
         _ => bail!(
             "it is a processor and a formatter in one: import only one of the SDK's packages of that name"
         ),
-    }
-}
-
-/// The names that a module exports.
-fn exports(module: &[u8]) -> Result<Vec<&str>> {
-    ensure!(module.starts_with(b"\0asm\x01\0\0\0"), "this is not a WebAssembly module");
-    let mut names = Vec::new();
-    let mut rest = Bytes(&module[8..]);
-    while !rest.0.is_empty() {
-        let id = rest.take(1)?[0];
-        let mut section = Bytes(rest.sized()?);
-        if id != EXPORTS {
-            continue;
-        }
-        for _ in 0..section.number()? {
-            names.push(std::str::from_utf8(section.sized()?).context("a name is not UTF-8")?);
-            section.take(1)?;
-            section.number()?;
-        }
-    }
-    Ok(names)
-}
-
-/// The number of the section that names what a module exports.
-const EXPORTS: u8 = 7;
-
-/// The rest of a module.
-struct Bytes<'a>(&'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count).context("the module ends too early")?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    /// Bytes that stand behind their number.
-    fn sized(&mut self) -> Result<&'a [u8]> {
-        let count = self.number()?;
-        self.take(count)
-    }
-
-    /// An unsigned number of 32 bits, seven in a byte.
-    fn number(&mut self) -> Result<usize> {
-        let mut value = 0u64;
-        for at in 0..5 {
-            let byte = self.take(1)?[0];
-            value |= u64::from(byte & 0x7f) << (7 * at);
-            if byte & 0x80 == 0 {
-                return Ok(usize::try_from(value)?);
-            }
-        }
-        bail!("a number of the module is too long")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Turns core WebAssembly modules into components: the last step of `./dev plugins`.
+//! The last step of `./dev plugins`.
 //!
 //! `componentize plugins MANIFEST` lists a workspace's plugins, one a line: the package, a tab, and
 //! the name that its core module has in the target directory. A plugin is a package with a `cdylib`.
@@ -12,11 +12,8 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
-use wit_component::ComponentEncoder;
-
-mod go;
+use anyhow::{Context, Result, ensure};
+use componentize::{encode, go, plugins};
 
 const USAGE: &str =
     "usage: componentize plugins MANIFEST | componentize encode CORE OUT | componentize encode-go CORE OUT";
@@ -55,23 +52,6 @@ fn list_plugins(manifest: &str) -> Result<()> {
     Ok(())
 }
 
-/// The packages that have a `cdylib`, each with the file stem of its library.
-fn plugins(metadata: &Value) -> Result<Vec<(String, String)>> {
-    let packages = metadata["packages"].as_array().context("cargo metadata names no packages")?;
-    let mut found = Vec::new();
-    for package in packages {
-        let name = package["name"].as_str().context("a package without a name")?;
-        for target in package["targets"].as_array().into_iter().flatten() {
-            let kinds = target["crate_types"].as_array();
-            if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "cdylib")) {
-                let library = target["name"].as_str().context("a target without a name")?;
-                found.push((name.to_owned(), library.replace('-', "_")));
-            }
-        }
-    }
-    Ok(found)
-}
-
 fn encode_file(core: &Path, out: &Path, encode: impl Fn(&[u8]) -> Result<Vec<u8>>) -> Result<()> {
     let module = std::fs::read(core).with_context(|| format!("read {}", core.display()))?;
     let component = encode(&module).with_context(|| format!("make a component of {}", core.display()))?;
@@ -89,14 +69,6 @@ fn encode_file(core: &Path, out: &Path, encode: impl Fn(&[u8]) -> Result<Vec<u8>
     std::fs::rename(&scratch, out).with_context(|| format!("write {}", out.display()))?;
     println!("{} ({} KiB)", out.display(), component.len().div_ceil(1024));
     Ok(())
-}
-
-/// Encodes a core module as a component and validates the result.
-fn encode(module: &[u8]) -> Result<Vec<u8>> {
-    if !module.starts_with(b"\0asm") {
-        bail!("this is not a WebAssembly module");
-    }
-    ComponentEncoder::default().validate(true).module(module)?.encode()
 }
 
 #[cfg(test)]

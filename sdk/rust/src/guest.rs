@@ -103,6 +103,7 @@ impl<P> Slot<P> {
         config: &str,
         open: impl FnOnce(C) -> Result<P, Failure>,
     ) -> Result<(), types::Failure> {
+        explain_panics();
         let plugin = open(crate::failure::config(config)?)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(plugin);
         Ok(())
@@ -120,6 +121,19 @@ impl<P> Default for Slot<P> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Has a panic write into the log what it says and where it is: nobody sees what a component prints. The host shows it
+/// beside the trap that follows.
+fn explain_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            let text = panic.payload_as_str().unwrap_or("without words");
+            let at = panic.location().map(ToString::to_string).unwrap_or_default();
+            log(Level::Error, &format!("panic: {text}"), &[("at", &at)]);
+        }));
+    });
 }
 
 /// `processing.process` of a component.

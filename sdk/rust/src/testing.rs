@@ -19,7 +19,9 @@ use crate::{Bodies, Failure, Formatter, Processor};
 
 mod golden;
 
-pub use golden::assert_golden_files;
+#[doc(hidden)] // for the host that runs the same files
+pub use golden::{Difference, Found, Golden, golden_files};
+pub use golden::{assert_golden_bodies, assert_golden_files};
 
 /// Builds a batch, event by event.
 ///
@@ -86,14 +88,18 @@ impl TestBatch {
     /// # Panics
     ///
     /// If a kind has no such name.
-    pub fn table(mut self, table: &str, columns: &[(&str, &str)], key: &[&str]) -> Self {
-        let columns = columns.iter().map(|(name, kind)| {
-            let kind = Kind::from_name(kind).unwrap_or_else(|| panic!("{kind} is no kind of column"));
-            Column::new(*name, kind, "")
+    pub fn table(self, table: &str, columns: &[(&str, &str)], key: &[&str]) -> Self {
+        self.try_table(table, columns, key).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    fn try_table(mut self, table: &str, columns: &[(&str, &str)], key: &[&str]) -> Result<Self, String> {
+        let columns = columns.iter().map(|(name, kind)| match Kind::from_name(kind) {
+            Some(kind) => Ok(Column::new(*name, kind, "")),
+            None => Err(format!("{kind} is no kind of column")),
         });
         let key = key.iter().map(|name| (*name).to_owned()).collect();
-        self.tables.push((table.to_owned(), columns.collect(), key));
-        self
+        self.tables.push((table.to_owned(), columns.collect::<Result<_, _>>()?, key));
+        Ok(self)
     }
 
     /// Adds a created row.
@@ -146,19 +152,29 @@ impl TestBatch {
     ///
     /// If the text is not that.
     pub fn from_json(text: &str) -> Self {
-        let document: Document = serde_json::from_str(text).expect("a batch as JSON");
-        let tables = document.tables.into_iter().fold(Self::new(), |batch, table| {
+        Self::try_from_json(text).unwrap_or_else(|problem| panic!("a batch as JSON: {problem}"))
+    }
+
+    /// As [`TestBatch::from_json`], without the panic.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit.
+    pub fn try_from_json(text: &str) -> Result<Self, String> {
+        let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let mut batch = Self::new();
+        for table in document.tables {
             let columns: Vec<(&str, &str)> =
                 table.columns.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
             let key: Vec<&str> = table.key.iter().map(String::as_str).collect();
-            batch.table(&table.name, &columns, &key)
-        });
-        document.events.into_iter().fold(tables, |mut batch, event| {
-            let op = Op::from_code(&event.op).unwrap_or_else(|| panic!("{} is no operation", event.op));
+            batch = batch.try_table(&table.name, &columns, &key)?;
+        }
+        for event in document.events {
+            let op = Op::from_code(&event.op).ok_or_else(|| format!("{} is no operation", event.op))?;
             let DocumentEvent { table, before, after, tags, ddl, message, .. } = event;
             batch.events.push(TestEvent { table, op, before, after, tags, ddl, message });
-            batch
-        })
+        }
+        Ok(batch)
     }
 
     /// The batch in the host's own form.
@@ -167,6 +183,15 @@ impl TestBatch {
     ///
     /// If an image is neither an object nor `null`, or names a column that a declared table lacks.
     pub fn build(&self) -> Batch {
+        self.try_build().unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// As [`TestBatch::build`], without the panic.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit.
+    pub fn try_build(&self) -> Result<Batch, String> {
         let info = SourceInfo {
             connector: "test".to_owned(),
             version: "deltaforge-test".to_owned(),
@@ -200,7 +225,7 @@ impl TestBatch {
                 snapshot: SnapshotMark::No,
             });
             for (image, row) in [(Image::Before, &event.before), (Image::After, &event.after)] {
-                write_image(&mut builder, &schema, image, row);
+                write_image(&mut builder, &schema, image, row)?;
             }
             let TestEvent { tags, ddl, message, .. } = event;
             if tags.is_some() || ddl.is_some() || message.is_some() {
@@ -208,7 +233,7 @@ impl TestBatch {
                 builder.side(Side { tags, ddl, message, ..Side::default() });
             }
         }
-        builder.finish()
+        Ok(builder.finish())
     }
 
     fn schema(&self, table: &str) -> Arc<TableSchema> {
@@ -303,15 +328,7 @@ impl Outcome {
     ///
     /// Never: every event is written as JSON.
     pub fn events(&self) -> Vec<Json> {
-        let mut encoders = RowEncoders::default();
-        let mut writer = EventWriter::new(&self.batch, &mut encoders);
-        let mut events = Vec::new();
-        for event in self.batch.events() {
-            let mut text = Vec::new();
-            writer.write_event(&event, event.is_last(), &mut text);
-            events.push(serde_json::from_slice(&text).expect("an event is written as JSON"));
-        }
-        events
+        events_of(&self.batch)
     }
 
     /// How many events were dropped.
@@ -351,6 +368,19 @@ pub fn assert_golden(path: impl AsRef<std::path::Path>, found: &[u8]) {
     assert_eq!(found.len(), golden.len(), "lines of {}", path.display());
 }
 
+/// The events of a batch in the native form.
+fn events_of(batch: &Batch) -> Vec<Json> {
+    let mut encoders = RowEncoders::default();
+    let mut writer = EventWriter::new(batch, &mut encoders);
+    let mut events = Vec::new();
+    for event in batch.events() {
+        let mut text = Vec::new();
+        writer.write_event(&event, event.is_last(), &mut text);
+        events.push(serde_json::from_slice(&text).expect("an event is written as JSON"));
+    }
+    events
+}
+
 fn qualified(schema: &TableSchema) -> &str {
     schema.qualified()
 }
@@ -368,14 +398,19 @@ fn kind_of(value: &Json) -> Kind {
     })
 }
 
-fn write_image(builder: &mut BatchBuilder, schema: &TableSchema, image: Image, row: &Json) {
+fn write_image(
+    builder: &mut BatchBuilder,
+    schema: &TableSchema,
+    image: Image,
+    row: &Json,
+) -> Result<(), String> {
     let members = match row {
-        Json::Null => return,
+        Json::Null => return Ok(()),
         Json::Object(members) => members,
-        other => panic!("a row is an object, not {other}"),
+        other => return Err(format!("a row is an object, not {other}")),
     };
-    for name in members.keys() {
-        assert!(schema.column(name).is_some(), "{} has no column {name}", schema.qualified());
+    if let Some(name) = members.keys().find(|name| schema.column(name).is_none()) {
+        return Err(format!("{} has no column {name}", schema.qualified()));
     }
     builder.image(image, |writer| {
         for column in schema.columns() {
@@ -388,4 +423,5 @@ fn write_image(builder: &mut BatchBuilder, schema: &TableSchema, image: Image, r
             };
         }
     });
+    Ok(())
 }

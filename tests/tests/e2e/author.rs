@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use crate::plugins::event_of;
 use crate::{Place, pipeline, shared};
 
+mod dev;
+mod project;
 mod registry;
+mod tutorial;
 
 /// What a command did.
 struct Ran {
@@ -43,8 +46,14 @@ impl Ran {
 
 /// Runs `deltaforge plugin ARGS` in a folder.
 fn plugin(folder: &Path, args: &[&str]) -> Ran {
+    plugin_with(folder, args, &[])
+}
+
+/// As [`plugin`], with more in the environment.
+fn plugin_with(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(binary());
-    command.arg("plugin").args(args).current_dir(folder).stdin(Stdio::null()).env_remove("DELTAFORGE_TOKEN");
+    command.arg("plugin").args(args).current_dir(folder).stdin(Stdio::null());
+    command.env_remove("DELTAFORGE_TOKEN").envs(env.iter().copied());
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ran { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }

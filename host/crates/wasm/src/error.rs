@@ -66,6 +66,8 @@ pub(crate) enum CallError {
         cause: wasmtime::Error,
         /// Whether the guest was refused memory during the call.
         starved_mb: Option<u64>,
+        /// What it wrote into the log as an error last.
+        last_words: Option<String>,
     },
     /// It took longer than `timeout_ms`.
     TimedOut {
@@ -77,11 +79,22 @@ pub(crate) enum CallError {
 impl CallError {
     /// The code and the text for people: what ended the call, and in which of the guest's functions.
     pub(crate) fn describe(&self) -> (&'static str, String) {
+        let (code, mut text, functions) = self.parts();
+        if let Some(functions) = functions {
+            let _ = write!(text, ", in {functions}");
+        }
+        (code, text)
+    }
+
+    /// The code, what ended the call, and in which of the guest's functions.
+    pub(crate) fn parts(&self) -> (&'static str, String, Option<String>) {
         match self {
-            Self::TimedOut { limit_ms } => {
-                (DEADLINE, format!("it took longer than {limit_ms} ms of wall time (limits.timeout_ms)"))
-            }
-            Self::Trapped { cause, starved_mb } => {
+            Self::TimedOut { limit_ms } => (
+                DEADLINE,
+                format!("it took longer than {limit_ms} ms of wall time (limits.timeout_ms)"),
+                None,
+            ),
+            Self::Trapped { cause, starved_mb, last_words } => {
                 let (code, mut text) = match (cause.downcast_ref::<Ended>(), cause.downcast_ref::<Trap>()) {
                     (Some(ended @ (Ended::Edit(_) | Ended::Bound(_))), _) => (EDIT, ended.to_string()),
                     (Some(ended @ Ended::Cpu { .. }), _) => (DEADLINE, ended.to_string()),
@@ -92,10 +105,10 @@ impl CallError {
                     (None, Some(trap)) => (TRAP, format!("it trapped: {trap}")),
                     (None, None) => (TRAP, format!("it trapped: {}", cut(&cause.root_cause().to_string()))),
                 };
-                if let Some(functions) = functions(cause) {
-                    let _ = write!(text, ", in {functions}");
+                if let Some(words) = last_words.as_ref().filter(|_| code == TRAP) {
+                    let _ = write!(text, "; it said: {words:?}");
                 }
-                (code, text)
+                (code, text, functions(cause))
             }
         }
     }
@@ -114,7 +127,9 @@ fn functions(error: &wasmtime::Error) -> Option<String> {
         Some(name) => demangled(name),
         None => format!("function {}", frame.func_index()),
     });
-    let mut names: Vec<String> = names.skip_while(|name| is_panicking(name)).collect();
+    let all: Vec<String> = names.collect();
+    let own = all.iter().position(|name| !is_panicking(name)).unwrap_or(0);
+    let mut names: Vec<String> = all.into_iter().skip(own).collect();
     names.dedup(); // a recursion says its name once
     let more = names.len() > MAX_FRAMES;
     let shown: Vec<String> = names.iter().take(MAX_FRAMES).map(|name| cut_to(name, 120)).collect();
@@ -122,7 +137,7 @@ fn functions(error: &wasmtime::Error) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Whether it is one of the functions in which a Rust guest panics: nobody wrote those.
+/// Whether it is one of the functions in which a guest in Rust or Go panics: no author wrote those.
 fn is_panicking(name: &str) -> bool {
     [
         "__rustc::",
@@ -132,6 +147,8 @@ fn is_panicking(name: &str) -> bool {
         "std::sys::backtrace::",
         "core::option::",
         "core::result::",
+        "runtime.",
+        "deltaforge_internal_guest.Explain",
     ]
     .iter()
     .any(|machinery| name.starts_with(machinery))

@@ -256,7 +256,7 @@ impl Workshop {
     }
 }
 
-fn check_limits(limits: Option<StageLimits>) -> Result<StageLimits, Vec<ConfigError>> {
+pub(crate) fn check_limits(limits: Option<StageLimits>) -> Result<StageLimits, Vec<ConfigError>> {
     let limits = limits.unwrap_or(DEFAULT_LIMITS);
     let StageLimits { cpu_ms, timeout_ms, mem_mb, .. } = limits;
     let mut problems = Vec::new();
@@ -272,7 +272,7 @@ fn check_limits(limits: Option<StageLimits>) -> Result<StageLimits, Vec<ConfigEr
 }
 
 /// Checks a component's world and imports.
-fn check(loaded: &Loaded, grants: Grants, kind: PluginKind) -> Result<(), Vec<ConfigError>> {
+pub(crate) fn check(loaded: &Loaded, grants: Grants, kind: PluginKind) -> Result<(), Vec<ConfigError>> {
     if loaded.kind != kind {
         let text = format!("it is a {}, and a {kind} is needed here", loaded.kind);
         return Err(vec![ConfigError::new("plugin", text)]);

@@ -18,6 +18,8 @@ pub(crate) struct Guest {
     pub(crate) call: Option<Call>,
     pub(crate) voice: Arc<Voice>,
     pub(crate) memory: MemoryLimit,
+    /// What it wrote into the log as an error in this call: why it panics.
+    pub(crate) last_words: Option<String>,
     encoders: RowEncoders,
     wasi: WasiCtx,
     table: ResourceTable,
@@ -29,6 +31,7 @@ impl Guest {
             call: None,
             voice: voice.clone(),
             memory: MemoryLimit::new(mem_mb),
+            last_words: None,
             encoders: RowEncoders::default(),
             wasi: crate::wasi::context(grants, voice),
             table: ResourceTable::new(),

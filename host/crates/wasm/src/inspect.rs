@@ -28,6 +28,10 @@ pub struct Inspection {
     pub grants: Vec<&'static str>,
     /// What it says of itself.
     pub description: Description,
+    /// Who made it, as the component's section `authors` says; empty: not said.
+    pub author: String,
+    /// Its licence, an SPDX expression, as the section `licenses` says; empty: not said.
+    pub licence: String,
 }
 
 impl Runtime {
@@ -41,6 +45,7 @@ impl Runtime {
         bytes: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<Inspection, LoadError> {
         let runtime = self.clone();
+        let (author, licence) = maker(bytes.as_ref());
         let loaded = crate::factory::off_thread(move || runtime.load(bytes.as_ref())).await?;
         let needs = |grant: &str| {
             let without =
@@ -70,6 +75,19 @@ impl Runtime {
             imports: loaded.imports.clone(),
             grants,
             description,
+            author,
+            licence,
         })
     }
+}
+
+/// Who made a component and under which licence: standard custom sections, which anybody may have written.
+fn maker(component: &[u8]) -> (String, String) {
+    let Ok(payload) = wasm_metadata::Payload::from_binary(component) else { return Default::default() };
+    let found = payload.metadata();
+    let text = |value: Option<String>| value.map(|text| cut(text.trim())).unwrap_or_default();
+    (
+        text(found.authors.as_ref().map(ToString::to_string)),
+        text(found.licenses.as_ref().map(ToString::to_string)),
+    )
 }

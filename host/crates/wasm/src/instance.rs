@@ -58,6 +58,9 @@ impl Blueprint {
             None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(give_way()))),
         });
         store.set_epoch_deadline(1);
+        if self.runtime.metered {
+            store.set_fuel(u64::MAX).expect("an engine that meters takes fuel");
+        }
         let running = self.runtime.running();
         let instantiated =
             self.limits.meter.run(self.limits.start(), self.loaded.linked.instantiate(&mut store));
@@ -97,7 +100,9 @@ fn finish<T>(
         None => Err(CallError::TimedOut { limit_ms }),
         Some(Ok(value)) => Ok(value),
         Some(Err(cause)) => {
-            Err(CallError::Trapped { cause, starved_mb: store.data_mut().memory.take_refused() })
+            let guest = store.data_mut();
+            let (starved_mb, last_words) = (guest.memory.take_refused(), guest.last_words.take());
+            Err(CallError::Trapped { cause, starved_mb, last_words })
         }
     }
 }
@@ -109,6 +114,7 @@ macro_rules! call {
         let bounds = $limits(&*limits);
         store.set_epoch_deadline(1);
         store.data_mut().memory.take_refused();
+        store.data_mut().last_words = None;
         let watched = runtime.running();
         let ended = limits.meter.run(bounds, exports.$function(&mut *store $(, $argument)*)).await;
         drop(watched);
@@ -153,6 +159,16 @@ impl Instance {
         let answer = call!(self, |limits: &Limits| limits.call, format, bodies);
         self.store.data_mut().call = None;
         answer
+    }
+
+    /// The memory it holds, bytes; it never gives any back.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().memory.held()
+    }
+
+    /// The fuel that its calls have burnt so far, where the runtime meters.
+    pub(crate) fn burnt(&self) -> Option<u64> {
+        self.store.get_fuel().ok().map(|left| u64::MAX - left)
     }
 
     /// Whether it holds so much memory that a new one should take its place.

@@ -223,7 +223,7 @@ impl Upload for Incoming {
             .map_err(|error| CatalogError::Storage(format!("read {}: {error}", part.path.display())))?;
         let bytes = Bytes::from(bytes);
         let looked = catalog.runtime.inspect(bytes.clone()).await;
-        let Inspection { sha256, kind, interface, grants, description, .. } =
+        let Inspection { sha256, kind, interface, grants, description, author, licence, .. } =
             looked.map_err(|error| CatalogError::Invalid(format!("{id}: {error}")))?;
         if (description.name.as_str(), description.version.as_str())
             != (id.name.as_str(), id.version.as_str())
@@ -239,8 +239,8 @@ impl Upload for Incoming {
             kind,
             interface,
             grants: grants.into_iter().map(str::to_owned).collect(),
-            author: String::new(),
-            licence: String::new(),
+            author,
+            licence,
             description: description.description,
             tables: description.tables,
             reads: description.reads,

@@ -42,6 +42,8 @@ pub struct Runtime {
     pub(crate) engine: Engine,
     linker: Linker<Guest>,
     cache: Option<Cache>,
+    /// Whether calls burn fuel.
+    pub(crate) metered: bool,
     loaded: Mutex<HashMap<String, Weak<Loaded>>>,
     ticker: Arc<Ticker>,
 }
@@ -83,10 +85,25 @@ impl Runtime {
     ///
     /// As [`Runtime::new`].
     pub fn with_cache(cache_dir: Option<&Path>, cache_bytes: u64) -> io::Result<Arc<Self>> {
+        Self::start(cache_dir.map(|dir| (dir, cache_bytes)), false)
+    }
+
+    /// Starts an engine that counts what guests do, in fuel: about one for each instruction, the same on every machine.
+    /// Guests run slower on it; it is for looking at them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::new`].
+    pub fn metered() -> io::Result<Arc<Self>> {
+        Self::start(None, true)
+    }
+
+    fn start(cache: Option<(&Path, u64)>, metered: bool) -> io::Result<Arc<Self>> {
         let mut config = Config::new();
         config
             .concurrency_support(false) // costs calls on single cells 40 % and nobody uses it
             .epoch_interruption(true)
+            .consume_fuel(metered)
             .cranelift_opt_level(OptLevel::Speed)
             .wasm_backtrace_details(WasmBacktraceDetails::Disable);
         let engine = Engine::new(&config).map_err(io::Error::other)?;
@@ -94,9 +111,9 @@ impl Runtime {
         v1::link(&mut linker)
             .and_then(|()| wasmtime_wasi::p2::add_to_linker_async(&mut linker))
             .map_err(io::Error::other)?;
-        let cache = cache_dir.map(|dir| Cache::open(dir, &engine, cache_bytes)).transpose()?;
+        let cache = cache.map(|(dir, most)| Cache::open(dir, &engine, most)).transpose()?;
         let ticker = Ticker::start(engine.weak())?;
-        Ok(Arc::new(Self { engine, linker, cache, loaded: Mutex::default(), ticker }))
+        Ok(Arc::new(Self { engine, linker, cache, metered, loaded: Mutex::default(), ticker }))
     }
 
     /// To hold while a guest runs, so that it is looked at.
@@ -127,9 +144,8 @@ impl Runtime {
             Some([0, b'a', b's', b'm', _, _, 1, 0]) => {}
             Some([0, b'a', b's', b'm', ..]) => {
                 return Err(LoadError::NotAComponent(
-                    "it is a core WebAssembly module, not a component; `./dev plugins` makes components of the \
-                     plugins in the repository, and `wasm-tools component new` one of a module elsewhere \
-                     (docs/PLUGINS.md, \"A crate of your own\")"
+                    "it is a core WebAssembly module, not a component; `deltaforge plugin build` makes a component of a \
+                     crate or a Go module (docs/PLUGINS.md)"
                         .to_owned(),
                 ));
             }

@@ -20,29 +20,29 @@ impl WasmStage {
     pub(crate) fn new(blueprint: Blueprint, tables: Patterns, instance: Instance) -> Self {
         Self { blueprint, tables, instance: Some(instance) }
     }
+}
 
-    /// The rows that the plugin wants to see.
-    fn narrow(&self, view: &View) -> View {
-        if self.tables.is_empty() {
-            return view.clone();
-        }
-        let batch = view.batch();
-        let wanted: Vec<bool> = batch
-            .tables()
-            .iter()
-            .map(|table| self.tables.matches(table.schema().unwrap_or(table.database()), table.name()))
-            .collect();
-        if wanted.iter().all(|wanted| *wanted) {
-            return view.clone();
-        }
-        view.retain(|event| wanted[event.table_index()])
+/// The rows of the tables that a plugin wants to see.
+pub(crate) fn narrow(tables: &Patterns, view: &View) -> View {
+    if tables.is_empty() {
+        return view.clone();
     }
+    let batch = view.batch();
+    let wanted: Vec<bool> = batch
+        .tables()
+        .iter()
+        .map(|table| tables.matches(table.schema().unwrap_or(table.database()), table.name()))
+        .collect();
+    if wanted.iter().all(|wanted| *wanted) {
+        return view.clone();
+    }
+    view.retain(|event| wanted[event.table_index()])
 }
 
 #[async_trait]
 impl Stage for WasmStage {
     async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError> {
-        let view = self.narrow(view);
+        let view = narrow(&self.tables, view);
         if view.is_empty() {
             return Ok(());
         }

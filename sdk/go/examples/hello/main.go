@@ -1,6 +1,6 @@
 // A first plugin: gives every row a greeting, made of the name that one of its columns holds.
 //
-// Copy this folder to begin a plugin of your own, in a module anywhere; docs/PLUGINS.md walks through it.
+// `deltaforge plugin new --lang go` begins one of your own; docs/PLUGINS.md walks through it.
 package main
 
 import (

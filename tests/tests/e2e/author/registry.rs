@@ -31,6 +31,16 @@ fn inspect_says_what_a_component_is_or_why_it_is_none() {
 }
 
 #[test]
+fn a_formatter_is_not_deployed_into_a_processor() {
+    let dir = tempfile::tempdir().unwrap();
+    let native = component("plugins/dist", "native");
+    let args =
+        ["deploy", shown(&native), "--host", "http://127.0.0.1:9", "--pipeline", "p", "--processor", "x"];
+    let refused = plugin(dir.path(), &args).fails(1);
+    assert!(refused.contains("native@1.0.0 is a formatter") && refused.contains("envelope:"), "{refused}");
+}
+
+#[test]
 fn a_folder_takes_a_version_once_and_lists_it() {
     let dir = tempfile::tempdir().unwrap();
     let stamp = component("plugins/fixtures/dist", "stamp");

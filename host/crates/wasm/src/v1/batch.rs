@@ -15,7 +15,7 @@ use super::Shown;
 use super::bindings::processor::deltaforge::plugin::{clock, events, log, metrics, types};
 use super::convert::{cell, emit, extras, image, named, origin, route, source, tables, value};
 use crate::call::cell_len;
-use crate::error::Ended;
+use crate::error::{Ended, cut};
 use crate::guest::Guest;
 use crate::json::JsonProblem;
 
@@ -342,12 +342,21 @@ impl events::HostBatch for Guest {
 impl log::Host for Guest {
     fn log(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) -> Result<()> {
         self.voice.say(tracing_level(level), &message, &fields);
+        if level == log::Level::Error {
+            self.last_words = Some(last_words(&message, &fields));
+        }
         Ok(())
     }
 
     fn enabled(&mut self, level: log::Level) -> Result<bool> {
         Ok(self.voice.enabled(tracing_level(level)))
     }
+}
+
+/// A line in a message of ours.
+fn last_words(message: &str, fields: &[(String, String)]) -> String {
+    let fields = fields.iter().map(|(name, value)| format!(" {}={}", cut(name), cut(value)));
+    cut(&(cut(message) + &fields.take(8).collect::<String>()))
 }
 
 fn tracing_level(level: log::Level) -> Level {

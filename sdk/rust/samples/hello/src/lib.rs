@@ -1,6 +1,6 @@
 //! A first plugin: gives every row a greeting, made of the name that one of its columns holds.
 //!
-//! Copy this folder to begin a plugin of your own, in a crate anywhere; docs/PLUGINS.md walks through it.
+//! `deltaforge plugin new` begins one of your own; docs/PLUGINS.md walks through it.
 
 use deltaforge_sdk::{Batch, CellKind, Failure, Image, Kind, Manifest, Processor, Value};
 

@@ -1,0 +1,203 @@
+//! A plugin tried out, outside of a pipeline: opened and called as a stage does it, under the same limits.
+
+use std::sync::Arc;
+
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::message::Bodies;
+use deltaforge_engine::stage::StageLimits;
+use deltaforge_engine::usage::Usage;
+use deltaforge_model::pattern::Patterns;
+use deltaforge_model::{Overlay, View};
+use serde_json::Value;
+
+use crate::error::{CallError, EDIT, cut};
+use crate::factory::{check, check_limits, off_thread, unbounded};
+use crate::grants::Grants;
+use crate::instance::{Blueprint, Instance};
+use crate::limits::Limits;
+use crate::plugin::{Description, PluginKind};
+use crate::runtime::{LoadError, Runtime};
+use crate::stage::narrow;
+use crate::v1::Failure;
+use crate::voice::Voice;
+
+/// What a plugin is tried with: a stage's block.
+#[derive(Debug, Clone, Default)]
+pub struct TrialSpec {
+    /// Its configuration; null: none.
+    pub config: Value,
+    /// Its limits; none: the defaults.
+    pub limits: Option<StageLimits>,
+    /// Its grants by name.
+    pub grants: Vec<String>,
+}
+
+/// What keeps a plugin from being tried, or ended a call.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrialError {
+    /// It is no plugin, or one for another host.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The limits, the grants, or the configuration by the plugin's own schema.
+    #[error("{}", problems(.0))]
+    Config(Vec<ConfigError>),
+    /// The plugin answered that it could not do its work, in these words.
+    #[error("{0}")]
+    Failed(String),
+    /// The host ended the call, or it trapped.
+    #[error("{message}{}", .functions.as_ref().map(|at| format!(", in {at}")).unwrap_or_default())]
+    Ended {
+        /// A code with a page in docs/errors.
+        code: &'static str,
+        /// What ended it.
+        message: String,
+        /// In which of the guest's functions, innermost first.
+        functions: Option<String>,
+    },
+}
+
+fn problems(all: &[ConfigError]) -> String {
+    let all = all.iter().map(|ConfigError { path, message, .. }| format!("{path}: {message}"));
+    all.collect::<Vec<_>>().join("; ")
+}
+
+impl TrialError {
+    /// What a golden file holds of it: the words that the same mistake has where the plugin runs natively.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Ended { code, message, .. } if *code == EDIT => message.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl From<CallError> for TrialError {
+    fn from(error: CallError) -> Self {
+        let (code, message, functions) = error.parts();
+        Self::Ended { code, message, functions }
+    }
+}
+
+impl From<Failure> for TrialError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(cut(&failure.message))
+    }
+}
+
+/// A plugin that is open.
+pub struct Trial {
+    blueprint: Blueprint,
+    description: Description,
+    tables: Patterns,
+    /// `None` after a call that ended it.
+    instance: Option<Instance>,
+}
+
+impl Runtime {
+    /// Opens a component as a stage would.
+    ///
+    /// # Errors
+    ///
+    /// See [`TrialError`].
+    pub async fn trial(self: &Arc<Self>, component: &[u8], spec: TrialSpec) -> Result<Trial, TrialError> {
+        let grants = Grants::parse(&spec.grants).map_err(TrialError::Config)?;
+        let limits = check_limits(spec.limits).map_err(TrialError::Config)?;
+        let (runtime, bytes) = (self.clone(), component.to_vec());
+        let loaded = off_thread(move || runtime.load(&bytes)).await?;
+        check(&loaded, grants, loaded.kind).map_err(TrialError::Config)?;
+        let config = if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() };
+        let mut blueprint = Blueprint {
+            runtime: self.clone(),
+            loaded,
+            stage: "trial".to_owned(),
+            grants,
+            _seat: None,
+            usage: Usage::of("", "trial"),
+            limits: Limits::new(limits),
+            voice: Arc::new(Voice::new("trial", "trial", "trial", "trial", unbounded())),
+            config,
+        };
+        let description = blueprint.describe().await.map_err(LoadError::NotAPlugin)?;
+        blueprint.stage.clone_from(&description.name);
+        let tables = Patterns::parse(&description.tables).map_err(|pattern| {
+            LoadError::NotAPlugin(format!("its table pattern {:?} is none", cut(&pattern)))
+        })?;
+        let mut instance = blueprint.instantiate().await?;
+        // The plugin's own words first: they are the same where it runs natively, which knows no schema.
+        instance.open(&blueprint.config).await??;
+        let schema = crate::schema::compile(&description.config_schema).map_err(|text| {
+            LoadError::NotAPlugin(format!("its configuration's schema is none: {}", cut(&text)))
+        })?;
+        if let Some(schema) = schema {
+            crate::schema::check(&schema, &spec.config).map_err(TrialError::Config)?;
+        }
+        Ok(Trial { blueprint, description, tables, instance: Some(instance) })
+    }
+}
+
+impl Trial {
+    /// What it does.
+    pub fn kind(&self) -> PluginKind {
+        self.blueprint.loaded.kind
+    }
+
+    /// What it says of itself.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The memory that the instance holds, bytes: the most that it ever needed. 0 after a call that ended it.
+    pub fn memory_bytes(&self) -> usize {
+        self.instance.as_ref().map_or(0, Instance::memory_bytes)
+    }
+
+    /// The fuel burnt since it was opened; `None` where the runtime does not meter.
+    pub fn burnt(&self) -> Option<u64> {
+        self.instance.as_ref().and_then(Instance::burnt)
+    }
+
+    async fn take(&mut self) -> Result<Instance, TrialError> {
+        if let Some(instance) = self.instance.take() {
+            return Ok(instance);
+        }
+        let mut instance = self.blueprint.instantiate().await?;
+        instance.open(&self.blueprint.config).await??;
+        Ok(instance)
+    }
+
+    /// Shows a processor some rows; answers its edits.
+    ///
+    /// # Errors
+    ///
+    /// See [`TrialError`]. The next call gets a new instance where this one is at its end.
+    pub async fn process(&mut self, view: &View) -> Result<Overlay, TrialError> {
+        let view = narrow(&self.tables, view);
+        if view.is_empty() {
+            return Ok(Overlay::new());
+        }
+        let mut instance = self.take().await?;
+        let (answer, edits) = instance.process(view, Overlay::new()).await;
+        let answer = answer?;
+        self.instance = Some(instance);
+        answer?;
+        Ok(edits)
+    }
+
+    /// Has a formatter make bodies.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trial::process`].
+    pub async fn format(&mut self, view: &View, tx_end: &[bool]) -> Result<Bodies, TrialError> {
+        let mut bodies = Bodies::default();
+        if view.is_empty() {
+            return Ok(bodies);
+        }
+        let mut instance = self.take().await?;
+        let answer = instance.format(view.clone(), tx_end, &mut bodies).await?;
+        self.instance = Some(instance);
+        answer?;
+        Ok(bodies)
+    }
+}

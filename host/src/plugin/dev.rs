@@ -1,0 +1,174 @@
+//! `deltaforge plugin dev`.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use deltaforge_author::build::{self, Mode};
+use deltaforge_author::golden::{self, Pair};
+use deltaforge_author::preview::{Preview, What, preview};
+use deltaforge_wasm::Runtime;
+use notify::{EventKind, RecursiveMode, Watcher};
+use serde_json::{Value, json};
+
+use super::test::SandboxArgs;
+use super::{Output, sandbox, show};
+use crate::Exit;
+use crate::check::print;
+
+/// An editor writes a file in several steps: so long after the last one it has saved.
+const SETTLED: Duration = Duration::from_millis(50);
+/// Longest value that is shown whole, characters.
+const LONGEST: usize = 200;
+
+/// Flags of `plugin dev`.
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// The project's folder
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Show what becomes of this golden input only [default: all of DIR/golden]
+    #[arg(long, value_name = "NAME.in.json")]
+    input: Option<PathBuf>,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+pub async fn run(args: &DevArgs) -> anyhow::Result<Exit> {
+    build::language(&args.dir)?;
+    let runtime = sandbox::runtime()?;
+    // Before the first build: what is saved during it is seen.
+    let (_watcher, saved) = watch(&args.dir)?;
+    show::step("building; the first time, what the plugin is built on too");
+    loop {
+        let started = Instant::now();
+        // A mistake is told; the next save may mend it.
+        if let Err(error) = round(args, &runtime, started).await {
+            show::error(&format!("{error:#}"));
+        }
+        if !args.output.json {
+            print(&format!("{}\n", show::dim("waiting for a file to be saved; Ctrl-C ends")))?;
+        }
+        saved.recv().context("watch the project's files")?;
+        while saved.recv_timeout(SETTLED).is_ok() {}
+    }
+}
+
+/// Builds, runs the inputs, shows what became of them.
+async fn round(args: &DevArgs, runtime: &std::sync::Arc<Runtime>, started: Instant) -> anyhow::Result<()> {
+    let built = build::build(&args.dir, Mode::Quick)?;
+    let what = runtime.inspect(built.component.clone()).await.context("it builds, but no host can run it")?;
+    let built_in = started.elapsed();
+    let inputs: Vec<PathBuf> = match &args.input {
+        Some(input) => vec![input.clone()],
+        None => golden::pairs(&args.dir.join("golden"))?.into_iter().map(|pair: Pair| pair.input).collect(),
+    };
+    let spec = args.sandbox.spec(&what);
+    let mut out = format!("{} built in {:.1} s\n", show::bold(&built.name), built_in.as_secs_f64());
+    for input in inputs {
+        let text = std::fs::read_to_string(&input).with_context(|| format!("read {}", input.display()))?;
+        let shown = preview(runtime, &built.component, &spec, &text).await;
+        if args.output.json {
+            show::json(&as_json(&input, built_in, shown.as_ref().map_err(ToString::to_string)))?;
+            continue;
+        }
+        out.push_str(&format!("\n{}\n", show::bold(input.display())));
+        match shown {
+            Ok(preview) => out.push_str(&as_text(&preview)),
+            Err(error) => out.push_str(&format!("  {} {error}\n", show::red("the call fails:"))),
+        }
+    }
+    if args.output.json { Ok(()) } else { print(&(out + "\n")) }
+}
+
+/// Watches the files that a build or a golden input is made of, and nothing that a build writes.
+fn watch(dir: &Path) -> anyhow::Result<(notify::RecommendedWatcher, Receiver<()>)> {
+    let (tell, saved) = channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else { return };
+        let is_source = |path: &PathBuf| {
+            let end = path.extension().unwrap_or_default();
+            ["rs", "go", "toml", "mod", "json"].iter().any(|source| end == *source)
+        };
+        if !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(is_source) {
+            let _ = tell.send(());
+        }
+    })
+    .context("watch the project's files")?;
+    let watching = |path: &Path| format!("watch {}", path.display());
+    watcher.watch(dir, RecursiveMode::NonRecursive).with_context(|| watching(dir))?;
+    for entry in std::fs::read_dir(dir).with_context(|| watching(dir))? {
+        let path = entry.with_context(|| watching(dir))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && name != "sdk" && !name.starts_with('.') {
+            watcher.watch(&path, RecursiveMode::Recursive).with_context(|| watching(&path))?;
+        }
+    }
+    Ok((watcher, saved))
+}
+
+fn as_text(preview: &Preview) -> String {
+    let widest = preview.events.iter().map(|shown| shown.event.len()).max().unwrap_or(0);
+    let mut out = String::new();
+    for (at, shown) in preview.events.iter().enumerate() {
+        let name = format!("  {at:>3}  {:<widest$}", shown.event);
+        match &shown.what {
+            What::Same => out.push_str(&format!("{name}  {}\n", show::dim("as it was"))),
+            What::Dropped => out.push_str(&format!("{name}  {}\n", show::red("goes no further"))),
+            What::Added(event) => out.push_str(&format!("{name}  {} {}\n", show::green("new:"), cut(event))),
+            What::Body(body) => out.push_str(&format!("{name}  {}\n", cut(body))),
+            What::Changed(parts) => {
+                for (nth, part) in parts.iter().enumerate() {
+                    let name = if nth == 0 { name.clone() } else { " ".repeat(7 + widest) };
+                    let side = |value: &Option<Value>| value.as_ref().map_or("nothing".to_owned(), cut);
+                    let (before, after) = (show::red(side(&part.wanted)), show::green(side(&part.found)));
+                    out.push_str(&format!("{name}  {}: {before} → {after}\n", part.place));
+                }
+            }
+        }
+    }
+    for reason in &preview.rejects {
+        out.push_str(&format!("  {} {reason}\n", show::red("rejected:")));
+    }
+    out
+}
+
+fn cut(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// One line an input, for programs.
+fn as_json(input: &Path, built_in: Duration, shown: Result<&Preview, String>) -> Value {
+    let mut line = json!({ "input": input, "built_in_ms": built_in.as_millis() as u64 });
+    match shown {
+        Err(error) => line["error"] = json!(error),
+        Ok(preview) => {
+            let events = preview.events.iter().map(|shown| {
+                let (what, more) = match &shown.what {
+                    What::Same => ("same", Value::Null),
+                    What::Dropped => ("dropped", Value::Null),
+                    What::Added(event) => ("added", event.clone()),
+                    What::Body(body) => ("body", body.clone()),
+                    What::Changed(parts) => {
+                        let parts = parts.iter().map(
+                            |part| json!({ "place": part.place, "before": part.wanted, "after": part.found }),
+                        );
+                        ("changed", parts.collect())
+                    }
+                };
+                json!({ "event": shown.event, "what": what, (what): more })
+            });
+            line["events"] = events.collect();
+            line["rejects"] = json!(preview.rejects);
+        }
+    }
+    line
+}
