@@ -50,8 +50,8 @@ impl Load {
                 "status": if version == 1 { "new" } else { "shipped" },
                 "email": format!("customer.{id:06}@example.com"), "name": format!("Customer Number {id:06}"),
                 "address": format!("{id:06} Long Street, 12345 Some Town"),
-                "note": if id % 4 == 0 { Value::Null } else { json!("please leave the parcel with the neighbour") },
-                "price": "1234.50", "paid": id % 3 == 0,
+                "note": if id.is_multiple_of(4) { Value::Null } else { json!("please leave the parcel with the neighbour") },
+                "price": "1234.50", "paid": id.is_multiple_of(3),
                 "created_at": "2024-01-15T10:30:00.123456Z", "updated_at": "2024-01-15T10:31:00Z",
             })
         };

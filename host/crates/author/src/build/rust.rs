@@ -127,9 +127,10 @@ fn has_profile(dir: &Path) -> bool {
 fn module(said: &[u8]) -> Option<PathBuf> {
     let messages =
         said.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    let files = messages.filter(|message| message["reason"] == "compiler-artifact").filter_map(|message| {
-        let files = message["filenames"].as_array()?;
-        files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
-    });
-    files.last()
+    let mut files =
+        messages.filter(|message| message["reason"] == "compiler-artifact").filter_map(|message| {
+            let files = message["filenames"].as_array()?;
+            files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+        });
+    files.next_back()
 }
