@@ -19,9 +19,10 @@ PROFILE=component
 BUILT=()
 
 # The same component wherever it is built: no path of the machine in it.
+sysroot=$(rustc --print sysroot)
 export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="--remap-path-prefix=$ROOT=/deltaforge \
 --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo \
---remap-path-prefix=$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc"
+--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc"
 
 componentize() { cargo run --quiet --manifest-path plugins/Cargo.toml -p componentize -- "$@"; }
 
