@@ -32,9 +32,9 @@ pub(crate) struct NewPlugin {
     /// What for, for those who read the history.
     #[serde(default)]
     why: String,
-    /// So many of its first batches are judged before anything of them leaves; 0: none.
+    /// So many of its first batches are judged before anything of them leaves: 1, or 0 for none.
     #[serde(default)]
-    #[schema(value_type = u32, default = 1, maximum = 100)]
+    #[schema(value_type = u32, default = 1, maximum = 1)]
     probation: Probation,
 }
 
@@ -54,8 +54,9 @@ impl TryFrom<u32> for Probation {
 
     fn try_from(batches: u32) -> Result<Self, String> {
         match batches {
-            0..=100 => Ok(Self(batches)),
-            _ => Err(format!("probation is {batches} batches, and may be at most 100")),
+            0 | 1 => Ok(Self(batches)),
+            // A version that sinks have had batches of cannot be judged by them again after a restart.
+            _ => Err(format!("probation is {batches} batches, and may be 0 or 1")),
         }
     }
 }
@@ -74,9 +75,9 @@ pub(crate) struct NewScript {
     /// What for, for those who read the history.
     #[serde(default)]
     why: String,
-    /// So many of its first batches are judged before anything of them leaves; 0: none.
+    /// So many of its first batches are judged before anything of them leaves: 1, or 0 for none.
     #[serde(default)]
-    #[schema(value_type = u32, default = 1, maximum = 100)]
+    #[schema(value_type = u32, default = 1, maximum = 1)]
     probation: Probation,
 }
 

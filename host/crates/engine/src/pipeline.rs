@@ -337,6 +337,7 @@ impl Supervisor {
                     () = refuse_swaps(&self.swaps) => {}
                 }
             }
+            pauses.trying();
             self.shared.set_state(State::Starting);
             let began = Instant::now();
             // A panic while something is built or connected must not leave the pipeline without a supervisor.

@@ -5,15 +5,18 @@
 //! has had the least thread time for its weight, so a tenant with a hundred busy pipelines gets no more than one with
 //! one of the same weight. A tenant that was idle does not save up time: it begins where the least served one stands.
 //!
+//! Work that goes on on a thread of its own, as a script does, keeps the place of the turn that it was begun in: with a
+//! second one for itself, as many pipelines as there are places could each hold one and wait for another for ever.
+//!
 //! Work that could go on ends its turn with [`give_way`], not with the runtime's own yield: so it stands in the queue
 //! before its place is given to the next.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -56,6 +59,8 @@ struct Ticket {
 thread_local! {
     /// The work that is polled now could go on.
     static GAVE_WAY: Cell<bool> = const { Cell::new(false) };
+    /// How many keep the place of the turn that is polled now.
+    static KEEPERS: RefCell<Option<Arc<AtomicUsize>>> = const { RefCell::new(None) };
 }
 
 /// Lets others compute first.
@@ -85,14 +90,22 @@ impl Share {
 
     /// Runs `work` on the account of `tenant`, whose turns count by `weight`.
     pub fn run<F: Future>(&self, tenant: &str, weight: u32, work: F) -> Fair<F> {
-        Fair { member: Member::new(self, tenant, weight), work: Box::pin(work) }
+        let member = Member::new(self, tenant, weight);
+        Fair { member, work: Box::pin(work), keepers: Arc::default(), holds: false }
     }
 
-    /// Waits for a place for work on a thread of its own.
+    /// A place for work on a thread of its own: that of the turn in which this is polled. Outside of any, it waits for
+    /// one.
     pub async fn place(&self, tenant: &str, weight: u32) -> Place {
         let mut member = Member::new(self, tenant, weight);
-        std::future::poll_fn(|context| member.poll_enter(context)).await;
-        Place { member, spent: Duration::ZERO }
+        let keepers = KEEPERS.with_borrow(Clone::clone);
+        match &keepers {
+            Some(keepers) => {
+                keepers.fetch_add(1, Ordering::Relaxed);
+            }
+            None => std::future::poll_fn(|context| member.poll_enter(context)).await,
+        }
+        Place { member, keepers, spent: Duration::ZERO }
     }
 }
 
@@ -209,6 +222,11 @@ impl Member {
         Poll::Ready(())
     }
 
+    /// Charges time without giving a place back.
+    fn charge(&self, spent: Duration) {
+        self.share.0.lock().charge(&self.tenant, spent);
+    }
+
     /// Gives the place back; `again`: stands in the queue for the next one before that.
     fn leave(&mut self, spent: Duration, again: Option<&Waker>) {
         let mut state = self.share.0.lock();
@@ -240,6 +258,8 @@ impl Drop for Member {
 /// A place in use by work on a thread of its own; given back when it is dropped.
 pub struct Place {
     member: Member,
+    /// Where it is a turn's that goes on.
+    keepers: Option<Arc<AtomicUsize>>,
     spent: Duration,
 }
 
@@ -252,7 +272,13 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.member.leave(self.spent, None);
+        match &self.keepers {
+            Some(keepers) => {
+                keepers.fetch_sub(1, Ordering::Relaxed);
+                self.member.charge(self.spent);
+            }
+            None => self.member.leave(self.spent, None),
+        }
     }
 }
 
@@ -260,22 +286,50 @@ impl Drop for Place {
 pub struct Fair<F> {
     member: Member,
     work: Pin<Box<F>>,
+    keepers: Arc<AtomicUsize>,
+    /// Its last turn's place is kept.
+    holds: bool,
+}
+
+impl<F> Drop for Fair<F> {
+    fn drop(&mut self) {
+        if self.holds {
+            self.member.leave(Duration::ZERO, None);
+        }
+    }
 }
 
 impl<F: Future> Future for Fair<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { member, work } = &mut *self;
-        ready!(member.poll_enter(context));
-        let mut turn = Turn { member, since: thread_time(), again: None };
+        let Self { member, work, keepers, holds } = &mut *self;
+        if !std::mem::replace(holds, false) {
+            ready!(member.poll_enter(context));
+        }
+        let mut turn = Turn { member, since: thread_time(), again: None, keeps: None };
         GAVE_WAY.set(false);
+        let outer = KEEPERS.replace(Some(keepers.clone()));
+        let _back = Back(outer);
         let polled = work.as_mut().poll(context);
-        if GAVE_WAY.take() && polled.is_pending() {
-            turn.again = Some(context.waker());
+        if polled.is_pending() {
+            if keepers.load(Ordering::Relaxed) > 0 {
+                turn.keeps = Some(holds);
+            } else if GAVE_WAY.take() {
+                turn.again = Some(context.waker());
+            }
         }
         drop(turn);
         polled
+    }
+}
+
+/// Sets who keeps places back to what it was.
+struct Back(Option<Arc<AtomicUsize>>);
+
+impl Drop for Back {
+    fn drop(&mut self) {
+        KEEPERS.set(self.0.take());
     }
 }
 
@@ -285,11 +339,20 @@ struct Turn<'a> {
     since: Duration,
     /// Who is told of the next turn, if that can come at once.
     again: Option<&'a Waker>,
+    /// Where it is noted that the place is kept after the turn, if it is.
+    keeps: Option<&'a mut bool>,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.member.leave(thread_time().saturating_sub(self.since), self.again);
+        let spent = thread_time().saturating_sub(self.since);
+        match &mut self.keeps {
+            Some(holds) => {
+                **holds = true;
+                self.member.charge(spent);
+            }
+            None => self.member.leave(spent, self.again),
+        }
     }
 }
 
@@ -362,6 +425,39 @@ mod tests {
         turns(&share, &[("busy", 1, 1)], 200).await;
         let late = turns(&share, &[("busy", 1, 1), ("late", 1, 1)], 200).await;
         assert!(late[0] > 80 && late[1] > 80, "{late:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn work_on_threads_of_its_own_does_not_lock_the_places_up() {
+        for (places, pipelines) in [(1, 1), (2, 2), (2, 1), (4, 8)] {
+            let share = Share::new(places);
+            let pipeline = |number: usize| {
+                let own = share.clone();
+                let work = async move {
+                    for _ in 0..20 {
+                        let mut place = own.place("scripts", 1).await;
+                        let script = tokio::task::spawn_blocking(compute);
+                        script.await.unwrap();
+                        place.charge(Duration::from_millis(1));
+                        drop(place);
+                        give_way().await;
+                    }
+                };
+                tokio::spawn(share.run(&format!("t{number}"), 1, work))
+            };
+            let all = futures::future::join_all((0..pipelines).map(pipeline));
+            let done = tokio::time::timeout(Duration::from_secs(30), all).await;
+            assert!(done.is_ok(), "{places} places, {pipelines} pipelines");
+            // One that is dropped while its script runs gives its place back.
+            let own = share.clone();
+            let cut = share.run("t", 1, async move {
+                let _place = own.place("t", 1).await;
+                std::future::pending::<()>().await;
+            });
+            assert!(tokio::time::timeout(Duration::from_millis(20), cut).await.is_err());
+            let state = share.0.lock();
+            assert_eq!((state.free, state.tenants.len()), (places, 0));
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

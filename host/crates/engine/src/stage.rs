@@ -18,6 +18,11 @@ pub trait Stage: Send {
     ///
     /// [`StageError::action`] tells what to do with the slice.
     async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError>;
+
+    /// Whether some of these rows are any of its code's business: a plugin may say which tables it reads.
+    fn wants(&self, _view: &View) -> bool {
+        true
+    }
 }
 
 /// What to do with a slice that failed.

@@ -86,6 +86,10 @@ pub struct RunningStage {
     /// The first failure that is not over with a fresh instance ends the batch: it is not known yet whether the code is
     /// any good, so no time is spent on finding the rows.
     pub on_probation: bool,
+    /// It is what a version on probation is compared with, and waits no longer than that for what is not available.
+    pub is_compared: bool,
+    /// The batch had rows that the code in it wanted to see.
+    pub saw_rows: bool,
 }
 
 /// What became of one batch in a stage, in events.
@@ -169,6 +173,7 @@ impl RunningStage {
         if rows.is_empty() {
             return Ok(batch);
         }
+        self.saw_rows = false;
         toll.shown = rows.len() as u64;
         toll.passed_by = (batch.len() - rows.len()) as u64;
         let batch = Arc::new(batch);
@@ -224,6 +229,7 @@ impl RunningStage {
         while let Some((range, again)) = todo.pop() {
             let slice = view.slice(range.clone());
             runs += 1;
+            self.saw_rows |= self.stage.wants(&slice);
             let answer = self.call(&slice, toll).await;
             self.metrics.usage.called(answer.is_ok());
             let error = match answer {
@@ -235,7 +241,9 @@ impl RunningStage {
             };
             self.metrics.errors.increment(1);
             let ends = self.on_error == OnError::Fail || self.on_probation;
-            if error.action == StageAction::Stop || (again && ends) {
+            // A stage that still says `retry` here was interrupted by a command, which comes before the next attempt: no
+            // row is to blame.
+            if error.action != StageAction::Isolate || (again && ends) {
                 return Err(error);
             }
             if runs > MANY_RUNS && started.elapsed() > LONG_SEARCH {
@@ -304,7 +312,11 @@ impl RunningStage {
                     }
                     return self.judge_rejects(own, toll);
                 }
-                Err(error) if self.on_probation && began.elapsed() >= PROBATION_WAITS => {
+                Err(error)
+                    if error.action == StageAction::Retry
+                        && (self.on_probation || self.is_compared)
+                        && began.elapsed() >= PROBATION_WAITS =>
+                {
                     return Err(StageError { action: StageAction::Stop, ..error });
                 }
                 Err(error) if error.action == StageAction::Retry => {

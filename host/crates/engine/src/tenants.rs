@@ -46,7 +46,7 @@ pub struct Bounds {
     /// MiB of memory that these reserve together: each its `limits.mem_mb`.
     #[schemars(with = "u64")]
     pub memory_mb: Option<u64>,
-    /// Lines a second that plugins and scripts write to the log.
+    /// Lines a second that plugins write to the log.
     #[schemars(with = "u32", range(min = 1))]
     pub log_lines_per_second: Option<u32>,
     /// Bytes of components in the registry.
@@ -242,7 +242,7 @@ impl Tenants {
         Ok(Seated { tenants: self.clone(), key, mem_mb })
     }
 
-    /// Whether a plugin or script of this tenant may write a line to the log now, as far as its tenant goes.
+    /// Whether a plugin of this tenant may write a line to the log now, as far as its tenant goes.
     pub fn may_log(&self, tenant: &str) -> bool {
         let bounded = self.levels(tenant).map(|level| level.bounds.log_lines_per_second);
         if bounded.iter().all(Option::is_none) {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use deltaforge_engine::message::Bodies;
-use deltaforge_engine::share::give_way;
 use deltaforge_engine::stage::StageError;
 use deltaforge_engine::tenants::Seated;
 use deltaforge_engine::usage::{Running, Usage};
@@ -55,7 +54,7 @@ impl Blueprint {
         let meter = self.limits.meter.clone();
         store.epoch_deadline_callback(move |_| match meter.passed() {
             Some(ended) => Err(ended.into()),
-            None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(give_way()))),
+            None => Ok(UpdateDeadline::YieldCustom(1, Box::pin(meter.clone().give_way()))),
         });
         store.set_epoch_deadline(1);
         if self.runtime.metered {

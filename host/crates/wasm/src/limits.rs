@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use deltaforge_engine::share::give_way;
 use deltaforge_engine::stage::StageLimits;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
 use wasmtime::ResourceLimiter;
 
 use crate::error::Ended;
@@ -32,6 +34,8 @@ pub(crate) struct Meter {
     /// Thread time at which this turn began.
     since: AtomicU64,
     limit: AtomicU64,
+    /// How long it stood in the queue of the compute threads in this call, nanoseconds: others' time, not its own.
+    queued: AtomicU64,
 }
 
 fn thread_nanos() -> u64 {
@@ -53,9 +57,10 @@ impl Meter {
     }
 
     /// Runs a call under limits; the epoch callback asks [`Meter::passed`] at every tick. `None`: it took longer
-    /// than `timeout_ms`.
+    /// than `timeout_ms`, without the time in which others computed.
     pub(crate) async fn run<T>(&self, limits: StageLimits, call: impl Future<Output = T>) -> Option<T> {
         self.used.store(0, Relaxed);
+        self.queued.store(0, Relaxed);
         self.limit.store(limits.cpu_ms.saturating_mul(1_000_000), Relaxed);
         let mut call = pin!(call);
         let turns = std::future::poll_fn(|context| {
@@ -65,7 +70,26 @@ impl Meter {
             self.used.fetch_add(thread_nanos().saturating_sub(since), Relaxed);
             polled
         });
-        tokio::time::timeout(Duration::from_millis(limits.timeout_ms), turns).await.ok()
+        let mut turns = pin!(turns);
+        let began = Instant::now();
+        loop {
+            let deadline = began
+                + Duration::from_millis(limits.timeout_ms)
+                + Duration::from_nanos(self.queued.load(Relaxed));
+            if deadline <= Instant::now() {
+                return None;
+            }
+            if let Ok(done) = tokio::time::timeout_at(deadline, turns.as_mut()).await {
+                return Some(done);
+            }
+        }
+    }
+
+    /// Lets others compute; what that takes does not count against the call.
+    pub(crate) async fn give_way(self: Arc<Self>) {
+        let since = Instant::now();
+        give_way().await;
+        self.queued.fetch_add(u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 }
 

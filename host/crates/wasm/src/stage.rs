@@ -41,6 +41,10 @@ pub(crate) fn narrow(tables: &Patterns, view: &View) -> View {
 
 #[async_trait]
 impl Stage for WasmStage {
+    fn wants(&self, view: &View) -> bool {
+        !narrow(&self.tables, view).is_empty()
+    }
+
     async fn process(&mut self, view: &View, edits: &mut Overlay) -> Result<(), StageError> {
         let view = narrow(&self.tables, view);
         if view.is_empty() {

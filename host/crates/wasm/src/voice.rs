@@ -89,11 +89,12 @@ impl Voice {
     /// A place for a line under the stage's bound and its tenant's; answers how many lines were left out before it.
     fn line_of_its_own(&self) -> Option<u64> {
         let mut bucket = self.bucket.lock();
+        let left_out = bucket.take(Instant::now())?;
         if !self.tenants.may_log(&self.tenant) {
-            bucket.left_out += 1;
+            bucket.left_out += left_out + 1;
             return None;
         }
-        bucket.take(Instant::now())
+        Some(left_out)
     }
 
     /// Writes a line; a guest's text is untrusted, so it is quoted.

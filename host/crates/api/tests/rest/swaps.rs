@@ -234,18 +234,21 @@ async fn a_version_that_does_no_worse_stays() {
     orders.numbers.bound.send_replace(50);
     within("the rows that are no multiples of seven", async || orders.marks().len() == 10 + 34).await;
     // It fails on the same rows.
-    let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@picky2", "probation": 2 })).await;
-    assert_eq!((status, &swap["probation"]), (200, &json!(2)), "{swap}");
+    let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@picky2" })).await;
+    assert_eq!((status, &swap["probation"]), (200, &json!(1)), "{swap}");
     orders.numbers.bound.send_replace(90);
     within("more", async || orders.marks().len() == 10 + 34 + 35).await;
     let mark = host.processor("orders", "mark").await;
-    assert_eq!((&mark["plugin"], &mark["probation"]), (&json!("marker@picky2"), &json!(1)), "{mark}");
+    assert_eq!((&mark["plugin"], &mark["probation"]), (&json!("marker@picky2"), &json!(0)), "{mark}");
+    // The same once more is nothing to be judged.
+    let (_, swap) = plugin(&host, "mark", json!({ "plugin": "marker@picky2" })).await;
+    assert_eq!(swap["probation"], 0, "{swap}");
     // What is meant to drop all is said not to be judged.
     let drops = json!({ "plugin": "marker@drops", "probation": 0 });
     assert_eq!(plugin(&host, "mark", drops).await.0, 200);
     let there = orders.marks().len();
-    let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@9", "probation": 101 })).await;
-    assert_eq!((status, swap["message"].as_str().unwrap().contains("at most 100")), (422, true), "{swap}");
+    let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@9", "probation": 2 })).await;
+    assert_eq!((status, swap["message"].as_str().unwrap().contains("may be 0 or 1")), (422, true), "{swap}");
     assert_eq!(orders.marks().len(), there);
 }
 

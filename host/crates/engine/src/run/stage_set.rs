@@ -217,13 +217,17 @@ impl StageSet {
         generation: u64,
     ) -> RunningStage {
         let usage = Usage::of(&self.plan.tenant, &version.plugin);
+        let asked = plan.spec.limits.unwrap_or(StageLimits::DEFAULT);
+        // What asks for more than it may was refused when it was built.
+        let bounded = self.services.tenants.stage_limits(&self.plan.tenant, asked, StageLimits::DEFAULT);
+        let limits = bounded.unwrap_or(asked);
         RunningStage {
             id: plan.spec.id.clone(),
             stage,
             version,
             generation,
             on_error: plan.on_error,
-            limits: plan.spec.limits.unwrap_or(StageLimits::DEFAULT),
+            limits,
             tables: plan.tables.clone(),
             max_row_bytes: self.plan.limits.hard_bytes,
             metrics: StageMetrics::new(&self.plan.name, &plan.spec.id, usage),
@@ -231,6 +235,8 @@ impl StageSet {
             waits: self.waits.clone(),
             secrets: self.plan.secrets.clone(),
             on_probation: false,
+            is_compared: false,
+            saw_rows: false,
         }
     }
 
@@ -284,7 +290,14 @@ impl StageSet {
                 Some(from) if self.slots[index].running.on_probation => {
                     self.try_out(index, batch, from).await?
                 }
-                _ => self.slots[index].running.run(batch).await?,
+                _ => {
+                    // Not judged here, so it is not spared the search for the rows that fail either.
+                    let running = &mut self.slots[index].running;
+                    let on_probation = std::mem::replace(&mut running.on_probation, false);
+                    let result = running.run(batch).await;
+                    running.on_probation = on_probation;
+                    result?
+                }
             };
         }
         Ok(batch)
@@ -323,8 +336,11 @@ impl StageSet {
         let previous = history.generations[slot.active].clone();
         let newest = slot.history.generations.iter().map(|generation| generation.generation).max();
         let number = newest.unwrap_or(0) + 1;
+        // What takes the place of itself, or of nothing, has nothing to be judged by.
+        let is_judged = new.probation > 0
+            && (previous.version.digest != new.version.digest || previous.config != new.spec.config);
         let current = Generation {
-            probation: new.probation,
+            probation: if is_judged { new.probation } else { 0 },
             instead_of: new.instead_of,
             ..generation(number, &new.spec, new.version.clone(), from, new.note)
         };
@@ -341,7 +357,7 @@ impl StageSet {
             let mask = new.mask.map(|mask| self.mask(&plan, mask, new.version.clone(), number));
             self.set_mask(index, mask);
             self.slots[index].running = self.running(&plan, new.stage, new.version, number);
-            self.slots[index].running.on_probation = new.probation > 0;
+            self.slots[index].running.on_probation = current.probation > 0;
             self.slots[index].active = history.generations.len() - 1;
         }
         self.slots[index].history = history;

@@ -34,6 +34,8 @@ fn running(on_error: OnError, what: impl Fn(&View, &mut Overlay) + Send + 'stati
         waits: Waits::default(),
         secrets: Secrets::default(),
         on_probation: false,
+        is_compared: false,
+        saw_rows: false,
     }
 }
 

@@ -36,7 +36,9 @@ async fn after_failure(what: &str, limits: StageLimits) -> (&'static str, String
     stage.process(&view, &mut edits).await.unwrap();
     let mut out = view.into_batch();
     edits.apply(&mut out, "script");
-    (error.code, error.message, took, out.event(0).side().tags.clone().unwrap()[0].clone())
+    let tags = out.event(0).side().tags.clone();
+    let tags = tags.unwrap_or_else(|| panic!("{what}: {error}, and then nothing"));
+    (error.code, error.message, took, tags[0].clone())
 }
 
 #[tokio::test]
@@ -296,6 +298,15 @@ async fn a_script_can_be_ended_at_any_place() {
             for _ in 0..4 {
                 let error = run(&mut *stage, batch()).await.unwrap_err();
                 assert_eq!(error.action, StageAction::Isolate, "{body} {at}: {error}");
+                // What it left behind does not show in the next slice, if that is in time.
+                let view = View::all(Arc::new(batch())).slice(0..1);
+                let mut edits = Overlay::new();
+                if stage.process(&view, &mut edits).await.is_ok() {
+                    let mut out = view.into_batch();
+                    edits.apply(&mut out, "script");
+                    let tags = out.event(0).side().tags.clone();
+                    assert!(tags.is_some_and(|tags| tags[0].starts_with("call ")), "{body} {at}: {error}");
+                }
             }
         }
     }

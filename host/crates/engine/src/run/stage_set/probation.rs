@@ -38,24 +38,30 @@ impl StageSet {
         from: &Position,
     ) -> Result<Batch, Failure> {
         let mut attempt = self.slots[index].running.attempt(batch.clone()).await;
-        if attempt.1.shown == 0 {
-            return Ok(attempt.0?);
+        if !self.slots[index].running.saw_rows || attempt.1.shown == 0 {
+            let (result, toll) = attempt;
+            self.slots[index].running.count(toll);
+            return Ok(result?);
         }
-        if is_in_doubt(&attempt)
-            && let Some((previous, mut old)) = self.build_before(index).await
-        {
-            let before = old.attempt(batch.clone()).await;
-            if attempt.0.is_err() && (before.0.is_err() || before.1.failed > 0) {
-                // Which rows each of them fails on makes the difference.
-                self.slots[index].running.on_probation = false;
-                attempt = self.slots[index].running.attempt(batch).await;
-                self.slots[index].running.on_probation = true;
-            }
-            if let Some(why) = worse(&attempt, &before) {
-                self.put_back(index, previous, old, from, why).await?;
-                let (result, toll) = before;
-                self.slots[index].running.count(toll);
-                return Ok(result?);
+        if is_in_doubt(&attempt) {
+            match self.build_before(index).await {
+                Some((previous, mut old)) => {
+                    old.is_compared = true;
+                    let before = old.attempt(batch.clone()).await;
+                    if attempt.0.is_err() && (before.0.is_err() || before.1.failed > 0) {
+                        // Which rows each of them fails on makes the difference.
+                        attempt = self.attempt_in_full(index, batch).await;
+                    }
+                    if let Some(why) = worse(&attempt, &before) {
+                        self.put_back(index, previous, old, from, why).await?;
+                        let (result, toll) = before;
+                        self.slots[index].running.count(toll);
+                        return Ok(result?);
+                    }
+                }
+                // There is nothing better: `on_error` decides, as ever.
+                None if attempt.0.is_err() => attempt = self.attempt_in_full(index, batch).await,
+                None => {}
             }
         }
         let (result, toll) = attempt;
@@ -63,6 +69,15 @@ impl StageSet {
         self.passed(index).await?;
         self.slots[index].running.count(toll);
         Ok(batch)
+    }
+
+    /// Runs a batch through a version on probation as if it were on none.
+    async fn attempt_in_full(&mut self, index: usize, batch: Batch) -> Attempt {
+        let running = &mut self.slots[index].running;
+        running.on_probation = false;
+        let attempt = running.attempt(batch).await;
+        running.on_probation = true;
+        attempt
     }
 
     /// The version before the one on probation, in an instance of its own.
