@@ -33,7 +33,7 @@ pub struct Share(Arc<Mutex<State>>);
 
 struct State {
     free: usize,
-    /// The account of the least served tenant that computes or waits: where newcomers begin.
+    /// The account of the least served tenant that waits: where newcomers begin.
     floor: u64,
     tenants: HashMap<Arc<str>, Account>,
 }

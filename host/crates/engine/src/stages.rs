@@ -88,7 +88,7 @@ pub struct RunningStage {
     pub on_probation: bool,
     /// It is what a version on probation is compared with, and waits no longer than that for what is not available.
     pub is_compared: bool,
-    /// The batch had rows that the code in it wanted to see.
+    /// The last batch had rows that the code wanted to see; only known of a version on probation.
     pub saw_rows: bool,
 }
 
@@ -229,7 +229,7 @@ impl RunningStage {
         while let Some((range, again)) = todo.pop() {
             let slice = view.slice(range.clone());
             runs += 1;
-            self.saw_rows |= self.stage.wants(&slice);
+            self.saw_rows |= self.on_probation && self.stage.wants(&slice);
             let answer = self.call(&slice, toll).await;
             self.metrics.usage.called(answer.is_ok());
             let error = match answer {

@@ -164,11 +164,17 @@ impl Tenants {
 
     /// The host first.
     fn levels(&self, tenant: &str) -> [Level<'_>; 2] {
-        let own = match self.limits.tenants.get(tenant) {
-            Some(bounds) => Level { name: format!("tenants.{tenant}"), bounds },
-            None => Level { name: "default".to_owned(), bounds: &self.limits.default },
+        let [host, own] = self.bounds(tenant);
+        let name = match self.limits.tenants.contains_key(tenant) {
+            true => format!("tenants.{tenant}"),
+            false => "default".to_owned(),
         };
-        [Level { name: "host".to_owned(), bounds: &self.limits.host }, own]
+        [Level { name: "host".to_owned(), bounds: host }, Level { name, bounds: own }]
+    }
+
+    /// The same without their names, which only a refusal needs.
+    fn bounds(&self, tenant: &str) -> [&Bounds; 2] {
+        [&self.limits.host, self.limits.tenants.get(tenant).unwrap_or(&self.limits.default)]
     }
 
     /// What a stage gets that asks for `limits`, where it would have got `default` without asking.
@@ -244,7 +250,7 @@ impl Tenants {
 
     /// Whether a plugin of this tenant may write a line to the log now, as far as its tenant goes.
     pub fn may_log(&self, tenant: &str) -> bool {
-        let bounded = self.levels(tenant).map(|level| level.bounds.log_lines_per_second);
+        let bounded = self.bounds(tenant).map(|bounds| bounds.log_lines_per_second);
         if bounded.iter().all(Option::is_none) {
             return true;
         }

@@ -4,6 +4,9 @@ use std::ffi::c_void;
 
 use deno_core::v8;
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("the engine's values have another layout on machines that are not 64-bit");
+
 /// A value of the engine, by its layout on 64-bit machines.
 #[repr(C)]
 #[derive(Clone, Copy)]
