@@ -189,6 +189,19 @@ async fn what_made_a_pipeline_fail_is_swapped_out_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_stage_waits_for_are_not_given_up_for_the_swap_that_helps() {
+    let host = Host::start().await;
+    let orders = host.run(Plan { on_error: OnError::Skip, ..Plan::named("orders") });
+    orders.read(10, 10).await;
+    let later = json!({ "plugin": "marker@later", "probation": 0 });
+    assert_eq!(plugin(&host, "mark", later).await.0, 200);
+    orders.numbers.bound.send_replace(20);
+    within("it waits", async || host.get("/pipelines/orders").await.1["degraded"] == true).await;
+    assert_eq!(plugin(&host, "mark", json!({ "plugin": "marker@1.2.0" })).await.0, 200);
+    within("the rest arrives", async || orders.marks().len() == 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_does_worse_is_put_back_before_anything_of_it_is_delivered() {
     for bad in ["bad", "later", "picky", "drops"] {
         let host = Host::start().await;
