@@ -121,17 +121,21 @@ fn stage(
             base_dir: base_dir.cloned(),
         },
         block: processor.block.clone(),
-        on_error: match processor.on_error {
-            deltaforge_config::OnError::Fail => OnError::Fail,
-            deltaforge_config::OnError::Dlq => OnError::Dlq,
-            deltaforge_config::OnError::Skip => OnError::Skip,
-        },
+        on_error: on_error(processor.on_error),
         tables: TableFilter {
             include: patterns(&processor.tables.include)?,
             exclude: patterns(&processor.tables.exclude)?,
         },
         masks: name == "mask" || name.starts_with("mask@"),
     })
+}
+
+fn on_error(written: deltaforge_config::OnError) -> OnError {
+    match written {
+        deltaforge_config::OnError::Fail => OnError::Fail,
+        deltaforge_config::OnError::Dlq => OnError::Dlq,
+        deltaforge_config::OnError::Skip => OnError::Skip,
+    }
 }
 
 fn sink(
@@ -145,6 +149,12 @@ fn sink(
         factory: registry.sink(&sink.kind).ok_or_else(|| anyhow::anyhow!("no sink {}", sink.kind))?,
         config: sink.config.clone(),
         envelope: envelope(document, sink, &sink.envelope, base_dir),
+        // One that says nothing keeps what it fails on, where there is a queue.
+        on_error: match sink.envelope.on_error {
+            Some(written) => on_error(written),
+            None if document.spec.journal.enabled => OnError::Dlq,
+            None => OnError::Fail,
+        },
         required: sink.required,
         filter: SinkFilter {
             exclude_synthetic: sink.filter.exclude_synthetic,

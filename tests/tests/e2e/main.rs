@@ -12,6 +12,7 @@ mod crash;
 mod dead_letters;
 mod examples;
 mod health;
+mod hostile;
 mod operations;
 mod plugins;
 mod secrets;

@@ -1,15 +1,18 @@
 //! From events to messages: shape, address, key.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use deltaforge_model::json::{EventWriter, RowEncoder, RowEncoders};
 use deltaforge_model::{Batch, Boundary, Event, Op, RAW_MARK, View};
 
-use crate::message::{Bodies, Formatter, MessageBatch};
+use crate::message::{BODY_BYTES, BODY_FACTOR, Bodies, Formatter, MessageBatch};
+use crate::search::Search;
 use crate::sink::Addressing;
 use crate::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
-use crate::stage::StageError;
+use crate::stage::{StageAction, StageError};
+use crate::stages::OnError;
 use crate::template::{Template, TemplateError};
 
 #[cfg(test)]
@@ -51,7 +54,12 @@ pub struct Unwritten {
     pub code: &'static str,
     /// Why.
     pub reason: String,
+    /// What becomes of it; without a dead-letter queue [`OnError::Dlq`] is the pipeline's end.
+    pub on_error: OnError,
 }
+
+/// Rows of a view that a formatter failed on by themselves, with the code of the error; the reason stands in the bodies.
+type FailedOn = BTreeMap<usize, &'static str>;
 
 /// Makes the messages of one (formatter, addressing, filter), for every sink that wants the same.
 pub struct Composer {
@@ -60,6 +68,7 @@ pub struct Composer {
     ignores_routed: bool,
     key: Option<Template>,
     filter: SinkFilter,
+    on_error: OnError,
     encoders: RowEncoders,
 }
 
@@ -83,8 +92,16 @@ impl Composer {
             ignores_routed: addressing.ignores_routed,
             key: parse(&addressing.key)?,
             filter,
+            on_error: OnError::Dlq,
             encoders: RowEncoders::default(),
         })
+    }
+
+    /// What becomes of events that the formatter fails on or rejects. With [`OnError::Fail`] the first is the end, so none
+    /// is looked for.
+    #[must_use]
+    pub fn on_error(self, on_error: OnError) -> Self {
+        Self { on_error, ..self }
     }
 
     /// Makes one message for each event that the filter admits, in order. Progress-only entries make none.
@@ -105,15 +122,16 @@ impl Composer {
             .collect();
         let view = View::new(batch.clone(), rows);
         let tx_end = transaction_ends(&view, boundary);
-        let bodies = self.bodies(&view, &tx_end).await?;
+        let (bodies, failed_on) = self.bodies(&view, &tx_end).await?;
         let mut unwritten: Vec<Unwritten> = bodies
             .rejects()
             .iter()
             .map(|(row, reason)| Unwritten {
                 row: view.rows()[*row] as usize,
                 kind: "serialization",
-                code: "serialization_failed",
+                code: failed_on.get(row).copied().unwrap_or("serialization_failed"),
                 reason: reason.clone(),
+                on_error: self.on_error,
             })
             .collect();
         let messages = self.address(&view, bodies, &mut unwritten);
@@ -121,7 +139,7 @@ impl Composer {
     }
 
     /// One body for each row in view, in order. That of a row that is marked raw is its `after` alone, as JSON.
-    async fn bodies(&mut self, view: &View, tx_end: &[bool]) -> Result<Bodies, StageError> {
+    async fn bodies(&mut self, view: &View, tx_end: &[bool]) -> Result<(Bodies, FailedOn), StageError> {
         let is_raw = |event: &Event<'_>| event.side().has_tag(RAW_MARK);
         if !view.events().any(|event| is_raw(&event)) {
             return self.format(view, tx_end).await;
@@ -130,7 +148,7 @@ impl Composer {
         let rows: Vec<usize> = (0..view.len()).filter(|row| !raw[*row]).collect();
         let ends: Vec<bool> = rows.iter().map(|row| tx_end[*row]).collect();
         let others = view.retain(|event| !is_raw(&event));
-        let made = self.format(&others, &ends).await?;
+        let (made, failed_on) = self.format(&others, &ends).await?;
         let writer = EventWriter::new(view.batch(), &mut self.encoders);
         let mut bodies = Bodies::default();
         let mut enveloped = (0..made.len()).map(|body| made.get(body));
@@ -154,26 +172,39 @@ impl Composer {
         for (row, reason) in made.rejects() {
             bodies.reject_row(rows[*row], reason.clone());
         }
-        Ok(bodies)
+        Ok((bodies, failed_on.into_iter().map(|(row, code)| (rows[row], code)).collect()))
     }
 
-    /// As the formatter shapes them.
-    async fn format(&mut self, view: &View, tx_end: &[bool]) -> Result<Bodies, StageError> {
-        let mut bodies = Bodies::default();
+    /// As the formatter shapes them, slice by slice. A slice that it fails on is shown to it once more, then by halves,
+    /// so that only rows that it fails on by themselves have no body.
+    async fn format(&mut self, view: &View, tx_end: &[bool]) -> Result<(Bodies, FailedOn), StageError> {
+        let (mut bodies, mut failed_on) = (Bodies::default(), FailedOn::new());
         let mut start = 0;
         while start < view.len() {
             let end = (start + SLICE).min(view.len());
-            self.formatter.format(&view.slice(start..end), &tx_end[start..end], &mut bodies).await?;
-            if bodies.len() != end {
-                let made = bodies.len() - start;
-                return Err(StageError::stop(
-                    "formatter_count",
-                    format!("the formatter made {made} bodies for {} events", end - start),
-                ));
+            let mut search = Search::of(start..end);
+            let mut bound = usize::MAX;
+            while let Some(piece) = search.next() {
+                let rows = piece.rows.clone();
+                if piece.is_part && bound == usize::MAX {
+                    bound = bodies.byte_len() + most_bytes(&view.slice(start..end));
+                }
+                let slice = view.slice(rows.clone());
+                let made = self.formatter.format(&slice, &tx_end[rows.clone()], &mut bodies).await;
+                let Err(error) = made.and_then(|()| check(&bodies, &rows, bound)) else { continue };
+                bodies.truncate(rows.start);
+                let ends = piece.again && self.on_error == OnError::Fail;
+                if ends || error.action != StageAction::Isolate {
+                    return Err(error);
+                }
+                if search.failed(piece) {
+                    failed_on.insert(rows.start, error.code);
+                    bodies.reject(error.message);
+                }
             }
             start = end;
         }
-        Ok(bodies)
+        Ok((bodies, failed_on))
     }
 
     fn address(&mut self, view: &View, bodies: Bodies, unwritten: &mut Vec<Unwritten>) -> MessageBatch {
@@ -203,6 +234,7 @@ impl Composer {
                             reason: format!(
                                 "the destination needs ${{{path}}}, and the event has no such value"
                             ),
+                            on_error: OnError::Dlq,
                         });
                         continue;
                     }
@@ -262,6 +294,26 @@ fn key_headers(batch: &Batch, row: usize, encoders: &[Arc<RowEncoder>]) -> Optio
         headers.push((name.to_owned(), String::from_utf8_lossy(&key).into_owned()));
     }
     Some(headers.into())
+}
+
+/// What the bodies of a slice may come to where its rows are shown to the formatter in parts: as much as in one call.
+fn most_bytes(slice: &View) -> usize {
+    let images = slice.events().flat_map(|event| [event.before(), event.after()]);
+    BODY_BYTES + BODY_FACTOR * images.flatten().map(|row| row.byte_size()).sum::<usize>()
+}
+
+/// Whether there is a body for each row up to the last one shown, and room for it.
+fn check(bodies: &Bodies, rows: &Range<usize>, bound: usize) -> Result<(), StageError> {
+    if bodies.len() != rows.end {
+        let (made, shown) = (bodies.len().saturating_sub(rows.start), rows.len());
+        let text = format!("the formatter made {made} bodies for {shown} events");
+        return Err(StageError::stop("formatter_count", text));
+    }
+    if bodies.byte_len() > bound {
+        let text = format!("with the bodies before it in its slice it passes the bound of {bound} bytes of bodies");
+        return Err(StageError::isolate("plugin_edit", text));
+    }
+    Ok(())
 }
 
 fn intern(names: &mut HashMap<String, Arc<str>>, text: &str) -> Arc<str> {

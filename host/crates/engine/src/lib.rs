@@ -23,6 +23,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod retry;
 mod run;
+mod search;
 pub mod secrets;
 pub mod share;
 pub mod sink;

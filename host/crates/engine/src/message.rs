@@ -7,6 +7,11 @@ use deltaforge_model::{EventId, Op, View};
 
 use crate::stage::StageError;
 
+/// Bytes of bodies that one call of a plugin may answer, beside [`BODY_FACTOR`] times the bytes of its rows.
+pub const BODY_BYTES: usize = 16 << 20;
+/// See [`BODY_BYTES`].
+pub const BODY_FACTOR: usize = 16;
+
 /// Shapes events into message bodies. Native envelopes and WebAssembly formatters alike.
 #[async_trait]
 pub trait Formatter: Send {
@@ -14,7 +19,8 @@ pub trait Formatter: Send {
     ///
     /// # Errors
     ///
-    /// As [`crate::stage::Stage::process`]; single rows that cannot be written go to [`Bodies::reject`] instead.
+    /// As [`crate::stage::Stage::process`]; single rows that cannot be written go to [`Bodies::reject`] instead. What was
+    /// appended before a failure is taken back by the caller.
     async fn format(&mut self, view: &View, tx_end: &[bool], bodies: &mut Bodies) -> Result<(), StageError>;
     /// What the bodies are, as a MIME type.
     fn content_type(&self) -> &str;
@@ -82,6 +88,13 @@ impl Bodies {
         self.rejects.push((row, reason.into()));
     }
 
+    /// Takes back all but the first `len`.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.ends.truncate(len);
+        self.data.truncate(self.ends.last().map_or(0, |(end, _)| *end));
+        self.rejects.retain(|(row, _)| *row < len);
+    }
+
     /// How many bodies there are, rejected ones included.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -102,6 +115,11 @@ impl Bodies {
     /// Rows that could not be written, with the reason.
     pub fn rejects(&self) -> &[(usize, String)] {
         &self.rejects
+    }
+
+    /// Bytes of all bodies.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.data.len()
     }
 
     /// Bytes held.

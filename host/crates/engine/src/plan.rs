@@ -86,6 +86,9 @@ pub struct SinkPlan {
     pub config: Value,
     /// The envelope.
     pub envelope: StageSpec,
+    /// What becomes of events that the envelope fails on or rejects. [`OnError::Dlq`] stops the pipeline where there is
+    /// no queue.
+    pub on_error: OnError,
     /// Whether it counts for the commit policy.
     pub required: bool,
     /// Which events it wants.

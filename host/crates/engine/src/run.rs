@@ -23,7 +23,6 @@ use crate::compose::Composer;
 use crate::dlq::Dlq;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::source::{SourceContext, SourceReader};
-use crate::stage::StageSpec;
 use crate::status::{Failure, Shared};
 
 mod backlog;
@@ -318,7 +317,7 @@ async fn composers(plan: &PipelinePlan, services: &Services) -> Result<(Vec<Comp
     let mut group_of = Vec::new();
     for sink in &plan.sinks {
         let addressing = sink.factory.addressing(&sink.config);
-        let key = (envelope_key(&sink.envelope), addressing.clone(), sink.filter.clone());
+        let key = (envelope_key(sink), addressing.clone(), sink.filter.clone());
         let at = match keys.iter().position(|known| *known == key) {
             Some(at) => at,
             None => {
@@ -332,8 +331,8 @@ async fn composers(plan: &PipelinePlan, services: &Services) -> Result<(Vec<Comp
     Ok((groups, group_of))
 }
 
-fn envelope_key(spec: &StageSpec) -> String {
-    format!("{:?} {} {:?} {:?}", spec.code, spec.config, spec.limits, spec.grants)
+fn envelope_key(SinkPlan { envelope: spec, on_error, .. }: &SinkPlan) -> String {
+    format!("{:?} {} {:?} {:?} {on_error:?}", spec.code, spec.config, spec.limits, spec.grants)
 }
 
 /// A composer of a sink's own.
@@ -343,6 +342,7 @@ async fn composer(sink: &SinkPlan, services: &Services) -> Result<Composer, Fail
     })?;
     let formatter = factory.build(&sink.envelope).await?;
     Composer::new(formatter, &sink.factory.addressing(&sink.config), sink.filter.clone())
+        .map(|composer| composer.on_error(sink.on_error))
         .map_err(|error| Failure::operator("bad_template", format!("sink {}: {error}", sink.id)))
 }
 

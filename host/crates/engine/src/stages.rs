@@ -14,6 +14,7 @@ use futures::FutureExt;
 pub use given_up::GivenUp;
 use metrics::{Counter, Histogram, counter, histogram};
 
+use crate::search::{Piece, Search};
 use crate::secrets::Secrets;
 use crate::stage::{EditBudget, Stage, StageAction, StageError, StageLimits, StageVersion};
 use crate::status::{Failure, STALLED_AFTER};
@@ -22,10 +23,8 @@ use crate::waits::Waits;
 
 /// Most events a stage gets at once.
 const SLICE: usize = 500;
-/// After so many runs, and so much time, the search for the rows of one slice that fail shows as a wait. It goes on:
-/// no row is given up for another one's fault.
-const MANY_RUNS: u32 = 32;
-const LONG_SEARCH: Duration = Duration::from_secs(2);
+/// What the message of an added event takes beside its values, about.
+const ENVELOPE_BYTES: usize = 512;
 /// So long a version on probation may say that something outside is not available.
 const PROBATION_WAITS: Duration = Duration::from_secs(5);
 
@@ -75,6 +74,9 @@ pub struct RunningStage {
     pub tables: TableFilter,
     /// No row may be larger, also not by its edits.
     pub max_row_bytes: usize,
+    /// What rows that are run by themselves, since others fail with them, may add to one batch together: the pipeline's
+    /// memory.
+    pub max_memory_bytes: usize,
     /// Its metrics.
     pub metrics: StageMetrics,
     /// What it has failed on.
@@ -179,10 +181,11 @@ impl RunningStage {
         let batch = Arc::new(batch);
         let view = View::new(batch.clone(), rows);
         let mut edits = Overlay::new();
+        let mut grown = 0;
         let mut start = 0;
         while start < view.len() {
             let end = (start + SLICE).min(view.len());
-            let done = self.run_slice(&view, start..end, &mut edits, toll).await;
+            let done = self.run_slice(&view, start..end, &mut edits, &mut grown, toll).await;
             done.map_err(|error| StageError {
                 message: format!("processor {}: {}", self.id, error.message),
                 ..error
@@ -214,54 +217,66 @@ impl RunningStage {
     }
 
     /// Runs one slice; when it fails, once more on a fresh instance, then by halves, so that only rows that
-    /// fail by themselves are given up.
+    /// fail by themselves are given up. `grown`: what parts of slices have added to the batch.
     async fn run_slice(
         &mut self,
         view: &View,
         range: Range<usize>,
         edits: &mut Overlay,
+        grown: &mut usize,
         toll: &mut Toll,
     ) -> Result<(), StageError> {
-        let mut todo = vec![(range.clone(), false)];
-        let mut runs = 0;
-        let started = Instant::now();
+        let mut search = Search::of(range);
         let mut searching = None;
-        while let Some((range, again)) = todo.pop() {
-            let slice = view.slice(range.clone());
-            runs += 1;
+        while let Some(piece) = search.next() {
+            let slice = view.slice(piece.rows.clone());
             self.saw_rows |= self.on_probation && self.stage.wants(&slice);
-            let answer = self.call(&slice, toll).await;
-            self.metrics.usage.called(answer.is_ok());
-            let error = match answer {
-                Ok(own) => match edits.absorb(view.batch(), own) {
-                    Ok(()) => continue,
-                    Err(error) => StageError::isolate("plugin_edit", error.to_string()),
-                },
-                Err(error) => error,
-            };
+            let answer = self.call(&slice, toll).await.and_then(|own| {
+                let growth = self.growth(&piece, &own, view, *grown)?;
+                edits
+                    .absorb(view.batch(), own)
+                    .map_err(|error| StageError::isolate("plugin_edit", error.to_string()))?;
+                *grown += growth;
+                Ok(())
+            });
+            self.metrics.usage.called(answer.as_ref().err().map(|error| error.code));
+            let Err(error) = answer else { continue };
             self.metrics.errors.increment(1);
             let ends = self.on_error == OnError::Fail || self.on_probation;
             // A stage that still says `retry` here was interrupted by a command, which comes before the next attempt: no
             // row is to blame.
-            if error.action != StageAction::Isolate || (again && ends) {
+            if error.action != StageAction::Isolate || (piece.again && ends) {
                 return Err(error);
             }
-            if runs > MANY_RUNS && started.elapsed() > LONG_SEARCH {
+            if search.is_long() {
                 let failure = self.secrets.hide_in(Failure::from(error.clone()));
                 searching.get_or_insert_with(|| self.waits.begin(failure, None));
             }
-            if !again {
-                todo.push((range, true));
-            } else if range.len() > 1 {
-                let middle = range.start + range.len() / 2;
-                todo.push((middle..range.end, true));
-                todo.push((range.start..middle, true));
-            } else {
+            if search.failed(piece) {
                 toll.failed += slice.len() as u64;
                 self.give_up(&slice, &error, edits)?;
             }
         }
         Ok(())
+    }
+
+    /// What a part of a slice adds to the batch. A whole slice is held to the bound of one call; its parts, of which
+    /// there may be hundreds, have the same bound each, and this one together.
+    fn growth(&self, piece: &Piece, own: &Overlay, view: &View, grown: usize) -> Result<usize, StageError> {
+        if !piece.is_part {
+            return Ok(0);
+        }
+        let growth = own.growth(view.batch()) + own.emitted() * ENVELOPE_BYTES;
+        let one_call = usize::try_from(self.limits.edit_bytes).unwrap_or(usize::MAX);
+        let bound = self.max_memory_bytes.max(one_call);
+        if growth == 0 || grown + growth <= bound {
+            return Ok(growth);
+        }
+        let message = format!(
+            "its edits would add {growth} bytes to a batch that has grown by {grown} already; rows that are run by \
+             themselves may add {bound} together (spec.max_memory_bytes)"
+        );
+        Err(StageError::isolate("edits_too_large", message))
     }
 
     fn give_up(&mut self, slice: &View, error: &StageError, edits: &mut Overlay) -> Result<(), StageError> {
@@ -321,6 +336,7 @@ impl RunningStage {
                 }
                 Err(error) if error.action == StageAction::Retry => {
                     self.metrics.errors.increment(1);
+                    self.metrics.usage.called(Some(error.code));
                     let again = error.clone();
                     let waiting = waiting.get_or_insert_with(|| {
                         let message = format!("processor {}: {}", self.id, error.message);

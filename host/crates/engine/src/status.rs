@@ -1,5 +1,6 @@
 //! What a pipeline says about itself. Everything the API shows comes from here, and nothing here is hoped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::spill::Spill;
 use crate::stage::{StageAction, StageCode, StageError};
+use crate::stages::GivenUp;
 use crate::state::StateError;
 use crate::waits::{Awaited, Waits, ms_until};
 
@@ -251,6 +253,8 @@ pub struct Shared {
     gaps: tokio::sync::Mutex<()>,
     /// Per sink: its spill, as it was opened last.
     spills: Mutex<Vec<Option<SpillFiles>>>,
+    /// Per sink whose envelope fails on events that are then dropped: those, for the log.
+    skipped: Mutex<BTreeMap<String, GivenUp>>,
     /// Metrics with their labels made once.
     pub(crate) metrics: PipelineMetrics,
 }
@@ -347,6 +351,7 @@ impl Shared {
             secrets: plan.secrets.clone(),
             gaps: tokio::sync::Mutex::new(()),
             spills: Mutex::new(vec![None; plan.sinks.len()]),
+            skipped: Mutex::default(),
             inner: Mutex::new(Inner {
                 name: plan.name.clone(),
                 tenant: plan.tenant.clone(),
@@ -503,6 +508,13 @@ impl Shared {
 
     pub(crate) fn gaps(&self, sink: usize, gaps: Vec<Gap>) {
         self.inner.lock().sinks[sink].gaps = gaps;
+    }
+
+    /// Events that a sink's envelope fails on are dropped, as its `on_error` says.
+    pub(crate) fn skipped(&self, sink: &str, events: usize, error: &StageError) {
+        let mut skipped = self.skipped.lock();
+        let given_up = skipped.entry(sink.to_owned()).or_insert_with(|| GivenUp::new(&format!("{sink}.envelope")));
+        given_up.add(events, error, self.secrets.hide(&error.message));
     }
 
     pub(crate) fn dead_letters_lost(&self, entries: u64) {

@@ -1,6 +1,7 @@
 //! What plugins use, as metrics by tenant and plugin.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Label, counter, gauge};
@@ -17,10 +18,10 @@ pub struct Usage {
     calls: Counter,
     events_in: Counter,
     events_out: Counter,
-    failed: Counter,
     rejected: Counter,
     cpu: Counter,
     memory: Gauge,
+    labels: Arc<[Label]>,
 }
 
 /// The labels of a plugin: `plugin` without its version is not enough to see what a new version does.
@@ -46,10 +47,10 @@ impl Usage {
             calls: counter!("deltaforge_plugin_calls_total", labels.clone()),
             events_in: counter!("deltaforge_plugin_events_in_total", labels.clone()),
             events_out: counter!("deltaforge_plugin_events_out_total", labels.clone()),
-            failed: counter!("deltaforge_plugin_failed_total", labels.clone()),
             rejected: counter!("deltaforge_plugin_rejected_total", labels.clone()),
             cpu: counter!("deltaforge_plugin_cpu_milliseconds_total", labels.clone()),
-            memory: gauge!("deltaforge_plugin_memory_bytes", labels),
+            memory: gauge!("deltaforge_plugin_memory_bytes", labels.clone()),
+            labels: labels.into(),
         }
     }
 
@@ -60,10 +61,21 @@ impl Usage {
         self.rejected.increment(toll.rejected);
     }
 
-    /// A call, whether it went well.
-    pub(crate) fn called(&self, well: bool) {
+    /// What a formatter made of a slice.
+    pub fn formatted(&self, shown: usize, rejected: usize) {
+        self.events_in.increment(shown as u64);
+        self.events_out.increment(shown.saturating_sub(rejected) as u64);
+        self.rejected.increment(rejected as u64);
+    }
+
+    /// A call, and the code of what ended it where it did not go well: `plugin_trap`, `plugin_deadline`, …
+    pub fn called(&self, failed: Option<&'static str>) {
         self.calls.increment(1);
-        self.failed.increment(u64::from(!well));
+        if let Some(code) = failed {
+            let mut labels = self.labels.to_vec();
+            labels.push(Label::from_static_parts("code", code));
+            counter!("deltaforge_plugin_failed_total", labels).increment(1);
+        }
     }
 }
 

@@ -113,10 +113,10 @@ impl CallError {
         }
     }
 
-    /// The stage's error: the fault may lie with one row.
-    pub(crate) fn into_stage(self, stage: &str) -> StageError {
+    /// The stage's error: the fault may lie with one row. `who` is the plugin and where it runs.
+    pub(crate) fn into_stage(self, who: &str) -> StageError {
         let (code, text) = self.describe();
-        StageError::isolate(code, format!("plugin of stage {stage}: {text}"))
+        StageError::isolate(code, format!("{who}: {text}"))
     }
 }
 
@@ -158,10 +158,10 @@ fn demangled(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-/// A failure that the guest answered with.
-pub(crate) fn failed(stage: &str, kind: &str, message: &str) -> StageError {
+/// A failure that the guest answered with. `who` is the plugin and where it runs.
+pub(crate) fn failed(who: &str, kind: &str, message: &str) -> StageError {
     let action = if kind == "retry" { StageAction::Retry } else { StageAction::Stop };
-    let message = format!("plugin of stage {stage} says: {:?}", cut(message));
+    let message = format!("{who} says: {:?}", cut(message));
     StageError { action, code: FAILED, message }
 }
 

@@ -83,7 +83,7 @@ impl StageFactory for WasmStageFactory {
         digest: Option<&str>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         let ready = self.workshop.ready(spec, digest, PluginKind::Processor).await;
-        let ready = ready.map_err(|problem| problem.into_stage(&spec.id))?;
+        let ready = ready.map_err(|problem| problem.into_stage(spec, PluginKind::Processor))?;
         let registry = self.workshop.registry.clone();
         let resolved = ready.resolved;
         let version = StageVersion { plugin: resolved.plugin.clone(), digest: resolved.digest.clone() };
@@ -102,18 +102,13 @@ impl FormatterFactory for WasmFormatterFactory {
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        self.workshop.ready(spec, None, PluginKind::Formatter).await.map(drop).map_err(Problem::into_config)
+        self.workshop.formatter(spec).await.map(drop).map_err(Problem::into_config)
     }
 
     async fn build(&self, spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
-        let ready = self.workshop.ready(spec, None, PluginKind::Formatter).await;
-        let mut ready = ready.map_err(|problem| problem.into_stage(&spec.id))?;
-        let content_type = ready.instance.content_type().await.map_err(|error| error.into_stage(&spec.id))?;
-        if content_type.is_empty() || content_type.len() > 256 || content_type.chars().any(char::is_control) {
-            let text = format!("plugin of stage {}: {:?} is no MIME type", spec.id, cut(&content_type));
-            return Err(StageError::stop(LOAD, text));
-        }
-        Ok(Box::new(WasmFormatter::new(ready.blueprint, content_type, ready.instance)))
+        let made = self.workshop.formatter(spec).await;
+        let made = made.map_err(|problem| problem.into_stage(spec, PluginKind::Formatter))?;
+        Ok(Box::new(made))
     }
 }
 
@@ -136,6 +131,15 @@ struct Ready {
     blueprint: Blueprint,
     description: Description,
     instance: Instance,
+}
+
+/// A plugin and where it runs, for messages.
+fn who(plugin: &str, spec: &StageSpec, kind: PluginKind) -> String {
+    let place = match kind {
+        PluginKind::Processor => "stage",
+        PluginKind::Formatter => "sink",
+    };
+    format!("plugin {plugin} of {place} {}", spec.id)
 }
 
 /// What keeps a stage from being built.
@@ -162,7 +166,7 @@ impl Problem {
         }
     }
 
-    fn into_stage(self, stage: &str) -> StageError {
+    fn into_stage(self, spec: &StageSpec, kind: PluginKind) -> StageError {
         match self {
             Self::Stage(error) => error,
             Self::Config(problems) => {
@@ -170,7 +174,7 @@ impl Problem {
                     .into_iter()
                     .map(|ConfigError { path, message, .. }| format!("{path}: {message}"))
                     .collect();
-                StageError::stop(LOAD, format!("stage {stage}: {}", text.join("; ")))
+                StageError::stop(LOAD, format!("{}: {}", who(&spec.code.text(), spec, kind), text.join("; ")))
             }
         }
     }
@@ -204,7 +208,7 @@ impl Workshop {
             _seat: Some(seat.map_err(|reached| Problem::reached("plugin", reached))?),
             runtime: self.runtime.clone(),
             loaded,
-            stage: spec.id.clone(),
+            who: who(&resolved.plugin, spec, kind),
             grants,
             limits: Limits::new(call),
             usage: Usage::of(&spec.tenant, &resolved.plugin),
@@ -227,11 +231,23 @@ impl Workshop {
         match instance.open(&blueprint.config).await {
             Ok(Ok(())) => Ok(Ready { resolved, blueprint, description, instance }),
             Ok(Err(failure)) if failure.kind == "retry" => {
-                Err(Problem::Stage(crate::error::failed(&spec.id, &failure.kind, &failure.message)))
+                Err(Problem::Stage(crate::error::failed(&blueprint.who, &failure.kind, &failure.message)))
             }
             Ok(Err(failure)) => Err(Problem::at("config", cut(&failure.message))),
             Err(error) => Err(Problem::at("config", format!("opening the plugin: {}", error.describe().1))),
         }
+    }
+
+    /// A formatter, and what it makes.
+    async fn formatter(&self, spec: &StageSpec) -> Result<WasmFormatter, Problem> {
+        let mut ready = self.ready(spec, None, PluginKind::Formatter).await?;
+        let content_type = ready.instance.content_type().await.map_err(|error| {
+            Problem::at("plugin", format!("asking for its content type: {}", error.describe().1))
+        })?;
+        if content_type.is_empty() || content_type.len() > 256 || content_type.chars().any(char::is_control) {
+            return Err(Problem::at("plugin", format!("{:?} is no MIME type", cut(&content_type))));
+        }
+        Ok(WasmFormatter::new(ready.blueprint, content_type, ready.instance))
     }
 
     async fn load(&self, spec: &StageSpec, digest: Option<&str>) -> Result<(Resolved, Arc<Loaded>), Problem> {

@@ -31,12 +31,22 @@ impl Formatter for WasmFormatter {
             Some(instance) => instance,
             None => self.blueprint.start().await?,
         };
-        let answer = instance.format(view.clone(), tx_end, bodies).await;
-        let answer = answer.map_err(|error| error.into_stage(&self.blueprint.stage))?;
-        if !instance.is_grown() {
-            self.instance = Some(instance);
+        let rejected = bodies.rejects().len();
+        let answer = match instance.format(view.clone(), tx_end, bodies).await {
+            Ok(answer) => {
+                if !instance.is_grown() {
+                    self.instance = Some(instance);
+                }
+                answer.map_err(|failure| failed(&self.blueprint.who, &failure.kind, &failure.message))
+            }
+            Err(error) => Err(error.into_stage(&self.blueprint.who)),
+        };
+        let usage = &self.blueprint.usage;
+        usage.called(answer.as_ref().err().map(|error| error.code));
+        if answer.is_ok() {
+            usage.formatted(view.len(), bodies.rejects().len() - rejected);
         }
-        answer.map_err(|failure| failed(&self.blueprint.stage, &failure.kind, &failure.message))
+        answer
     }
 
     fn content_type(&self) -> &str {

@@ -56,7 +56,7 @@ impl Runtime {
         let blueprint = Blueprint {
             runtime: self.clone(),
             loaded: loaded.clone(),
-            stage: "inspect".to_owned(),
+            who: "inspect".to_owned(),
             grants: Grants::default(),
             usage: Usage::of("", "inspected"),
             _seat: None,

@@ -9,6 +9,7 @@ use deltaforge_engine::usage::{Running, Usage};
 use deltaforge_model::{Overlay, View};
 use wasmtime::{Store, UpdateDeadline};
 
+use crate::adapter::{Exports, Failure};
 use crate::call::Call;
 use crate::error::{CallError, failed};
 use crate::grants::Grants;
@@ -16,14 +17,14 @@ use crate::guest::Guest;
 use crate::limits::Limits;
 use crate::plugin::Description;
 use crate::runtime::{Loaded, Runtime};
-use crate::v1::{Exports, Failure};
 use crate::voice::Voice;
 
 /// What instances of one stage have in common.
 pub(crate) struct Blueprint {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) loaded: Arc<Loaded>,
-    pub(crate) stage: String,
+    /// The plugin and where it runs, for messages: `plugin mask@1.0.0 of stage hide`.
+    pub(crate) who: String,
     pub(crate) grants: Grants,
     pub(crate) limits: Limits,
     pub(crate) usage: Usage,
@@ -37,7 +38,7 @@ pub(crate) struct Blueprint {
 /// A guest that is ready for its next call. After a [`CallError`] it is dead and must be dropped.
 pub(crate) struct Instance {
     store: Store<Guest>,
-    exports: Exports,
+    exports: Box<dyn Exports>,
     limits: Limits,
     runtime: Arc<Runtime>,
     running: Running,
@@ -62,7 +63,7 @@ impl Blueprint {
         }
         let running = self.runtime.running();
         let instantiated =
-            self.limits.meter.run(self.limits.start(), self.loaded.linked.instantiate(&mut store));
+            self.limits.meter.run(self.limits.start(), self.loaded.bound.instantiate(&mut store));
         let exports = finish(instantiated.await, &mut store, self.limits.start().timeout_ms)?;
         drop(running);
         let running = Running::new(self.usage.clone());
@@ -79,12 +80,12 @@ impl Blueprint {
     pub(crate) async fn start(&self) -> Result<Instance, StageError> {
         let trapped = |error: CallError| {
             let (code, text) = error.describe();
-            StageError::stop(code, format!("plugin of stage {} does not start: {text}", self.stage))
+            StageError::stop(code, format!("{} does not start: {text}", self.who))
         };
         let mut instance = self.instantiate().await.map_err(trapped)?;
         match instance.open(&self.config).await.map_err(trapped)? {
             Ok(()) => Ok(instance),
-            Err(failure) => Err(failed(&self.stage, &failure.kind, &failure.message)),
+            Err(failure) => Err(failed(&self.who, &failure.kind, &failure.message)),
         }
     }
 }

@@ -8,6 +8,8 @@
 //! A guest never sees the host's memory: it borrows a batch, looks at what it asks for, and its edits take effect
 //! only after it has answered `ok`. A guest that trapped or ran out of time is dead; the next call gets a new one.
 
+mod adapter;
+mod bodies;
 mod cache;
 mod call;
 mod error;
@@ -37,7 +39,7 @@ pub use factory::{WasmFormatterFactory, WasmStageFactory};
 pub use formatter::WasmFormatter;
 pub use grants::Grants;
 pub use inspect::Inspection;
-pub use limits::{BODY_BYTES, DEFAULT_LIMITS, MAX_ADDED_COLUMNS};
+pub use limits::{DEFAULT_LIMITS, MAX_ADDED_COLUMNS};
 pub use manifest::PluginManifest;
 pub use plugin::{Description, PluginKind, digest_of};
 pub use publish::{MAX_UPLOAD, WasmCatalog};

@@ -21,8 +21,6 @@ pub(crate) const START_LIMITS: StageLimits =
     StageLimits { cpu_ms: 1_000, timeout_ms: 10_000, ..DEFAULT_LIMITS };
 /// Columns that one call may add.
 pub const MAX_ADDED_COLUMNS: usize = 1_000;
-/// Bytes of bodies that one call of a formatter may answer, beside sixteen times the bytes of its rows.
-pub const BODY_BYTES: usize = 16 << 20;
 /// Table elements of a guest, over all its tables.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
 

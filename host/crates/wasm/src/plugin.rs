@@ -4,6 +4,13 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::error::{Ended, cut};
+
+/// Table patterns, and columns, that a plugin may name when it describes itself.
+const MAX_NAMED: usize = 1_000;
+/// The longest schema of a configuration, in bytes.
+const MAX_SCHEMA: usize = 256 << 10;
+
 /// What a plugin does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,6 +47,33 @@ pub struct Description {
     pub writes: Vec<String>,
     /// What its configuration may be, as JSON Schema; empty: not said.
     pub config_schema: String,
+}
+
+impl Description {
+    /// It, as far as it is kept: texts are cut.
+    ///
+    /// # Errors
+    ///
+    /// When it names too much.
+    pub(crate) fn bounded(self) -> Result<Self, Ended> {
+        let named = [&self.tables, &self.reads, &self.writes];
+        if named.iter().any(|names| names.len() > MAX_NAMED) {
+            return Err(Ended::Bound(format!("{MAX_NAMED} tables or columns")));
+        }
+        if self.config_schema.len() > MAX_SCHEMA {
+            return Err(Ended::Bound(format!("{MAX_SCHEMA} bytes of schema")));
+        }
+        let cut_all = |texts: Vec<String>| texts.iter().map(|text| cut(text)).collect();
+        Ok(Self {
+            name: cut(&self.name),
+            version: cut(&self.version),
+            description: cut(&self.description),
+            tables: cut_all(self.tables),
+            reads: cut_all(self.reads),
+            writes: cut_all(self.writes),
+            config_schema: self.config_schema,
+        })
+    }
 }
 
 /// SHA-256 of a component, in hex.

@@ -9,14 +9,13 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 use wasmtime::{Config, Engine, EngineWeak, OptLevel, WasmBacktraceDetails};
 
+use crate::adapter::{self, Adapter, Adapters, Bound};
 use crate::cache::Cache;
 use crate::grants::Grants;
-use crate::guest::Guest;
 use crate::plugin::{PluginKind, digest_of};
-use crate::v1;
 
 /// How often a running guest is looked at: it gives way to others, or is ended.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -40,7 +39,7 @@ pub enum LoadError {
 /// The engine, what is compiled, and the clock that keeps guests to their time. One a host.
 pub struct Runtime {
     pub(crate) engine: Engine,
-    linker: Linker<Guest>,
+    adapters: Adapters,
     cache: Option<Cache>,
     /// Whether calls burn fuel.
     pub(crate) metered: bool,
@@ -56,7 +55,7 @@ pub(crate) struct Loaded {
     pub(crate) interface: String,
     /// Its imports by full name.
     pub(crate) imports: Vec<String>,
-    pub(crate) linked: v1::Linked,
+    pub(crate) bound: Box<dyn Bound>,
 }
 
 /// Hands the compiler's memory to the operating system: tens of MiB, which an idle host would keep for good.
@@ -85,7 +84,7 @@ impl Runtime {
     ///
     /// As [`Runtime::new`].
     pub fn with_cache(cache_dir: Option<&Path>, cache_bytes: u64) -> io::Result<Arc<Self>> {
-        Self::start(cache_dir.map(|dir| (dir, cache_bytes)), false)
+        Self::start(cache_dir.map(|dir| (dir, cache_bytes)), false, adapter::released())
     }
 
     /// Starts an engine that counts what guests do, in fuel: about one for each instruction, the same on every machine.
@@ -95,10 +94,15 @@ impl Runtime {
     ///
     /// As [`Runtime::new`].
     pub fn metered() -> io::Result<Arc<Self>> {
-        Self::start(None, true)
+        Self::start(None, true, adapter::released())
     }
 
-    fn start(cache: Option<(&Path, u64)>, metered: bool) -> io::Result<Arc<Self>> {
+    /// Starts an engine that serves these versions of the interface.
+    pub(crate) fn start(
+        cache: Option<(&Path, u64)>,
+        metered: bool,
+        adapters: Vec<Box<dyn Adapter>>,
+    ) -> io::Result<Arc<Self>> {
         let mut config = Config::new();
         config
             .concurrency_support(false) // costs calls on single cells 40 % and nobody uses it
@@ -107,13 +111,10 @@ impl Runtime {
             .cranelift_opt_level(OptLevel::Speed)
             .wasm_backtrace_details(WasmBacktraceDetails::Disable);
         let engine = Engine::new(&config).map_err(io::Error::other)?;
-        let mut linker = Linker::new(&engine);
-        v1::link(&mut linker)
-            .and_then(|()| wasmtime_wasi::p2::add_to_linker_async(&mut linker))
-            .map_err(io::Error::other)?;
+        let adapters = Adapters::new(&engine, adapters).map_err(io::Error::other)?;
         let cache = cache.map(|(dir, most)| Cache::open(dir, &engine, most)).transpose()?;
         let ticker = Ticker::start(engine.weak())?;
-        Ok(Arc::new(Self { engine, linker, cache, metered, loaded: Mutex::default(), ticker }))
+        Ok(Arc::new(Self { engine, adapters, cache, metered, loaded: Mutex::default(), ticker }))
     }
 
     /// To hold while a guest runs, so that it is looked at.
@@ -173,20 +174,20 @@ impl Runtime {
         let shape = component.component_type();
         let exports: Vec<String> = shape.exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
         let imports: Vec<String> = shape.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
-        let (kind, interface) = kind_of(&exports)?;
+        let (kind, interface) = world_of(&exports)?;
+        let served = self.adapters.of(&interface)?;
         let refused: Vec<String> =
             imports.iter().filter_map(|import| Grants::ALL.allow(import).err()).collect();
         if !refused.is_empty() {
             return Err(LoadError::NotAPlugin(format!("it {}", refused.join("; it "))));
         }
-        let linked = v1::Linked::new(&self.linker, &component, kind)
-            .map_err(|error| LoadError::NotAPlugin(format!("it does not fit this host: {error:#}")))?;
-        Ok(Loaded { digest: digest.to_owned(), kind, interface, imports, linked })
+        let bound = served.bind(&component, kind)?;
+        Ok(Loaded { digest: digest.to_owned(), kind, interface, imports, bound })
     }
 }
 
-/// Which world of which version a component is of, by the names of its exports.
-fn kind_of(exports: &[String]) -> Result<(PluginKind, String), LoadError> {
+/// Which world of which version a component is of, by the names of its exports: they are the same in every version.
+fn world_of(exports: &[String]) -> Result<(PluginKind, String), LoadError> {
     let versions = |interface: &str| -> Option<&str> {
         let prefix = format!("deltaforge:plugin/{interface}@");
         exports.iter().find_map(|name| name.strip_prefix(&prefix))
@@ -206,13 +207,6 @@ fn kind_of(exports: &[String]) -> Result<(PluginKind, String), LoadError> {
             )));
         }
     };
-    let serves = semver::VersionReq::parse(&format!("~{}", v1::SERVES)).expect("a constant");
-    if !semver::Version::parse(version).is_ok_and(|version| serves.matches(&version)) {
-        return Err(LoadError::NotAPlugin(format!(
-            "it was built against version {version} of the plugin interface; this host serves {}",
-            v1::SERVES
-        )));
-    }
     Ok((kind, version.to_owned()))
 }
 

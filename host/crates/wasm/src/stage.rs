@@ -60,14 +60,14 @@ impl Stage for WasmStage {
         *edits = made;
         let failure = match answer {
             Ok(Ok(())) => None,
-            Ok(Err(failure)) => Some(failed(&self.blueprint.stage, &failure.kind, &failure.message)),
+            Ok(Err(failure)) => Some(failed(&self.blueprint.who, &failure.kind, &failure.message)),
             Err(error) => {
                 edits.rollback(savepoint);
-                return Err(error.into_stage(&self.blueprint.stage));
+                return Err(error.into_stage(&self.blueprint.who));
             }
         };
         if instance.is_grown() {
-            tracing::debug!(stage = self.blueprint.stage, "plugin instance has grown, replacing it");
+            tracing::debug!(who = self.blueprint.who, "plugin instance has grown, replacing it");
         } else {
             self.instance = Some(instance);
         }

@@ -10,6 +10,7 @@ use deltaforge_model::pattern::Patterns;
 use deltaforge_model::{Overlay, View};
 use serde_json::Value;
 
+use crate::adapter::Failure;
 use crate::error::{CallError, EDIT, cut};
 use crate::factory::{check, check_limits, off_thread, unbounded};
 use crate::grants::Grants;
@@ -18,7 +19,6 @@ use crate::limits::Limits;
 use crate::plugin::{Description, PluginKind};
 use crate::runtime::{LoadError, Runtime};
 use crate::stage::narrow;
-use crate::v1::Failure;
 use crate::voice::Voice;
 
 /// What a plugin is tried with: a stage's block.
@@ -107,10 +107,10 @@ impl Runtime {
         let loaded = off_thread(move || runtime.load(&bytes)).await?;
         check(&loaded, grants, loaded.kind).map_err(TrialError::Config)?;
         let config = if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() };
-        let mut blueprint = Blueprint {
+        let blueprint = Blueprint {
             runtime: self.clone(),
             loaded,
-            stage: "trial".to_owned(),
+            who: "trial".to_owned(),
             grants,
             _seat: None,
             usage: Usage::of("", "trial"),
@@ -119,7 +119,6 @@ impl Runtime {
             config,
         };
         let description = blueprint.describe().await.map_err(LoadError::NotAPlugin)?;
-        blueprint.stage.clone_from(&description.name);
         let tables = Patterns::parse(&description.tables).map_err(|pattern| {
             LoadError::NotAPlugin(format!("its table pattern {:?} is none", cut(&pattern)))
         })?;

@@ -63,6 +63,7 @@ pub fn sink(pipeline: &str, id: &str, factory: Arc<dyn SinkFactory>, required: b
         factory,
         config: json!({}),
         envelope: spec(pipeline, "envelope", StageCode::Builtin("native".into()), json!({})),
+        on_error: deltaforge_engine::stages::OnError::Dlq,
         required,
         filter: SinkFilter::default(),
         spill_max_bytes: 1 << 20,

@@ -352,7 +352,13 @@ fn envelope(catalog: &Catalog, assembly: &mut Assembly) -> Value {
         let common = Map::from_iter([("type".to_owned(), json!({ "const": kind }))]);
         branches.push(merged(own, common, &["type"]));
     }
-    branches.push(plugin_branch(plugin(assembly)));
+    let mut properties = plugin(assembly);
+    let on_error = assembly.of::<OnError>(
+        "What happens to rows that it fails on or rejects. Left out: they go to the dead letter queue where there is one, \
+         else the pipeline stops there.",
+    );
+    properties.insert("on_error".to_owned(), on_error);
+    branches.push(plugin_branch(properties));
     let mut envelope = choice(Part::Envelope, branches);
     envelope["default"] = json!("native");
     envelope["description"] = json!("The shape of the sink's messages.");

@@ -35,8 +35,9 @@ pub struct EnvelopeSpec {
     pub implementation: Implementation,
     /// What it may use for one slice; `None` for a native envelope.
     pub limits: Option<Limits>,
-    /// What happens to rows that it fails on.
-    pub on_error: OnError,
+    /// What happens to rows that it fails on. `None`: they go to the dead letter queue where there is one, else the
+    /// pipeline stops there.
+    pub on_error: Option<OnError>,
     /// What it may reach in the host.
     pub grants: Vec<Grant>,
 }
@@ -50,7 +51,7 @@ impl Default for EnvelopeSpec {
                 config: Value::Object(serde_json::Map::new()),
             },
             limits: None,
-            on_error: OnError::default(),
+            on_error: None,
             grants: Vec::new(),
         }
     }

@@ -230,6 +230,7 @@ impl StageSet {
             limits,
             tables: plan.tables.clone(),
             max_row_bytes: self.plan.limits.hard_bytes,
+            max_memory_bytes: self.plan.max_memory_bytes,
             metrics: StageMetrics::new(&self.plan.name, &plan.spec.id, usage),
             given_up: GivenUp::new(&plan.spec.id),
             waits: self.waits.clone(),

@@ -20,7 +20,7 @@ impl GivenUp {
     }
 
     /// These were given up; `text` is the error without what it must not say.
-    pub(super) fn add(&mut self, rows: usize, error: &StageError, text: String) {
+    pub(crate) fn add(&mut self, rows: usize, error: &StageError, text: String) {
         self.tally.add(rows as u64);
         (self.code, self.text) = (error.code, text);
         self.tell();

@@ -29,6 +29,7 @@ fn running(on_error: OnError, what: impl Fn(&View, &mut Overlay) + Send + 'stati
         limits: StageLimits::DEFAULT,
         tables: TableFilter::default(),
         max_row_bytes: 32 << 20,
+        max_memory_bytes: 128 << 20,
         metrics: StageMetrics::new("pipe", "stage", Usage::of("acme", "inline")),
         given_up: GivenUp::new("stage"),
         waits: Waits::default(),

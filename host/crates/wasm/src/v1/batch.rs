@@ -1,4 +1,4 @@
-//! The batch as a guest of version 0.1 sees it, and the host's other offers.
+//! The batch as a guest of version 1.0 sees it, and the host's other offers.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -2,8 +2,11 @@
 //! costs minutes to build.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod batches;
 mod formatter;
 mod go;
+mod guests;
+mod hostile;
 mod registry;
 mod released;
 mod stage;

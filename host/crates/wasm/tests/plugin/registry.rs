@@ -15,10 +15,10 @@ use deltaforge_wasm::{
 use semver::Version;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 
-const PLUGIN_WIT: &str = include_str!("../../../../../wit/deltaforge-plugin-1.0.0/plugin.wit");
+pub const PLUGIN_WIT: &str = include_str!("../../../../../wit/deltaforge-plugin-1.0.0/plugin.wit");
 
 /// A component of a world, with functions that all trap.
-fn dummy(wit: &str, world: &str) -> Vec<u8> {
+pub fn dummy(wit: &str, world: &str) -> Vec<u8> {
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_str("test.wit", wit).unwrap();
     let world = resolve.select_world(&[package], Some(world)).unwrap();

@@ -1,12 +1,13 @@
 use crate::bindings::deltaforge::plugin::events::Batch;
 use crate::bindings::deltaforge::plugin::types::{Failure, Flat, Image};
 use crate::bindings::exports::deltaforge::plugin::formatting::{Guest, Messages};
-use crate::{Puppet, act, fail};
+use crate::{Puppet, act, act_on, fail, flood_log, grow, recurse, spin, trap_deep_inside};
 
 impl Guest for Puppet {
     fn content_type() -> String {
         match act() {
             "no-mime" => "a\nb".to_owned(),
+            "mime-traps" => panic!("told to"),
             _ => "application/json".to_owned(),
         }
     }
@@ -15,9 +16,12 @@ impl Guest for Puppet {
         let rows = batch.len() as usize;
         let mut bodies = Flat { present: Vec::new(), ends: Vec::new(), data: Vec::new() };
         let mut rejects = Vec::new();
-        match act() {
+        match act_on(batch) {
             // The native envelope out of ready-made JSON.
-            "pass" => {
+            name @ ("pass" | "floods-log") => {
+                if name == "floods-log" {
+                    flood_log();
+                }
                 let (before, after) = (batch.json_rows(Image::Before), batch.json_rows(Image::After));
                 let origins = batch.json_origins();
                 let size = before.data.len() + after.data.len() + origins.data.len() + rows * 40;
@@ -64,7 +68,35 @@ impl Guest for Puppet {
             "edits" => {
                 batch.drop_row(0);
             }
-            "traps" => panic!("no envelope today"),
+            "edits-json" => {
+                let _ = batch.replace_json("[]");
+            }
+            "asks-nowhere" => {
+                std::hint::black_box(batch.origin(batch.len() + 7));
+            }
+            "gets-no-column" => {
+                std::hint::black_box(batch.get(0, Image::After, 4711));
+            }
+            "back-to-front" => {
+                bodies.present = vec![1; rows];
+                bodies.ends = (0..rows as u32).rev().collect();
+                bodies.data = vec![b'x'; rows];
+            }
+            "wild-presence" => {
+                bodies.present = vec![9; rows];
+                bodies.ends = vec![0; rows];
+            }
+            "rejects-twice" => {
+                bodies.present = vec![0; rows];
+                bodies.ends = vec![0; rows];
+                rejects = vec![(0, "once".to_owned()), (0, "twice".to_owned())];
+            }
+            "traps" => trap_deep_inside(batch.len()),
+            "loops" => spin(),
+            "recurses" => {
+                std::hint::black_box(recurse(rows as u64));
+            }
+            "grows" => grow(),
             other => return fail("fatal", other),
         }
         Ok(Messages { bodies, rejects })

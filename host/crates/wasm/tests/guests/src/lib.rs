@@ -1,4 +1,5 @@
-//! One guest that does what its config says: `{"act":"..."}`.
+//! One guest that does what its config says: `{"act":"..."}`. With `"on":"..."` only to a batch in which some row's
+//! `note` is that text.
 #![allow(missing_docs, static_mut_refs)]
 
 use std::sync::OnceLock;
@@ -25,15 +26,26 @@ mod formatting;
 #[cfg(not(feature = "formatter"))]
 mod processing;
 
-use bindings::deltaforge::plugin::types::Failure;
+use bindings::deltaforge::plugin::events::Batch;
+use bindings::deltaforge::plugin::log;
+use bindings::deltaforge::plugin::types::{Failure, Image};
 use bindings::exports::deltaforge::plugin::lifecycle;
 
 static ACT: OnceLock<String> = OnceLock::new();
+static ON: OnceLock<String> = OnceLock::new();
 
 struct Puppet;
 
 pub fn act() -> &'static str {
     ACT.get().map_or("pass", String::as_str)
+}
+
+/// What it does to this batch.
+fn act_on(batch: &Batch) -> &'static str {
+    match ON.get() {
+        Some(on) if !batch.texts(Image::After, "note").values.contains(on) => "pass",
+        _ => act(),
+    }
 }
 
 fn fail<T>(kind: &str, message: &str) -> Result<T, Failure> {
@@ -58,8 +70,11 @@ impl lifecycle::Guest for Puppet {
     }
 
     fn open(config: String) -> Result<(), Failure> {
-        let act = config.split("\"act\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("pass");
-        match act {
+        let member = |name: &str| config.split(name).nth(1).and_then(|rest| rest.split('"').next());
+        if let Some(on) = member("\"on\":\"") {
+            ON.set(on.to_owned()).expect("opened once");
+        }
+        match member("\"act\":\"").unwrap_or("pass") {
             "open-fails" => return fail("fatal", "no such act"),
             "open-retries" => return fail("retry", "the other side sleeps"),
             "open-traps" => panic!("cannot open"),
@@ -75,6 +90,30 @@ pub fn spin() -> ! {
     let mut n = 0_u64;
     loop {
         n = std::hint::black_box(n.wrapping_add(1));
+    }
+}
+
+#[inline(never)]
+fn recurse(n: u64) -> u64 {
+    if n == 0 { 0 } else { std::hint::black_box(recurse(std::hint::black_box(n + 1))) + 1 }
+}
+
+#[inline(never)]
+fn grow() -> ! {
+    let mut held = Vec::new();
+    loop {
+        held.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+#[inline(never)]
+fn trap_deep_inside(rows: u32) {
+    assert!(std::hint::black_box(rows) > 1_000_000, "not that many rows");
+}
+
+fn flood_log() {
+    for number in 0..100_000 {
+        log::log(log::Level::Info, &format!("line {number}"), &[("n".to_owned(), number.to_string())]);
     }
 }
 

@@ -2,13 +2,13 @@ use crate::bindings::deltaforge::plugin::events::{Batch, Cell, Edit, NewEvent, R
 use crate::bindings::deltaforge::plugin::log;
 use crate::bindings::deltaforge::plugin::types::{Failure, Flat, Image};
 use crate::bindings::exports::deltaforge::plugin::processing::Guest;
-use crate::{Puppet, act, fail, spin};
+use crate::{Puppet, act_on, fail, flood_log, grow, recurse, spin, trap_deep_inside};
 
 const IMAGES: [Image; 2] = [Image::Before, Image::After];
 
 impl Guest for Puppet {
     fn process(batch: &Batch) -> Result<(), Failure> {
-        match act() {
+        match act_on(batch) {
             "pass" => {}
             "identity-columns" => identity_columns(batch),
             "identity-texts" => identity_texts(batch),
@@ -42,12 +42,7 @@ impl Guest for Puppet {
             "recurses" => {
                 std::hint::black_box(recurse(batch.len() as u64));
             }
-            "grows" => {
-                let mut held = Vec::new();
-                loop {
-                    held.push(std::hint::black_box(vec![1_u8; 1 << 20]));
-                }
-            }
+            "grows" => grow(),
             "leaks" => {
                 std::mem::forget(vec![1_u8; 4 << 20]);
                 batch.tag_where(&[], "leaked");
@@ -132,6 +127,15 @@ impl Guest for Puppet {
             "floods-events" => loop {
                 batch.emit(&added(0));
             },
+            "multiplies" => {
+                for row in 0..batch.len() {
+                    (0..10_000).for_each(|_| batch.emit(&added(row)));
+                }
+            }
+            "oversize" => {
+                let text = "x".repeat(40 << 20);
+                batch.set(0, Image::After, batch.column("note").expect("it is there"), &Value::Text(text));
+            }
             "floods-images" => {
                 for number in 0..900 {
                     batch.add_column(&format!("c{number}"), "text");
@@ -155,15 +159,7 @@ impl Guest for Puppet {
                     batch.add_column(&format!("c{number}"), "text");
                 }
             }
-            "floods-log" => {
-                for number in 0..100_000 {
-                    log::log(
-                        log::Level::Info,
-                        &format!("line {number}"),
-                        &[("n".to_owned(), number.to_string())],
-                    );
-                }
-            }
+            "floods-log" => flood_log(),
             "logs" => {
                 log::log(log::Level::Warn, &"long\n".repeat(4000), &[("tag".to_owned(), "a b".to_owned())]);
             }
@@ -204,16 +200,6 @@ impl Guest for Puppet {
         }
         Ok(())
     }
-}
-
-#[inline(never)]
-fn trap_deep_inside(rows: u32) {
-    assert!(std::hint::black_box(rows) > 1_000_000, "not that many rows");
-}
-
-#[inline(never)]
-fn recurse(n: u64) -> u64 {
-    if n == 0 { 0 } else { std::hint::black_box(recurse(std::hint::black_box(n + 1))) + 1 }
 }
 
 fn columns(batch: &Batch) -> Vec<String> {
