@@ -51,7 +51,10 @@ impl World {
     /// Where a pipeline's blocks go: the stage, or the sink with its envelope.
     fn blocks(self, act: &str, on_error: &str) -> String {
         let config = format!("{{ act: {act}, column: status, poison: poison }}");
-        let limits = "{ cpu_ms: 100, timeout_ms: 30000, mem_mb: 160, added_events: 9999 }";
+        let cpu_ms = if act == "loop" { 100 } else { 5_000 };
+        let mem_mb = if act == "huge" { 160 } else { 64 };
+        let limits =
+            format!("{{ cpu_ms: {cpu_ms}, timeout_ms: 60000, mem_mb: {mem_mb}, added_events: 9999 }}");
         let plugin = format!(
             "plugin: {}@1.0.0, config: {config}, limits: {limits}, on_error: {on_error}",
             self.plugin()
@@ -77,23 +80,23 @@ const fn act(name: &'static str, code: &'static str, says: &'static [&'static st
 const PROCESSORS: &[Act] = &[
     act("loop", "plugin_deadline", &["the limit is 100 ms (limits.cpu_ms)", "spin"]),
     act("recurse", "plugin_trap", &["call stack exhausted", "descend"]),
-    act("grow", "plugin_memory", &["160 MiB (limits.mem_mb)", "rogue::"]),
-    act("trap", "plugin_trap", &["told to panic", "rogue"]),
-    act("huge", "plugin_edit", &["bytes of edits (limits.edit_bytes)", "rogue"]),
-    act("multiply", "plugin_edit", &["9999 added events (limits.added_events)", "rogue"]),
-    act("no-such-row", "plugin_edit", &["does not exist", "rogue"]),
-    act("dropped-row", "plugin_edit", &["was dropped", "rogue"]),
-    act("no-such-image", "plugin_edit", &["no Before image", "rogue"]),
-    act("short-column", "plugin_edit", &["rogue"]),
-    act("wild-column", "plugin_edit", &["outside its data", "rogue"]),
-    act("not-utf8", "plugin_edit", &["not UTF-8", "rogue"]),
+    act("grow", "plugin_memory", &["64 MiB (limits.mem_mb)", ", in "]),
+    act("trap", "plugin_trap", &["told to panic", ", in "]),
+    act("huge", "plugin_edit", &["bytes of edits (limits.edit_bytes)", ", in "]),
+    act("multiply", "plugin_edit", &["9999 added events (limits.added_events)", ", in "]),
+    act("no-such-row", "plugin_edit", &["does not exist", ", in "]),
+    act("dropped-row", "plugin_edit", &["was dropped", ", in "]),
+    act("no-such-image", "plugin_edit", &["no Before image", ", in "]),
+    act("short-column", "plugin_edit", &[", in "]),
+    act("wild-column", "plugin_edit", &["outside its data", ", in "]),
+    act("not-utf8", "plugin_edit", &["not UTF-8", ", in "]),
 ];
 
 const FORMATTERS: &[Act] = &[
     act("loop", "plugin_deadline", &["the limit is 100 ms (limits.cpu_ms)", "spin"]),
     act("recurse", "plugin_trap", &["call stack exhausted", "descend"]),
-    act("grow", "plugin_memory", &["160 MiB (limits.mem_mb)", "rogue_envelope"]),
-    act("trap", "plugin_trap", &["told to panic", "rogue_envelope"]),
+    act("grow", "plugin_memory", &["64 MiB (limits.mem_mb)", ", in "]),
+    act("trap", "plugin_trap", &["told to panic", ", in "]),
     act("huge", "plugin_edit", &["bytes of bodies"]),
     act("too-few", "plugin_edit", &["for 1 rows"]),
 ];
@@ -125,7 +128,8 @@ fn pipelines(world: World, acts: &[Act]) -> String {
         // A plugin that behaves is told to do something bad to rows that there are none of.
         let does = if act == "behaved" { "trap" } else { act };
         let blocks = world.blocks(does, on_error);
-        let blocks = if act == "behaved" { blocks.replace("poison: poison", "poison: nobody") } else { blocks };
+        let blocks =
+            if act == "behaved" { blocks.replace("poison: poison", "poison: nobody") } else { blocks };
         let (stages, envelope) = match blocks.strip_prefix("ENVELOPE ") {
             Some(envelope) => ("processors: []".to_owned(), format!(", envelope: {envelope}")),
             None => (blocks, String::new()),
@@ -136,7 +140,7 @@ fn pipelines(world: World, acts: &[Act]) -> String {
 kind: Pipeline
 metadata: {{ name: {act}-{on_error}, tenant: {act} }}
 spec:
-  max_memory_bytes: 16MiB
+  max_memory_bytes: 16777216
   source: {{ type: sqlite, config: {{ id: shop, path: shop.db, tables: [orders] }} }}
   {stages}
   sinks: [{{ type: file, config: {{ id: out, path: {act}-{on_error}.jsonl{envelope} }} }}]

@@ -310,7 +310,8 @@ fn check(bodies: &Bodies, rows: &Range<usize>, bound: usize) -> Result<(), Stage
         return Err(StageError::stop("formatter_count", text));
     }
     if bodies.byte_len() > bound {
-        let text = format!("with the bodies before it in its slice it passes the bound of {bound} bytes of bodies");
+        let text =
+            format!("with the bodies before it in its slice it passes the bound of {bound} bytes of bodies");
         return Err(StageError::isolate("plugin_edit", text));
     }
     Ok(())

@@ -513,7 +513,8 @@ impl Shared {
     /// Events that a sink's envelope fails on are dropped, as its `on_error` says.
     pub(crate) fn skipped(&self, sink: &str, events: usize, error: &StageError) {
         let mut skipped = self.skipped.lock();
-        let given_up = skipped.entry(sink.to_owned()).or_insert_with(|| GivenUp::new(&format!("{sink}.envelope")));
+        let given_up =
+            skipped.entry(sink.to_owned()).or_insert_with(|| GivenUp::new(&format!("{sink}.envelope")));
         given_up.add(events, error, self.secrets.hide(&error.message));
     }
 

@@ -27,12 +27,7 @@ pub(crate) fn take(
 }
 
 /// Checks a formatter's answer whole, then takes it over.
-fn append(
-    mut flat: Flat,
-    rejects: &[(u32, String)],
-    rows: usize,
-    bodies: &mut Bodies,
-) -> Result<(), Ended> {
+fn append(mut flat: Flat, rejects: &[(u32, String)], rows: usize, bodies: &mut Bodies) -> Result<(), Ended> {
     if flat.present.len() != rows || flat.ends.len() != rows {
         let (present, ends) = (flat.present.len(), flat.ends.len());
         return Err(Ended::Edit(format!(
@@ -89,8 +84,7 @@ mod tests {
     #[test]
     fn bodies_follow_those_of_earlier_slices() {
         let mut bodies = Bodies::default();
-        append(flat(&[1, 2, 0], &[2, 2, 2], b"abrest"), &[(2, "no".to_owned())], 3, &mut bodies)
-            .unwrap();
+        append(flat(&[1, 2, 0], &[2, 2, 2], b"abrest"), &[(2, "no".to_owned())], 3, &mut bodies).unwrap();
         append(flat(&[1, 0], &[1, 1], b"c"), &[(1, "never".to_owned())], 2, &mut bodies).unwrap();
         let all: Vec<Option<&[u8]>> = (0..5).map(|row| bodies.get(row)).collect();
         assert_eq!(all, [Some(&b"ab"[..]), None, None, Some(b"c"), None]);

@@ -88,6 +88,7 @@ fn every_key_reaches_the_typed_form() {
     assert_eq!((hook.spill.max_bytes, hook.start), (10_485_760, Start::Now));
     assert_eq!(bench.kind, "null");
     assert_eq!(out.envelope.implementation.name(), "@acme/tagger@1.2.3");
+    assert_eq!((out.envelope.on_error, hook.envelope.on_error), (Some(OnError::Skip), None));
     assert_eq!(spec.batch.max_events, 500);
     assert_eq!(spec.journal.dlq.overflow_policy, OverflowPolicy::DropOldest);
     assert_eq!(spec.max_memory_bytes, 67_108_864);

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use async_trait::async_trait;
 use deltaforge_model::schema::Column;
 use deltaforge_model::value::CellKind;
@@ -89,5 +91,87 @@ async fn a_row_that_is_marked_raw_is_delivered_without_an_envelope() {
             assert_eq!(body, expected, "{raw:06b}");
             assert_eq!(messages.get(at).key, Some(format!(r#"{{"id":{pos}}}"#).as_bytes()));
         }
+    }
+}
+
+/// Fails as a whole on slices with a bad row, in the middle of its work; other bodies have this many bytes, and a call may
+/// make so many of them.
+struct Failing {
+    bad: fn(u64) -> bool,
+    bytes: usize,
+    most: usize,
+    calls: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Formatter for Failing {
+    async fn format(&mut self, view: &View, _: &[bool], bodies: &mut Bodies) -> Result<(), StageError> {
+        self.calls.fetch_add(1, Relaxed);
+        if view.len() > self.most {
+            return Err(StageError::isolate("plugin_edit", "too much"));
+        }
+        for event in view.events() {
+            bodies.buffer().resize(bodies.buffer().len() + self.bytes, b'a' + event.pos() as u8);
+            if (self.bad)(event.pos()) {
+                return Err(StageError::isolate("plugin_trap", format!("it trapped at {}", event.pos())));
+            }
+            bodies.end();
+        }
+        Ok(())
+    }
+
+    fn content_type(&self) -> &str {
+        "text/plain"
+    }
+}
+
+impl Failing {
+    fn on(bad: fn(u64) -> bool) -> Self {
+        Self { bad, bytes: 3, most: 500, calls: Arc::default() }
+    }
+
+    fn composer(self, on_error: OnError) -> Composer {
+        let composer = Composer::new(Box::new(self), &Addressing::default(), SinkFilter::default());
+        composer.unwrap().on_error(on_error)
+    }
+}
+
+#[tokio::test]
+async fn only_events_that_a_formatter_fails_on_by_themselves_have_no_message() {
+    for raw in [0b000000, 0b000010, 0b010100] {
+        let mut composer = Failing::on(|pos| matches!(pos, 1 | 4)).composer(OnError::Dlq);
+        let (messages, unwritten) = composer.compose(&batch(raw), &Boundary::Transaction).await.unwrap();
+        let is_raw = |pos: &usize| raw & (1 << pos) != 0;
+        let failed: Vec<usize> = [1, 4].into_iter().filter(|pos| !is_raw(pos)).collect();
+        assert_eq!(unwritten.iter().map(|lost| lost.row).collect::<Vec<_>>(), failed, "{raw:06b}");
+        for Unwritten { row, kind, code, reason, on_error } in unwritten {
+            assert_eq!((kind, code, on_error), ("serialization", "plugin_trap", OnError::Dlq));
+            assert_eq!(reason, format!("it trapped at {row}"));
+        }
+        let made = (0..6).filter(|pos| !failed.contains(pos));
+        for (at, pos) in made.enumerate() {
+            let body = messages.get(at).body.unwrap();
+            assert!(is_raw(&pos) || body == [b'a' + pos as u8; 3], "{raw:06b}: {at} is {body:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_the_first_event_is_the_end_none_is_looked_for() {
+    let formatter = Failing::on(|pos| pos == 3);
+    let calls = formatter.calls.clone();
+    let mut composer = formatter.composer(OnError::Fail);
+    let error = composer.compose(&batch(0), &Boundary::Transaction).await.unwrap_err();
+    assert_eq!((error.code, calls.load(Relaxed)), ("plugin_trap", 2), "the whole slice, and once more");
+}
+
+#[tokio::test]
+async fn bodies_that_are_made_one_by_one_come_to_no_more_than_those_of_one_call() {
+    let formatter = Failing { bytes: 7 << 20, most: 1, ..Failing::on(|_| false) };
+    let mut composer = formatter.composer(OnError::Dlq);
+    let (messages, unwritten) = composer.compose(&batch(0), &Boundary::Transaction).await.unwrap();
+    assert_eq!((messages.len(), unwritten.len()), (2, 4));
+    for Unwritten { code, reason, .. } in unwritten {
+        assert!(code == "plugin_edit" && reason.contains("bytes of bodies"), "{code}: {reason}");
     }
 }

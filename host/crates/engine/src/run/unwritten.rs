@@ -19,8 +19,7 @@ pub(crate) async fn send(
     sinks: &[&str],
     unwritten: &[Unwritten],
 ) -> Result<(), Failure> {
-    let (skipped, kept): (Vec<_>, Vec<_>) =
-        unwritten.iter().partition(|one| one.on_error == OnError::Skip);
+    let (skipped, kept): (Vec<_>, Vec<_>) = unwritten.iter().partition(|one| one.on_error == OnError::Skip);
     let dlq = dlq.filter(|_| kept.iter().all(|one| one.on_error == OnError::Dlq));
     if let (Some(first), None) = (kept.first(), dlq) {
         let text = format!("event {}: {}", batch.event(first.row).id(), first.reason);

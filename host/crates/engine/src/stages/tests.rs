@@ -169,3 +169,35 @@ async fn a_row_that_edits_make_larger_than_a_row_may_be_goes_where_on_error_says
     assert!(error.message.contains("spec.max_memory_bytes"), "{error}");
     assert_eq!(with(OnError::Dlq, 2_000).run(batch(64)).await.unwrap().len(), 65);
 }
+
+/// What each event gets by itself has room in a call of its own.
+fn four_mebibytes_each(view: &View, edits: &mut Overlay) {
+    for row in 0..view.len() {
+        let header = SideEdit::Header("text".to_owned(), "x".repeat(4 << 20));
+        edits.side(view, row, header).unwrap();
+    }
+}
+
+fn ten_thousand_events_each(view: &View, edits: &mut Overlay) {
+    for row in 0..view.len() {
+        for _ in 0..10_000 {
+            let side = Vec::new();
+            edits.emit(view, row, Emit { op: Op::Create, before: None, after: None, side }).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_run_by_themselves_add_no_more_together_than_the_pipelines_memory() {
+    for (what, go_on, left) in
+        [(four_mebibytes_each as fn(&View, &mut Overlay), 7, 7), (ten_thousand_events_each, 4, 4 * 10_001)]
+    {
+        let mut stage = RunningStage { max_memory_bytes: 32 << 20, ..running(OnError::Dlq, what) };
+        let batch = stage.run(batch(24)).await.unwrap();
+        assert_eq!((batch.len(), batch.rejects().len()), (left, 24 - go_on));
+        for (_, reject) in batch.rejects() {
+            assert_eq!(reject.code, "edits_too_large");
+            assert!(reject.reason.contains("(spec.max_memory_bytes)"), "{}", reject.reason);
+        }
+    }
+}

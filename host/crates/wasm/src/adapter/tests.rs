@@ -27,7 +27,8 @@ fn old(world: &str) -> PathBuf {
 /// What is built against the version that is not out.
 fn new(world: &str) -> &'static Path {
     static PROCESSOR: LazyLock<PathBuf> = LazyLock::new(|| guests::build("interface/guest", "next.wasm", ""));
-    static FORMATTER: LazyLock<PathBuf> = LazyLock::new(|| guests::build("interface/guest", "next.wasm", "formatter"));
+    static FORMATTER: LazyLock<PathBuf> =
+        LazyLock::new(|| guests::build("interface/guest", "next.wasm", "formatter"));
     if world == "processor" { &PROCESSOR } else { &FORMATTER }
 }
 
@@ -133,7 +134,10 @@ async fn what_ends_a_call_is_told_in_the_same_words() {
     let dir = tempfile::tempdir().unwrap();
     let factory = WasmStageFactory::new(runtime, registry(dir.path()));
     let problems = factory.validate(&spec(new("processor"), json!({}))).await.unwrap_err();
-    assert_eq!((problems[0].path.as_str(), problems[0].message.as_str()), ("config", "it needs a mark (code 7)"));
+    assert_eq!(
+        (problems[0].path.as_str(), problems[0].message.as_str()),
+        ("config", "it needs a mark (code 7)")
+    );
 }
 
 #[tokio::test]

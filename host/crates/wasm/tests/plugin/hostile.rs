@@ -256,7 +256,9 @@ async fn what_goes_wrong_while_it_is_made_ready_is_known_before_the_first_batch(
             assert!(problems[0].message.contains(says), "{act}: {problems:?}");
         }
     }
-    for (act, says) in [("mime-traps", "asking for its content type: it trapped"), ("no-mime", "no MIME type")] {
+    for (act, says) in
+        [("mime-traps", "asking for its content type: it trapped"), ("no-mime", "no MIME type")]
+    {
         let problems = formatters.validate(&puppet(PluginKind::Formatter, act)).await.unwrap_err();
         assert!(problems[0].path == "plugin" && problems[0].message.contains(says), "{problems:?}");
     }
