@@ -52,7 +52,7 @@ impl World {
     fn blocks(self, act: &str, on_error: &str) -> String {
         let config = format!("{{ act: {act}, column: status, poison: poison }}");
         let cpu_ms = if act == "loop" { 100 } else { 5_000 };
-        let mem_mb = if act == "huge" { 160 } else { 64 };
+        let mem_mb = if act == "huge" { 256 } else { 64 };
         let limits =
             format!("{{ cpu_ms: {cpu_ms}, timeout_ms: 60000, mem_mb: {mem_mb}, added_events: 9999 }}");
         let plugin = format!(

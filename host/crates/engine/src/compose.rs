@@ -123,17 +123,20 @@ impl Composer {
         let view = View::new(batch.clone(), rows);
         let tx_end = transaction_ends(&view, boundary);
         let (bodies, failed_on) = self.bodies(&view, &tx_end).await?;
-        let mut unwritten: Vec<Unwritten> = bodies
-            .rejects()
-            .iter()
-            .map(|(row, reason)| Unwritten {
+        let unwritable = |(row, reason): &(usize, String)| {
+            let rejected = Unwritten {
                 row: view.rows()[*row] as usize,
                 kind: "serialization",
-                code: failed_on.get(row).copied().unwrap_or("serialization_failed"),
+                code: "serialization_failed",
                 reason: reason.clone(),
                 on_error: self.on_error,
-            })
-            .collect();
+            };
+            match failed_on.get(row) {
+                Some(code) => Unwritten { code, ..rejected },
+                None => rejected,
+            }
+        };
+        let mut unwritten: Vec<Unwritten> = bodies.rejects().iter().map(unwritable).collect();
         let messages = self.address(&view, bodies, &mut unwritten);
         Ok((messages, unwritten))
     }

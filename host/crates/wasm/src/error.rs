@@ -137,7 +137,7 @@ fn functions(error: &wasmtime::Error) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Whether it is one of the functions in which a guest in Rust or Go panics: no author wrote those.
+/// Whether it is one of the functions in which a guest in Rust or Go panics, or finds no memory: no author wrote those.
 fn is_panicking(name: &str) -> bool {
     [
         "__rustc::",
@@ -147,6 +147,10 @@ fn is_panicking(name: &str) -> bool {
         "std::sys::backtrace::",
         "core::option::",
         "core::result::",
+        "std::alloc::",
+        "alloc::",
+        "<alloc::",
+        "<u8 as alloc::",
         "runtime.",
         "deltaforge_internal_guest.Explain",
     ]

@@ -135,11 +135,12 @@ struct Ready {
 
 /// A plugin and where it runs, for messages.
 fn who(plugin: &str, spec: &StageSpec, kind: PluginKind) -> String {
-    let place = match kind {
-        PluginKind::Processor => "stage",
-        PluginKind::Formatter => "sink",
-    };
-    format!("plugin {plugin} of {place} {}", spec.id)
+    match kind {
+        PluginKind::Processor => format!("plugin {plugin} of stage {}", spec.id),
+        PluginKind::Formatter => {
+            format!("plugin {plugin} of sink {}", spec.id.strip_suffix(".envelope").unwrap_or(&spec.id))
+        }
+    }
 }
 
 /// What keeps a stage from being built.

@@ -111,7 +111,8 @@ impl Formatter for Failing {
             return Err(StageError::isolate("plugin_edit", "too much"));
         }
         for event in view.events() {
-            bodies.buffer().resize(bodies.buffer().len() + self.bytes, b'a' + event.pos() as u8);
+            let body = vec![b'a' + event.pos() as u8; self.bytes];
+            bodies.buffer().extend_from_slice(&body);
             if (self.bad)(event.pos()) {
                 return Err(StageError::isolate("plugin_trap", format!("it trapped at {}", event.pos())));
             }

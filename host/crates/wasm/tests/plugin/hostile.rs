@@ -29,9 +29,9 @@ const fn ends(act: &'static str, code: &'static str, says: &'static [&'static st
 /// In both worlds.
 const ANYWHERE: &[Ends] = &[
     ends("loops", "plugin_deadline", &["the limit is 300 ms (limits.cpu_ms)", "spin"]),
-    ends("grows", "plugin_memory", &["128 MiB (limits.mem_mb)", "grow"]),
+    ends("grows", "plugin_memory", &["128 MiB (limits.mem_mb), in puppet::grow"]),
     ends("recurses", "plugin_trap", &["call stack exhausted", "recurse"]),
-    ends("traps", "plugin_trap", &["not that many rows", "trap_deep_inside"]),
+    ends("traps", "plugin_trap", &["`unreachable`", "trap_deep_inside"]),
 ];
 
 const IN_A_PROCESSOR: &[Ends] = &[
