@@ -84,12 +84,7 @@ impl StageFactory for WasmStageFactory {
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         let ready = self.workshop.ready(spec, digest, PluginKind::Processor).await;
         let ready = ready.map_err(|problem| problem.into_stage(&spec.id))?;
-        let registry = self.workshop.registry.clone();
-        let resolved = ready.resolved;
-        let version = StageVersion { plugin: resolved.plugin.clone(), digest: resolved.digest.clone() };
-        off_thread(move || registry.keep(&resolved))
-            .await
-            .map_err(|error| StageError::stop(LOAD, format!("stage {}: {}", spec.id, chain(&error))))?;
+        let version = self.workshop.keep(spec, ready.resolved).await?;
         let tables = Patterns::parse(&ready.description.tables).unwrap_or_default(); // checked by `ready`
         Ok((Box::new(WasmStage::new(ready.blueprint, tables, ready.instance)), version))
     }
@@ -105,15 +100,20 @@ impl FormatterFactory for WasmFormatterFactory {
         self.workshop.ready(spec, None, PluginKind::Formatter).await.map(drop).map_err(Problem::into_config)
     }
 
-    async fn build(&self, spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
-        let ready = self.workshop.ready(spec, None, PluginKind::Formatter).await;
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        digest: Option<&str>,
+    ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
+        let ready = self.workshop.ready(spec, digest, PluginKind::Formatter).await;
         let mut ready = ready.map_err(|problem| problem.into_stage(&spec.id))?;
         let content_type = ready.instance.content_type().await.map_err(|error| error.into_stage(&spec.id))?;
         if content_type.is_empty() || content_type.len() > 256 || content_type.chars().any(char::is_control) {
             let text = format!("plugin of stage {}: {:?} is no MIME type", spec.id, cut(&content_type));
             return Err(StageError::stop(LOAD, text));
         }
-        Ok(Box::new(WasmFormatter::new(ready.blueprint, content_type, ready.instance)))
+        let version = self.workshop.keep(spec, ready.resolved).await?;
+        Ok((Box::new(WasmFormatter::new(ready.blueprint, content_type, ready.instance)), version))
     }
 }
 
@@ -232,6 +232,16 @@ impl Workshop {
             Ok(Err(failure)) => Err(Problem::at("config", cut(&failure.message))),
             Err(error) => Err(Problem::at("config", format!("opening the plugin: {}", error.describe().1))),
         }
+    }
+
+    /// Keeps a file's code, so that a replay finds it again. Answers what was built.
+    async fn keep(&self, spec: &StageSpec, resolved: Resolved) -> Result<StageVersion, StageError> {
+        let registry = self.registry.clone();
+        let version = StageVersion { plugin: resolved.plugin.clone(), digest: resolved.digest.clone() };
+        off_thread(move || registry.keep(&resolved))
+            .await
+            .map_err(|error| StageError::stop(LOAD, format!("stage {}: {}", spec.id, chain(&error))))?;
+        Ok(version)
     }
 
     async fn load(&self, spec: &StageSpec, digest: Option<&str>) -> Result<(Resolved, Arc<Loaded>), Problem> {

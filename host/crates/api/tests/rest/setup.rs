@@ -62,7 +62,7 @@ pub fn sink(pipeline: &str, id: &str, factory: Arc<dyn SinkFactory>, required: b
         id: id.into(),
         factory,
         config: json!({}),
-        envelope: spec(pipeline, "envelope", StageCode::Builtin("native".into()), json!({})),
+        envelope: spec(pipeline, &format!("{id}.envelope"), StageCode::Builtin("native".into()), json!({})),
         required,
         filter: SinkFilter::default(),
         spill_max_bytes: 1 << 20,
