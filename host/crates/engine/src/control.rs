@@ -496,10 +496,11 @@ impl Entry {
     fn known(&self) -> Known {
         let status = self.pipeline.status();
         let plan = self.pipeline.plan();
-        let planned = plan.stages.iter().map(|stage| &stage.spec);
-        let planned: Vec<&StageSpec> = planned.chain(plan.sinks.iter().map(|sink| &sink.envelope)).collect();
         let as_planned = |now: &&StageStatus| {
-            let planned = planned.iter().find(|spec| spec.id == now.id);
+            let planned = match now.part {
+                Part::Stage => plan.stages.iter().map(|stage| &stage.spec).find(|spec| spec.id == now.id),
+                Part::Envelope => plan.sinks.iter().map(|sink| &sink.envelope).find(|spec| spec.id == now.id),
+            };
             planned.is_none_or(|spec| spec.code == now.code && spec.config == now.config)
         };
         let envelopes = status.sinks.iter().filter_map(|sink| sink.envelope.as_ref());

@@ -308,35 +308,40 @@ impl Pipeline {
     /// Hands over what was built, and waits until it is in place.
     async fn put_in(&self, swap: Swap) -> Result<Swapped, Failure> {
         let status = self.status();
-        let (reply, answer) = oneshot::channel();
+        let (reply, mut answer) = oneshot::channel();
         let request = SwapRequest { swap, reply, _commanding: self.shared.waits().command() };
         let gone =
             || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
         self.swaps.send(request).await.map_err(|_| gone())?;
-        if matches!(status.status, State::Running | State::Paused) {
-            return answer.await.map_err(|_| gone())?;
+        if !matches!(status.status, State::Running | State::Paused) {
+            // It may be what mends the pipeline: the next attempt begins with it, and begins now.
+            self.want.send_modify(|_| {});
         }
-        // It may be what mends the pipeline: the next attempt begins with it, and begins now.
-        self.want.send_modify(|_| {});
-        match tokio::time::timeout(SWAPS_WITHIN, answer).await {
-            Ok(answer) => answer.map_err(|_| gone())?,
-            Err(_) => {
-                let status = self.status();
-                let why = status.error.map(|error| format!(": {}", error.message)).unwrap_or_default();
-                Err(Failure::operator(
-                    "pipeline_not_running",
-                    format!(
-                        "pipeline {} is {} and does not come far enough to take the swap, which is given up{why}",
-                        self.plan.name,
-                        status.status.word()
-                    ),
-                ))
+        let status = loop {
+            match tokio::time::timeout(SWAPS_WITHIN, &mut answer).await {
+                Ok(answer) => return answer.map_err(|_| gone())?,
+                Err(_) => {
+                    let status = self.status();
+                    // Of a large transaction the rest comes first.
+                    if status.status != State::Running {
+                        break status;
+                    }
+                }
             }
-        }
+        };
+        let why = status.error.map(|error| format!(": {}", error.message)).unwrap_or_default();
+        Err(Failure::operator(
+            "pipeline_not_running",
+            format!(
+                "pipeline {} is {} and does not come far enough to take the swap, which is given up{why}",
+                self.plan.name,
+                status.status.word()
+            ),
+        ))
     }
 }
 
-/// How long a swap waits for a failing pipeline to come so far that it can take it.
+/// How long a swap waits for a pipeline that does not run to come so far that it can take it.
 const SWAPS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How an attempt came to a good end.
@@ -402,8 +407,9 @@ impl Supervisor {
                     info!("the source has ended; everything is delivered");
                     self.shared.set_state(State::Stopped);
                     while *self.wanted.borrow_and_update() == Want::Run {
-                        if self.wanted.changed().await.is_err() {
-                            return;
+                        tokio::select! {
+                            changed = self.wanted.changed() => if changed.is_err() { return },
+                            () = refuse_swaps(&self.swaps) => {}
                         }
                     }
                     continue;

@@ -101,7 +101,7 @@ pub struct Host {
     pub url: String,
     pub control: Control,
     pub plugins: Arc<MapCatalog>,
-    services: Services,
+    pub services: Services,
     catalog: Arc<Catalog>,
     client: Client,
     _spill: tempfile::TempDir,

@@ -179,6 +179,9 @@ impl Stage for Marker {
     }
 }
 
+/// How many markers `slow` are being built; they are done when it is 0 again.
+pub static BUILT_SLOWLY: AtomicUsize = AtomicUsize::new(0);
+
 /// Markers: the plugin `marker@x` writes `x` and its configured suffix; `javascript` writes its script.
 pub struct Markers;
 
@@ -211,6 +214,10 @@ impl StageFactory for Markers {
         _digest: Option<&str>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         let mark = mark_of(spec).map_err(|problem| StageError::stop("marker", problem.message))?;
+        if mark == "slow" {
+            BUILT_SLOWLY.fetch_add(1, Ordering::SeqCst);
+            crate::setup::within("others are ready", async || BUILT_SLOWLY.load(Ordering::SeqCst) == 0).await;
+        }
         let plugin = match &spec.code {
             StageCode::Plugin(reference) => reference.clone(),
             StageCode::Builtin(name) => format!("builtin:{name}"),

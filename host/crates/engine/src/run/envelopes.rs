@@ -205,7 +205,9 @@ impl Envelopes {
         let mut all = Vec::with_capacity(self.groups.len());
         if let Some(from) = from {
             for sink in 0..self.lineages.len() {
-                if self.lineages[sink].now().probation > 0 {
+                // Not where another generation follows it: its time to be judged is past.
+                let lineage = &self.lineages[sink];
+                if lineage.now().probation > 0 && !lineage.is_replaying() {
                     all.push(self.try_out(sink, batch, boundary, from).await?);
                 }
             }

@@ -144,8 +144,7 @@ impl StageSet {
         let usage = Usage::of(&self.plan.tenant, &version.plugin);
         let asked = plan.spec.limits.unwrap_or(StageLimits::DEFAULT);
         // What asks for more than it may was refused when it was built.
-        let bounded = self.services.tenants.stage_limits(&self.plan.tenant, asked, StageLimits::DEFAULT);
-        let limits = bounded.unwrap_or(asked);
+        let limits = self.services.tenants.capped(&self.plan.tenant, asked);
         RunningStage {
             id: plan.spec.id.clone(),
             stage,
@@ -213,9 +212,7 @@ impl StageSet {
     pub async fn run(&mut self, mut batch: Batch, from: Option<&Position>) -> Result<Batch, Failure> {
         for index in 0..self.slots.len() {
             batch = match from {
-                Some(from) if self.slots[index].running.on_probation => {
-                    self.try_out(index, batch, from).await?
-                }
+                Some(from) if self.is_judged(index) => self.try_out(index, batch, from).await?,
                 _ => {
                     // Not judged here, so it is not spared the search for the rows that fail either.
                     let running = &mut self.slots[index].running;
@@ -227,6 +224,13 @@ impl StageSet {
             };
         }
         Ok(batch)
+    }
+
+    /// Whether a stage is judged by the next batch. In a replay it was before, or its time to be is past: another
+    /// generation follows it.
+    fn is_judged(&self, index: usize) -> bool {
+        let Slot { running, lineage } = &self.slots[index];
+        running.on_probation && !lineage.is_replaying()
     }
 
     /// Runs events that leave by another door through the stages that hide values. `None`: they could not be

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{NewStage, Slot, StageSet};
 use crate::run::lineage::Successor;
 use crate::run::{BY_ITSELF, ROLLED_BACK};
-use crate::stage::StageError;
+use crate::stage::{StageAction, StageError};
 use crate::stages::{RunningStage, Toll};
 use crate::status::Failure;
 use crate::swap::{Generation, Note};
@@ -41,11 +41,19 @@ impl StageSet {
             self.slots[index].running.count(toll);
             return Ok(result?);
         }
+        if is_waiting(&attempt) {
+            // A command, which may mend that, waits for it: the batch comes again afterwards.
+            return Ok(attempt.0?);
+        }
         if is_in_doubt(&attempt) {
             match self.build_before(index).await {
                 Some((previous, mut old)) => {
                     old.is_compared = true;
                     let before = old.attempt(batch.clone()).await;
+                    if is_waiting(&before) {
+                        // Nobody can say what it would have made of the batch, with which it would have waited.
+                        return Ok(before.0?);
+                    }
                     if attempt.0.is_err() && (before.0.is_err() || before.1.failed > 0) {
                         // Which rows each of them fails on makes the difference.
                         attempt = self.attempt_in_full(index, batch).await;
@@ -160,6 +168,11 @@ impl StageSet {
 /// Whether the version before has to say what the batch is like.
 fn is_in_doubt((result, toll): &Attempt) -> bool {
     result.is_err() || toll.failed > 0 || toll.rejected > 0 || drops_most(toll)
+}
+
+/// Whether a version said to the end that what it needs is not available now.
+fn is_waiting((result, _): &Attempt) -> bool {
+    matches!(result, Err(error) if error.action == StageAction::Retry)
 }
 
 fn drops_most(toll: &Toll) -> bool {
