@@ -2,6 +2,12 @@
 //!
 //! `./dev bench tenants` runs it on the binary that `DELTAFORGE_BIN` names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for the terminal, which ends where something fails"
+)]
+
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -46,8 +52,8 @@ fn three_rogues(tenant: usize) -> String {
 
 /// One pipeline for each of `count` tenants, each with a database of its own.
 struct Place {
-    dir: TempDir,
     host: Host,
+    dir: TempDir,
     databases: Vec<Connection>,
 }
 
@@ -71,6 +77,7 @@ impl Place {
                 yaml,
                 "metadata: {{ name: p{tenant}, tenant: t{tenant} }}
 spec:
+  max_memory_bytes: 16777216
   source: {{ type: sqlite, config: {{ id: db, path: ./{tenant}.db, snapshot: {{ mode: never }} }} }}
   processors: [{{ id: one, {processor} }}]
   sinks: [{{ type: {sink}, config: {{ id: out }} }}]
@@ -79,7 +86,8 @@ spec:
             )
             .unwrap();
         }
-        let host = Host::new(dir.path(), &yaml).env("DELTAFORGE_LOG", "error");
+        // What pipelines may hold in all, not what they take.
+        let host = Host::new(dir.path(), &yaml).arg("--memory-budget").arg("64GiB");
         publish_rogue(&host.data_dir());
         Self { dir, host, databases }
     }
