@@ -106,10 +106,10 @@ spec:
         self.databases[tenant].prepare_cached(insert).unwrap().execute([now]).unwrap();
     }
 
-    /// Whether every tenant's rows have been read.
+    /// How many rows have arrived.
     fn events(&self) -> usize {
         let pipelines = self.host.rest().get("/metrics");
-        let lines = pipelines.text.lines().filter(|line| line.starts_with("deltaforge_source_events_total{"));
+        let lines = pipelines.text.lines().filter(|line| line.starts_with("deltaforge_sink_events_total{"));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as usize
     }
 }
@@ -131,7 +131,7 @@ fn memory(what: &str, count: usize, processor: Processor) {
     for tenant in 0..count {
         place.write(tenant);
     }
-    wait::until("every tenant's row has been read", MINUTES, || (place.events() >= count).then_some(()));
+    wait::until("every tenant's row has arrived", MINUTES, || (place.events() >= count).then_some(()));
     let cpu = place.host.cpu();
     let second = Instant::now();
     std::thread::sleep(Duration::from_secs(5));

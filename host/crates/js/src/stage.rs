@@ -172,7 +172,7 @@ impl ScriptStage {
     }
 
     fn give_up(&self, worker: Worker, limits: &StageLimits) -> ScriptError {
-        let Owner { tenant, pipeline, stage } = &self.owner;
+        let Owner { tenant, pipeline, stage, .. } = &self.owner;
         worker.abandon(&self.workshop);
         metrics::counter!(ABANDONED, "pipeline" => pipeline.clone(), "processor" => stage.clone())
             .increment(1);
