@@ -23,6 +23,7 @@ use deltaforge_plugin_rename::Rename;
 use deltaforge_plugin_route::Route;
 use deltaforge_sdk::native::CallError;
 use deltaforge_sdk::{Failure, FailureKind};
+use sha2::{Digest, Sha256};
 
 use crate::check::wait;
 use crate::registry::findings;
@@ -96,10 +97,15 @@ impl FormatterFactory for Envelopes {
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        self.build(spec).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
+        self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
     }
 
-    async fn build(&self, spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
+    /// `digest` is not looked at, as for processors.
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        _digest: Option<&str>,
+    ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
         match &spec.code {
             StageCode::Builtin(name) if name == "native" => envelope::Envelope::<Native>::open(spec),
             StageCode::Builtin(name) if name == "debezium" => envelope::Envelope::<Debezium>::open(spec),
@@ -109,6 +115,13 @@ impl FormatterFactory for Envelopes {
             other => Err(StageError::stop("unknown_envelope", format!("{other:?} is no built-in envelope"))),
         }
     }
+}
+
+/// What a built-in is: its code is this program's own, which its version stands for.
+fn version(name: &str, version: &str) -> StageVersion {
+    let digest = Sha256::digest(format!("{name}@{version}").as_bytes());
+    let digest = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    StageVersion { plugin: format!("builtin:{name}"), digest }
 }
 
 /// A failure that a plugin answered.

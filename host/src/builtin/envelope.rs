@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deltaforge_engine::message::{Bodies, Formatter};
-use deltaforge_engine::stage::{StageError, StageSpec};
+use deltaforge_engine::stage::{StageError, StageSpec, StageVersion};
 use deltaforge_model::View;
 use deltaforge_model::json::RowEncoders;
 use deltaforge_sdk::{BodyParts, native};
@@ -24,12 +24,14 @@ pub(super) struct Envelope<F> {
 }
 
 impl<F: deltaforge_sdk::Formatter> Envelope<F> {
-    pub(super) fn open(spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
-        let host = Lend::to(spec, &F::describe().name);
+    pub(super) fn open(spec: &StageSpec) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
+        let manifest = F::describe();
+        let host = Lend::to(spec, &manifest.name);
         let config = spec.config.to_string();
         let plugin = native::with_host(&host, || native::open(&config, F::open)).map_err(failed)?;
         let content_type = plugin.content_type().to_owned();
-        Ok(Box::new(Self { plugin, config, content_type, host, encoders: RefCell::default() }))
+        let version = super::version(&manifest.name, &manifest.version);
+        Ok((Box::new(Self { plugin, config, content_type, host, encoders: RefCell::default() }), version))
     }
 }
 

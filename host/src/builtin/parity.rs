@@ -225,9 +225,9 @@ async fn envelopes_are_the_same_natively_and_as_components() {
         ("cloudevents", json!({"type_prefix": "com.example"})),
     ] {
         let mut native =
-            Envelopes.build(&spec(StageCode::Builtin(name.to_owned()), &config, None)).await.unwrap();
+            Envelopes.build(&spec(StageCode::Builtin(name.to_owned()), &config, None), None).await.unwrap().0;
         let component = spec(StageCode::Plugin(format!("{name}@1")), &config, None);
-        let mut component = workshop.formatters.build(&component).await.unwrap();
+        let mut component = workshop.formatters.build(&component, None).await.unwrap().0;
         assert_eq!(native.content_type(), component.content_type());
         for batch in batches() {
             assert_eq!(

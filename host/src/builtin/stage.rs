@@ -9,7 +9,6 @@ use deltaforge_engine::stage::{Stage, StageError, StageSpec, StageVersion};
 use deltaforge_model::json::RowEncoders;
 use deltaforge_model::{Overlay, View};
 use deltaforge_sdk::{Processor, native};
-use sha2::{Digest, Sha256};
 
 use super::lend::Lend;
 use super::{failed, panic_text, refused};
@@ -29,9 +28,7 @@ impl<P: Processor> Native<P> {
         let host = Lend::to(spec, &manifest.name);
         let config = spec.config.to_string();
         let plugin = native::with_host(&host, || native::open(&config, P::open)).map_err(failed)?;
-        let code = format!("{}@{}", manifest.name, manifest.version);
-        let digest = Sha256::digest(code.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        let version = StageVersion { plugin: format!("builtin:{}", manifest.name), digest };
+        let version = super::version(&manifest.name, &manifest.version);
         Ok((Box::new(Self { plugin, config, host, encoders: RefCell::default() }), version))
     }
 }

@@ -75,7 +75,7 @@ async fn bodies_are_appended_behind_those_that_are_there() {
     let mut bodies = Bodies::default();
     bodies.buffer().extend_from_slice(b"first");
     bodies.end();
-    let mut envelope = Envelopes.build(&spec("native", Value::Null)).await.unwrap();
+    let mut envelope = Envelopes.build(&spec("native", Value::Null), None).await.unwrap().0;
     envelope.format(&view, &[false, true], &mut bodies).await.unwrap();
     assert_eq!(bodies.len(), 3);
     assert_eq!(bodies.get(0), Some(&b"first"[..]));

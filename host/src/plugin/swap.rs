@@ -1,4 +1,4 @@
-//! `deltaforge plugin deploy` and `rollback`: other code for a running processor.
+//! `deltaforge plugin deploy` and `rollback`: other code for a running processor or envelope.
 
 use std::path::Path;
 
@@ -15,20 +15,70 @@ use super::{Output, show};
 use crate::Exit;
 use crate::check::print;
 
-/// A processor of a running pipeline.
+/// A processor or an envelope of a running pipeline.
 #[derive(Debug, Args)]
 pub struct StageArgs {
     /// The pipeline
     #[arg(long, short)]
     pipeline: String,
-    /// The processor's `id` in it
-    #[arg(long, value_name = "ID")]
-    processor: String,
-    /// What for: it stands in the processor's history
+    #[command(flatten)]
+    part: PartArgs,
+    /// What for: it stands in the history
     #[arg(long, default_value = "")]
     why: String,
     #[command(flatten)]
     host: HostArgs,
+}
+
+/// Which of its parts.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct PartArgs {
+    /// The processor's `id` in it
+    #[arg(long, value_name = "ID")]
+    processor: Option<String>,
+    /// The sink's `id` in it, for the sink's envelope
+    #[arg(long, value_name = "ID")]
+    sink: Option<String>,
+}
+
+impl StageArgs {
+    /// The path of a request for it, with how it ends for a processor and for an envelope.
+    fn path<'a>(&'a self, of_processor: &'a str, of_envelope: &'a [&'a str]) -> Vec<&'a str> {
+        let mut path = vec!["pipelines", &self.pipeline];
+        match (&self.part.processor, &self.part.sink) {
+            (Some(processor), _) => path.extend(["processors", processor, of_processor]),
+            (None, sink) => {
+                path.extend(["sinks", sink.as_deref().unwrap_or_default(), "envelope"]);
+                path.extend(of_envelope);
+            }
+        }
+        path
+    }
+
+    /// What runs there.
+    fn kind(&self) -> PluginKind {
+        if self.part.sink.is_some() { PluginKind::Formatter } else { PluginKind::Processor }
+    }
+
+    /// It in the words of the command line.
+    fn flags(&self) -> String {
+        let Self { pipeline, part, .. } = self;
+        match (&part.processor, &part.sink) {
+            (Some(processor), _) => format!("--pipeline {pipeline} --processor {processor}"),
+            (None, sink) => format!("--pipeline {pipeline} --sink {}", sink.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+impl std::fmt::Display for StageArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { pipeline, part, .. } = self;
+        match (&part.processor, &part.sink) {
+            (Some(processor), _) => write!(f, "{pipeline}/{processor}"),
+            (None, sink) => write!(f, "{pipeline}/{}.envelope", sink.as_deref().unwrap_or_default()),
+        }
+    }
 }
 
 /// Flags of `plugin deploy`.
@@ -36,7 +86,7 @@ pub struct StageArgs {
 pub struct DeployArgs {
     /// A component, FILE.wasm, which is published first, or a version that the host has: NAME@VERSION
     plugin: String,
-    /// The processor's new configuration, a JSON object; left out, the present one stays
+    /// The new configuration, a JSON object; left out, the present one stays
     #[arg(long, value_name = "JSON")]
     config: Option<String>,
     /// For a file: under which name and version it is published; a tenant's own begin with @TENANT/
@@ -71,11 +121,16 @@ pub async fn deploy(args: &DeployArgs) -> anyhow::Result<Exit> {
     if is_file {
         let Inspected { bytes, what } = inspect(Path::new(&args.plugin)).await?;
         let id = id(args.name.as_deref(), &what.description)?;
-        anyhow::ensure!(
-            what.kind == PluginKind::Processor,
-            "{id} is a formatter, which no processor runs: `deltaforge plugin publish` it, and name it in a sink's \
-             `envelope: {{plugin: {id}}}`"
-        );
+        match (what.kind, args.stage.kind()) {
+            (PluginKind::Formatter, PluginKind::Processor) => anyhow::bail!(
+                "{id} is a formatter, which no processor runs: say --sink ID for the envelope of a sink, or \
+                 `deltaforge plugin publish` it and name it in a sink's `envelope: {{plugin: {id}}}`"
+            ),
+            (PluginKind::Processor, PluginKind::Formatter) => {
+                anyhow::bail!("{id} is a processor, which shapes no sink's messages: say --processor ID")
+            }
+            _ => {}
+        }
         let size = bytes.len() as u64;
         let (_, new) = host.publish(&id, bytes).await.with_context(|| format!("publish {id}"))?;
         request["plugin"] = json!(id.to_string());
@@ -84,7 +139,7 @@ pub async fn deploy(args: &DeployArgs) -> anyhow::Result<Exit> {
         anyhow::ensure!(args.name.is_none(), "--as is for files: {} is a version already", args.plugin);
         request["plugin"] = json!(args.plugin);
     }
-    let path = ["pipelines", &args.stage.pipeline, "processors", &args.stage.processor, "plugin"];
+    let path = args.stage.path("plugin", &[]);
     let swapped = host.ask(Method::PUT, &path, Body::Json(request)).await;
     let (_, swapped) = swapped.with_context(|| refused(&published))?;
     if args.output.json {
@@ -111,7 +166,7 @@ fn refused(published: &Value) -> String {
 
 pub async fn rollback(args: &RollbackArgs) -> anyhow::Result<Exit> {
     let host = Remote::new(&args.stage.host.host, &args.stage.host.token)?;
-    let path = ["pipelines", &args.stage.pipeline, "processors", &args.stage.processor, "rollback"];
+    let path = args.stage.path("rollback", &["rollback"]);
     let body = Body::Json(json!({ "why": args.stage.why }));
     let (_, swapped) = host.ask(Method::POST, &path, body).await?;
     if args.output.json {
@@ -152,19 +207,13 @@ fn as_text(stage: &StageArgs, swapped: &Value) -> String {
         ("generation", swapped["generation"].to_string()),
         ("back", rollback_command(stage)),
     ];
-    format!(
-        "swapped {}/{}: {} → {current}\n{}",
-        stage.pipeline,
-        stage.processor,
-        of("previous", "previous_digest"),
-        show::pairs(&lines)
-    )
+    format!("swapped {stage}: {} → {current}\n{}", of("previous", "previous_digest"), show::pairs(&lines))
 }
 
 /// What takes it back.
 fn rollback_command(stage: &StageArgs) -> String {
-    let StageArgs { pipeline, processor, host, .. } = stage;
-    let mut command = format!("deltaforge plugin rollback --pipeline {pipeline} --processor {processor}");
+    let host = &stage.host;
+    let mut command = format!("deltaforge plugin rollback {}", stage.flags());
     if host.host != "http://127.0.0.1:8080" {
         command.push_str(&format!(" --host {}", host.host));
     }

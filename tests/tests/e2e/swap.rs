@@ -1,5 +1,5 @@
-//! A processor is given other code while rows stream: every event passes exactly one version, and which one is a
-//! function of its position, whatever is killed when.
+//! A processor or an envelope is given other code while rows stream: every event passes exactly one version, and which one
+//! is a function of its position, whatever is killed when.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,23 +30,30 @@ enum Code {
     Script,
     /// A component of the registry, by its version and its configuration.
     Component,
+    /// A component that shapes the sink's messages, in the same way.
+    Envelope,
 }
 
 impl Code {
     fn yaml(self, place: &Place) -> String {
-        let processor = match self {
-            Self::Script => format!("type: javascript, inline: \"{}\"", script(MARKS[0])),
-            Self::Component => {
-                publish(place, "1.0.0");
-                publish(place, "1.1.0");
-                format!("plugin: stamp@1.0.0, config: {{ mark: {} }}", MARKS[0])
+        let plugin = |name: &str, kind: &str| {
+            for version in ["1.0.0", "1.1.0"] {
+                publish(place, name, kind, version);
             }
+            format!("plugin: {name}@1.0.0, config: {{ mark: {} }}", MARKS[0])
+        };
+        let processor = |code: String| format!("  processors:\n    - {{ id: mark, {code} }}\n");
+        let (processors, envelope) = match self {
+            Self::Script => (
+                processor(format!("type: javascript, inline: \"{}\"", script(MARKS[0]))),
+                "type: native".into(),
+            ),
+            Self::Component => (processor(plugin("stamp", "processor")), "type: native".into()),
+            Self::Envelope => (String::new(), plugin("seal", "formatter")),
         };
         pipeline(&format!(
-            "  processors:
-    - {{ id: mark, {processor} }}
-  sinks:
-    - {{ type: file, config: {{ id: out, path: out.jsonl, rotate: {{ max_bytes: 4194304 }} }} }}
+            "{processors}  sinks:
+    - {{ type: file, config: {{ id: out, path: out.jsonl, rotate: {{ max_bytes: 4194304 }}, envelope: {{ {envelope} }} }} }}
 "
         ))
     }
@@ -55,11 +62,17 @@ impl Code {
     fn swap(self, mark: &str) -> (&'static str, Value) {
         match self {
             Self::Script => ("/pipelines/shop/processors/mark/script", json!({ "inline": script(mark) })),
-            Self::Component => {
-                let version = if mark == MARKS[0] { "1.0.0" } else { "1.1.0" };
-                let body = json!({ "plugin": format!("stamp@{version}"), "config": { "mark": mark } });
-                ("/pipelines/shop/processors/mark/plugin", body)
-            }
+            Self::Component => ("/pipelines/shop/processors/mark/plugin", version_of("stamp", mark)),
+            Self::Envelope => ("/pipelines/shop/sinks/out/envelope", version_of("seal", mark)),
+        }
+    }
+
+    /// What the API says of it.
+    fn shown(self, host: &Host) -> Value {
+        let ops = &host.pipeline("shop")["ops"];
+        match self {
+            Self::Script | Self::Component => ops["processors"][0].clone(),
+            Self::Envelope => ops["sinks"][0]["envelope"].clone(),
         }
     }
 
@@ -67,8 +80,15 @@ impl Code {
         match self {
             Self::Script => mark.to_owned(),
             Self::Component => format!("stamp:{mark}"),
+            Self::Envelope => format!("seal:{mark}"),
         }
     }
+}
+
+/// A body that makes `mark` the mark.
+fn version_of(plugin: &str, mark: &str) -> Value {
+    let version = if mark == MARKS[0] { "1.0.0" } else { "1.1.0" };
+    json!({ "plugin": format!("{plugin}@{version}"), "config": { "mark": mark } })
 }
 
 fn script(mark: &str) -> String {
@@ -77,16 +97,17 @@ fn script(mark: &str) -> String {
     )
 }
 
-/// Puts the component `stamp` into the host's registry under this version.
-fn publish(place: &Place, version: &str) {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/fixtures/dist/stamp.wasm");
+/// Puts a component into the host's registry under this version.
+fn publish(place: &Place, name: &str, kind: &str, version: &str) {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/fixtures/dist").join(name);
+    let built = built.with_extension("wasm");
     let bytes = std::fs::read(&built)
         .unwrap_or_else(|error| panic!("{}: {error}; run ./dev plugins", built.display()));
-    let folder = place.file("data/plugins/stamp").join(version);
+    let folder = place.file("data/plugins").join(name).join(version);
     std::fs::create_dir_all(&folder).unwrap();
     let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     std::fs::write(folder.join("plugin.wasm"), bytes).unwrap();
-    let manifest = format!("sha256: \"{digest}\"\nkind: processor\ninterface: \"{INTERFACE}\"\n");
+    let manifest = format!("sha256: \"{digest}\"\nkind: {kind}\ninterface: \"{INTERFACE}\"\n");
     std::fs::write(folder.join("plugin.yaml"), manifest).unwrap();
 }
 
@@ -166,8 +187,8 @@ fn swap_under_load(code: Code, seed: u64) {
         let answer = rest.put(path, &body).ok();
         versions.note(&answer, mark);
     }
-    let shown = host.pipeline("shop");
-    assert_eq!(shown["ops"]["processors"][0]["generation"], versions.newest(), "{shown}");
+    let shown = code.shown(&host);
+    assert_eq!(shown["generation"], versions.newest(), "{shown}");
     assert_all(&place, host, writer, seed, &versions, code);
 }
 
@@ -184,6 +205,19 @@ fn with_kills_among_swaps_each_event_bears_the_component_that_its_position_has()
     swap_among_kills(
         Code::Component,
         seed("with_kills_among_swaps_each_event_bears_the_component_that_its_position_has"),
+    );
+}
+
+#[test]
+fn each_message_is_shaped_by_exactly_one_envelope() {
+    swap_under_load(Code::Envelope, seed("each_message_is_shaped_by_exactly_one_envelope"));
+}
+
+#[test]
+fn with_kills_among_swaps_each_message_is_shaped_by_the_envelope_that_its_position_has() {
+    swap_among_kills(
+        Code::Envelope,
+        seed("with_kills_among_swaps_each_message_is_shaped_by_the_envelope_that_its_position_has"),
     );
 }
 
@@ -246,7 +280,7 @@ fn swap_among_kills(code: Code, seed: u64) {
                 let line = lines::last(&place.file("out.jsonl"))?;
                 (Arrival::parse(&line).step.rev >= committed).then_some(())
             });
-            let stage = &host.pipeline("shop")["ops"]["processors"][0];
+            let stage = &code.shown(&host);
             eprintln!(
                 "life {life}: {failpoint}={count}, swap {swap} unanswered, newest {}, shown {stage}",
                 versions.newest()

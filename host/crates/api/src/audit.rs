@@ -31,6 +31,8 @@ use crate::view::rfc3339;
 const LOG: &str = "audit";
 /// Before the keys of commands that are under way.
 const OPEN: &str = "audit-open/";
+/// A command waits no longer than this for the note that it begins.
+const STORED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// What came of a command that a kill cut short.
 const UNKNOWN: &str = "unknown";
 /// Most entries in one answer.
@@ -90,8 +92,13 @@ impl Audit {
     /// When the store fails.
     pub async fn recover(&self) -> Result<(), StateError> {
         for (key, bytes) in self.0.list(OPEN).await? {
-            let entry: Entry = serde_json::from_slice(&bytes)
-                .map_err(|error| StateError::backend(format!("read {key}"), error))?;
+            let entry: Entry = match serde_json::from_slice(&bytes) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    warn!(target: "audit", key, %error, "what was begun before the last end of the host cannot be read");
+                    continue;
+                }
+            };
             self.append_as_it_is(Entry { outcome: UNKNOWN.to_owned(), ..entry }).await?;
             self.0.delete(&key).await?;
         }
@@ -99,11 +106,16 @@ impl Audit {
     }
 
     /// Stores that a command begins. One that stops what fills a disk must not wait for that disk: where this fails, it
-    /// begins all the same, and its end says that it is not stored.
+    /// begins all the same, soon, and its end says that it is not stored.
     async fn begin(&self, entry: &Entry) -> Option<String> {
         let key = format!("{OPEN}{}", Uuid::now_v7());
         let bytes = serde_json::to_vec(&Entry { at_ms: now_ms(), ..entry.clone() }).ok()?;
-        self.0.put_many(vec![(key.clone(), bytes)], None).await.ok().map(|()| key)
+        let stored = self.0.put_many(vec![(key.clone(), bytes)], None);
+        match tokio::time::timeout(STORED_WITHIN, stored).await {
+            Ok(Err(_)) => None,
+            // Where it takes longer it may be stored yet.
+            Ok(Ok(())) | Err(_) => Some(key),
+        }
     }
 
     async fn append_as_it_is(&self, entry: Entry) -> Result<(), StateError> {

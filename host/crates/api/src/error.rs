@@ -10,6 +10,7 @@ use deltaforge_engine::control::ControlError;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::state::StateError;
 use deltaforge_engine::status::{Failure, with_causes};
+use deltaforge_engine::swap::Part;
 use serde::Serialize;
 use tracing::error;
 use utoipa::ToSchema;
@@ -88,9 +89,15 @@ impl From<ControlError> for ApiError {
             ControlError::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "SHUTTING_DOWN"),
             ControlError::NoStage { .. } => (StatusCode::NOT_FOUND, "PROCESSOR_NOT_FOUND"),
             ControlError::NoSink { .. } => (StatusCode::NOT_FOUND, "SINK_NOT_FOUND"),
-            ControlError::WrongKind(_) => (StatusCode::BAD_REQUEST, "PROCESSOR_KIND"),
-            ControlError::Invalid { problems, .. } => {
+            ControlError::WrongKind { part: Part::Stage, .. } => (StatusCode::BAD_REQUEST, "PROCESSOR_KIND"),
+            ControlError::WrongKind { part: Part::Envelope, .. } => {
+                (StatusCode::BAD_REQUEST, "ENVELOPE_KIND")
+            }
+            ControlError::Invalid { part: Part::Stage, problems, .. } => {
                 return Self::new(StatusCode::BAD_REQUEST, "PROCESSOR_INVALID", message).with(problems);
+            }
+            ControlError::Invalid { part: Part::Envelope, problems, .. } => {
+                return Self::new(StatusCode::BAD_REQUEST, "ENVELOPE_INVALID", message).with(problems);
             }
             ControlError::NothingBefore(_) => (StatusCode::CONFLICT, "NOTHING_TO_ROLL_BACK"),
             ControlError::NoDlq(_) => (StatusCode::NOT_FOUND, "DLQ_DISABLED"),

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use deltaforge_engine::catalog::{CatalogError, PluginId, PluginVersion, Published, Upload};
-use deltaforge_engine::control::{PluginUse, StagePlugin};
+use deltaforge_engine::control::{PluginUse, RunningPlugin};
 use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -386,9 +386,9 @@ pub(crate) async fn delete(
     Ok(told(json!({ "sha256": version.digest }), StatusCode::NO_CONTENT))
 }
 
-/// Where plugins are used: in stages by the digest of what they run, in envelopes by what their references mean now.
+/// Where plugins are used: by the digest of what runs or may have to again, and by what documents name.
 struct Uses {
-    stages: Vec<StagePlugin>,
+    running: Vec<RunningPlugin>,
     /// What documents name: the pipeline's tenant, the version, the place.
     named: Vec<(String, PluginId, PluginUse)>,
 }
@@ -409,17 +409,17 @@ fn means_only(reference: &str, id: &PluginId, all: &[PluginVersion]) -> bool {
 impl Uses {
     /// Of every pipeline: looked up once for a request, whatever it asks.
     async fn of_all(app: &App) -> Result<Self, ApiError> {
-        let stages = app.control.stage_plugins().await?;
+        let running = app.control.running_plugins().await?;
         let all = app.plugins.list().await?;
         let mut named = Vec::new();
         for (tenant, reference, place) in app.control.named_plugins() {
             if let Ok(found) = app.plugins.resolve(&reference, &tenant).await
-                && (place.current || means_only(&reference, &found.id, &all))
+                && means_only(&reference, &found.id, &all)
             {
                 named.push((tenant, found.id, place));
             }
         }
-        Ok(Self { stages, named })
+        Ok(Self { running, named })
     }
 
     /// The uses of a version. A tenant's own is used by its pipelines only: others may run the same code under another
@@ -430,18 +430,19 @@ impl Uses {
 
     fn by_tenant<'a>(&'a self, version: &'a PluginVersion) -> impl Iterator<Item = (&'a str, &'a PluginUse)> {
         let is_reached = |tenant: &str| version.id.tenant.as_deref().is_none_or(|own| own == tenant);
-        let stages = self.stages.iter().filter(|one| one.digest == version.digest);
-        let stages = stages.map(|one| (one.tenant.as_str(), &one.place));
+        let running = self.running.iter().filter(|one| one.digest == version.digest);
+        let running = running.map(|one| (one.tenant.as_str(), &one.place));
         let is_there = |place: &PluginUse| {
-            let same = |one: &StagePlugin| {
+            let same = |one: &RunningPlugin| {
                 one.digest == version.digest
-                    && (&one.place.pipeline, &one.place.stage) == (&place.pipeline, &place.stage)
+                    && (&one.place.pipeline, &one.place.stage, &one.place.sink)
+                        == (&place.pipeline, &place.stage, &place.sink)
             };
-            self.stages.iter().any(same)
+            self.running.iter().any(same)
         };
         let named = self.named.iter().filter(move |(_, id, place)| *id == version.id && !is_there(place));
         let named = named.map(|(tenant, _, place)| (tenant.as_str(), place));
-        stages.chain(named).filter(move |(tenant, _)| is_reached(tenant))
+        running.chain(named).filter(move |(tenant, _)| is_reached(tenant))
     }
 
     /// A version with the uses that the caller sees.

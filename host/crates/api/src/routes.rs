@@ -117,6 +117,9 @@ pub(crate) fn table() -> Vec<Route> {
         Route::command("script", Author, PUT, "/pipelines/{name}/processors/{id}/script", Pipeline, swap::script),
         Route::command("rollback", Operator, POST, "/pipelines/{name}/processors/{id}/rollback", Pipeline, swap::rollback),
         Route::look(Viewer, "/pipelines/{name}/processors/{id}/history", Pipeline, swap::history),
+        Route::command("swap", Operator, PUT, "/pipelines/{name}/sinks/{id}/envelope", Pipeline, swap::envelope),
+        Route::command("rollback", Operator, POST, "/pipelines/{name}/sinks/{id}/envelope/rollback", Pipeline, swap::envelope_rollback),
+        Route::look(Viewer, "/pipelines/{name}/sinks/{id}/envelope/history", Pipeline, swap::envelope_history),
 
         Route::look(Viewer, "/plugins", Host, plugins::list),
 

@@ -1,4 +1,4 @@
-//! Giving a processor other code while the stream goes on.
+//! Giving a processor or an envelope other code while the stream goes on.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,7 +7,7 @@ use deltaforge_engine::Swapped;
 use deltaforge_engine::control::Change;
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::status::position_json;
-use deltaforge_engine::swap::{Generation, Note};
+use deltaforge_engine::swap::{Generation, Note, Swappable};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -90,10 +90,10 @@ pub(crate) struct Reason {
     why: String,
 }
 
-/// What a processor ran from some position on.
+/// What a processor or an envelope ran from some position on.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct GenerationView {
-    /// Grows with every swap of the processor.
+    /// Grows with every swap.
     generation: u64,
     /// What ran.
     #[schema(example = "mask@1.1.0")]
@@ -147,7 +147,7 @@ pub(crate) struct SwapAnswer {
     current_digest: String,
     /// Whether the configuration is another one.
     config_changed: bool,
-    /// Grows with every swap of the processor.
+    /// Grows with every swap.
     generation: u64,
     /// Events after this position pass what runs now; null: all events.
     #[schema(value_type = Object)]
@@ -194,19 +194,11 @@ pub(crate) async fn plugin(
     Names((name, id)): Names<(String, String)>,
     JsonBody(new): JsonBody<NewPlugin>,
 ) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
-    if new.plugin.as_deref().is_some_and(is_path) {
-        return Err(ApiError::new(
-            axum::http::StatusCode::BAD_REQUEST,
-            "PLUGIN_IS_A_FILE",
-            "a request names a plugin of the registry, such as mask@1; files of the host are named in pipeline files only",
-        ));
-    }
     if caller.role < Role::Author && brings_script(&app, &name, &id, new.config.as_ref())? {
         let message = format!("another script needs the role author; {} is {}", caller.who, caller.role);
         return Err(forbidden(message));
     }
-    let change = Change::Stage { plugin: new.plugin, config: new.config };
-    swap(app, &caller, name, id, change, new.probation, new.why).await
+    swap_plugin(&app, &caller, &name, Swappable::Stage(&id), new).await
 }
 
 /// Swaps a processor's script at the next batch boundary.
@@ -223,7 +215,8 @@ pub(crate) async fn script(
     Names((name, id)): Names<(String, String)>,
     JsonBody(new): JsonBody<NewScript>,
 ) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
-    swap(app, &caller, name, id, Change::Script(new.inline), new.probation, new.why).await
+    let change = Change::Script(new.inline);
+    swap(&app, &caller, &name, Swappable::Stage(&id), change, new.probation, new.why).await
 }
 
 /// Puts what ran before back in place, at the next batch boundary: exactly that code, with its configuration.
@@ -241,13 +234,7 @@ pub(crate) async fn rollback(
     Names((name, id)): Names<(String, String)>,
     body: Body,
 ) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
-    let Reason { why } = match body.bytes.is_empty() {
-        true => Reason::default(),
-        false if body.is_json() => body.json()?,
-        false => return Err(body.unsupported("application/json")),
-    };
-    let swapped = app.control.rollback(&name, &id, Note::new(&*caller.who, &*why)).await?;
-    Ok(answer(swapped, why))
+    put_back(&app, &caller, &name, Swappable::Stage(&id), body).await
 }
 
 /// What a processor ran and runs, newest first.
@@ -259,27 +246,117 @@ pub(crate) async fn history(
     State(app): State<App>,
     Names((name, id)): Names<(String, String)>,
 ) -> Result<Json<Vec<GenerationView>>, ApiError> {
-    let history = app.control.history(&name, &id).await?;
-    Ok(Json(history.into_iter().map(GenerationView::from).collect()))
+    generations(&app, &name, Swappable::Stage(&id)).await
+}
+
+/// Swaps the plugin of a sink's envelope, its configuration, or both at the next batch boundary.
+#[utoipa::path(put, path = "/pipelines/{name}/sinks/{id}/envelope", tag = "sinks", request_body = NewPlugin, responses(
+    (status = 200, description = "What runs now, and from where on", body = SwapAnswer),
+    (status = 400, description = "It cannot shape the sink's messages; what ran before goes on", body = ErrorBody),
+    (status = 404, description = "No such pipeline or sink", body = ErrorBody),
+    (status = 409, description = "The pipeline does not run", body = ErrorBody),
+    (status = 422, description = "A body of another shape", body = ErrorBody),
+))]
+pub(crate) async fn envelope(
+    State(app): State<App>,
+    caller: Caller,
+    Names((name, id)): Names<(String, String)>,
+    JsonBody(new): JsonBody<NewPlugin>,
+) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
+    swap_plugin(&app, &caller, &name, Swappable::Envelope(&id), new).await
+}
+
+/// Puts the envelope that shaped a sink's messages before back in place, at the next batch boundary: exactly that code,
+/// with its configuration.
+#[utoipa::path(post, path = "/pipelines/{name}/sinks/{id}/envelope/rollback", tag = "sinks", request_body = Reason, responses(
+    (status = 200, description = "What runs now, and from where on", body = SwapAnswer),
+    (status = 400, description = "It cannot be built any more; what runs goes on", body = ErrorBody),
+    (status = 404, description = "No such pipeline or sink", body = ErrorBody),
+    (status = 409, description = "The pipeline does not run, or the envelope has been nothing else", body = ErrorBody),
+    (status = 415, description = "A body that is no JSON", body = ErrorBody),
+    (status = 422, description = "A body of another shape", body = ErrorBody),
+))]
+pub(crate) async fn envelope_rollback(
+    State(app): State<App>,
+    caller: Caller,
+    Names((name, id)): Names<(String, String)>,
+    body: Body,
+) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
+    put_back(&app, &caller, &name, Swappable::Envelope(&id), body).await
+}
+
+/// What shaped a sink's messages and shapes them now, newest first.
+#[utoipa::path(get, path = "/pipelines/{name}/sinks/{id}/envelope/history", tag = "sinks", responses(
+    (status = 200, description = "Its generations", body = Vec<GenerationView>),
+    (status = 404, description = "No such pipeline or sink", body = ErrorBody),
+))]
+pub(crate) async fn envelope_history(
+    State(app): State<App>,
+    Names((name, id)): Names<(String, String)>,
+) -> Result<Json<Vec<GenerationView>>, ApiError> {
+    generations(&app, &name, Swappable::Envelope(&id)).await
+}
+
+async fn swap_plugin(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+    part: Swappable<'_>,
+    new: NewPlugin,
+) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
+    if new.plugin.as_deref().is_some_and(is_path) {
+        return Err(ApiError::new(
+            axum::http::StatusCode::BAD_REQUEST,
+            "PLUGIN_IS_A_FILE",
+            "a request names a plugin of the registry, such as mask@1; files of the host are named in pipeline files only",
+        ));
+    }
+    let change = Change::Plugin { plugin: new.plugin, config: new.config };
+    swap(app, caller, name, part, change, new.probation, new.why).await
 }
 
 async fn swap(
-    app: App,
+    app: &App,
     caller: &Caller,
-    name: String,
-    id: String,
+    name: &str,
+    part: Swappable<'_>,
     change: Change,
     Probation(probation): Probation,
     why: String,
 ) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
     let note = Note::new(&*caller.who, &*why);
-    let swapped = app.control.swap(&name, &id, change, probation, note).await?;
+    let swapped = app.control.swap(name, part, change, probation, note).await?;
     Ok(answer(swapped, why))
+}
+
+async fn put_back(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+    part: Swappable<'_>,
+    body: Body,
+) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
+    let Reason { why } = match body.bytes.is_empty() {
+        true => Reason::default(),
+        false if body.is_json() => body.json()?,
+        false => return Err(body.unsupported("application/json")),
+    };
+    let swapped = app.control.rollback(name, part, Note::new(&*caller.who, &*why)).await?;
+    Ok(answer(swapped, why))
+}
+
+async fn generations(
+    app: &App,
+    name: &str,
+    part: Swappable<'_>,
+) -> Result<Json<Vec<GenerationView>>, ApiError> {
+    let history = app.control.history(name, part).await?;
+    Ok(Json(history.into_iter().map(GenerationView::from).collect()))
 }
 
 /// Whether a configuration changes the script that a processor runs: that is code, whichever way it comes.
 fn brings_script(app: &App, name: &str, id: &str, config: Option<&Value>) -> Result<bool, ApiError> {
-    let stage = app.control.stage(name, id)?;
+    let stage = app.control.runs(name, Swappable::Stage(id))?;
     let runs = stage.config.get("inline").filter(|_| matches!(stage.code, StageCode::Builtin(_)));
     let (Some(runs), Some(config)) = (runs, config) else { return Ok(false) };
     Ok(config.get("inline") != Some(runs))

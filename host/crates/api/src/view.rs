@@ -8,6 +8,7 @@ use deltaforge_engine::SinkCheckpoint;
 use deltaforge_engine::control::Known;
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::status::{Failure, PipelineStatus, SinkStatus, StageStatus, State};
+use deltaforge_engine::swap::Part;
 use deltaforge_engine::waits::Awaited;
 use deltaforge_model::json::write_rfc3339_millis;
 use serde::Serialize;
@@ -25,7 +26,7 @@ pub(crate) struct PipeInfo {
     /// Its document, with `***` for secrets.
     #[schema(value_type = Object)]
     pub spec: Value,
-    /// Processors that a swap made run something else than the document says.
+    /// Processors and envelopes that a swap made run something else than the document says.
     pub overrides: Vec<Override>,
     /// Whether something needs attention though the pipeline goes on; `ops.sinks` and `GET /ready` say what.
     pub degraded: bool,
@@ -54,10 +55,10 @@ pub(crate) struct FailureView {
     pub retry_in_ms: Option<u64>,
 }
 
-/// A processor that runs something else than the document says.
+/// A processor or an envelope that runs something else than the document says.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Override {
-    /// The processor.
+    /// The processor; for an envelope `SINK.envelope`.
     pub id: String,
     /// What runs.
     pub plugin: String,
@@ -106,6 +107,10 @@ pub(crate) struct SinkView {
     pub required: bool,
     /// Its last error, while it has not worked since.
     pub error: Option<FailureView>,
+    /// What shapes its messages; absent before it has run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object)]
+    pub envelope: Option<StageStatus>,
     /// Bytes that wait for it on disk.
     pub spill_bytes: u64,
     /// Stretches of the log that it was not given.
@@ -174,8 +179,14 @@ impl Override {
 fn redacted(stage: &StageStatus, catalog: &Catalog) -> Value {
     let block = stage.code.block(&stage.config);
     let below = if matches!(stage.code, StageCode::Plugin(_)) { "/config" } else { "" };
-    let document = catalog.redact(&json!({ "spec": { "processors": [block] } }));
-    let mut config = document.pointer(&format!("/spec/processors/0{below}")).cloned().unwrap_or_default();
+    let (spec, at) = match stage.part {
+        Part::Stage => (json!({ "processors": [block] }), "processors/0"),
+        Part::Envelope => {
+            (json!({ "sinks": [{ "config": { "envelope": block } }] }), "sinks/0/config/envelope")
+        }
+    };
+    let document = catalog.redact(&json!({ "spec": spec }));
+    let mut config = document.pointer(&format!("/spec/{at}{below}")).cloned().unwrap_or_default();
     if let (StageCode::Builtin(_), Some(block)) = (&stage.code, config.as_object_mut()) {
         block.shift_remove("type");
     }
@@ -204,6 +215,7 @@ impl SinkView {
             id: sink.id.clone(),
             required: sink.required,
             error: sink.error.as_ref().map(|failure| FailureView::of(failure, sink.retry_in_ms)),
+            envelope: sink.envelope.clone(),
             spill_bytes: sink.spill_bytes,
             gaps: sink.gaps.clone(),
         }

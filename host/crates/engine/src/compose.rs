@@ -69,6 +69,8 @@ pub struct Composer {
     key: Option<Template>,
     filter: SinkFilter,
     on_error: OnError,
+    /// The first failure that is not over with a second try is the end.
+    whole: bool,
     encoders: RowEncoders,
 }
 
@@ -93,6 +95,7 @@ impl Composer {
             key: parse(&addressing.key)?,
             filter,
             on_error: OnError::Dlq,
+            whole: false,
             encoders: RowEncoders::default(),
         })
     }
@@ -102,6 +105,23 @@ impl Composer {
     #[must_use]
     pub fn on_error(self, on_error: OnError) -> Self {
         Self { on_error, ..self }
+    }
+
+    /// As [`Composer::compose`], by a formatter of which it is not known yet whether it is any good: no time is spent on
+    /// finding the events that it fails on.
+    ///
+    /// # Errors
+    ///
+    /// When the formatter failed on a slice, also the second time.
+    pub async fn try_whole(
+        &mut self,
+        batch: &Arc<Batch>,
+        boundary: &Boundary,
+    ) -> Result<(MessageBatch, Vec<Unwritten>), StageError> {
+        self.whole = true;
+        let made = self.compose(batch, boundary).await;
+        self.whole = false;
+        made
     }
 
     /// Makes one message for each event that the filter admits, in order. Progress-only entries make none.
@@ -196,7 +216,7 @@ impl Composer {
                 let made = self.formatter.format(&slice, &tx_end[rows.clone()], &mut bodies).await;
                 let Err(error) = made.and_then(|()| check(&bodies, &rows, bound)) else { continue };
                 bodies.truncate(rows.start);
-                let ends = piece.again && self.on_error == OnError::Fail;
+                let ends = piece.again && (self.whole || self.on_error == OnError::Fail);
                 if ends || error.action != StageAction::Isolate {
                     return Err(error);
                 }

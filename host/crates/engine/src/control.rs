@@ -17,7 +17,7 @@ use crate::run::{SinkCheckpoint, Swapped};
 use crate::stage::{StageCode, StageSpec};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
-use crate::swap::{Generation, History, Note};
+use crate::swap::{Generation, History, Note, Part, Swappable};
 
 /// How long a resumed pipeline may take to show what came of it.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
@@ -54,15 +54,15 @@ pub struct Known {
     pub document: Arc<Value>,
     /// Where the document came from; `None`: over the network.
     pub origin: Option<Arc<str>>,
-    /// Stages that run something else than the document says.
+    /// Stages and envelopes that run something else than the document says.
     pub overrides: Vec<StageStatus>,
 }
 
-/// What a stage is to run from now on. What is left out stays as it is.
+/// What a stage or an envelope is to run from now on. What is left out stays as it is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Another version of a plugin, another configuration, or both. A built-in keeps its code.
-    Stage {
+    Plugin {
         /// A plugin reference, as in the pipeline's document.
         plugin: Option<String>,
         /// The whole configuration.
@@ -85,14 +85,24 @@ pub struct PluginUse {
     pub current: bool,
 }
 
-/// Code that a stage runs, or may have to run again.
+impl PluginUse {
+    fn of(pipeline: &str, part: Swappable<'_>, current: bool) -> Self {
+        let (stage, sink) = match part {
+            Swappable::Stage(stage) => (Some(stage.to_owned()), None),
+            Swappable::Envelope(sink) => (None, Some(sink.to_owned())),
+        };
+        Self { pipeline: pipeline.to_owned(), stage, sink, current }
+    }
+}
+
+/// Code that a stage or an envelope runs, or may have to run again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StagePlugin {
+pub struct RunningPlugin {
     /// The pipeline's tenant.
     pub tenant: String,
     /// SHA-256 of the code, hex.
     pub digest: String,
-    /// The stage.
+    /// Where.
     pub place: PluginUse,
 }
 
@@ -125,19 +135,26 @@ pub enum ControlError {
         /// What was asked for.
         sink: String,
     },
-    /// The stage cannot run that kind of code.
-    #[error("{0}")]
-    WrongKind(String),
+    /// The stage or envelope cannot run that kind of code.
+    #[error("{message}")]
+    WrongKind {
+        /// Which of the two it is.
+        part: Part,
+        /// Why not.
+        message: String,
+    },
     /// The new code or configuration is not fit to run.
-    #[error("processor {stage}: {}", listed(problems))]
+    #[error("{what}: {}", listed(problems))]
     Invalid {
-        /// The stage.
-        stage: String,
+        /// Whether it is for a stage or an envelope.
+        part: Part,
+        /// Which one, in words.
+        what: String,
         /// What is wrong with it.
         problems: Vec<ConfigError>,
     },
-    /// The stage never ran anything else.
-    #[error("processor {0} has run nothing else before, so there is nothing to go back to")]
+    /// The stage or envelope never ran anything else.
+    #[error("{0} has run nothing else before, so there is nothing to go back to")]
     NothingBefore(String),
     /// The pipeline has no dead-letter queue.
     #[error("pipeline {0} has no dead-letter queue; it is switched on by spec.journal.enabled")]
@@ -256,72 +273,78 @@ impl Control {
         Ok(entry.known())
     }
 
-    /// What a stage runs, or is to run once its pipeline does.
+    /// What a stage or an envelope runs, or is to run once its pipeline does.
     ///
     /// # Errors
     ///
-    /// When there is no such pipeline or stage.
-    pub fn stage(&self, name: &str, stage: &str) -> Result<StageSpec, ControlError> {
-        self.entry(name)?.current(stage)
+    /// When the pipeline does not have it.
+    pub fn runs(&self, name: &str, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
+        self.entry(name)?.current(part)
     }
 
-    /// Gives a stage other code or another configuration, from a batch boundary on. What it does to the first
-    /// `probation` batches is judged before anything of them leaves; if that is worse than what ran before did, that is
-    /// put back.
+    /// Gives a stage or an envelope other code or another configuration, from a batch boundary on. What it does to the
+    /// first `probation` batches is judged before anything of them leaves; if that is worse than what ran before did, that
+    /// is put back.
     ///
     /// # Errors
     ///
-    /// When the stage cannot run it. What ran before goes on then.
+    /// When it cannot run there. What ran before goes on then.
     pub async fn swap(
         &self,
         name: &str,
-        stage: &str,
+        part: Swappable<'_>,
         change: Change,
         probation: u32,
         note: Note,
     ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
         let _turn = entry.swapping.lock().await;
-        let spec = entry.changed(stage, change)?;
-        entry
-            .pipeline
-            .check_stage(&spec)
-            .await
-            .map_err(|problems| ControlError::Invalid { stage: stage.to_owned(), problems })?;
-        let swapped = entry.pipeline.swap(spec, None, probation, note).await?;
-        tell_of_swap(name, stage, &swapped);
+        let spec = entry.changed(part, change)?;
+        let checked = entry.pipeline.check(part, &spec).await;
+        checked.map_err(|problems| ControlError::Invalid {
+            part: part.part(),
+            what: part.to_string(),
+            problems,
+        })?;
+        let swapped = entry.pipeline.swap(part, spec, None, probation, note).await?;
+        tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }
 
-    /// Puts what a stage ran before what it runs now back in place, from a batch boundary on: exactly that code, with
-    /// its configuration.
+    /// Puts what ran before back in place, from a batch boundary on: exactly that code, with its configuration.
     ///
     /// # Errors
     ///
     /// When there was nothing else before, or it cannot be built any more. What runs goes on then.
-    pub async fn rollback(&self, name: &str, stage: &str, note: Note) -> Result<Swapped, ControlError> {
+    pub async fn rollback(
+        &self,
+        name: &str,
+        part: Swappable<'_>,
+        note: Note,
+    ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
         let _turn = entry.swapping.lock().await;
-        let mut spec = entry.planned(stage)?;
-        let history = entry.pipeline.history(stage).await?;
+        let mut spec = entry.planned(part)?;
+        let history = entry.pipeline.history(part).await?;
         let before = history.as_ref().and_then(History::before);
-        let before = before.ok_or_else(|| ControlError::NothingBefore(stage.to_owned()))?;
+        let before = before.ok_or_else(|| ControlError::NothingBefore(part.to_string()))?;
         spec.code = StageCode::of_text(&before.code);
         spec.config = before.config.clone();
-        let swapped = entry.pipeline.swap(spec, Some(&before.version.digest), 0, note).await?;
-        tell_of_swap(name, stage, &swapped);
+        let swapped = entry.pipeline.swap(part, spec, Some(&before.version.digest), 0, note).await?;
+        tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }
 
-    /// What a stage ran and runs, newest first. Of what came before the latest that a replay may need, the last hundred.
+    /// What a stage or an envelope ran and runs, newest first. Of what came before the latest that a replay may need, the
+    /// last hundred.
     ///
     /// # Errors
     ///
-    /// When there is no such pipeline or stage, or the state store fails.
-    pub async fn history(&self, name: &str, stage: &str) -> Result<Vec<Generation>, ControlError> {
+    /// When the pipeline does not have it, or the state store fails.
+    pub async fn history(&self, name: &str, part: Swappable<'_>) -> Result<Vec<Generation>, ControlError> {
         let entry = self.entry(name)?;
-        entry.planned(stage)?;
-        let history = entry.pipeline.history(stage).await?.unwrap_or_default();
+        entry.planned(part)?;
+        let history = entry.pipeline.history(part).await?.unwrap_or_default();
         Ok(history.all())
     }
 
@@ -367,34 +390,25 @@ impl Control {
         Ok(gaps)
     }
 
-    /// What every stage runs, or may have to run again for a replay.
+    /// What every stage and envelope runs, or may have to run again for a replay.
     ///
     /// # Errors
     ///
     /// When the state store fails.
-    pub async fn stage_plugins(&self) -> Result<Vec<StagePlugin>, ControlError> {
+    pub async fn running_plugins(&self) -> Result<Vec<RunningPlugin>, ControlError> {
         let entries: Vec<Entry> = self.pipelines.read().entries.values().cloned().collect();
         let mut all = Vec::new();
         for entry in entries {
             let plan = entry.pipeline.plan();
-            for (stage, generations) in entry.pipeline.generations().await? {
-                let newest_first = generations.iter().rev().enumerate();
+            for (part, generations) in entry.pipeline.generations().await? {
                 let mut seen = BTreeSet::new();
-                for (age, generation) in newest_first {
+                for (age, generation) in generations.iter().rev().enumerate() {
                     let digest = &generation.version.digest;
-                    if !seen.insert(digest) {
-                        continue;
+                    if seen.insert(digest) {
+                        let (tenant, digest) = (plan.tenant.clone(), digest.clone());
+                        let place = PluginUse::of(&plan.name, part, age == 0);
+                        all.push(RunningPlugin { tenant, digest, place });
                     }
-                    all.push(StagePlugin {
-                        tenant: plan.tenant.clone(),
-                        digest: digest.clone(),
-                        place: PluginUse {
-                            pipeline: plan.name.clone(),
-                            stage: Some(stage.clone()),
-                            sink: None,
-                            current: age == 0,
-                        },
-                    });
                 }
             }
         }
@@ -408,17 +422,11 @@ impl Control {
         let mut all = Vec::new();
         for entry in registry.entries.values() {
             let plan = entry.pipeline.plan();
-            let place = |stage: Option<&str>, sink: Option<&str>, current| PluginUse {
-                pipeline: plan.name.clone(),
-                stage: stage.map(str::to_owned),
-                sink: sink.map(str::to_owned),
-                current,
-            };
-            let stages =
-                plan.stages.iter().map(|one| (&one.spec.code, place(Some(&one.spec.id), None, false)));
-            let sinks = plan.sinks.iter().map(|one| (&one.envelope.code, place(None, Some(&one.id), true)));
-            for (code, place) in stages.chain(sinks) {
+            let stages = plan.stages.iter().map(|one| (&one.spec.code, Swappable::Stage(&one.spec.id)));
+            let sinks = plan.sinks.iter().map(|one| (&one.envelope.code, Swappable::Envelope(&one.id)));
+            for (code, part) in stages.chain(sinks) {
                 if let StageCode::Plugin(reference) = code {
+                    let place = PluginUse::of(&plan.name, part, false);
                     all.push((plan.tenant.clone(), reference.clone(), place));
                 }
             }
@@ -464,7 +472,8 @@ impl Control {
     }
 }
 
-fn tell_of_swap(pipeline: &str, stage: &str, swapped: &Swapped) {
+fn tell_of_swap(pipeline: &str, part: Swappable<'_>, swapped: &Swapped) {
+    let (Swappable::Stage(stage) | Swappable::Envelope(stage)) = part;
     info!(
         pipeline,
         stage,
@@ -475,55 +484,82 @@ fn tell_of_swap(pipeline: &str, stage: &str, swapped: &Swapped) {
         by = swapped.current.note.by,
         why = swapped.current.note.why,
         pause_us = swapped.pause.as_micros() as u64,
-        "stage swapped"
+        "{} swapped",
+        match part {
+            Swappable::Stage(_) => "stage",
+            Swappable::Envelope(_) => "envelope",
+        }
     );
 }
 
 impl Entry {
     fn known(&self) -> Known {
         let status = self.pipeline.status();
+        let plan = self.pipeline.plan();
         let as_planned = |now: &&StageStatus| {
-            let planned = self.pipeline.plan().stages.iter().find(|stage| stage.spec.id == now.id);
-            planned.is_none_or(|stage| stage.spec.code == now.code && stage.spec.config == now.config)
+            let planned = match now.part {
+                Part::Stage => plan.stages.iter().map(|stage| &stage.spec).find(|spec| spec.id == now.id),
+                Part::Envelope => plan.sinks.iter().map(|sink| &sink.envelope).find(|spec| spec.id == now.id),
+            };
+            planned.is_none_or(|spec| spec.code == now.code && spec.config == now.config)
         };
-        let overrides = status.stages.iter().filter(|now| !as_planned(now)).cloned().collect();
+        let envelopes = status.sinks.iter().filter_map(|sink| sink.envelope.as_ref());
+        let overrides =
+            status.stages.iter().chain(envelopes).filter(|now| !as_planned(now)).cloned().collect();
         Known { status, document: self.document.clone(), origin: self.origin.clone(), overrides }
     }
 
-    /// The spec of a stage as the pipeline's document has it.
-    fn planned(&self, stage: &str) -> Result<StageSpec, ControlError> {
+    /// The spec of a stage or an envelope as the pipeline's document has it.
+    fn planned(&self, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
         let plan = self.pipeline.plan();
-        let found = plan.stages.iter().find(|known| known.spec.id == stage);
-        found
-            .map(|known| known.spec.clone())
-            .ok_or_else(|| ControlError::NoStage { pipeline: plan.name.clone(), stage: stage.to_owned() })
+        let pipeline = || plan.name.clone();
+        match part {
+            Swappable::Stage(id) => {
+                let found = plan.stages.iter().find(|known| known.spec.id == id);
+                let missing = || ControlError::NoStage { pipeline: pipeline(), stage: id.to_owned() };
+                found.map(|known| known.spec.clone()).ok_or_else(missing)
+            }
+            Swappable::Envelope(id) => {
+                let found = plan.sinks.iter().find(|known| known.id == id);
+                let missing = || ControlError::NoSink { pipeline: pipeline(), sink: id.to_owned() };
+                found.map(|known| known.envelope.clone()).ok_or_else(missing)
+            }
+        }
     }
 
-    /// The spec of a stage as it runs now; before it has run, as the document has it.
-    fn current(&self, stage: &str) -> Result<StageSpec, ControlError> {
-        let mut spec = self.planned(stage)?;
-        if let Some(now) = self.pipeline.status().stages.into_iter().find(|now| now.id == stage) {
+    /// What runs now; before it has run, what the document says.
+    fn current(&self, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
+        let mut spec = self.planned(part)?;
+        let status = self.pipeline.status();
+        let now = match part {
+            Swappable::Stage(id) => status.stages.into_iter().find(|now| now.id == id),
+            Swappable::Envelope(id) => {
+                status.sinks.into_iter().find(|now| now.id == id).and_then(|sink| sink.envelope)
+            }
+        };
+        if let Some(now) = now {
             spec.code = now.code;
             spec.config = now.config;
         }
         Ok(spec)
     }
 
-    /// The spec of a stage with a change to what runs now.
-    fn changed(&self, stage: &str, change: Change) -> Result<StageSpec, ControlError> {
-        let mut spec = self.current(stage)?;
+    /// What runs now with a change to it.
+    fn changed(&self, part: Swappable<'_>, change: Change) -> Result<StageSpec, ControlError> {
+        let mut spec = self.current(part)?;
+        let wrong = |message: String| ControlError::WrongKind { part: part.part(), message };
         match change {
-            Change::Stage { plugin: None, config: None } => {
-                return Err(ControlError::WrongKind("name a plugin, a config or both".to_owned()));
+            Change::Plugin { plugin: None, config: None } => {
+                return Err(wrong("name a plugin, a config or both".to_owned()));
             }
-            Change::Stage { plugin, config } => {
+            Change::Plugin { plugin, config } => {
                 if let Some(reference) = plugin {
                     match &spec.code {
                         // What a swap answers as the previous version is also what brings it back.
                         StageCode::Builtin(name) if reference == format!("builtin:{name}") => {}
                         StageCode::Builtin(name) => {
-                            return Err(ControlError::WrongKind(format!(
-                                "processor {stage} is the built-in {name}, which takes a new config but no plugin; to run a plugin there, write `plugin:` in the pipeline's document"
+                            return Err(wrong(format!(
+                                "{part} is the built-in {name}, which takes a new config but no plugin; to run a plugin there, write `plugin:` in the pipeline's document"
                             )));
                         }
                         StageCode::Plugin(_) => spec.code = StageCode::Plugin(reference),
@@ -537,7 +573,7 @@ impl Entry {
                 let script =
                     spec.config.get_mut("inline").filter(|_| matches!(spec.code, StageCode::Builtin(_)));
                 let Some(script) = script else {
-                    return Err(ControlError::WrongKind(format!("processor {stage} runs no script")));
+                    return Err(wrong(format!("{part} runs no script")));
                 };
                 *script = Value::String(inline);
             }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deltaforge_model::{EventId, Op, View};
 
-use crate::stage::StageError;
+use crate::error::ConfigError;
+use crate::stage::{StageCode, StageError, StageSpec, StageVersion};
 
 /// Bytes of bodies that one call of a plugin may answer, beside [`BODY_FACTOR`] times the bytes of its rows.
 pub const BODY_BYTES: usize = 16 << 20;
@@ -30,19 +31,23 @@ pub trait Formatter: Send {
 #[async_trait]
 pub trait FormatterFactory: Send + Sync + 'static {
     /// Whether this factory builds such an envelope.
-    fn handles(&self, code: &crate::stage::StageCode) -> bool;
+    fn handles(&self, code: &StageCode) -> bool;
     /// Checks without running.
     ///
     /// # Errors
     ///
     /// Every problem found.
-    async fn validate(&self, spec: &crate::stage::StageSpec) -> Result<(), Vec<crate::error::ConfigError>>;
-    /// Builds one.
+    async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>>;
+    /// Builds one. `digest` asks for exactly that code, as for stages.
     ///
     /// # Errors
     ///
-    /// When it cannot be built.
-    async fn build(&self, spec: &crate::stage::StageSpec) -> Result<Box<dyn Formatter>, StageError>;
+    /// When it cannot be built; the message names the sink.
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        digest: Option<&str>,
+    ) -> Result<(Box<dyn Formatter>, StageVersion), StageError>;
 }
 
 /// Message bodies, one after the other in one buffer.

@@ -17,12 +17,14 @@ use crate::ledger::CommitPolicy;
 use crate::narrate;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
-use crate::run::{self, Attempt, NewStage, SinkCheckpoint, SwapRequest, Swapped};
+use crate::run::{
+    self, Attempt, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, SwapRequest, Swapped,
+};
 use crate::span;
 use crate::stage::StageSpec;
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, Shared, State};
-use crate::swap::{Generation, History, Note};
+use crate::swap::{Generation, History, Note, Swappable};
 
 /// An attempt that ran at least this long makes the next pause short again.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
@@ -107,32 +109,33 @@ impl Pipeline {
         run::stored_checkpoints(&self.plan, &self.services).await
     }
 
-    /// Each stage with the generations of it that run or that a replay may need, oldest first.
+    /// What runs in its stages and envelopes, and what a replay may need of them, oldest first. Without what
+    /// never ran.
     ///
     /// # Errors
     ///
     /// When the state store fails.
-    pub async fn generations(&self) -> Result<Vec<(String, Vec<Generation>)>, Failure> {
+    pub async fn generations(&self) -> Result<Vec<(Swappable<'_>, Vec<Generation>)>, Failure> {
         let (plan, services) = (&self.plan, &self.services);
         let lowest = run::lowest_checkpoint(plan, services).await?;
+        let stages = plan.stages.iter().map(|stage| Swappable::Stage(&stage.spec.id));
+        let envelopes = plan.sinks.iter().map(|sink| Swappable::Envelope(&sink.id));
         let mut all = Vec::new();
-        for stage in &plan.stages {
-            let key = History::key(&plan.tenant, &plan.name, &stage.spec.id);
-            let Some(mut history) = History::load(&*services.store, &key).await? else { continue };
+        for part in stages.chain(envelopes) {
+            let Some(mut history) = self.history(part).await? else { continue };
             history.prune(lowest.as_ref(), |a, b| plan.source.factory.compare(a, b));
-            all.push((stage.spec.id.clone(), history.generations));
+            all.push((part, history.generations));
         }
         Ok(all)
     }
 
-    /// What a stage ran and runs; `None`: it never ran.
+    /// What a stage or an envelope ran and runs; `None`: it never ran.
     ///
     /// # Errors
     ///
     /// When the state store fails.
-    pub async fn history(&self, stage: &str) -> Result<Option<History>, StateError> {
-        let key = History::key(&self.plan.tenant, &self.plan.name, stage);
-        History::load(&*self.services.store, &key).await
+    pub async fn history(&self, part: Swappable<'_>) -> Result<Option<History>, StateError> {
+        History::load(&*self.services.store, &part.key(&self.plan.tenant, &self.plan.name)).await
     }
 
     /// Deletes the checkpoints of one sink or of all, with their spills and recorded gaps: the next start takes those
@@ -164,22 +167,30 @@ impl Pipeline {
         Ok(Some(gaps.acknowledge(&*self.services.store, &self.shared).await?))
     }
 
-    /// Checks code for a stage as far as possible without running it.
+    /// Checks code for a stage or an envelope as far as possible without running it.
     ///
     /// # Errors
     ///
     /// Every problem found.
-    pub async fn check_stage(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        match self.services.stage_factory(spec) {
-            Some(factory) => factory.validate(spec).await.map_err(|problems| {
-                let hide = |problem: ConfigError| ConfigError {
-                    message: self.plan.secrets.hide(&problem.message),
-                    ..problem
-                };
-                problems.into_iter().map(hide).collect()
-            }),
-            None => Err(vec![ConfigError::new("", "this host has nothing that builds such code")]),
-        }
+    pub async fn check(&self, part: Swappable<'_>, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        let checked = match part {
+            Swappable::Stage(_) => match self.services.stage_factory(spec) {
+                Some(factory) => Some(factory.validate(spec).await),
+                None => None,
+            },
+            Swappable::Envelope(_) => match self.services.formatter_factory(spec) {
+                Some(factory) => Some(factory.validate(spec).await),
+                None => None,
+            },
+        };
+        let nothing = || Err(vec![ConfigError::new("", "this host has nothing that builds such code")]);
+        checked.unwrap_or_else(nothing).map_err(|problems| {
+            let hide = |problem: ConfigError| ConfigError {
+                message: self.plan.secrets.hide(&problem.message),
+                ..problem
+            };
+            problems.into_iter().map(hide).collect()
+        })
     }
 
     /// Stops reading the source; what was read is delivered.
@@ -222,74 +233,115 @@ impl Pipeline {
         }
     }
 
-    /// Puts other code into a stage at the next batch boundary; at once when the pipeline is idle. The code is
-    /// built and checked first, while the stream goes on. Its first `probation` batches are judged before anything of
+    /// Puts other code into a stage or an envelope at the next batch boundary; at once when the pipeline is idle. The code
+    /// is built and checked first, while the stream goes on. Its first `probation` batches are judged before anything of
     /// them leaves; if it is worse than what ran before, that is put back.
     ///
     /// # Errors
     ///
-    /// When it cannot be built, there is no such stage, or the pipeline is not at work. Nothing changed then.
+    /// When it cannot be built, there is no such part, or the pipeline is not at work. Nothing changed then.
     pub async fn swap(
         &self,
+        part: Swappable<'_>,
         spec: StageSpec,
         digest: Option<&str>,
         probation: u32,
         note: Note,
     ) -> Result<Swapped, Failure> {
-        let status = self.status();
-        if status.status == State::Stopped {
+        if self.status().status == State::Stopped {
             return Err(Failure::operator(
                 "pipeline_not_running",
                 format!("pipeline {} is stopped; resume it first", self.plan.name),
             ));
         }
+        self.plan.secrets.learn(&spec);
+        let built = match part {
+            Swappable::Stage(_) => self.new_stage(spec, digest, probation, note).await.map(Swap::Stage),
+            Swappable::Envelope(sink) => {
+                self.new_envelope(sink, spec, digest, probation, note).await.map(Swap::Envelope)
+            }
+        };
+        self.put_in(built.map_err(|failure| self.plan.secrets.hide_in(failure))?).await
+    }
+
+    async fn new_stage(
+        &self,
+        spec: StageSpec,
+        digest: Option<&str>,
+        probation: u32,
+        note: Note,
+    ) -> Result<NewStage, Failure> {
         let factory = self.services.stage_factory(&spec).ok_or_else(|| {
             Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
         })?;
-        let built = factory.build(&spec, digest).instrument(span::of_pipeline(&self.plan.name)).await;
-        let (stage, version) = built.map_err(|error| self.plan.secrets.hide_in(error.into()))?;
-        self.plan.secrets.learn(&spec);
+        let in_pipeline = span::of_pipeline(&self.plan.name);
+        let (stage, version) = factory.build(&spec, digest).instrument(in_pipeline).await?;
         let hides = self.plan.stages.iter().any(|stage| stage.spec.id == spec.id && stage.masks);
-        let mask = if hides {
-            let built = factory.build(&spec, Some(&version.digest)).await;
-            Some(built.map_err(|error| self.plan.secrets.hide_in(error.into()))?.0)
-        } else {
-            None
+        let mask = match hides {
+            true => Some(factory.build(&spec, Some(&version.digest)).await?.0),
+            false => None,
         };
-        let (reply, answer) = oneshot::channel();
-        let request = SwapRequest {
-            stage: spec.id.clone(),
-            new: NewStage { note, probation, instead_of: None, spec, stage, version, mask },
-            reply,
-            _commanding: self.shared.waits().command(),
-        };
+        let successor = Successor { note, probation, instead_of: None, spec, version };
+        Ok(NewStage { successor, stage, mask })
+    }
+
+    async fn new_envelope(
+        &self,
+        sink: &str,
+        spec: StageSpec,
+        digest: Option<&str>,
+        probation: u32,
+        note: Note,
+    ) -> Result<NewEnvelope, Failure> {
+        let index = self.plan.sinks.iter().position(|known| known.id == sink);
+        let index = index
+            .ok_or_else(|| Failure::operator("unknown_sink", format!("the pipeline has no sink {sink}")))?;
+        let factory = self.services.formatter_factory(&spec).ok_or_else(|| {
+            Failure::operator("unknown_envelope", format!("nothing builds the envelope for sink {sink}"))
+        })?;
+        let in_pipeline = span::of_pipeline(&self.plan.name);
+        let (formatter, version) = factory.build(&spec, digest).instrument(in_pipeline).await?;
+        let successor = Successor { note, probation, instead_of: None, spec, version };
+        Ok(NewEnvelope { sink: index, successor, formatter })
+    }
+
+    /// Hands over what was built, and waits until it is in place.
+    async fn put_in(&self, swap: Swap) -> Result<Swapped, Failure> {
+        let status = self.status();
+        let (reply, mut answer) = oneshot::channel();
+        let request = SwapRequest { swap, reply, _commanding: self.shared.waits().command() };
         let gone =
             || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
         self.swaps.send(request).await.map_err(|_| gone())?;
-        if matches!(status.status, State::Running | State::Paused) {
-            return answer.await.map_err(|_| gone())?;
+        if !matches!(status.status, State::Running | State::Paused) {
+            // It may be what mends the pipeline: the next attempt begins with it, and begins now.
+            self.want.send_modify(|_| {});
         }
-        // It may be what mends the pipeline: the next attempt begins with it, and begins now.
-        self.want.send_modify(|_| {});
-        match tokio::time::timeout(SWAPS_WITHIN, answer).await {
-            Ok(answer) => answer.map_err(|_| gone())?,
-            Err(_) => {
-                let status = self.status();
-                let why = status.error.map(|error| format!(": {}", error.message)).unwrap_or_default();
-                Err(Failure::operator(
-                    "pipeline_not_running",
-                    format!(
-                        "pipeline {} is {} and does not come far enough to take the swap, which is given up{why}",
-                        self.plan.name,
-                        status.status.word()
-                    ),
-                ))
+        let status = loop {
+            match tokio::time::timeout(SWAPS_WITHIN, &mut answer).await {
+                Ok(answer) => return answer.map_err(|_| gone())?,
+                Err(_) => {
+                    let status = self.status();
+                    // Of a large transaction the rest comes first.
+                    if status.status != State::Running {
+                        break status;
+                    }
+                }
             }
-        }
+        };
+        let why = status.error.map(|error| format!(": {}", error.message)).unwrap_or_default();
+        Err(Failure::operator(
+            "pipeline_not_running",
+            format!(
+                "pipeline {} is {} and does not come far enough to take the swap, which is given up{why}",
+                self.plan.name,
+                status.status.word()
+            ),
+        ))
     }
 }
 
-/// How long a swap waits for a failing pipeline to come so far that it can take it.
+/// How long a swap waits for a pipeline that does not run to come so far that it can take it.
 const SWAPS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How an attempt came to a good end.
@@ -355,8 +407,9 @@ impl Supervisor {
                     info!("the source has ended; everything is delivered");
                     self.shared.set_state(State::Stopped);
                     while *self.wanted.borrow_and_update() == Want::Run {
-                        if self.wanted.changed().await.is_err() {
-                            return;
+                        tokio::select! {
+                            changed = self.wanted.changed() => if changed.is_err() { return },
+                            () = refuse_swaps(&self.swaps) => {}
                         }
                     }
                     continue;

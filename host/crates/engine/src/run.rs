@@ -19,18 +19,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, warn};
 
 use crate::budget::Budget;
-use crate::compose::Composer;
 use crate::dlq::Dlq;
-use crate::plan::{PipelinePlan, Services, SinkPlan};
-use crate::source::{SourceContext, SourceReader};
+use crate::plan::{PipelinePlan, Services};
+use crate::source::{SourceContext, SourceFactory, SourceReader};
 use crate::status::{Failure, Shared};
 
 mod backlog;
 mod commit;
 mod drain;
+mod envelopes;
 mod feed;
 pub(crate) mod gaps;
 mod hearing;
+mod lineage;
 mod mark;
 mod reader;
 mod sink;
@@ -40,6 +41,9 @@ mod unwritten;
 mod worker;
 
 use backlog::{Backlog, Closing};
+use envelopes::Envelopes;
+pub(crate) use envelopes::NewEnvelope;
+pub(crate) use lineage::Successor;
 use mark::Beginnings;
 pub use mark::SinkCheckpoint;
 pub(crate) use mark::{
@@ -47,8 +51,12 @@ pub(crate) use mark::{
 };
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
-pub(crate) use worker::SwapRequest;
+pub(crate) use worker::{Swap, SwapRequest};
 
+/// Who puts a version back that was no good.
+const BY_ITSELF: &str = "deltaforge";
+/// Counts versions that were put back for another one.
+const ROLLED_BACK: &str = "deltaforge_swap_rollbacks_total";
 /// How long the state store may take for checkpoints of an earlier attempt.
 const FLUSHED_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -113,7 +121,8 @@ impl Attempt {
                 retriable: true,
             });
         }
-        let mut marks = self::mark::load(&plan, &services).await?;
+        let own = self::mark::load(&plan, &services).await?;
+        let mut marks = own.clone();
         let fuse = Fuse::new(&drain);
         let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
         let mut backlogs = Vec::new();
@@ -133,7 +142,8 @@ impl Attempt {
         let stages =
             stage_set::StageSet::build(&plan, &services, resume.clone(), shared.waits().clone()).await?;
         shared.set_stages(stages.describe());
-        let (groups, group_of) = composers(&plan, &services).await?;
+        let envelopes = Envelopes::build(&plan, &services, resume.as_ref(), &own).await?;
+        shared.set_envelopes(envelopes.describe());
         let dlq = plan.dlq.map(|limits| {
             Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits)
                 .telling(shared.waits().clone(), plan.secrets.clone())
@@ -162,7 +172,8 @@ impl Attempt {
         // These have something to deliver at once, which is checkpointed only when everything is at work.
         let mut with_spill = Vec::new();
         for (index, backlog) in backlogs.into_iter().enumerate() {
-            let (feed, task) = sink::start(index, &sinks, &marks[index], backlog).await?;
+            let backlog = backlog.map(|backlog| (backlog, envelopes.for_spill(index)));
+            let (feed, task) = sink::start(index, &sinks, &marks[index], backlog);
             feeds.push(feed);
             match task.tried() {
                 Some(token) => {
@@ -197,8 +208,7 @@ impl Attempt {
             plan: plan.clone(),
             shared: shared.clone(),
             stages,
-            groups,
-            group_of,
+            envelopes,
             feeds,
             skips: marks.iter().map(|mark| mark.skip()).collect(),
             beginnings: Beginnings::of(&plan, &services, &marks),
@@ -310,42 +320,6 @@ async fn connect(
     Ok(source)
 }
 
-/// One composer for each distinct (envelope, addressing, filter), and which one each sink uses.
-async fn composers(plan: &PipelinePlan, services: &Services) -> Result<(Vec<Composer>, Vec<usize>), Failure> {
-    let mut groups = Vec::new();
-    let mut keys: Vec<(String, crate::sink::Addressing, crate::compose::SinkFilter)> = Vec::new();
-    let mut group_of = Vec::new();
-    for sink in &plan.sinks {
-        let addressing = sink.factory.addressing(&sink.config);
-        let key = (envelope_key(sink), addressing.clone(), sink.filter.clone());
-        let at = match keys.iter().position(|known| *known == key) {
-            Some(at) => at,
-            None => {
-                groups.push(composer(sink, services).await?);
-                keys.push(key);
-                keys.len() - 1
-            }
-        };
-        group_of.push(at);
-    }
-    Ok((groups, group_of))
-}
-
-fn envelope_key(SinkPlan { envelope: spec, on_error, .. }: &SinkPlan) -> String {
-    format!("{:?} {} {:?} {:?} {on_error:?}", spec.code, spec.config, spec.limits, spec.grants)
-}
-
-/// A composer of a sink's own.
-async fn composer(sink: &SinkPlan, services: &Services) -> Result<Composer, Failure> {
-    let factory = services.formatter_factory(&sink.envelope).ok_or_else(|| {
-        Failure::operator("unknown_envelope", format!("sink {}: nothing builds the envelope", sink.id))
-    })?;
-    let formatter = factory.build(&sink.envelope).await?;
-    Composer::new(formatter, &sink.factory.addressing(&sink.config), sink.filter.clone())
-        .map(|composer| composer.on_error(sink.on_error))
-        .map_err(|error| Failure::operator("bad_template", format!("sink {}: {error}", sink.id)))
-}
-
 /// Logs what a position relation means at start, once, for operators.
 fn unrelated(a: &Position, b: &Position) -> Failure {
     let (a, b) = (a.readable(), b.readable());
@@ -360,4 +334,12 @@ fn unrelated(a: &Position, b: &Position) -> Failure {
 
 fn is_before(order: Order) -> bool {
     matches!(order, Order::Before)
+}
+
+/// The earlier of a position and another one, where there is one.
+fn earliest(one: Option<Position>, other: Position, source: &dyn SourceFactory) -> Position {
+    match one {
+        Some(one) if !is_before(source.compare(&other, &one)) => one,
+        _ => other,
+    }
 }

@@ -332,7 +332,9 @@ impl RunningStage {
                         && (self.on_probation || self.is_compared)
                         && began.elapsed() >= PROBATION_WAITS =>
                 {
-                    return Err(StageError { action: StageAction::Stop, ..error });
+                    // What a new version is compared with only waits, as it would have.
+                    let action = if self.is_compared { StageAction::Retry } else { StageAction::Stop };
+                    return Err(StageError { action, ..error });
                 }
                 Err(error) if error.action == StageAction::Retry => {
                     self.metrics.errors.increment(1);

@@ -20,6 +20,7 @@ use crate::spill::Spill;
 use crate::stage::{StageAction, StageCode, StageError};
 use crate::stages::GivenUp;
 use crate::state::StateError;
+use crate::swap::Part;
 use crate::waits::{Awaited, Waits, ms_until};
 
 /// A sink of the commit policy that fails for longer than this makes the pipeline count as failed.
@@ -143,6 +144,8 @@ pub struct SinkStatus {
     pub spill_bytes: u64,
     /// Stretches it was not given, because its spill was full or damaged.
     pub gaps: Vec<Gap>,
+    /// What shapes its messages, once it has run.
+    pub envelope: Option<StageStatus>,
     /// While it fails: when it is tried again, milliseconds from now.
     pub retry_in_ms: Option<u64>,
     #[serde(skip)]
@@ -173,11 +176,14 @@ impl Gap {
     }
 }
 
-/// One stage.
+/// One stage, or the envelope of a sink.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StageStatus {
-    /// Its id.
+    /// Its id; of an envelope `SINK.envelope`.
     pub id: String,
+    /// Which of the two it is.
+    #[serde(skip)]
+    pub part: Part,
     /// What runs.
     pub plugin: String,
     /// SHA-256 of the code, hex.
@@ -332,6 +338,7 @@ impl Shared {
                 checkpoint_ms: None,
                 spill_bytes: 0,
                 gaps: Vec::new(),
+                envelope: None,
                 retry_in_ms: None,
                 failing_since: None,
                 retry_at: None,
@@ -429,6 +436,13 @@ impl Shared {
         let mut inner = self.inner.lock();
         if inner.stages != stages {
             inner.stages = stages;
+        }
+    }
+
+    pub(crate) fn set_envelopes(&self, envelopes: Vec<StageStatus>) {
+        let mut inner = self.inner.lock();
+        for (sink, envelope) in inner.sinks.iter_mut().zip(envelopes) {
+            sink.envelope = Some(envelope);
         }
     }
 

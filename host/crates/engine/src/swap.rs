@@ -1,4 +1,4 @@
-//! Which code a stage runs is a function of the position.
+//! Which code a stage runs, and which shapes a sink's messages, is a function of the position.
 //!
 //! A swap is stored before the first event passes the new version, with the position it takes over from. A
 //! replay after a crash runs each stretch of the log on the version that ran it first, so every event bears
@@ -15,7 +15,52 @@ use crate::state::{StateError, StateStore};
 /// Generations that are kept for people to see, beside those that a replay may need.
 const MOST_PAST: usize = 100;
 
-/// Who had a stage changed, and what for, in their own words.
+/// What can be swapped in a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swappable<'a> {
+    /// The stage with this id.
+    Stage(&'a str),
+    /// The envelope of the sink with this id.
+    Envelope(&'a str),
+}
+
+/// Whether it is a stage or an envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A stage.
+    Stage,
+    /// An envelope.
+    Envelope,
+}
+
+impl Swappable<'_> {
+    /// Which of the two it is.
+    pub fn part(self) -> Part {
+        match self {
+            Self::Stage(_) => Part::Stage,
+            Self::Envelope(_) => Part::Envelope,
+        }
+    }
+
+    /// The key of its history in the state store.
+    pub(crate) fn key(self, tenant: &str, pipeline: &str) -> String {
+        match self {
+            Self::Stage(stage) => format!("swap/{tenant}/{pipeline}/{stage}"),
+            Self::Envelope(sink) => format!("envelope/{tenant}/{pipeline}/{sink}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Swappable<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stage(stage) => write!(f, "processor {stage}"),
+            Self::Envelope(sink) => write!(f, "the envelope of sink {sink}"),
+        }
+    }
+}
+
+/// Who had something swapped, and what for, in their own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// Who.
@@ -36,14 +81,14 @@ impl Note {
 /// One version at work from one position on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
-    /// Grows with every swap of the stage; the first is 1.
+    /// Grows with every swap; the first is 1.
     pub generation: u64,
     /// What runs: the reference as given (`mask@1.1.0`) and the code behind it.
     #[serde(flatten)]
     pub version: StageVersion,
     /// The reference to build it from.
     pub code: String,
-    /// The stage's configuration in this generation.
+    /// The configuration in this generation.
     pub config: Value,
     /// Events after this position pass it; `None`: from the beginning.
     pub from: Option<String>,
@@ -76,10 +121,10 @@ impl Generation {
     }
 }
 
-/// The generations of one stage that a replay may still need, oldest first.
+/// The generations of one stage or envelope that a replay may still need, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
-    /// The stage's block in the pipeline's YAML that the generations were made against. Another block ends them.
+    /// What the pipeline's YAML said that the generations were made against. Something else ends them.
     pub block: Value,
     /// Oldest first; never empty once stored.
     pub generations: Vec<Generation>,
@@ -89,12 +134,7 @@ pub struct History {
 }
 
 impl History {
-    /// The key in the state store.
-    pub fn key(tenant: &str, pipeline: &str, stage: &str) -> String {
-        format!("swap/{tenant}/{pipeline}/{stage}")
-    }
-
-    /// Reads a stage's history; `None`: the stage never ran.
+    /// Reads a history; `None`: it never ran.
     ///
     /// # Errors
     ///
@@ -119,12 +159,12 @@ impl History {
 
     /// The index of the generation that events after `position` pass.
     pub fn at(&self, position: Option<&Position>, compare: impl Fn(&Position, &Position) -> Order) -> usize {
-        let reached = |generation: &Generation| match (generation.from(), position) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(from), Some(position)) => matches!(compare(&from, position), Order::Before | Order::Same),
-        };
-        self.generations.iter().rposition(reached).unwrap_or(0)
+        generation_at(&self.generations, position, compare)
+    }
+
+    /// The number of the newest generation.
+    pub fn newest(&self) -> u64 {
+        self.generations.iter().chain(&self.past).map(|one| one.generation).max().unwrap_or(0)
     }
 
     /// The newest generation before the newest that was something else, another code or another configuration, and
@@ -151,14 +191,32 @@ impl History {
         self.past.drain(..over);
     }
 
-    /// Retires generations that ended at or before `lowest`, the lowest position a replay can begin at.
-    pub fn prune(&mut self, lowest: Option<&Position>, compare: impl Fn(&Position, &Position) -> Order) {
-        let keep_from = self.at(lowest, compare);
-        for _ in 0..keep_from {
-            let ended = self.generations.remove(0);
-            self.retire(ended);
-        }
+    /// Retires generations that ended at or before `lowest`, the lowest position a replay can begin at. Answers whether
+    /// there were any.
+    pub fn prune(
+        &mut self,
+        lowest: Option<&Position>,
+        compare: impl Fn(&Position, &Position) -> Order,
+    ) -> bool {
+        let ended: Vec<Generation> = self.generations.drain(..self.at(lowest, compare)).collect();
+        let any = !ended.is_empty();
+        ended.into_iter().for_each(|one| self.retire(one));
+        any
     }
+}
+
+/// The index of the generation, of these, that events after `position` pass.
+pub(crate) fn generation_at(
+    generations: &[Generation],
+    position: Option<&Position>,
+    compare: impl Fn(&Position, &Position) -> Order,
+) -> usize {
+    let reached = |generation: &Generation| match (generation.from(), position) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(from), Some(position)) => matches!(compare(&from, position), Order::Before | Order::Same),
+    };
+    generations.iter().rposition(reached).unwrap_or(0)
 }
 
 #[cfg(test)]

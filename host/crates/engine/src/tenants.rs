@@ -204,6 +204,16 @@ impl Tenants {
         Ok(limits)
     }
 
+    /// These limits as far as a tenant may have them.
+    pub fn capped(&self, tenant: &str, mut limits: StageLimits) -> StageLimits {
+        for bounds in self.bounds(tenant) {
+            for ((_, ceiling), value) in bounds.limits.all().into_iter().zip(limits.all_mut()) {
+                *value = ceiling.map_or(*value, |ceiling| ceiling.min(*value));
+            }
+        }
+        limits
+    }
+
     /// Takes a seat with so much memory, for as long as the answer lives.
     ///
     /// # Errors
@@ -377,6 +387,9 @@ mod tests {
         let limits = |tenant, asked| tenants.stage_limits(tenant, asked, DEFAULT);
         let acme = limits("acme", DEFAULT).unwrap();
         assert_eq!((acme.cpu_ms, acme.mem_mb, acme.timeout_ms), (80, 32, 1_000), "a default is cut down");
+        let script = StageLimits { cpu_ms: 60, mem_mb: 128, edit_bytes: 7, ..DEFAULT };
+        let capped = tenants.capped("acme", script);
+        assert_eq!((capped.cpu_ms, capped.mem_mb, capped.edit_bytes), (60, 32, 7), "each by itself");
         let asks = |cpu_ms, mem_mb| StageLimits { cpu_ms, mem_mb, ..DEFAULT };
         assert_eq!(limits("acme", asks(85, 8)).unwrap_err().limit, "host.limits.cpu_ms");
         assert_eq!(limits("acme", asks(80, 33)).unwrap_err().limit, "tenants.acme.limits.mem_mb");

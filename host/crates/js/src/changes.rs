@@ -128,6 +128,10 @@ pub(crate) fn apply(
         match change {
             Change::Set { group, column, rows, values } => {
                 let values: Vec<Raw<'_>> = serde_json::from_str(values)?;
+                if values.len() != rows.len() {
+                    let text = format!("{} values of {column} for {} rows", values.len(), rows.len());
+                    return Err(ApplyError::Value(text));
+                }
                 let pairs = rows.iter().copied().zip(values);
                 match *group {
                     EVENTS => {
@@ -405,11 +409,13 @@ impl Apply<'_> {
 
     fn tags(&mut self, rows: &[u32], which: &[u32], lists: &str) -> Result<(), ApplyError> {
         let lists: Vec<Option<Vec<String>>> = serde_json::from_str(lists)?;
+        if let Some(row) = rows.iter().find(|row| **row as usize >= self.view.len()) {
+            return Err(ApplyError::Value(format!("there is no event {row}")));
+        }
         let mut of_list: Vec<Vec<u32>> = vec![Vec::new(); lists.len()];
         for (row, list) in rows.iter().zip(which) {
-            if let Some(rows) = of_list.get_mut(*list as usize) {
-                rows.push(*row);
-            }
+            let of_list = of_list.get_mut(*list as usize);
+            of_list.ok_or_else(|| ApplyError::Value(format!("there is no tag list {list}")))?.push(*row);
         }
         let mut mask = vec![0u8; self.view.len()];
         for (tags, rows) in lists.into_iter().zip(of_list) {
@@ -418,13 +424,7 @@ impl Apply<'_> {
                 self.side(row, edit)?;
                 continue;
             }
-            let set = |mask: &mut [u8], to| {
-                for row in &rows {
-                    if let Some(byte) = mask.get_mut(*row as usize) {
-                        *byte = to;
-                    }
-                }
-            };
+            let set = |mask: &mut [u8], to| rows.iter().for_each(|row| mask[*row as usize] = to);
             self.charge(rows.len() * edit.byte_size())?;
             set(&mut mask, 1);
             self.edits.side_all(self.view, edit, Some(&mask))?;

@@ -89,8 +89,12 @@ impl Javascript {
         source: Arc<str>,
         limits: StageLimits,
     ) -> Result<ScriptStage, NotReady> {
-        let owner =
-            Owner { tenant: spec.tenant.clone(), pipeline: spec.pipeline.clone(), stage: spec.id.clone() };
+        let owner = Owner {
+            tenant: spec.tenant.clone(),
+            pipeline: spec.pipeline.clone(),
+            stage: spec.id.clone(),
+            tenants: Some(self.workshop.tenants().clone()),
+        };
         ScriptStage::start(self.workshop.clone(), owner, source, limits).await
     }
 }

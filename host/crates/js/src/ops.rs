@@ -15,13 +15,22 @@ pub(crate) struct Call {
     pub changes: Changes,
     /// What was told so far.
     pub told: EditBudget,
-    /// Set once that is more than it may be; what is told after it is not kept.
-    pub over: Option<TooManyEdits>,
+    /// Why nothing of it counts, once that is so; what is told after it is not kept.
+    pub spoiled: Option<Spoiled>,
+}
+
+/// Why what a script did does not count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Spoiled {
+    /// It is more than it may be.
+    TooMany(TooManyEdits),
+    /// It did not come out of the engine as it was told.
+    Torn,
 }
 
 impl Call {
     pub(crate) fn new(view: View, plan: Plan, limits: &StageLimits) -> Self {
-        Self { view, plan, changes: Changes::default(), told: EditBudget::new(limits), over: None }
+        Self { view, plan, changes: Changes::default(), told: EditBudget::new(limits), spoiled: None }
     }
 }
 
@@ -62,12 +71,20 @@ fn text<'s>(scope: &mut v8::PinScope<'s, '_>, text: &str) -> v8::Local<'s, v8::V
     }
 }
 
-fn words(bytes: &[u8]) -> Vec<i32> {
-    bytes.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word)).collect()
+/// A list of rows as the script's engine holds it; `None`: it is not the `length` numbers that it should be.
+///
+/// Copied out of the engine. The other way, as an op's buffer, asks a registry of backing stores by address, which knows
+/// those of engines that are gone: a list that lies where one of theirs lay would be cut to its length.
+pub(crate) fn ints(list: v8::Local<'_, v8::Int32Array>, length: u32) -> Option<Vec<i32>> {
+    let mut bytes = vec![0; length as usize * 4];
+    if list.byte_length() != bytes.len() || list.copy_contents(&mut bytes) != bytes.len() {
+        return None;
+    }
+    Some(bytes.as_chunks::<4>().0.iter().map(|word| i32::from_le_bytes(*word)).collect())
 }
 
-fn rows(bytes: &[u8]) -> Vec<u32> {
-    bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+fn rows(list: v8::Local<'_, v8::Int32Array>, length: u32) -> Option<Vec<u32>> {
+    Some(ints(list, length)?.into_iter().map(i32::cast_unsigned).collect())
 }
 
 impl Desk {
@@ -75,19 +92,19 @@ impl Desk {
         state.borrow::<Self>()
     }
 
-    /// Takes something that the script did and that takes so many bytes; a row takes four in `at`.
-    fn tell(state: &mut OpState, at: &[u8], bytes: usize, tell: impl FnOnce(&mut Changes)) {
+    /// Takes something that the script did to so many rows and that takes so many bytes. `None`: it did not arrive whole.
+    fn tell(state: &mut OpState, rows: u32, bytes: usize, tell: impl FnOnce(&mut Changes) -> Option<()>) {
         let Some(call) = &mut state.borrow_mut::<Self>().call else { return };
-        if call.over.is_some() {
+        if call.spoiled.is_some() {
             return;
         }
-        match call.told.charge(&call.view, EDIT + at.len() / 4 * EDIT + bytes) {
-            Ok(()) => tell(&mut call.changes),
-            Err(over) => {
-                call.over = Some(over);
-                call.changes = Changes::default();
-            }
-        }
+        let spoiled = match call.told.charge(&call.view, EDIT + rows as usize * EDIT + bytes) {
+            Ok(()) if tell(&mut call.changes).is_some() => return,
+            Ok(()) => Spoiled::Torn,
+            Err(over) => Spoiled::TooMany(over),
+        };
+        call.spoiled = Some(spoiled);
+        call.changes = Changes::default();
     }
 }
 
@@ -134,38 +151,60 @@ fn op_df_set(
     state: &mut OpState,
     #[smi] group: u32,
     #[string] column: String,
-    #[buffer] at: &[u8],
+    at: v8::Local<'_, v8::Int32Array>,
+    #[smi] length: u32,
     #[string] values: String,
 ) {
-    Desk::tell(state, at, column.len() + values.len(), |changes| {
-        changes.list.push(Change::Set { group, column, rows: rows(at), values });
+    Desk::tell(state, length, column.len() + values.len(), |changes| {
+        changes.list.push(Change::Set { group, column, rows: rows(at, length)?, values });
+        Some(())
     });
 }
 
 #[op2(fast)]
-fn op_df_delete(state: &mut OpState, #[smi] group: u32, #[string] column: String, #[buffer] at: &[u8]) {
-    Desk::tell(state, at, column.len(), |changes| {
-        changes.list.push(Change::Delete { group, column, rows: rows(at) });
+fn op_df_delete(
+    state: &mut OpState,
+    #[smi] group: u32,
+    #[string] column: String,
+    at: v8::Local<'_, v8::Int32Array>,
+    #[smi] length: u32,
+) {
+    Desk::tell(state, length, column.len(), |changes| {
+        changes.list.push(Change::Delete { group, column, rows: rows(at, length)? });
+        Some(())
     });
 }
 
 #[op2(fast)]
-fn op_df_tags(state: &mut OpState, #[buffer] at: &[u8], #[buffer] which: &[u8], #[string] lists: String) {
+fn op_df_tags(
+    state: &mut OpState,
+    at: v8::Local<'_, v8::Int32Array>,
+    which: v8::Local<'_, v8::Int32Array>,
+    #[smi] length: u32,
+    #[string] lists: String,
+) {
     // A tag takes far more than its quotes and comma do.
     let tags = lists.bytes().filter(|byte| *byte == b',').count() * EDIT;
-    Desk::tell(state, at, lists.len() + tags, |changes| {
-        changes.list.push(Change::Tags { rows: rows(at), which: rows(which), lists });
+    Desk::tell(state, length, lists.len() + tags, |changes| {
+        changes.list.push(Change::Tags { rows: rows(at, length)?, which: rows(which, length)?, lists });
+        Some(())
     });
 }
 
 #[op2(fast)]
-fn op_df_keep(state: &mut OpState, #[buffer] order: &[u8]) {
-    Desk::tell(state, &[], order.len(), |changes| changes.order = Some(words(order)));
+fn op_df_keep(state: &mut OpState, order: v8::Local<'_, v8::Int32Array>, #[smi] length: u32) {
+    Desk::tell(state, 0, length as usize * 4, |changes| {
+        changes.order = Some(ints(order, length)?);
+        Some(())
+    });
 }
 
 #[op2(fast)]
 fn op_df_new(state: &mut OpState, #[string] events: String) {
-    Desk::tell(state, &[], events.len(), |changes| changes.added = Some(events));
+    Desk::tell(state, 0, events.len(), |changes| {
+        changes.added = Some(events);
+        Some(())
+    });
 }
 
 #[op2(fast)]

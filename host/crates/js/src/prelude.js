@@ -244,7 +244,7 @@ class Batch {
 
 // ---- afterwards: what the host has to know ----
 
-const bytes = (list) => new Uint8Array(new Int32Array(list).buffer);
+const ints = (list) => new Int32Array(list);
 const text = (v) => {
   try { return stringify(v); } catch (e) {
     if (!(e instanceof TypeError)) throw e;
@@ -262,11 +262,11 @@ function takeCells(g, skip) {
       const i = rows[j], v = col[i];
       if (shown(v)) { set.push(i); vals.push(v); } else (gone ??= []).push(i);
     }
-    if (set.length) op_df_set(g.id, k, bytes(set), text(vals));
-    if (gone) op_df_delete(g.id, k, bytes(gone));
+    if (set.length) op_df_set(g.id, k, ints(set), set.length, text(vals));
+    if (gone) op_df_delete(g.id, k, ints(gone), gone.length);
   }
   if (g.seen) for (const [k, i, v, was] of g.seen.values()) {
-    if (g.c[k][i] === v) { const now = text(v); if (now !== was) op_df_set(g.id, k, bytes([i]), "[" + now + "]"); }
+    if (g.c[k][i] === v) { const now = text(v); if (now !== was) op_df_set(g.id, k, ints([i]), 1, "[" + now + "]"); }
   }
 }
 const alike = (a, b) => {
@@ -294,7 +294,7 @@ function takeTags(b, g) {                 // as distinct tag lists, and for each
   const w = g.w.tags;
   if (w) for (let j = 0; j < w.length; j++) one(w[j]);
   for (let j = 0; j < b.lent.length; j++) one(b.lent[j]);
-  if (rows.length) op_df_tags(bytes(rows), bytes(ids), text(list));      // null: no tags
+  if (rows.length) op_df_tags(ints(rows), ints(ids), rows.length, text(list));      // null: no tags
 }
 
 function difference(g, i, r) {            // of any object from a record: [[key, value, ..], [keys that r lacks]]
@@ -365,7 +365,7 @@ function takeImages(b) {                  // objects in the place of records: on
       if (id < 0) { whole.push(i); continue; }
       writes.push([b.groups[id], row, ...difference(b.groups[id], row, v)]);
     }
-    if (whole.length) op_df_set(0, k, bytes(whole), text(whole.map((i) => g.c[k][i] ?? null)));
+    if (whole.length) op_df_set(0, k, ints(whole), whole.length, text(whole.map((i) => g.c[k][i] ?? null)));
   }
   for (const [to, i, set, gone] of writes) {      // only now: an object may be the record of another image
     const note = (k, v) => { const w = to.w[k] ?? to.open(k); to.c[k][i] = v; w.push(i); };
@@ -408,7 +408,7 @@ function commit(b, result) {
   for (let j = 1; j < groups.length; j++) takeCells(groups[j]);
   if (g.w.tags || b.lent.length) takeTags(b, g);
   takeCells(g, ["after", "before", "source", "tags", "route"]);
-  if (keep) op_df_keep(new Uint8Array(keep.buffer));
+  if (keep) op_df_keep(keep, m);
 }
 const perEvent = (fn) => (events) => {
   const out = [];

@@ -12,7 +12,7 @@ use tracing::debug;
 
 use crate::changes::Changes;
 use crate::console::{Owner, cut};
-use crate::ops::{Call, Desk};
+use crate::ops::{Call, Desk, Spoiled};
 use crate::plan::Plan;
 use crate::watchdog::{Overrun, Watchdog};
 
@@ -238,8 +238,11 @@ impl Engine {
         let result = self.guarded(limits, |engine| engine.call(&run).map(drop));
         let call = self.desk(|desk| desk.call.take()).expect("it was put there above");
         result?;
-        match call.over {
-            Some(over) => Err(over.into()),
+        match call.spoiled {
+            Some(Spoiled::TooMany(over)) => Err(over.into()),
+            Some(Spoiled::Torn) => {
+                Err(ScriptError::Failed("what the script did came out of its engine in part only".to_owned()))
+            }
             None => Ok(Outcome { plan: call.plan, changes: call.changes }),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deltaforge_engine::stage::{Stage, StageError, StageLimits};
+use deltaforge_engine::stage::{Stage, StageAction, StageError, StageLimits};
 use deltaforge_engine::tenants::{LimitReached, Seat, Seated};
 use deltaforge_engine::usage::{Running, Usage};
 use deltaforge_model::{Overlay, View};
@@ -172,7 +172,7 @@ impl ScriptStage {
     }
 
     fn give_up(&self, worker: Worker, limits: &StageLimits) -> ScriptError {
-        let Owner { tenant, pipeline, stage } = &self.owner;
+        let Owner { tenant, pipeline, stage, .. } = &self.owner;
         worker.abandon(&self.workshop);
         metrics::counter!(ABANDONED, "pipeline" => pipeline.clone(), "processor" => stage.clone())
             .increment(1);
@@ -193,6 +193,17 @@ fn patience(limits: &StageLimits) -> Duration {
     Duration::from_millis(limits.timeout_ms.saturating_mul(2).saturating_add(100))
 }
 
+/// A script that ran before cannot be loaded again: no row's fault.
+fn gone(error: NotReady) -> StageError {
+    let action = match &error {
+        NotReady::Script(ScriptError::Thrown { .. }) => StageAction::Stop,
+        // There was no time, no memory or no thread for it.
+        NotReady::Script(_) => StageAction::Retry,
+        NotReady::Abandoned | NotReady::Limit(_) => StageAction::Stop,
+    };
+    StageError { action, ..error.into() }
+}
+
 fn ended() -> ScriptError {
     ScriptError::Failed("the script engine ended unexpectedly".to_owned())
 }
@@ -207,7 +218,7 @@ impl Stage for ScriptStage {
         if view.is_empty() {
             return Ok(());
         }
-        self.ready().await?;
+        self.ready().await.map_err(gone)?;
         let Some(worker) = &self.worker else { return Err(ended().into()) };
         let mut place = self.workshop.tenants().place(&self.owner.tenant).await;
         let answer = worker.run(view.clone(), self.limits);

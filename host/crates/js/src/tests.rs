@@ -4,5 +4,6 @@ mod documented;
 mod errors;
 mod exact;
 mod limits;
+mod lists;
 mod semantics;
 mod support;

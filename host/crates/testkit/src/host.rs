@@ -254,6 +254,20 @@ impl Host {
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
     }
 
+    /// The processor time that the process has had.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn cpu(&self) -> Duration {
+        let process = self.process.as_ref().expect("a started host");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.child.id())).unwrap();
+        // Behind the name, which may hold anything: utime and stime are its 12th and 13th values.
+        let values = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);
+        let ticks: u64 = values.map(|value| value.parse::<u64>().unwrap()).sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+
     /// Everything all its processes logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("host.log")).unwrap_or_default()

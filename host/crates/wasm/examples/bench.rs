@@ -95,7 +95,7 @@ async fn measure(processor: &Path, formatter: Option<&Path>) {
     native(&batch);
     if let Some(formatter) = formatter {
         let factory = WasmFormatterFactory::new(runtime, registry);
-        let mut plugin = factory.build(&spec(formatter, "pass")).await.unwrap();
+        let mut plugin = factory.build(&spec(formatter, "pass"), None).await.unwrap().0;
         let view = View::all(batch.clone());
         let mut rounds = Vec::new();
         for _ in 0..ROUNDS {

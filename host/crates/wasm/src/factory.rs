@@ -84,12 +84,7 @@ impl StageFactory for WasmStageFactory {
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         let ready = self.workshop.ready(spec, digest, PluginKind::Processor).await;
         let ready = ready.map_err(|problem| problem.into_stage(spec, PluginKind::Processor))?;
-        let registry = self.workshop.registry.clone();
-        let resolved = ready.resolved;
-        let version = StageVersion { plugin: resolved.plugin.clone(), digest: resolved.digest.clone() };
-        off_thread(move || registry.keep(&resolved))
-            .await
-            .map_err(|error| StageError::stop(LOAD, format!("stage {}: {}", spec.id, chain(&error))))?;
+        let version = self.workshop.keep(ready.resolved, &ready.blueprint).await?;
         let tables = Patterns::parse(&ready.description.tables).unwrap_or_default(); // checked by `ready`
         Ok((Box::new(WasmStage::new(ready.blueprint, tables, ready.instance)), version))
     }
@@ -102,13 +97,18 @@ impl FormatterFactory for WasmFormatterFactory {
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        self.workshop.formatter(spec).await.map(drop).map_err(Problem::into_config)
+        self.workshop.formatter(spec, None).await.map(drop).map_err(Problem::into_config)
     }
 
-    async fn build(&self, spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
-        let made = self.workshop.formatter(spec).await;
-        let made = made.map_err(|problem| problem.into_stage(spec, PluginKind::Formatter))?;
-        Ok(Box::new(made))
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        digest: Option<&str>,
+    ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
+        let ready = self.workshop.formatter(spec, digest).await;
+        let (ready, content_type) = ready.map_err(|problem| problem.into_stage(spec, PluginKind::Formatter))?;
+        let version = self.workshop.keep(ready.resolved, &ready.blueprint).await?;
+        Ok((Box::new(WasmFormatter::new(ready.blueprint, content_type, ready.instance)), version))
     }
 }
 
@@ -240,15 +240,25 @@ impl Workshop {
     }
 
     /// A formatter, and what it makes.
-    async fn formatter(&self, spec: &StageSpec) -> Result<WasmFormatter, Problem> {
-        let mut ready = self.ready(spec, None, PluginKind::Formatter).await?;
+    async fn formatter(&self, spec: &StageSpec, digest: Option<&str>) -> Result<(Ready, String), Problem> {
+        let mut ready = self.ready(spec, digest, PluginKind::Formatter).await?;
         let content_type = ready.instance.content_type().await.map_err(|error| {
             Problem::at("plugin", format!("asking for its content type: {}", error.describe().1))
         })?;
         if content_type.is_empty() || content_type.len() > 256 || content_type.chars().any(char::is_control) {
             return Err(Problem::at("plugin", format!("{:?} is no MIME type", cut(&content_type))));
         }
-        Ok(WasmFormatter::new(ready.blueprint, content_type, ready.instance))
+        Ok((ready, content_type))
+    }
+
+    /// Keeps a file's code, so that a replay finds it again. Answers what was built.
+    async fn keep(&self, resolved: Resolved, built: &Blueprint) -> Result<StageVersion, StageError> {
+        let registry = self.registry.clone();
+        let version = StageVersion { plugin: resolved.plugin.clone(), digest: resolved.digest.clone() };
+        off_thread(move || registry.keep(&resolved))
+            .await
+            .map_err(|error| StageError::stop(LOAD, format!("{}: {}", built.who, chain(&error))))?;
+        Ok(version)
     }
 
     async fn load(&self, spec: &StageSpec, digest: Option<&str>) -> Result<(Resolved, Arc<Loaded>), Problem> {

@@ -58,6 +58,8 @@ pub struct Plan {
     pub batch: usize,
     /// Of both processors.
     pub on_error: OnError,
+    /// What shapes the messages.
+    pub envelope: &'static str,
 }
 
 impl Plan {
@@ -71,6 +73,7 @@ impl Plan {
             required: true,
             batch: 10,
             on_error: OnError::Fail,
+            envelope: "builtin:native",
         }
     }
 }
@@ -98,7 +101,7 @@ pub struct Host {
     pub url: String,
     pub control: Control,
     pub plugins: Arc<MapCatalog>,
-    services: Services,
+    pub services: Services,
     catalog: Arc<Catalog>,
     client: Client,
     _spill: tempfile::TempDir,
@@ -175,7 +178,8 @@ impl Host {
         let script =
             spec("script", StageCode::Builtin("javascript".into()), json!({ "inline": "as it was" }));
         let mark = spec("mark", StageCode::Plugin("marker@1.0.0".into()), json!({ "token": "t0ken" }));
-        let sink = setup::sink(plan.name, "out", Arc::new(ShelfFactory(shelf.clone())), plan.required);
+        let mut sink = setup::sink(plan.name, "out", Arc::new(ShelfFactory(shelf.clone())), plan.required);
+        sink.envelope = spec("out.envelope", StageCode::of_text(plan.envelope), json!({}));
         let pipeline = PipelinePlan {
             tenant: plan.tenant.to_owned(),
             stages: vec![stage(script), stage(mark)],

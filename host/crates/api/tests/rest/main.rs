@@ -6,6 +6,7 @@ mod access;
 mod audit;
 mod commands;
 mod dlq;
+mod envelopes;
 mod full_store;
 mod guards;
 mod health;

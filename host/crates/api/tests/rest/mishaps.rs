@@ -13,7 +13,7 @@ use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError, SinkFactory};
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::state::StateStore;
 use deltaforge_engine::status::State;
-use deltaforge_engine::swap::Note;
+use deltaforge_engine::swap::{Note, Swappable};
 use deltaforge_store::MemoryStore;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -203,7 +203,13 @@ async fn a_swap_before_a_replay_leaves_each_event_its_version() {
     within("it is paused", async || pipeline.status().status == State::Paused).await;
     let before = good.rows.lock().clone();
     let swapped = pipeline
-        .swap(setup::spec("p", "mark", code("2"), json!({})), None, 1, Note::default())
+        .swap(
+            Swappable::Stage("mark"),
+            setup::spec("p", "mark", code("2"), json!({})),
+            None,
+            1,
+            Note::default(),
+        )
         .await
         .unwrap();
     moody.works.store(true, Ordering::SeqCst);
@@ -316,8 +322,8 @@ async fn a_swap_that_waits_does_not_keep_a_stopped_pipeline_from_going_on() {
     let swap = tokio::spawn(async move {
         own.swap(
             "p",
-            "mark",
-            Change::Stage { plugin: Some("marker@2".into()), config: None },
+            Swappable::Stage("mark"),
+            Change::Plugin { plugin: Some("marker@2".into()), config: None },
             1,
             Note::default(),
         )

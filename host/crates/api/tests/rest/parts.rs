@@ -179,6 +179,9 @@ impl Stage for Marker {
     }
 }
 
+/// How many markers `slow` are being built; they are done when it is 0 again.
+pub static BUILT_SLOWLY: AtomicUsize = AtomicUsize::new(0);
+
 /// Markers: the plugin `marker@x` writes `x` and its configured suffix; `javascript` writes its script.
 pub struct Markers;
 
@@ -211,6 +214,10 @@ impl StageFactory for Markers {
         _digest: Option<&str>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         let mark = mark_of(spec).map_err(|problem| StageError::stop("marker", problem.message))?;
+        if mark == "slow" {
+            BUILT_SLOWLY.fetch_add(1, Ordering::SeqCst);
+            crate::setup::within("others are ready", async || BUILT_SLOWLY.load(Ordering::SeqCst) == 0).await;
+        }
         let plugin = match &spec.code {
             StageCode::Plugin(reference) => reference.clone(),
             StageCode::Builtin(name) => format!("builtin:{name}"),
@@ -219,15 +226,34 @@ impl StageFactory for Markers {
     }
 }
 
-/// The row as JSON.
+/// Makes envelopes: the built-in one writes the row as JSON, the plugin `rows@x` adds ` as x` to its mark. The version
+/// `bad` fails for good, `later` for now, and `picky…` cannot write multiples of seven.
 pub struct Rows;
 
+struct RowsAs(Option<String>);
+
 #[async_trait]
-impl Formatter for Rows {
+impl Formatter for RowsAs {
     async fn format(&mut self, view: &View, _tx_end: &[bool], bodies: &mut Bodies) -> Result<(), StageError> {
+        let version = self.0.as_deref();
+        match version {
+            Some("bad") => return Err(StageError::stop("plugin_trap", "it is bad")),
+            Some("later") => return Err(StageError::retry("plugin_failed", "not yet")),
+            _ => {}
+        }
         for event in view.events() {
-            let row = event.after().expect("every event is a row");
-            deltaforge_model::json::write_row(event.table(), &row, bodies.buffer());
+            if version.is_some_and(|version| version.starts_with("picky")) && event.pos().is_multiple_of(7) {
+                bodies.reject("a multiple of seven");
+                continue;
+            }
+            let mut row = Vec::new();
+            let after = event.after().expect("every event is a row");
+            deltaforge_model::json::write_row(event.table(), &after, &mut row);
+            let mut row: Value = serde_json::from_slice(&row).unwrap();
+            if let Some(version) = version {
+                row["mark"] = format!("{} as {version}", row["mark"].as_str().unwrap()).into();
+            }
+            bodies.buffer().extend_from_slice(row.to_string().as_bytes());
             bodies.end();
         }
         Ok(())
@@ -238,18 +264,37 @@ impl Formatter for Rows {
     }
 }
 
+impl Rows {
+    fn version(code: &StageCode) -> Result<Option<String>, ConfigError> {
+        match code {
+            StageCode::Builtin(_) => Ok(None),
+            StageCode::Plugin(reference) => match reference.strip_prefix("rows@") {
+                Some(version) => Ok(Some(version.to_owned())),
+                None => Err(ConfigError::new("plugin", format!("there is no plugin {reference}"))),
+            },
+        }
+    }
+}
+
 #[async_trait]
 impl FormatterFactory for Rows {
     fn handles(&self, _code: &StageCode) -> bool {
         true
     }
 
-    async fn validate(&self, _spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        Ok(())
+    async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        Self::version(&spec.code).map(drop).map_err(|problem| vec![problem])
     }
 
-    async fn build(&self, _spec: &StageSpec) -> Result<Box<dyn Formatter>, StageError> {
-        Ok(Box::new(Self))
+    async fn build(
+        &self,
+        spec: &StageSpec,
+        _digest: Option<&str>,
+    ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
+        let version =
+            Self::version(&spec.code).map_err(|problem| StageError::stop("rows", problem.message))?;
+        let digest = version.clone().unwrap_or_default();
+        Ok((Box::new(RowsAs(version)), StageVersion { plugin: spec.code.text(), digest }))
     }
 }
 

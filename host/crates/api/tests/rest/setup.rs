@@ -62,7 +62,7 @@ pub fn sink(pipeline: &str, id: &str, factory: Arc<dyn SinkFactory>, required: b
         id: id.into(),
         factory,
         config: json!({}),
-        envelope: spec(pipeline, "envelope", StageCode::Builtin("native".into()), json!({})),
+        envelope: spec(pipeline, &format!("{id}.envelope"), StageCode::Builtin("native".into()), json!({})),
         on_error: deltaforge_engine::stages::OnError::Dlq,
         required,
         filter: SinkFilter::default(),

@@ -1,10 +1,13 @@
 //! Other code for a processor while the stream goes on.
 
+use std::sync::atomic::Ordering;
+
 use deltaforge_engine::stages::OnError;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::host::{Answer, Host, Plan, answer, code};
+use crate::parts::BUILT_SLOWLY;
 use crate::setup::within;
 
 async fn plugin(host: &Host, stage: &str, body: Value) -> Answer {
@@ -233,6 +236,104 @@ async fn a_version_that_does_worse_is_put_back_before_anything_of_it_is_delivere
         let back = host.post("/pipelines/orders/processors/mark/rollback").await;
         assert_eq!(code(&back), (409, "NOTHING_TO_ROLL_BACK"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_waits_is_not_put_back_for_the_next_swap() {
+    let host = Host::start().await;
+    let orders = host.run(Plan { batch: 40, ..Plan::named("orders") });
+    orders.read(10, 10).await;
+    assert_eq!(plugin(&host, "mark", json!({ "plugin": "marker@later" })).await.0, 200);
+    orders.numbers.bound.send_replace(50);
+    within("it waits", async || host.get("/pipelines/orders").await.1["waits"] != json!(null)).await;
+    assert_eq!(plugin(&host, "mark", json!({ "plugin": "marker@1.2.0" })).await.0, 200);
+    orders.read(50, 50).await;
+    assert!(orders.marks()[10..].iter().all(|mark| mark == "1.2.0"), "{:?}", orders.marks());
+    let history = host.get("/pipelines/orders/processors/mark/history").await.1;
+    assert_eq!(
+        (history.as_array().unwrap().len(), &history[0]["instead_of"]),
+        (3, &json!(null)),
+        "{history}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_waits_is_no_measure_for_a_version_that_fails_on_rows() {
+    let host = Host::start().await;
+    let orders = host.run(Plan { on_error: OnError::Skip, batch: 40, ..Plan::named("orders") });
+    orders.read(10, 10).await;
+    let later = json!({ "plugin": "marker@later", "probation": 0 });
+    assert_eq!(plugin(&host, "mark", later).await.0, 200);
+    orders.numbers.bound.send_replace(50);
+    within("it waits", async || host.get("/pipelines/orders").await.1["waits"] != json!(null)).await;
+    assert_eq!(plugin(&host, "mark", json!({ "plugin": "marker@picky" })).await.0, 200);
+    within("it has waited with the other", async || {
+        host.get("/pipelines/orders").await.1["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("not yet"))
+    })
+    .await;
+    let mends = json!({ "plugin": "marker@1.2.0", "probation": 0 });
+    assert_eq!(plugin(&host, "mark", mends).await.0, 200);
+    within("every row arrives", async || orders.marks().len() == 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_another_one_follows_is_not_judged_any_more() {
+    let host = Host::start().await;
+    let generation = |number: u64, version: &str, from: Option<u64>, probation: u32| {
+        let reference = format!("marker@{version}");
+        let from = from.map(|n| json!({ "n": n }).to_string());
+        json!({
+            "generation": number, "plugin": reference, "code": reference, "digest": version, "config": {},
+            "from": from, "at_ms": 0, "probation": probation,
+        })
+    };
+    let generations = [
+        generation(1, "1.0.0", None, 0),
+        generation(2, "picky", Some(20), 1),
+        generation(3, "1.2.0", Some(40), 0),
+    ];
+    let history = json!({ "block": { "id": "mark" }, "generations": generations });
+    let key = "swap/acme/orders/mark".to_owned();
+    host.services.store.put_many(vec![(key, history.to_string().into_bytes())], None).await.unwrap();
+    let orders = host.run(Plan { on_error: OnError::Skip, ..Plan::named("orders") });
+    orders.numbers.bound.send_replace(60);
+    let marks: Vec<&str> = (0..60)
+        .filter_map(|n| match n {
+            0..20 => Some("1.0.0"),
+            20..40 => (n % 7 != 0).then_some("picky"),
+            _ => Some("1.2.0"),
+        })
+        .collect();
+    within("all has come", async || orders.marks().len() >= marks.len()).await;
+    assert_eq!(orders.marks(), marks);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_into_a_pipeline_that_goes_down_meanwhile_is_given_up() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(10, 10).await;
+    orders.numbers.broken.store(true, Ordering::SeqCst);
+    orders.numbers.unreadable.store(10, Ordering::SeqCst);
+    let goes_down = async {
+        within("it is being built", async || BUILT_SLOWLY.load(Ordering::SeqCst) > 0).await;
+        orders.numbers.bound.send_replace(20);
+        host.until("orders", "failed").await;
+        BUILT_SLOWLY.store(0, Ordering::SeqCst);
+    };
+    let (given_up, ()) = tokio::join!(plugin(&host, "mark", json!({ "plugin": "marker@slow" })), goes_down);
+    assert_eq!(code(&given_up), (409, "PIPELINE_NOT_RUNNING"), "{}", given_up.1);
+    orders.numbers.broken.store(false, Ordering::SeqCst);
+    orders.numbers.unreadable.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(
+        plugin(&host, "mark", json!({ "plugin": "marker@1.2.0" })).await.0,
+        200,
+        "it holds up no other"
+    );
+    orders.read(20, 20).await;
+    assert!(orders.marks()[10..].iter().all(|mark| mark == "1.2.0"), "{:?}", orders.marks());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,6 +70,11 @@ impl Meta {
         Mark { resume: Position::new(self.resume.as_str()), inside: self.inside.clone() }
     }
 
+    /// Where it begins.
+    pub fn from(&self) -> Position {
+        Position::new(self.from.as_str())
+    }
+
     /// Where it ends.
     pub fn through(&self) -> Position {
         Position::new(self.through.as_str())

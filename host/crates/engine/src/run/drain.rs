@@ -6,10 +6,10 @@ use std::time::Instant;
 use deltaforge_model::Batch;
 
 use super::backlog::{Ahead, Backlog, Meta};
+use super::envelopes::SpillEnvelope;
 use super::feed::{FeedItem, Origin};
 use super::unwritten;
 use crate::budget::Reservation;
-use crate::compose::Composer;
 use crate::dlq::Dlq;
 use crate::message::{Bodies, MessageBatch};
 use crate::sink::Delivery;
@@ -17,7 +17,7 @@ use crate::status::Failure;
 
 pub(crate) struct Drain {
     pub backlog: Backlog,
-    pub composer: Composer,
+    pub envelope: SpillEnvelope,
     pub run: Arc<str>,
     /// For events that no message can be made of, as the configuration is now.
     pub dlq: Option<Dlq>,
@@ -49,7 +49,7 @@ impl Drain {
             let nothing = MessageBatch::new("", Bodies::default());
             return Ok(Some(item(number, meta, nothing, Arc::new([]), None, None)));
         };
-        let (messages, mut unwritten) = self.composer.compose(&batch, &meta.boundary()).await?;
+        let (messages, mut unwritten) = self.envelope.compose(&batch, &meta.from(), &meta.boundary()).await?;
         let first = meta.first_row;
         unwritten.retain(|one| batch.event(one.row).source_row() >= first);
         if !unwritten.is_empty() && !idle {

@@ -294,6 +294,16 @@ pub(crate) struct Skip {
 }
 
 impl Skip {
+    /// Up to here the sink has had everything before this run; `None`: nothing, or it is past that.
+    pub fn had(&self) -> Option<&Position> {
+        self.until.as_ref()
+    }
+
+    /// Whether the sink has had a part of a transaction whose rest is yet to come.
+    pub fn is_inside(&self) -> bool {
+        self.rows > 0
+    }
+
     /// Whether the sink's own checkpoint covers everything up to `through`: nothing is left to do for it.
     pub fn covers(&self, factory: &dyn SourceFactory, through: &Position, boundary: &Boundary) -> bool {
         self.until.as_ref().is_some_and(|until| match factory.compare(through, until) {

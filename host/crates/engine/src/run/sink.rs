@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::backlog::Backlog;
 use super::commit::Progress;
 use super::drain::Drain;
+use super::envelopes::SpillEnvelope;
 use super::feed::{Feed, FeedItem, Origin};
 use super::hearing::Hearing;
 use super::mark::Start;
@@ -38,27 +39,25 @@ pub(crate) struct SinkShared {
 }
 
 /// Makes a sink's queue and task.
-pub(crate) async fn start(
+pub(crate) fn start(
     index: usize,
     shared: &SinkShared,
     start: &Start,
-    backlog: Option<Backlog>,
-) -> Result<(Feed, SinkTask), Failure> {
+    backlog: Option<(Backlog, SpillEnvelope)>,
+) -> (Feed, SinkTask) {
     let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave } = shared;
     let sink = &plan.sinks[index];
     let max_inflight = plan.max_inflight.max(1);
     let (queue, items) = mpsc::channel(max_inflight);
     let ended = CancellationToken::new();
-    let drain = match &backlog {
-        Some(backlog) => Some(Drain {
-            backlog: backlog.clone(),
-            composer: super::composer(sink, services).await?,
-            run: run.clone(),
-            dlq: dlq.clone().map(Dlq::patient),
-            ahead: None,
-        }),
-        None => None,
-    };
+    let (backlog, envelope) = backlog.unzip();
+    let drain = backlog.clone().zip(envelope).map(|(backlog, envelope)| Drain {
+        backlog,
+        envelope,
+        run: run.clone(),
+        dlq: dlq.clone().map(Dlq::patient),
+        ahead: None,
+    });
     let task = SinkTask {
         index,
         plan: sink.clone(),
@@ -89,7 +88,7 @@ pub(crate) async fn start(
         secrets: plan.secrets.clone(),
     };
     let _ended = ended.drop_guard();
-    Ok((Feed { index, run: run.clone(), queue, backlog, progress: progress.clone(), _ended }, task))
+    (Feed { index, run: run.clone(), queue, backlog, progress: progress.clone(), _ended }, task)
 }
 
 pub(crate) struct SinkTask {

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_model::{Batch, Position};
-use serde_json::Value;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::is_before;
-use super::mark::now_ms;
+use super::earliest;
+use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming};
 use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, StagePlan};
-use crate::stage::{Stage, StageCode, StageError, StageLimits, StageSpec, StageVersion};
+use crate::stage::{Stage, StageError, StageLimits, StageSpec, StageVersion};
 use crate::stages::{GivenUp, OnError, RunningStage, StageMetrics};
-use crate::status::{Failure, RolledBack, StageStatus};
-use crate::swap::{Generation, History, Note};
+use crate::status::{Failure, StageStatus};
+use crate::swap::{Generation, Swappable};
 use crate::usage::Usage;
 use crate::waits::Waits;
 
@@ -31,21 +30,13 @@ pub(crate) struct StageSet {
 
 struct Slot {
     running: RunningStage,
-    history: History,
-    /// The generation at work, as an index into the history.
-    active: usize,
+    lineage: Lineage,
 }
 
 /// What a swap puts in place: built and checked before the stream waits for it.
 pub(crate) struct NewStage {
-    pub note: Note,
-    /// So many batches it is judged by.
-    pub probation: u32,
-    /// Put back in place of a generation that was no good.
-    pub instead_of: Option<u64>,
-    pub spec: StageSpec,
+    pub successor: Successor,
     pub stage: Box<dyn Stage>,
-    pub version: StageVersion,
     /// The same once more, for rows that leave by another door; where the stage hides values.
     pub mask: Option<Box<dyn Stage>>,
 }
@@ -59,32 +50,6 @@ pub struct Swapped {
     pub current: Generation,
     /// How long the stream stood still for it, at a batch boundary.
     pub pause: Duration,
-}
-
-/// The spec that a recorded generation was built from.
-fn spec_of(plan: &StagePlan, generation: &Generation) -> StageSpec {
-    let code = StageCode::of_text(&generation.code);
-    StageSpec { code, config: generation.config.clone(), ..plan.spec.clone() }
-}
-
-fn generation(
-    number: u64,
-    spec: &StageSpec,
-    version: StageVersion,
-    from: Option<&Position>,
-    note: Note,
-) -> Generation {
-    Generation {
-        note,
-        generation: number,
-        version,
-        code: spec.code.text(),
-        config: spec.config.clone(),
-        from: from.map(|position| position.as_str().to_owned()),
-        at_ms: now_ms(),
-        probation: 0,
-        instead_of: None,
-    }
 }
 
 impl StageSet {
@@ -104,59 +69,24 @@ impl StageSet {
         };
         for stage in &plan.stages {
             let slot = set.open(stage, resume.as_ref()).await?;
-            if let Some(mask) = set.mask_of(stage, &slot.history.generations[slot.active]).await? {
-                set.masks.push((set.slots.len(), mask));
-            }
+            let index = set.slots.len();
             set.slots.push(slot);
+            if let Some(mask) = set.mask_of(index).await? {
+                set.masks.push((index, mask));
+            }
         }
         Ok(set)
     }
 
     async fn open(&mut self, plan: &StagePlan, resume: Option<&Position>) -> Result<Slot, Failure> {
-        let (services, factory) = (self.services.clone(), self.plan.source.factory.clone());
-        let (store, compare) = (&*services.store, |a: &Position, b: &Position| factory.compare(a, b));
-        let key = self.key(&plan.spec.id);
-        let Some(mut history) = History::load(store, &key).await? else {
-            let (stage, version) = self.make(&plan.spec, None).await?;
-            let note = Note::new("configuration", "the first start");
-            let first = generation(1, &plan.spec, version.clone(), None, note);
-            let history = History { block: plan.block.clone(), generations: vec![first], past: Vec::new() };
-            history.save(store, &key).await?;
-            return Ok(Slot { running: self.running(plan, stage, version, 1), history, active: 0 });
-        };
-        history.prune(resume, compare);
-        let last = history.generations.len() == 1;
-        let edited = history.block != plan.block;
-        // A file beside the YAML has no version to pin; a changed one is a new generation from here on.
-        let reresolved =
-            last && matches!(&plan.spec.code, StageCode::Plugin(path) if path.starts_with(['.', '/']));
-        if edited || reresolved {
-            let spec = if edited { plan.spec.clone() } else { spec_of(plan, &history.generations[0]) };
-            let (stage, version) = self.make(&spec, None).await?;
-            if edited || version.digest != history.generations[0].version.digest {
-                let number = history.generations.iter().map(|g| g.generation).max().unwrap_or(0) + 1;
-                info!(
-                    stage = plan.spec.id,
-                    generation = number,
-                    "the stage changed since it last ran; it takes over at the checkpoint"
-                );
-                for ended in std::mem::take(&mut history.generations) {
-                    history.retire(ended);
-                }
-                let why = if edited { "the stage's block was edited" } else { "the plugin's file changed" };
-                let note = Note::new("configuration", why);
-                history.generations.push(generation(number, &spec, version.clone(), resume, note));
-                history.block = plan.block.clone();
-                history.save(store, &key).await?;
-                return Ok(Slot { running: self.running(plan, stage, version, number), history, active: 0 });
-            }
-        }
-        history.save(store, &key).await?;
-        let now = &history.generations[0];
-        let (stage, version) = self.make(&spec_of(plan, now), Some(&now.version.digest)).await?;
-        let mut running = self.running(plan, stage, version, now.generation);
-        running.on_probation = now.probation > 0;
-        Ok(Slot { running, history, active: 0 })
+        let (services, source) = (self.services.clone(), self.plan.source.factory.clone());
+        let what = Swappable::Stage(&plan.spec.id);
+        let stretch = Stretch { lowest: resume, resume };
+        let opening =
+            Lineage::open(what, &plan.spec, plan.block.clone(), &services, &*source, stretch).await?;
+        let (stage, version) = self.make(&opening.spec, opening.digest.as_deref()).await?;
+        let lineage = opening.settle(&*services.store, version.clone()).await?;
+        Ok(Slot { running: self.running(plan, stage, version, lineage.now()), lineage })
     }
 
     /// Builds what a spec asks for. What its configuration keeps secret is hidden from then on.
@@ -173,18 +103,16 @@ impl StageSet {
         factory.build(spec, digest).await
     }
 
-    /// What hides values as this generation of a stage does; `None`: the stage hides none.
-    async fn mask_of(
-        &mut self,
-        plan: &StagePlan,
-        generation: &Generation,
-    ) -> Result<Option<RunningStage>, StageError> {
+    /// What hides values as a stage does that is at work; `None`: the stage hides none.
+    async fn mask_of(&mut self, index: usize) -> Result<Option<RunningStage>, StageError> {
+        let plan = self.plan.stages[index].clone();
         if !plan.masks {
             return Ok(None);
         }
-        let digest = Some(generation.version.digest.as_str());
-        let (built, version) = self.make(&spec_of(plan, generation), digest).await?;
-        Ok(Some(self.mask(plan, built, version, generation.generation)))
+        let lineage = &self.slots[index].lineage;
+        let (now, spec) = (lineage.now().clone(), lineage.spec_of(lineage.now()));
+        let (built, version) = self.make(&spec, Some(&now.version.digest)).await?;
+        Ok(Some(self.mask(&plan, built, version, &now)))
     }
 
     fn mask(
@@ -192,9 +120,10 @@ impl StageSet {
         plan: &StagePlan,
         stage: Box<dyn Stage>,
         version: StageVersion,
-        generation: u64,
+        generation: &Generation,
     ) -> RunningStage {
-        RunningStage { on_error: OnError::Skip, ..self.running(plan, stage, version, generation) }
+        let running = self.running(plan, stage, version, generation);
+        RunningStage { on_error: OnError::Skip, on_probation: false, ..running }
     }
 
     /// Puts the mask of a stage's new generation in place of the one before.
@@ -205,27 +134,22 @@ impl StageSet {
         }
     }
 
-    fn key(&self, stage: &str) -> String {
-        History::key(&self.plan.tenant, &self.plan.name, stage)
-    }
-
     fn running(
         &self,
         plan: &StagePlan,
         stage: Box<dyn Stage>,
         version: StageVersion,
-        generation: u64,
+        generation: &Generation,
     ) -> RunningStage {
         let usage = Usage::of(&self.plan.tenant, &version.plugin);
         let asked = plan.spec.limits.unwrap_or(StageLimits::DEFAULT);
         // What asks for more than it may was refused when it was built.
-        let bounded = self.services.tenants.stage_limits(&self.plan.tenant, asked, StageLimits::DEFAULT);
-        let limits = bounded.unwrap_or(asked);
+        let limits = self.services.tenants.capped(&self.plan.tenant, asked);
         RunningStage {
             id: plan.spec.id.clone(),
             stage,
             version,
-            generation,
+            generation: generation.generation,
             on_error: plan.on_error,
             limits,
             tables: plan.tables.clone(),
@@ -235,7 +159,7 @@ impl StageSet {
             given_up: GivenUp::new(&plan.spec.id),
             waits: self.waits.clone(),
             secrets: self.plan.secrets.clone(),
-            on_probation: false,
+            on_probation: generation.probation > 0,
             is_compared: false,
             saw_rows: false,
         }
@@ -243,7 +167,7 @@ impl StageSet {
 
     /// Whether generations are recorded for positions that are yet to come: a restart began before them.
     pub fn is_replaying(&self) -> bool {
-        self.slots.iter().any(|slot| slot.active + 1 < slot.history.generations.len())
+        self.slots.iter().any(|slot| slot.lineage.is_replaying())
     }
 
     /// The first position after `from` and before `through` at which a recorded generation takes over. Those
@@ -253,34 +177,35 @@ impl StageSet {
         from: &Position,
         through: &Position,
     ) -> Result<Option<Position>, Failure> {
-        let factory = self.plan.source.factory.clone();
+        let source = self.plan.source.factory.clone();
         let mut cut: Option<Position> = None;
         for index in 0..self.slots.len() {
             loop {
-                let slot = &self.slots[index];
-                let Some(next) = slot.history.generations.get(slot.active + 1) else { break };
-                let Some(at) = next.from() else { break };
-                if is_before(factory.compare(from, &at)) {
-                    if is_before(factory.compare(&at, through))
-                        && cut.as_ref().is_none_or(|cut| is_before(factory.compare(&at, cut)))
-                    {
-                        cut = Some(at);
+                match self.slots[index].lineage.upcoming(&*source, from, through) {
+                    Upcoming::Nothing => break,
+                    Upcoming::At(at) => {
+                        cut = Some(earliest(cut, at, &*source));
+                        break;
                     }
-                    break;
+                    Upcoming::Now(next) => self.take_over(index, &next).await?,
                 }
-                let plan = self.plan.stages[index].clone();
-                let next = next.clone();
-                let (stage, version) = self.make(&spec_of(&plan, &next), Some(&next.version.digest)).await?;
-                let mut running = self.running(&plan, stage, version, next.generation);
-                running.on_probation = next.probation > 0;
-                let mask = self.mask_of(&plan, &next).await?;
-                self.set_mask(index, mask);
-                let slot = &mut self.slots[index];
-                slot.running = running;
-                slot.active += 1;
             }
         }
         Ok(cut)
+    }
+
+    /// Puts a recorded generation to work.
+    async fn take_over(&mut self, index: usize, next: &Generation) -> Result<(), Failure> {
+        let plan = self.plan.stages[index].clone();
+        let spec = self.slots[index].lineage.spec_of(next);
+        let (stage, version) = self.make(&spec, Some(&next.version.digest)).await?;
+        let running = self.running(&plan, stage, version, next);
+        let slot = &mut self.slots[index];
+        slot.running = running;
+        slot.lineage.step();
+        let mask = self.mask_of(index).await?;
+        self.set_mask(index, mask);
+        Ok(())
     }
 
     /// Runs a batch through every stage. It begins after `from`; `None`: inside a transaction, where nothing can take
@@ -288,9 +213,7 @@ impl StageSet {
     pub async fn run(&mut self, mut batch: Batch, from: Option<&Position>) -> Result<Batch, Failure> {
         for index in 0..self.slots.len() {
             batch = match from {
-                Some(from) if self.slots[index].running.on_probation => {
-                    self.try_out(index, batch, from).await?
-                }
+                Some(from) if self.is_judged(index) => self.try_out(index, batch, from).await?,
                 _ => {
                     // Not judged here, so it is not spared the search for the rows that fail either.
                     let running = &mut self.slots[index].running;
@@ -302,6 +225,13 @@ impl StageSet {
             };
         }
         Ok(batch)
+    }
+
+    /// Whether a stage is judged by the next batch. In a replay it was before, or its time to be is past: another
+    /// generation follows it.
+    fn is_judged(&self, index: usize) -> bool {
+        let Slot { running, lineage } = &self.slots[index];
+        running.on_probation && !lineage.is_replaying()
     }
 
     /// Runs events that leave by another door through the stages that hide values. `None`: they could not be
@@ -325,43 +255,23 @@ impl StageSet {
     /// [`StageSet::is_replaying`].
     pub async fn swap(
         &mut self,
-        id: &str,
         new: NewStage,
         from: Option<&Position>,
         now: bool,
     ) -> Result<Swapped, Failure> {
         let began = Instant::now();
-        let (plan, index) = self.find(id)?;
-        let slot = &self.slots[index];
-        let mut history = slot.history.clone();
-        let previous = history.generations[slot.active].clone();
-        let newest = slot.history.generations.iter().map(|generation| generation.generation).max();
-        let number = newest.unwrap_or(0) + 1;
-        // What takes the place of itself, or of nothing, has nothing to be judged by.
-        let is_judged = new.probation > 0
-            && (previous.version.digest != new.version.digest || previous.config != new.spec.config);
-        let current = Generation {
-            probation: if is_judged { new.probation } else { 0 },
-            instead_of: new.instead_of,
-            ..generation(number, &new.spec, new.version.clone(), from, new.note)
-        };
-        if previous.from == current.from {
-            // Nothing has passed the previous version.
-            if let Some(unused) = history.generations.pop() {
-                history.retire(unused);
-            }
-        }
-        history.generations.push(current.clone());
-        history.save(&*self.services.store, &self.key(id)).await?;
+        let NewStage { successor, stage, mask } = new;
+        let (plan, index) = self.find(&successor.spec.id)?;
+        let version = successor.version.clone();
+        let lineage = &mut self.slots[index].lineage;
+        let Recorded { previous, current } =
+            lineage.record(&*self.services.store, successor, from, now).await?;
         failpoint::hit("swap.stored");
         if now {
-            let mask = new.mask.map(|mask| self.mask(&plan, mask, new.version.clone(), number));
+            let mask = mask.map(|mask| self.mask(&plan, mask, version.clone(), &current));
             self.set_mask(index, mask);
-            self.slots[index].running = self.running(&plan, new.stage, new.version, number);
-            self.slots[index].running.on_probation = current.probation > 0;
-            self.slots[index].active = history.generations.len() - 1;
+            self.slots[index].running = self.running(&plan, stage, version, &current);
         }
-        self.slots[index].history = history;
         Ok(Swapped { previous, current, pause: began.elapsed() })
     }
 
@@ -374,23 +284,6 @@ impl StageSet {
 
     /// What runs where.
     pub fn describe(&self) -> Vec<StageStatus> {
-        let one = |slot: &Slot| {
-            let now = &slot.history.generations[slot.active];
-            StageStatus {
-                id: slot.running.id.clone(),
-                plugin: now.version.plugin.clone(),
-                digest: now.version.digest.clone(),
-                generation: now.generation,
-                position: now.from.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok()),
-                since_ms: now.at_ms,
-                probation: now.probation,
-                rolled_back: now
-                    .instead_of
-                    .map(|generation| RolledBack { generation, why: self.plan.secrets.hide(&now.note.why) }),
-                code: StageCode::of_text(&now.code),
-                config: now.config.clone(),
-            }
-        };
-        self.slots.iter().map(one).collect()
+        self.slots.iter().map(|slot| slot.lineage.status(&self.plan.secrets)).collect()
     }
 }

@@ -6,14 +6,14 @@ use deltaforge_model::{Batch, Boundary, LogSpan, Position, SourceBatch};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::commit::Progress;
+use super::envelopes::{Envelopes, Made, NewEnvelope};
 use super::feed::{Feed, FeedItem, Offer, Origin};
-use super::is_before;
 use super::mark::{Beginnings, Skip};
 use super::reader::Held;
 use super::stage_set::{NewStage, StageSet, Swapped};
 use super::unwritten;
+use super::{earliest, is_before};
 use crate::budget::Reservation;
-use crate::compose::Composer;
 use crate::dlq::{Dlq, Letter};
 use crate::failpoint;
 use crate::plan::PipelinePlan;
@@ -24,19 +24,22 @@ use crate::waits::Commanding;
 
 /// A swap waiting for the next batch boundary.
 pub struct SwapRequest {
-    pub(crate) stage: String,
-    pub(crate) new: NewStage,
+    pub(crate) swap: Swap,
     pub(crate) reply: oneshot::Sender<Result<Swapped, Failure>>,
     pub(crate) _commanding: Commanding,
+}
+
+/// What is to be put in place.
+pub(crate) enum Swap {
+    Stage(NewStage),
+    Envelope(NewEnvelope),
 }
 
 pub(crate) struct Worker {
     pub plan: Arc<PipelinePlan>,
     pub shared: Arc<Shared>,
     pub stages: StageSet,
-    pub groups: Vec<Composer>,
-    /// Which group each sink takes its messages from.
-    pub group_of: Vec<usize>,
+    pub envelopes: Envelopes,
     pub feeds: Vec<Feed>,
     pub skips: Vec<Skip>,
     pub beginnings: Beginnings,
@@ -59,7 +62,7 @@ impl Worker {
         loop {
             // A stretch that was processed before is processed by what is recorded for it; a swap comes after that, and
             // where a replay can begin.
-            let may_swap = !self.stages.is_replaying() && !self.inside;
+            let may_swap = !self.is_replaying() && !self.inside && !self.skips.iter().any(Skip::is_inside);
             tokio::select! {
                 biased;
                 Some(swap) = swaps.recv(), if may_swap => self.swap(swap).await,
@@ -80,22 +83,50 @@ impl Worker {
             return;
         }
         // What a sink has had before this run keeps its version, also where another sink has not had it yet.
-        let behind = self.had.as_ref().filter(|had| match &self.through {
+        let had = match &request.swap {
+            Swap::Stage(_) => self.had.clone(),
+            Swap::Envelope(new) => self.skips[new.sink].had().cloned(),
+        };
+        let behind = had.filter(|had| match &self.through {
             None => true,
             Some(through) => is_before(self.plan.source.factory.compare(through, had)),
         });
-        let from = behind.or(self.through.as_ref());
-        let result = self.stages.swap(&request.stage, request.new, from, behind.is_none()).await;
-        self.shared.set_stages(self.stages.describe());
+        let (from, now) = (behind.as_ref().or(self.through.as_ref()), behind.is_none());
+        let result = match request.swap {
+            Swap::Stage(new) => self.stages.swap(new, from, now).await,
+            Swap::Envelope(new) => self.envelopes.swap(new, from, now).await,
+        };
+        self.tell();
         // Whoever asked may have gone; the swap stands.
         let _ = request.reply.send(result);
+    }
+
+    fn is_replaying(&self) -> bool {
+        self.stages.is_replaying() || self.envelopes.is_replaying()
+    }
+
+    /// Shows what runs where.
+    fn tell(&self) {
+        self.shared.set_stages(self.stages.describe());
+        self.shared.set_envelopes(self.envelopes.describe());
+    }
+
+    /// Puts to work what is recorded to take over by `from`. Answers the first position after it and before `through` at
+    /// which something else does.
+    async fn advance(&mut self, from: &Position, through: &Position) -> Result<Option<Position>, Failure> {
+        let stages = self.stages.advance(from, through).await?;
+        let envelopes = self.envelopes.advance(from, through).await?;
+        Ok(match envelopes {
+            Some(at) => Some(earliest(stages, at, &*self.plan.source.factory)),
+            None => stages,
+        })
     }
 
     /// Takes a batch, in pieces where a recorded swap lies inside it.
     async fn take(&mut self, batch: SourceBatch, held: Reservation) -> Result<(), Failure> {
         let mut rest = batch;
         let mut held = Some(held);
-        while let Some(cut) = self.stages.advance(&rest.covers.from, &rest.covers.through).await? {
+        while let Some(cut) = self.advance(&rest.covers.from, &rest.covers.through).await? {
             let at = self.plan.source.factory.rows_through(&rest.batch, &cut);
             let tail = rest.batch.split_off(at);
             let covers = LogSpan { from: rest.covers.from, through: cut.clone() };
@@ -107,13 +138,13 @@ impl Worker {
                 boundary: rest.boundary,
             };
         }
-        self.shared.set_stages(self.stages.describe());
+        self.tell();
         self.process(rest, held.take()).await?;
-        if self.stages.is_replaying()
+        if self.is_replaying()
             && let Some(through) = self.through.clone()
         {
-            self.stages.advance(&through, &through).await?;
-            self.shared.set_stages(self.stages.describe());
+            self.advance(&through, &through).await?;
+            self.tell();
         }
         Ok(())
     }
@@ -130,30 +161,27 @@ impl Worker {
             .collect();
         let newest_us = batch.len().checked_sub(1).map_or(0, |last| batch.event(last).ts_us());
         let from = (!self.inside).then_some(&covers.from);
-        let probation = self.stages.is_on_probation();
+        let probation = self.stages.is_on_probation() || self.envelopes.is_on_probation();
         let mut batch = self.stages.run(batch, from).await?;
-        if probation {
-            self.shared.set_stages(self.stages.describe());
-        }
         self.inside = boundary != Boundary::Transaction;
         failpoint::hit("stage.applied");
         self.send_rejects(&mut batch).await?;
         let batch = Arc::new(batch);
 
-        let mut made = Vec::with_capacity(self.groups.len());
-        for group in 0..self.groups.len() {
-            let (messages, unwritten) = self.groups[group].compose(&batch, &boundary).await?;
-            let sinks = self.plan.sinks.iter().zip(&self.group_of).filter(|(_, of)| **of == group);
-            let sinks: Vec<&str> = sinks.map(|(sink, _)| sink.id.as_str()).collect();
-            unwritten::send(self.dlq.as_ref(), &self.shared, &batch, &sinks, &unwritten).await?;
-            made.push(Arc::new(messages));
+        let made = self.envelopes.compose(&batch, &boundary, from).await?;
+        if probation {
+            self.tell();
+        }
+        for Made { unwritten, sinks, .. } in &made {
+            let sinks: Vec<&str> = sinks.iter().map(|sink| self.plan.sinks[*sink].id.as_str()).collect();
+            unwritten::send(self.dlq.as_ref(), &self.shared, &batch, &sinks, unwritten).await?;
         }
         // The batch stays until the sinks are done where one of them may reject a message, or fall behind so that
         // the batch goes to disk.
         let stays = self.dlq.is_some() || self.feeds.iter().any(Feed::may_spill);
         let kept = stays.then(|| batch.clone());
         if let Some(held) = &mut held {
-            let messages: usize = made.iter().map(|messages| messages.byte_size()).sum();
+            let messages: usize = made.iter().map(|made| made.messages.byte_size()).sum();
             held.resize(messages + kept.as_ref().map_or(0, |batch| batch.byte_size()));
         }
         let held = Arc::new(held);
@@ -177,7 +205,8 @@ impl Worker {
                 feed.covered(self.seq).await;
                 continue;
             }
-            let messages = made[self.group_of[index]].clone();
+            let made = made.iter().find(|made| made.sinks.contains(&index));
+            let messages = made.expect("messages are made for every sink").messages.clone();
             let indexes: Arc<[u32]> = (0..messages.len() as u32)
                 .filter(|at| messages.get(*at as usize).meta.source_row >= first_rows[index])
                 .collect();

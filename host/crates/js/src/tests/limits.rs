@@ -41,6 +41,26 @@ async fn after_failure(what: &str, limits: StageLimits) -> (&'static str, String
     (error.code, error.message, took, tags[0].clone())
 }
 
+/// The script needs an engine anew after its first slice, and cannot be loaded from some moment on.
+#[tokio::test]
+async fn a_script_that_there_is_no_time_to_load_again_is_no_rows_fault() {
+    let from =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() + 3_000;
+    let script = format!(
+        "while (Date.now() > {from}) {{}}
+         function processBatch(events) {{ const all = []; for (;;) all.push(new Array(1000)); }}"
+    );
+    let limits = StageLimits { timeout_ms: 20_000, ..TIGHT };
+    let (mut stage, _) = Javascript::default().build(&spec(&script, limits), None).await.unwrap();
+    let full = run(&mut *stage, batch()).await.unwrap_err();
+    assert_eq!((full.code, full.action), ("script_memory", StageAction::Isolate), "{full}");
+    while std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() <= from {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let late = run(&mut *stage, batch()).await.unwrap_err();
+    assert_eq!((late.code, late.action), ("script_timeout", StageAction::Retry), "{late}");
+}
+
 #[tokio::test]
 async fn endless_scripts_end_at_their_deadline_and_their_engine_goes_on() {
     for what in [

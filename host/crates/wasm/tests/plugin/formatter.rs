@@ -18,7 +18,7 @@ pub fn puppet(act: &str) -> StageSpec {
 
 async fn formatter(act: &str) -> Box<dyn Formatter> {
     let dir = tempfile::tempdir().unwrap();
-    WasmFormatterFactory::new(runtime(), registry(dir.path())).build(&puppet(act)).await.unwrap()
+    WasmFormatterFactory::new(runtime(), registry(dir.path())).build(&puppet(act), None).await.unwrap().0
 }
 
 #[tokio::test]
@@ -82,5 +82,5 @@ async fn an_impossible_answer_is_none() {
 async fn a_content_type_must_be_one() {
     let dir = tempfile::tempdir().unwrap();
     let factory = WasmFormatterFactory::new(runtime(), registry(dir.path()));
-    assert!(factory.build(&puppet("no-mime")).await.err().unwrap().message.contains("MIME"));
+    assert!(factory.build(&puppet("no-mime"), None).await.err().unwrap().message.contains("MIME"));
 }

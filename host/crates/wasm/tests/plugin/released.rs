@@ -45,10 +45,10 @@ async fn plugins_of_every_released_interface_run() {
         let after = run(&mut *scrub.unwrap().0, before).await.unwrap();
         assert_ne!(durable(&after), bytes, "{number}: it does something");
         let native = WasmFormatterFactory::new(runtime(), registry(dir.path()))
-            .build(&spec("./formatter.wasm", &version, json!({})))
+            .build(&spec("./formatter.wasm", &version, json!({})), None)
             .await;
         let (view, mut bodies) = (View::all(Arc::new(mixed(50))), Bodies::default());
-        native.unwrap().format(&view, &[false; 50], &mut bodies).await.unwrap();
+        native.unwrap().0.format(&view, &[false; 50], &mut bodies).await.unwrap();
         let event: serde_json::Value = serde_json::from_slice(bodies.get(7).unwrap()).unwrap();
         assert!(event["source"]["connector"] == "sqlite", "{number}: {event}");
     }

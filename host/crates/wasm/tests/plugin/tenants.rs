@@ -133,6 +133,6 @@ async fn an_envelope_has_a_seat_of_its_own() {
     let formatters = WasmFormatterFactory::new(runtime(), registry(dir.path())).with_tenants(tenants);
     let _stage = stages.build(&named("out"), None).await.unwrap();
     let spec = crate::formatter::puppet("pass");
-    let refused = formatters.build(&StageSpec { id: "out".to_owned(), ..spec }).await.err().unwrap();
+    let refused = formatters.build(&StageSpec { id: "out".to_owned(), ..spec }, None).await.err().unwrap();
     assert!(refused.message.contains("default.stages"), "{refused}");
 }

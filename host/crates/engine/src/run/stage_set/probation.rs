@@ -8,16 +8,14 @@ use deltaforge_model::{Batch, Position};
 use metrics::counter;
 use tracing::warn;
 
-use super::{NewStage, StageSet, spec_of};
-use crate::stage::StageError;
+use super::{NewStage, Slot, StageSet};
+use crate::run::lineage::Successor;
+use crate::run::{BY_ITSELF, ROLLED_BACK};
+use crate::stage::{StageAction, StageError};
 use crate::stages::{RunningStage, Toll};
 use crate::status::Failure;
 use crate::swap::{Generation, Note};
 
-/// Who puts a version back that was no good.
-const BY_ITSELF: &str = "deltaforge";
-/// Counts versions that were put back for another one.
-const ROLLED_BACK: &str = "deltaforge_swap_rollbacks_total";
 /// Of fewer events nobody can say that a version drops most.
 const MANY: u64 = 20;
 
@@ -43,11 +41,19 @@ impl StageSet {
             self.slots[index].running.count(toll);
             return Ok(result?);
         }
+        if is_waiting(&attempt) {
+            // A command, which may mend that, waits for it: the batch comes again afterwards.
+            return Ok(attempt.0?);
+        }
         if is_in_doubt(&attempt) {
             match self.build_before(index).await {
                 Some((previous, mut old)) => {
                     old.is_compared = true;
                     let before = old.attempt(batch.clone()).await;
+                    if is_waiting(&before) {
+                        // Nobody can say what it would have made of the batch, with which it would have waited.
+                        return Ok(before.0?);
+                    }
                     if attempt.0.is_err() && (before.0.is_err() || before.1.failed > 0) {
                         // Which rows each of them fails on makes the difference.
                         attempt = self.attempt_in_full(index, batch).await;
@@ -83,10 +89,12 @@ impl StageSet {
     /// The version before the one on probation, in an instance of its own.
     async fn build_before(&mut self, index: usize) -> Option<(Generation, RunningStage)> {
         let plan = self.plan.stages[index].clone();
-        let previous = self.slots[index].history.before()?.clone();
-        match self.make(&spec_of(&plan, &previous), Some(&previous.version.digest)).await {
+        let lineage = &self.slots[index].lineage;
+        let previous = lineage.before()?.clone();
+        let spec = lineage.spec_of(&previous);
+        match self.make(&spec, Some(&previous.version.digest)).await {
             Ok((stage, version)) => {
-                let running = self.running(&plan, stage, version, previous.generation);
+                let running = self.running(&plan, stage, version, &previous);
                 Some((previous, running))
             }
             Err(error) => {
@@ -100,17 +108,14 @@ impl StageSet {
     /// One batch less to be judged by; stored before anything of it leaves, so that a replay judges no batch again that
     /// some sink has had.
     async fn passed(&mut self, index: usize) -> Result<(), Failure> {
-        let key = self.key(&self.plan.stages[index].spec.id);
-        let slot = &mut self.slots[index];
-        let now = &mut slot.history.generations[slot.active];
-        now.probation = now.probation.saturating_sub(1);
-        slot.running.on_probation = now.probation > 0;
-        let generation = now.generation;
-        slot.history.save(&*self.services.store, &key).await?;
+        let Slot { running, lineage } = &mut self.slots[index];
+        let left = lineage.passed(&*self.services.store).await?;
+        running.on_probation = left > 0;
+        let generation = lineage.now().generation;
         tracing::info!(
-            stage = slot.running.id,
+            stage = running.id,
             generation,
-            left = slot.history.generations[slot.active].probation,
+            left,
             "the new version got through a batch no worse than the one before it"
         );
         Ok(())
@@ -125,9 +130,9 @@ impl StageSet {
         why: String,
     ) -> Result<(), Failure> {
         let plan = self.plan.stages[index].clone();
-        let slot = &self.slots[index];
-        let bad = slot.history.generations[slot.active].clone();
-        let spec = spec_of(&plan, &previous);
+        let lineage = &self.slots[index].lineage;
+        let bad = lineage.now().clone();
+        let spec = lineage.spec_of(&previous);
         let mask = match plan.masks {
             true => Some(self.make(&spec, Some(&previous.version.digest)).await?.0),
             false => None,
@@ -145,15 +150,17 @@ impl StageSet {
         counter!(ROLLED_BACK, "pipeline" => self.plan.name.clone(), "processor" => plan.spec.id.clone())
             .increment(1);
         let new = NewStage {
-            note: Note::new(BY_ITSELF, why),
-            probation: 0,
-            instead_of: Some(bad.generation),
-            spec,
+            successor: Successor {
+                note: Note::new(BY_ITSELF, why),
+                probation: 0,
+                instead_of: Some(bad.generation),
+                spec,
+                version: old.version,
+            },
             stage: old.stage,
-            version: old.version,
             mask,
         };
-        self.swap(&plan.spec.id, new, Some(from), true).await?;
+        self.swap(new, Some(from), true).await?;
         Ok(())
     }
 }
@@ -161,6 +168,11 @@ impl StageSet {
 /// Whether the version before has to say what the batch is like.
 fn is_in_doubt((result, toll): &Attempt) -> bool {
     result.is_err() || toll.failed > 0 || toll.rejected > 0 || drops_most(toll)
+}
+
+/// Whether a version said to the end that what it needs is not available now.
+fn is_waiting((result, _): &Attempt) -> bool {
+    matches!(result, Err(error) if error.action == StageAction::Retry)
 }
 
 fn drops_most(toll: &Toll) -> bool {

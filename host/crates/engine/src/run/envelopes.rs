@@ -1,0 +1,336 @@
+//! The envelopes of a pipeline's sinks, each on the generation that its position asks for, and the messages that they
+//! make.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use deltaforge_model::{Batch, Boundary, Position};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::earliest;
+use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming, spec_of};
+use super::mark::Start;
+use super::stage_set::Swapped;
+use crate::compose::{Composer, SinkFilter, Unwritten};
+use crate::failpoint;
+use crate::message::{Formatter, MessageBatch};
+use crate::plan::{PipelinePlan, Services, SinkPlan};
+use crate::sink::Addressing;
+use crate::source::SourceFactory;
+use crate::stage::{StageError, StageSpec, StageVersion};
+use crate::stages::OnError;
+use crate::status::{Failure, StageStatus};
+use crate::swap::{Generation, Swappable, generation_at};
+
+mod probation;
+
+/// The envelopes of all sinks. Sinks that want the same messages share them.
+pub(crate) struct Envelopes {
+    plan: Arc<PipelinePlan>,
+    services: Services,
+    /// Of each sink.
+    lineages: Vec<Lineage>,
+    /// Of each sink: its generations, for whoever drains its spill.
+    told: Vec<watch::Sender<Arc<[Generation]>>>,
+    groups: Vec<Group>,
+}
+
+/// Sinks that want the same messages.
+struct Group {
+    wish: Wish,
+    composer: Composer,
+    sinks: Vec<usize>,
+}
+
+/// What messages a sink wants.
+#[derive(Debug, Clone, PartialEq)]
+struct Wish {
+    /// SHA-256 of the formatter's code.
+    digest: String,
+    config: Value,
+    limits: String,
+    addressing: Addressing,
+    filter: SinkFilter,
+    on_error: OnError,
+    /// The sink whose new envelope is on probation: it is judged by itself.
+    on_probation: Option<usize>,
+}
+
+/// Messages of one batch, and who wants them.
+pub(crate) struct Made {
+    pub messages: Arc<MessageBatch>,
+    pub unwritten: Vec<Unwritten>,
+    pub sinks: Vec<usize>,
+}
+
+/// What a swap of an envelope puts in place: built and checked before the stream waits for it.
+pub(crate) struct NewEnvelope {
+    pub sink: usize,
+    pub successor: Successor,
+    pub formatter: Box<dyn Formatter>,
+}
+
+impl Envelopes {
+    /// Builds every envelope on the generation that the first batch after `resume` needs. `starts`: what each sink's own
+    /// checkpoint says.
+    pub async fn build(
+        plan: &Arc<PipelinePlan>,
+        services: &Services,
+        resume: Option<&Position>,
+        starts: &[Start],
+    ) -> Result<Self, Failure> {
+        let mut set = Self {
+            plan: plan.clone(),
+            services: services.clone(),
+            lineages: Vec::new(),
+            told: Vec::new(),
+            groups: Vec::new(),
+        };
+        let mut ready = Vec::new();
+        for (sink, start) in plan.sinks.iter().zip(starts) {
+            let spec = &sink.envelope;
+            let block = spec.code.block(&spec.config);
+            // Its spill may hold what comes before where the source resumes.
+            let stretch = Stretch { lowest: start.resume.as_ref(), resume };
+            let source = &*plan.source.factory;
+            let what = Swappable::Envelope(&sink.id);
+            let opening = Lineage::open(what, spec, block, services, source, stretch).await?;
+            plan.secrets.learn(&opening.spec);
+            let (formatter, version) =
+                formatter(sink, services, &opening.spec, opening.digest.as_deref()).await?;
+            let lineage = opening.settle(&*services.store, version).await?;
+            set.told.push(watch::Sender::new(lineage.generations().into()));
+            set.lineages.push(lineage);
+            let wish = set.wish(set.lineages.len() - 1);
+            if !ready.iter().any(|(known, _)| *known == wish) {
+                ready.push((wish, composer(sink, formatter)?));
+            }
+        }
+        set.regroup(ready).await?;
+        Ok(set)
+    }
+
+    /// What the sink wants now.
+    fn wish(&self, index: usize) -> Wish {
+        let (sink, now) = (&self.plan.sinks[index], self.lineages[index].now());
+        let StageSpec { limits, grants, .. } = &sink.envelope;
+        Wish {
+            digest: format!("{} {}", now.version.plugin, now.version.digest),
+            config: now.config.clone(),
+            limits: format!("{limits:?} {grants:?}"),
+            addressing: sink.factory.addressing(&sink.config),
+            filter: sink.filter.clone(),
+            on_error: sink.on_error,
+            on_probation: (now.probation > 0).then_some(index),
+        }
+    }
+
+    /// Makes groups of the sinks by what they want now, from the composers at work and from those that are `ready`.
+    async fn regroup(&mut self, mut ready: Vec<(Wish, Composer)>) -> Result<(), Failure> {
+        ready.extend(std::mem::take(&mut self.groups).into_iter().map(|group| (group.wish, group.composer)));
+        for index in 0..self.lineages.len() {
+            let wish = self.wish(index);
+            if let Some(group) = self.groups.iter_mut().find(|group| group.wish == wish) {
+                group.sinks.push(index);
+                continue;
+            }
+            let at = ready.iter().position(|(known, _)| *known == wish);
+            let composer = match at {
+                Some(at) => ready.swap_remove(at).1,
+                None => {
+                    let now = self.lineages[index].now().clone();
+                    self.composer_of(index, &now).await?.0
+                }
+            };
+            self.groups.push(Group { wish, composer, sinks: vec![index] });
+        }
+        Ok(())
+    }
+
+    /// A composer of one of a sink's generations.
+    async fn composer_of(
+        &mut self,
+        index: usize,
+        generation: &Generation,
+    ) -> Result<(Composer, StageVersion), Failure> {
+        let spec = self.lineages[index].spec_of(generation);
+        let digest = Some(generation.version.digest.as_str());
+        let sink = &self.plan.sinks[index];
+        let (formatter, version) = formatter(sink, &self.services, &spec, digest).await?;
+        Ok((composer(sink, formatter)?, version))
+    }
+
+    /// Whether generations are recorded for positions that are yet to come: a restart began before them.
+    pub fn is_replaying(&self) -> bool {
+        self.lineages.iter().any(Lineage::is_replaying)
+    }
+
+    /// The first position after `from` and before `through` at which a recorded generation takes over. Those at or before
+    /// `from` take over now.
+    pub async fn advance(
+        &mut self,
+        from: &Position,
+        through: &Position,
+    ) -> Result<Option<Position>, Failure> {
+        let source = self.plan.source.factory.clone();
+        let mut cut: Option<Position> = None;
+        let mut changed = false;
+        for lineage in &mut self.lineages {
+            loop {
+                match lineage.upcoming(&*source, from, through) {
+                    Upcoming::Nothing => break,
+                    Upcoming::At(at) => {
+                        cut = Some(earliest(cut, at, &*source));
+                        break;
+                    }
+                    Upcoming::Now(_) => {
+                        lineage.step();
+                        changed = true;
+                    }
+                }
+            }
+        }
+        if changed {
+            self.regroup(Vec::new()).await?;
+        }
+        Ok(cut)
+    }
+
+    /// Makes the messages of a batch for every sink. It begins after `from`; `None`: inside a transaction, where nothing
+    /// can take over.
+    pub async fn compose(
+        &mut self,
+        batch: &Arc<Batch>,
+        boundary: &Boundary,
+        from: Option<&Position>,
+    ) -> Result<Vec<Made>, Failure> {
+        let mut all = Vec::with_capacity(self.groups.len());
+        if let Some(from) = from {
+            for sink in 0..self.lineages.len() {
+                // Not where another generation follows it: its time to be judged is past.
+                let lineage = &self.lineages[sink];
+                if lineage.now().probation > 0 && !lineage.is_replaying() {
+                    all.push(self.try_out(sink, batch, boundary, from).await?);
+                }
+            }
+        }
+        let judged: Vec<usize> = all.iter().flat_map(|made: &Made| made.sinks.clone()).collect();
+        for group in &mut self.groups {
+            let others = group.sinks.iter().filter(|sink| !judged.contains(sink));
+            let sinks: Vec<usize> = others.copied().collect();
+            if !sinks.is_empty() {
+                let (messages, unwritten) = group.composer.compose(batch, boundary).await?;
+                all.push(Made { messages: Arc::new(messages), unwritten, sinks });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether some sink's envelope is yet to be judged.
+    pub fn is_on_probation(&self) -> bool {
+        self.lineages.iter().any(|lineage| lineage.now().probation > 0)
+    }
+
+    /// Puts a new envelope in place from `from` on: stored first, then at work, once the stream is there (`now`). Not
+    /// while [`Envelopes::is_replaying`].
+    pub async fn swap(
+        &mut self,
+        new: NewEnvelope,
+        from: Option<&Position>,
+        now: bool,
+    ) -> Result<Swapped, Failure> {
+        let began = Instant::now();
+        let NewEnvelope { sink, successor, formatter } = new;
+        let composer = composer(&self.plan.sinks[sink], formatter)?;
+        let Recorded { previous, current } = self.record(sink, successor, from, now).await?;
+        failpoint::hit("swap.stored");
+        if now {
+            self.regroup(vec![(self.wish(sink), composer)]).await?;
+        }
+        Ok(Swapped { previous, current, pause: began.elapsed() })
+    }
+
+    async fn record(
+        &mut self,
+        sink: usize,
+        successor: Successor,
+        from: Option<&Position>,
+        now: bool,
+    ) -> Result<Recorded, Failure> {
+        let lineage = &mut self.lineages[sink];
+        let recorded = lineage.record(&*self.services.store, successor, from, now).await?;
+        self.told[sink].send_replace(lineage.generations().into());
+        Ok(recorded)
+    }
+
+    /// What is at work for each sink.
+    pub fn describe(&self) -> Vec<StageStatus> {
+        self.lineages.iter().map(|lineage| lineage.status(&self.plan.secrets)).collect()
+    }
+
+    /// The envelope of a sink for what comes from its spill.
+    pub fn for_spill(&self, sink: usize) -> SpillEnvelope {
+        SpillEnvelope {
+            plan: self.plan.sinks[sink].clone(),
+            services: self.services.clone(),
+            source: self.plan.source.factory.clone(),
+            generations: self.told[sink].subscribe(),
+            at_work: None,
+        }
+    }
+}
+
+/// A sink's envelope for what comes from its spill: each batch is shaped by the generation that it was read under,
+/// whatever runs by now.
+pub(crate) struct SpillEnvelope {
+    plan: SinkPlan,
+    services: Services,
+    source: Arc<dyn SourceFactory>,
+    generations: watch::Receiver<Arc<[Generation]>>,
+    at_work: Option<(u64, Composer)>,
+}
+
+impl SpillEnvelope {
+    /// Makes the messages of a batch that begins after `from`.
+    pub async fn compose(
+        &mut self,
+        batch: &Arc<Batch>,
+        from: &Position,
+        boundary: &Boundary,
+    ) -> Result<(MessageBatch, Vec<Unwritten>), Failure> {
+        let generations = self.generations.borrow().clone();
+        let at = generation_at(&generations, Some(from), |a, b| self.source.compare(a, b));
+        let wanted = &generations[at];
+        let composer = match &mut self.at_work {
+            Some((generation, composer)) if *generation == wanted.generation => composer,
+            at_work => {
+                let spec = spec_of(&self.plan.envelope, wanted);
+                let digest = Some(wanted.version.digest.as_str());
+                let (formatter, _) = formatter(&self.plan, &self.services, &spec, digest).await?;
+                &mut at_work.insert((wanted.generation, composer(&self.plan, formatter)?)).1
+            }
+        };
+        Ok(composer.compose(batch, boundary).await?)
+    }
+}
+
+/// Builds a formatter for a sink.
+async fn formatter(
+    sink: &SinkPlan,
+    services: &Services,
+    spec: &StageSpec,
+    digest: Option<&str>,
+) -> Result<(Box<dyn Formatter>, StageVersion), Failure> {
+    let factory = services.formatter_factory(spec).ok_or_else(|| {
+        let text = format!("sink {}: nothing builds the envelope {}", sink.id, spec.code.text());
+        StageError::stop("unknown_envelope", text)
+    })?;
+    Ok(factory.build(spec, digest).await?)
+}
+
+fn composer(sink: &SinkPlan, formatter: Box<dyn Formatter>) -> Result<Composer, Failure> {
+    Composer::new(formatter, &sink.factory.addressing(&sink.config), sink.filter.clone())
+        .map(|composer| composer.on_error(sink.on_error))
+        .map_err(|error| Failure::operator("bad_template", format!("sink {}: {error}", sink.id)))
+}

@@ -1,0 +1,229 @@
+//! Many tenants in one host: what they cost, and what one who misbehaves costs the others.
+//!
+//! `./dev bench tenants` runs it on the binary that `DELTAFORGE_BIN` names.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for the terminal, which ends where something fails"
+)]
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use deltaforge_testkit::host::Host;
+use deltaforge_testkit::wait;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+/// A tenant's only processor.
+type Processor = fn(usize) -> String;
+
+const MINUTES: Duration = Duration::from_secs(600);
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+fn mask(_: usize) -> String {
+    "plugin: mask@1, config: { columns: [{ name: orders.note, action: redact }] }".to_owned()
+}
+
+fn script(_: usize) -> String {
+    "type: javascript, inline: '(e) => { e.tags = [e.table]; return e; }'".to_owned()
+}
+
+/// Three that misbehave on every batch, behind the well-behaved.
+fn three_rogues(tenant: usize) -> String {
+    let act = match tenant {
+        0 => "loop",
+        1 => "grow",
+        2 => "trap",
+        _ => return mask(tenant),
+    };
+    format!("plugin: rogue@1.0.0, on_error: skip, config: {{ act: {act} }}")
+}
+
+/// One pipeline for each of `count` tenants, each with a database of its own.
+struct Place {
+    host: Host,
+    dir: TempDir,
+    databases: Vec<Connection>,
+}
+
+impl Place {
+    fn new(count: usize, processor: Processor, sink: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut yaml = String::new();
+        let mut databases = Vec::with_capacity(count);
+        for tenant in 0..count {
+            let path = dir.path().join(format!("{tenant}.db"));
+            let database = Connection::open(path).unwrap();
+            database
+                .execute_batch(
+                    "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;
+                     CREATE TABLE orders (id INTEGER PRIMARY KEY, sent INTEGER, note TEXT);",
+                )
+                .unwrap();
+            databases.push(database);
+            let processor = processor(tenant);
+            write!(
+                yaml,
+                "metadata: {{ name: p{tenant}, tenant: t{tenant} }}
+spec:
+  max_memory_bytes: 16777216
+  source: {{ type: sqlite, config: {{ id: db, path: ./{tenant}.db, snapshot: {{ mode: never }} }} }}
+  processors: [{{ id: one, {processor} }}]
+  sinks: [{{ type: {sink}, config: {{ id: out }} }}]
+---
+"
+            )
+            .unwrap();
+        }
+        // What pipelines may hold in all, not what they take.
+        let host = Host::new(dir.path(), &yaml).arg("--memory-budget").arg("64GiB");
+        publish_rogue(&host.data_dir());
+        Self { dir, host, databases }
+    }
+
+    fn start(&mut self) -> Duration {
+        let began = Instant::now();
+        self.host.start();
+        self.host.wait_ready(MINUTES);
+        began.elapsed()
+    }
+
+    fn write(&self, tenant: usize) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+        let insert =
+            "INSERT INTO orders (sent, note) VALUES (?1, 'a note of some length, as people write them')";
+        self.databases[tenant].prepare_cached(insert).unwrap().execute([now]).unwrap();
+    }
+
+    /// How many rows have arrived.
+    fn events(&self) -> usize {
+        let pipelines = self.host.rest().get("/metrics");
+        let lines = pipelines.text.lines().filter(|line| line.starts_with("deltaforge_sink_events_total{"));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as usize
+    }
+}
+
+/// The component `rogue`, under the host's registry.
+fn publish_rogue(data: &Path) {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/fixtures/dist/rogue.wasm");
+    let output = deltaforge_testkit::host::command(
+        &["plugin", "publish", built.to_str().unwrap(), "--registry", data.join("plugins").to_str().unwrap()],
+        &[],
+    );
+    assert!(output.status.success(), "{}; run ./dev plugins", String::from_utf8_lossy(&output.stderr));
+}
+
+/// So many tenants, idle after one row each.
+fn memory(what: &str, count: usize, processor: Processor) {
+    let mut place = Place::new(count, processor, "\"null\"");
+    let took = place.start();
+    for tenant in 0..count {
+        place.write(tenant);
+    }
+    wait::until("every tenant's row has arrived", MINUTES, || (place.events() >= count).then_some(()));
+    let cpu = place.host.cpu();
+    let second = Instant::now();
+    std::thread::sleep(Duration::from_secs(5));
+    let idle = (place.host.cpu() - cpu).as_secs_f64() / second.elapsed().as_secs_f64();
+    println!(
+        "    {count} tenants, {what}: RSS {} MiB, ready after {:.1} s, idle at {:.1} % of a core",
+        place.host.memory_bytes() >> 20,
+        took.as_secs_f64(),
+        idle * 1e2,
+    );
+}
+
+/// Commit to arrival, of the tenants from the fourth on.
+fn latencies(processor: Processor, tenants: usize, per_second: usize, time: Duration) -> Vec<u64> {
+    let mut place = Place::new(tenants + 3, processor, "stdout");
+    place.start();
+    let out = File::open(place.dir.path().join("host.out")).unwrap();
+    let (ended, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let reader = {
+        let (ended, taken) = (ended.clone(), taken.clone());
+        std::thread::spawn(move || read(BufReader::new(out), &ended, &taken))
+    };
+    let pause = Duration::from_secs(1) / per_second as u32;
+    let began = Instant::now();
+    // The first second is for the caches.
+    for step in 0.. {
+        let due = pause * step;
+        if due > time + Duration::from_secs(1) {
+            break;
+        }
+        std::thread::sleep(due.saturating_sub(began.elapsed()));
+        place.write(step as usize % (tenants + 3));
+        if due < Duration::from_secs(1) {
+            taken.lock().unwrap().clear();
+        }
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    ended.store(true, Ordering::SeqCst);
+    reader.join().unwrap();
+    let mut latencies = std::mem::take(&mut *taken.lock().unwrap());
+    latencies.sort_unstable();
+    latencies
+}
+
+/// Notes how long each line took, as it comes.
+fn read(mut out: BufReader<File>, ended: &AtomicBool, taken: &Mutex<Vec<u64>>) {
+    let mut line = String::new();
+    while !ended.load(Ordering::SeqCst) {
+        if out.read_line(&mut line).unwrap() == 0 || !line.ends_with('\n') {
+            std::thread::sleep(Duration::from_micros(100));
+            continue;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+        let after = |name: &str| {
+            let at = line.find(name)? + name.len();
+            line[at..].split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+        };
+        let rogue = after("\"tenant_id\":\"t").is_some_and(|tenant| tenant < 3);
+        if let Some(sent) = after("\"sent\":").filter(|_| !rogue) {
+            taken.lock().unwrap().push(now.saturating_sub(sent));
+        }
+        line.clear();
+    }
+}
+
+fn percentile(sorted: &[u64], percent: usize) -> f64 {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)] as f64 / 1e3
+}
+
+fn main() {
+    // `cargo bench` says so.
+    let only = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    if wanted("memory") {
+        memory("a component each", number("TENANTS", 1_000), mask);
+        memory("a script each", number("SCRIPTS", 200), script);
+    }
+    if wanted("isolation") {
+        let (tenants, rate) = (number("ACTIVE", 100), number("RATE", 1_000));
+        let time = Duration::from_secs(number("SECONDS", 15) as u64);
+        println!("    {tenants} active tenants and 3 more, {rate} commits/s in all, commit to arrival:");
+        for round in 1..=number("ROUNDS", 3) {
+            for (what, processor) in [("all behave", mask as Processor), ("3 misbehave", three_rogues)] {
+                let sorted = latencies(processor, tenants, rate, time);
+                println!(
+                    "      round {round}, {what:11}: p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms ({} rows)",
+                    percentile(&sorted, 50),
+                    percentile(&sorted, 99),
+                    percentile(&sorted, 100),
+                    sorted.len()
+                );
+            }
+        }
+    }
+}
