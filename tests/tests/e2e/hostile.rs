@@ -98,7 +98,7 @@ const FORMATTERS: &[Act] = &[
     act("grow", "plugin_memory", &["64 MiB (limits.mem_mb)", ", in "]),
     act("trap", "plugin_trap", &["told to panic", ", in "]),
     act("huge", "plugin_edit", &["bytes of bodies"]),
-    act("too-few", "plugin_edit", &["for 1 rows"]),
+    act("too-few", "plugin_edit", &["0 presences and 0 ends for "]),
 ];
 
 /// A flood of log lines is no error; neither are events that pass a plugin which behaves.

@@ -65,7 +65,7 @@ async fn stage(runtime: &Arc<Runtime>, component: &Path, config: Value) -> Box<d
 async fn formatter(runtime: &Arc<Runtime>, component: &Path, config: Value) -> Box<dyn Formatter> {
     let dir = tempfile::tempdir().unwrap();
     let factory = WasmFormatterFactory::new(runtime.clone(), registry(dir.path()));
-    factory.build(&spec(component, config)).await.unwrap()
+    factory.build(&spec(component, config), None).await.unwrap().0
 }
 
 async fn run(stage: &mut dyn Stage, batch: Batch) -> Result<Batch, StageError> {

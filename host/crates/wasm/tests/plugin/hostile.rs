@@ -113,7 +113,7 @@ async fn whatever_a_formatter_does_is_contained_and_named() {
     let dir = tempfile::tempdir().unwrap();
     let factory = WasmFormatterFactory::new(runtime(), registry(dir.path()));
     for expected in ANYWHERE.iter().chain(IN_A_FORMATTER) {
-        let mut formatter = factory.build(&puppet(PluginKind::Formatter, expected.act)).await.unwrap();
+        let mut formatter = factory.build(&puppet(PluginKind::Formatter, expected.act), None).await.unwrap().0;
         let mut bodies = Bodies::default();
         for turn in 1..=2 {
             let view = View::all(Arc::new(good()));
@@ -139,7 +139,7 @@ async fn a_loop_that_gives_way_is_ended_by_the_clock_on_the_wall() {
     let mut stage = stage::stage(&wall(PluginKind::Processor)).await;
     assert_says(&stage::run(&mut *stage, bad()).await.unwrap_err(), "stage", &expected);
     let factory = WasmFormatterFactory::new(runtime(), registry(dir.path()));
-    let mut formatter = factory.build(&wall(PluginKind::Formatter)).await.unwrap();
+    let mut formatter = factory.build(&wall(PluginKind::Formatter), None).await.unwrap().0;
     let view = View::all(Arc::new(bad()));
     let error = formatter.format(&view, &[false; 3], &mut Bodies::default()).await.unwrap_err();
     assert_says(&error, "sink", &expected);
@@ -151,7 +151,7 @@ async fn a_flood_of_lines_costs_nobody_an_event() {
     let mut stage = stage::stage(&puppet(PluginKind::Processor, "floods-log")).await;
     assert_eq!(stage::run(&mut *stage, bad()).await.unwrap().len(), 2);
     let factory = WasmFormatterFactory::new(runtime(), registry(dir.path()));
-    let mut formatter = factory.build(&puppet(PluginKind::Formatter, "floods-log")).await.unwrap();
+    let mut formatter = factory.build(&puppet(PluginKind::Formatter, "floods-log"), None).await.unwrap().0;
     let (view, mut bodies) = (View::all(Arc::new(bad())), Bodies::default());
     formatter.format(&view, &[false; 3], &mut bodies).await.unwrap();
     assert!((0..3).all(|body| bodies.get(body).is_some()));
@@ -222,7 +222,7 @@ async fn what_is_no_plugin_for_this_place_is_refused_in_both_worlds() {
             } else {
                 let factory = WasmFormatterFactory::new(runtime(), registry(dir.path()));
                 assert!(factory.validate(&spec).await.unwrap_err()[0].message.contains(&says), "{what}");
-                factory.build(&spec).await.err().unwrap()
+                factory.build(&spec, None).await.err().unwrap()
             };
             assert_eq!((error.code, error.action), ("plugin_load", StageAction::Stop), "{what}: {error}");
             assert!(error.message.starts_with(&format!("plugin ./x.wasm of {place} stage: ")), "{error}");
