@@ -106,7 +106,8 @@ impl FormatterFactory for WasmFormatterFactory {
         digest: Option<&str>,
     ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
         let ready = self.workshop.formatter(spec, digest).await;
-        let (ready, content_type) = ready.map_err(|problem| problem.into_stage(spec, PluginKind::Formatter))?;
+        let (ready, content_type) =
+            ready.map_err(|problem| problem.into_stage(spec, PluginKind::Formatter))?;
         let version = self.workshop.keep(ready.resolved, &ready.blueprint).await?;
         Ok((Box::new(WasmFormatter::new(ready.blueprint, content_type, ready.instance)), version))
     }

@@ -113,7 +113,8 @@ async fn whatever_a_formatter_does_is_contained_and_named() {
     let dir = tempfile::tempdir().unwrap();
     let factory = WasmFormatterFactory::new(runtime(), registry(dir.path()));
     for expected in ANYWHERE.iter().chain(IN_A_FORMATTER) {
-        let mut formatter = factory.build(&puppet(PluginKind::Formatter, expected.act), None).await.unwrap().0;
+        let mut formatter =
+            factory.build(&puppet(PluginKind::Formatter, expected.act), None).await.unwrap().0;
         let mut bodies = Bodies::default();
         for turn in 1..=2 {
             let view = View::all(Arc::new(good()));
