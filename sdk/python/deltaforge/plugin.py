@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 import typing
 from typing import Any, ClassVar, Protocol, Sequence, Union
 
@@ -53,7 +54,7 @@ def decode(wanted: Any, given: Any) -> Any:
 
 def _fits(hint: Any, value: Any) -> bool:
     """Whether a value of JSON is of a type, as far as a hint says that simply."""
-    if typing.get_origin(hint) is Union:
+    if typing.get_origin(hint) in (Union, types.UnionType):
         return any(_fits(one, value) for one in typing.get_args(hint))
     plain = typing.get_origin(hint) or hint
     if plain is float:
