@@ -4,6 +4,7 @@
 import { Batch } from './batch.js';
 import { Failure, Fatal, Reject } from './failure.js';
 import { connect } from './host.js';
+import { isBytes } from './value.js';
 
 /**
  * What a plugin's class may have, beside its constructor and its methods.
@@ -166,7 +167,7 @@ function messages(bodies) {
       rejects.push([row, body.message]);
     } else if (body === null) {
       present[row] = 2;
-    } else if (typeof body === 'string' || body instanceof Uint8Array) {
+    } else if (typeof body === 'string' || isBytes(body)) {
       const bytes = typeof body === 'string' ? encoder.encode(body) : body;
       present[row] = 1;
       parts.push(bytes);

@@ -111,7 +111,7 @@ export function toHost(value, declared = 'any') {
       return { tag: declared === 'uint' && value >= 0 ? 'uint' : 'int', val: BigInt(value) };
     case 'object':
       if (value === null) return { tag: 'null' };
-      if (value instanceof Uint8Array) return { tag: 'bytes', val: value };
+      if (isBytes(value)) return { tag: 'bytes', val: value };
       if (value instanceof Typed) {
         const val = WHOLE.has(value.kind) ? BigInt(/** @type {number} */ (value.value)) : value.value;
         return { tag: TAGS.get(value.kind) ?? value.kind, val };
@@ -120,6 +120,16 @@ export function toHost(value, declared = 'any') {
     default:
       throw new TypeError(`a cell cannot hold a ${typeof value}`);
   }
+}
+
+/**
+ * Not `instanceof`: arrays of the bindings are not of the plugin's own realm.
+ *
+ * @param {unknown} value
+ * @returns {value is Uint8Array}
+ */
+export function isBytes(value) {
+  return Object.prototype.toString.call(value) === '[object Uint8Array]';
 }
 
 /**

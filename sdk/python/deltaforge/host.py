@@ -11,6 +11,10 @@ bindings: Any = SimpleNamespace()
 def connect(given: Any) -> None:
     """Puts the host in, and its log behind the module `logging`."""
     bindings.__dict__.update(given.__dict__)
+    # A line gets its time from the host; a component that asks for the time of day itself traps.
+    logging.__dict__["time"] = SimpleNamespace(time=lambda: 0.0, time_ns=lambda: 0, monotonic_ns=lambda: 0)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.__dict__["logAsyncioTasks"] = False
     root = logging.getLogger()
     root.handlers[:] = [_Handler()]
     root.setLevel(logging.DEBUG)
