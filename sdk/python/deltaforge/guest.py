@@ -29,9 +29,8 @@ class _Exports:
             return call()
         except Failure as failure:
             raise self.given.Err(self.given.types.Failure(failure.kind, str(failure))) from None
-        except Exception as error:
-            # The last line of the traceback first: it says what went wrong.
-            _log.exception("%s: %s", type(error).__name__, error)
+        except Exception:
+            _log.exception("the call fails")
             raise
 
     def lifecycle(self) -> type:

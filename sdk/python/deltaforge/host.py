@@ -61,8 +61,25 @@ class clock:
         return _granted("clock").monotonic()
 
 
+class _Formatter(logging.Formatter):
+    """Tracebacks without the lines of the sources, which are no part of a component."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name that `logging` calls
+        kind, error, traceback = ei
+        places = []
+        while traceback is not None:
+            code = traceback.tb_frame.f_code
+            places.append(f"  {code.co_filename}:{traceback.tb_lineno} in {code.co_name}")
+            traceback = traceback.tb_next
+        return "\n".join([f"{kind.__name__}: {error}", *reversed(places)])
+
+
 class _Handler(logging.Handler):
     """Lines of `logging` in the host's log; `extra={"fields": {...}}` becomes the line's fields."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.formatter = _Formatter()
 
     def emit(self, record: logging.LogRecord) -> None:
         log = bindings.log
