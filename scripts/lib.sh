@@ -75,6 +75,24 @@ use_rust() {
   return 1
 }
 
+OLDEST_NODE=20
+
+# Puts a Node that is new enough for the tools of JavaScript plugins on the PATH: the machine's, or the one that ./dev setup installed.
+use_node() {
+  local own=$TOOLS/node/node_modules/.bin
+  have npm || return 1
+  node_is_new && return 0
+  [ -x "$own/node" ] && export PATH="$own:$PATH"
+  node_is_new
+}
+
+node_is_new() {
+  local version
+  version=$(node --version 2>/dev/null) || return 1
+  version=${version#v}
+  [ "${version%%.*}" -ge "$OLDEST_NODE" ]
+}
+
 # .cargo/config.toml links with clang and mold. A machine without one of them still builds: what
 # stands in the environment comes after the file, and the linker takes the last choice.
 use_linker() {

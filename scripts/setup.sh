@@ -68,6 +68,27 @@ rust() {
   use_rust || die "rustup did not bring Rust $version"
 }
 
+# What plugins in JavaScript and in Python are made with; their tests build some.
+guest_languages() {
+  if have apt-get && { ! have node || ! have npm; }; then
+    say "installing Node"
+    as_root apt-get update -qq
+    if have node; then apt_install npm; else apt_install nodejs npm; fi
+  fi
+  if ! use_node; then
+    have npm || die "Node $OLDEST_NODE or newer is needed, with npm: https://nodejs.org"
+    say "installing Node from its package on npm: $(node --version) is too old"
+    npm install --silent --no-audit --no-fund --prefix "$TOOLS/node" node@22
+    use_node || die "Node $OLDEST_NODE or newer is needed: https://nodejs.org"
+  fi
+  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    say "installing Python's venv"
+    have apt-get || die "Python 3.10 or newer is needed, with its module venv"
+    as_root apt-get update -qq
+    apt_install python3 python3-venv
+  fi
+}
+
 components() {
   cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
   cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
@@ -76,5 +97,6 @@ components() {
 system_packages
 rust
 components
+guest_languages
 "$ROOT/scripts/wasm-target.sh" setup
-say "ready: $(rustc -V), $(cmake --version | head -1), wasm32-unknown-unknown"
+say "ready: $(rustc -V), $(cmake --version | head -1), wasm32-unknown-unknown, Node $(node --version), $(python3 --version)"

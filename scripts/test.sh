@@ -40,6 +40,7 @@ go_sdk() {
 
 # The binary is built by itself first: the tests only run it.
 e2e() {
+  use_node || note "Node is missing or too old: the tests of plugins in JavaScript will fail (./dev setup)"
   cargo build --release -p deltaforge
   DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" cargo test --no-fail-fast --release -p deltaforge-tests -- "$@"
 }

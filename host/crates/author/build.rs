@@ -1,4 +1,4 @@
-//! Embeds what `plugin new` writes: the templates, and the sources of both SDKs with what they are built on.
+//! Embeds what `plugin new` writes: the templates, and the sources of the SDKs with what they are built on.
 //!
 //! The manifests of the Rust SDK name the workspace of this repository; a project elsewhere has none, so the values
 //! that they inherit are put in.
@@ -34,7 +34,12 @@ fn main() -> io::Result<()> {
     });
 
     let mut text = format!("{}{}", list("RUST_SDK", &rust)?, list("GO_SDK", &go)?);
-    for language in ["rust", "go"] {
+    for language in ["js", "python"] {
+        let mut sdk = Vec::new();
+        collect(&root.join("sdk").join(language), "", &mut sdk)?;
+        text += &list(&format!("{}_SDK", language.to_uppercase()), &sdk)?;
+    }
+    for language in ["rust", "go", "js", "python"] {
         for kind in ["processor", "formatter"] {
             let mut files = Vec::new();
             for folder in [language.to_owned(), format!("{language}/{kind}")] {
@@ -60,7 +65,7 @@ fn collect(folder: &Path, path: &str, files: &mut Vec<(String, PathBuf)>) -> io:
         let name = entry.file_name().into_string().map_err(|name| io::Error::other(format!("{name:?}")))?;
         let path = if path.is_empty() { name } else { format!("{path}/{name}") };
         match entry.file_type()?.is_dir() {
-            true if path.ends_with("target") => {}
+            true if ["target", "__pycache__"].iter().any(|made| path.ends_with(made)) => {}
             true => collect(&entry.path(), &path, files)?,
             false => files.push((path, entry.path())),
         }

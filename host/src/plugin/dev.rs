@@ -23,6 +23,11 @@ const SETTLED: Duration = Duration::from_millis(50);
 /// Longest value that is shown whole, characters.
 const LONGEST: usize = 200;
 
+/// What a build or a golden input is made of, by the ends of names.
+const SOURCES: [&str; 9] = ["rs", "go", "js", "mjs", "ts", "py", "toml", "mod", "json"];
+/// Folders that others write: builds, and package managers.
+const OTHERS: [&str; 6] = ["target", "sdk", "node_modules", "__pycache__", "dist", "build"];
+
 /// Flags of `plugin dev`.
 #[derive(Debug, Args)]
 pub struct DevArgs {
@@ -92,7 +97,7 @@ fn watch(dir: &Path) -> anyhow::Result<(notify::RecommendedWatcher, Receiver<()>
         let Ok(event) = event else { return };
         let is_source = |path: &PathBuf| {
             let end = path.extension().unwrap_or_default();
-            ["rs", "go", "toml", "mod", "json"].iter().any(|source| end == *source)
+            SOURCES.iter().any(|source| end == *source)
         };
         if !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(is_source) {
             let _ = tell.send(());
@@ -104,7 +109,7 @@ fn watch(dir: &Path) -> anyhow::Result<(notify::RecommendedWatcher, Receiver<()>
     for entry in std::fs::read_dir(dir).with_context(|| watching(dir))? {
         let path = entry.with_context(|| watching(dir))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() && name != "target" && name != "sdk" && !name.starts_with('.') {
+        if path.is_dir() && !OTHERS.contains(&name.as_str()) && !name.starts_with('.') {
             watcher.watch(&path, RecursiveMode::Recursive).with_context(|| watching(&path))?;
         }
     }

@@ -34,6 +34,10 @@ enum Language {
     Rust,
     /// A module; needs Go 1.25 or newer
     Go,
+    /// A package; needs Node 20 or newer, and npm
+    Js,
+    /// A project with a pyproject.toml; needs Python 3.10 or newer
+    Python,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -73,9 +77,19 @@ pub fn renew(args: &SdkArgs) -> anyhow::Result<Exit> {
 
 pub fn run(args: &NewArgs) -> anyhow::Result<Exit> {
     let dir = args.dir.clone().unwrap_or_else(|| PathBuf::from(&args.name));
-    let (language, language_name, test) = match args.lang {
-        Language::Rust => (scaffold::Language::Rust, "rust", "cargo test"),
-        Language::Go => (scaffold::Language::Go, "go", "go test"),
+    let (language, language_name, own) = match args.lang {
+        Language::Rust => (scaffold::Language::Rust, "rust", &["cargo test"][..]),
+        Language::Go => (scaffold::Language::Go, "go", &["go test"][..]),
+        Language::Js => (scaffold::Language::JavaScript, "js", &["npm ci", "npm test"][..]),
+        Language::Python => (
+            scaffold::Language::Python,
+            "python",
+            &[
+                "python3 -m venv .venv",
+                ".venv/bin/pip install -r requirements-dev.txt",
+                ".venv/bin/python -m unittest",
+            ][..],
+        ),
     };
     let (kind, kind_name) = match args.kind {
         Kind::Processor => (scaffold::Kind::Processor, "processor"),
@@ -94,9 +108,8 @@ pub fn run(args: &NewArgs) -> anyhow::Result<Exit> {
         out.push_str(&format!("  {}\n", file.display()));
     }
     out.push_str(&format!("  sdk/  {}\n\nnext:\n", show::dim("the SDK, so that it builds anywhere")));
-    for command in
-        [&format!("cd {}", dir.display()), test, "deltaforge plugin build", "deltaforge plugin test"]
-    {
+    out.push_str(&format!("  cd {}\n", dir.display()));
+    for command in own.iter().chain(&["deltaforge plugin build", "deltaforge plugin test"]) {
         out.push_str(&format!("  {command}\n"));
     }
     print(&out)?;

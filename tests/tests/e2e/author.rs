@@ -10,6 +10,7 @@ use crate::plugins::event_of;
 use crate::{Place, pipeline, shared};
 
 mod dev;
+mod guests;
 mod project;
 mod registry;
 mod tutorial;

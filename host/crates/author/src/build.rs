@@ -1,7 +1,10 @@
 //! From a project to a component: the language's own toolchain makes a core module, the rest is done here.
 
 mod go;
+mod js;
+mod python;
 mod rust;
+mod world;
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
@@ -17,7 +20,9 @@ use crate::scaffold::Language;
 #[non_exhaustive]
 pub enum BuildError {
     /// There is no project.
-    #[error("there is neither a Cargo.toml nor a go.mod in {0}; `deltaforge plugin new` makes a project")]
+    #[error(
+        "there is no Cargo.toml, go.mod, package.json or pyproject.toml in {0}; `deltaforge plugin new` makes a project"
+    )]
     NoProject(String),
     /// Something is not installed.
     #[error("{what}\n  to install it: {install}")]
@@ -74,11 +79,14 @@ struct Core {
 ///
 /// When there is none.
 pub fn language(dir: &Path) -> Result<Language, BuildError> {
-    match (dir.join("Cargo.toml").is_file(), dir.join("go.mod").is_file()) {
-        (true, _) => Ok(Language::Rust),
-        (_, true) => Ok(Language::Go),
-        _ => Err(BuildError::NoProject(dir.display().to_string())),
-    }
+    const FILES: [(&str, Language); 4] = [
+        ("Cargo.toml", Language::Rust),
+        ("go.mod", Language::Go),
+        ("package.json", Language::JavaScript),
+        ("pyproject.toml", Language::Python),
+    ];
+    let found = FILES.into_iter().find(|(file, _)| dir.join(file).is_file());
+    found.map(|(_, language)| language).ok_or_else(|| BuildError::NoProject(dir.display().to_string()))
 }
 
 /// Builds the project in a folder. What the toolchain says goes to stderr.
@@ -87,19 +95,26 @@ pub fn language(dir: &Path) -> Result<Language, BuildError> {
 ///
 /// See [`BuildError`].
 pub fn build(dir: &Path, mode: Mode) -> Result<Built, BuildError> {
-    let language = language(dir)?;
-    let Core { module, about } = match language {
-        Language::Rust => rust::core(dir, mode)?,
-        Language::Go => go::core(dir)?,
+    let (component, about) = match language(dir)? {
+        Language::Rust => encoded(rust::core(dir, mode)?, componentize::encode)?,
+        Language::Go => encoded(go::core(dir)?, componentize::go::encode)?,
+        Language::JavaScript => js::component(dir)?,
+        Language::Python => python::component(dir)?,
     };
-    let component = match language {
-        Language::Rust => componentize::encode(&module),
-        Language::Go => componentize::go::encode(&module),
-    };
-    let component = component
-        .and_then(|component| about::embed(&component, &about))
-        .map_err(|error| BuildError::Component(not_a_component(&module, &error)))?;
+    let component = about::embed(&component, &about).map_err(|error| {
+        BuildError::Component(format!("who made it cannot be written into it: {error:#}"))
+    })?;
     Ok(Built { name: about.name, component })
+}
+
+fn encoded<E: std::fmt::Display>(
+    Core { module, about }: Core,
+    encode: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<(Vec<u8>, About), BuildError> {
+    match encode(&module) {
+        Ok(component) => Ok((component, about)),
+        Err(error) => Err(BuildError::Component(not_a_component(&module, &error))),
+    }
 }
 
 /// Why a module does not become a component. The tool speaks of interfaces; what an author wants to know is what the
@@ -163,6 +178,23 @@ fn answer(mut command: Command) -> Result<Option<(bool, Vec<u8>)>, BuildError> {
             Err(BuildError::Io { doing, cause })
         }
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
+    std::fs::read(path).map_err(|cause| BuildError::Io { doing: format!("read {}", path.display()), cause })
+}
+
+/// Writes a file of the build, with the folders above it.
+fn put(path: &Path, text: &str) -> Result<(), BuildError> {
+    path.parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(path, text))
+        .map_err(|cause| BuildError::Io { doing: format!("write {}", path.display()), cause })
+}
+
+fn scratch() -> Result<tempfile::TempDir, BuildError> {
+    tempfile::tempdir()
+        .map_err(|cause| BuildError::Io { doing: "make a folder for what is built".to_owned(), cause })
 }
 
 /// Where a project's component is written unless told otherwise.

@@ -14,6 +14,10 @@ pub(crate) fn template(language: Language, kind: Kind) -> &'static [File] {
         (Language::Rust, Kind::Formatter) => RUST_FORMATTER,
         (Language::Go, Kind::Processor) => GO_PROCESSOR,
         (Language::Go, Kind::Formatter) => GO_FORMATTER,
+        (Language::JavaScript, Kind::Processor) => JS_PROCESSOR,
+        (Language::JavaScript, Kind::Formatter) => JS_FORMATTER,
+        (Language::Python, Kind::Processor) => PYTHON_PROCESSOR,
+        (Language::Python, Kind::Formatter) => PYTHON_FORMATTER,
     }
 }
 
@@ -22,5 +26,7 @@ pub(crate) fn sdk(language: Language) -> &'static [File] {
     match language {
         Language::Rust => RUST_SDK,
         Language::Go => GO_SDK,
+        Language::JavaScript => JS_SDK,
+        Language::Python => PYTHON_SDK,
     }
 }

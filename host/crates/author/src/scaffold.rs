@@ -19,6 +19,10 @@ pub enum Language {
     Rust,
     /// A module, for the standard toolchain.
     Go,
+    /// A package, for Node.
+    JavaScript,
+    /// A project with a `pyproject.toml`.
+    Python,
 }
 
 /// What a plugin does.
@@ -187,6 +191,8 @@ pub fn renew_sdk(dir: &Path, language: Language) -> Result<bool, NewError> {
     let ours = match language {
         Language::Rust => "crates/deltaforge-sdk/Cargo.toml",
         Language::Go => "deltaforge.go",
+        Language::JavaScript => "guest.js",
+        Language::Python => "deltaforge/guest.py",
     };
     if old.exists() && !old.join(ours).is_file() {
         return Err(NewError::NotOurs(old.display().to_string()));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use componentize::about::About;
 
-use super::{BuildError, Core, answer, program};
+use super::{BuildError, Core, answer, program, read, scratch};
 
 /// The oldest Go that can export functions as plugins do: 1.OLDEST.
 const OLDEST: u32 = 25;
@@ -12,8 +12,7 @@ const OLDEST: u32 = 25;
 pub(super) fn core(dir: &Path) -> Result<Core, BuildError> {
     check_toolchain(dir)?;
     let about = About { name: name(dir)?, ..About::default() };
-    let scratch = tempfile::tempdir()
-        .map_err(|cause| BuildError::Io { doing: "make a folder for what is built".to_owned(), cause })?;
+    let scratch = scratch()?;
     let path = scratch.path().join("core.wasm");
     let mut go = program("go", dir);
     go.env("GOOS", "wasip1").env("GOARCH", "wasm");
@@ -24,9 +23,7 @@ pub(super) fn core(dir: &Path) -> Result<Core, BuildError> {
     if !built {
         return Err(BuildError::Toolchain("go does not build it, see above".to_owned()));
     }
-    let module = std::fs::read(&path)
-        .map_err(|cause| BuildError::Io { doing: format!("read {}", path.display()), cause })?;
-    Ok(Core { module, about })
+    Ok(Core { module: read(&path)?, about })
 }
 
 fn no_go() -> BuildError {

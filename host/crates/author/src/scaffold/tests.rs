@@ -9,6 +9,10 @@ fn a_project_has_its_name_everywhere_and_the_sdk_beside_it() {
         (Language::Rust, Kind::Formatter),
         (Language::Go, Kind::Processor),
         (Language::Go, Kind::Formatter),
+        (Language::JavaScript, Kind::Processor),
+        (Language::JavaScript, Kind::Formatter),
+        (Language::Python, Kind::Processor),
+        (Language::Python, Kind::Formatter),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("new");
@@ -31,9 +35,12 @@ fn a_project_has_its_name_everywhere_and_the_sdk_beside_it() {
 
 #[test]
 fn an_sdk_is_renewed_and_nothing_else_is_touched() {
-    for (language, file) in
-        [(Language::Rust, "sdk/crates/deltaforge-sdk/src/lib.rs"), (Language::Go, "sdk/batch.go")]
-    {
+    for (language, file) in [
+        (Language::Rust, "sdk/crates/deltaforge-sdk/src/lib.rs"),
+        (Language::Go, "sdk/batch.go"),
+        (Language::JavaScript, "sdk/batch.js"),
+        (Language::Python, "sdk/deltaforge/batch.py"),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         create(dir.path(), "renews", language, Kind::Processor).unwrap();
         assert!(!renew_sdk(dir.path(), language).unwrap(), "it is the same");
