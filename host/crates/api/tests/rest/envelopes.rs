@@ -135,6 +135,17 @@ async fn an_envelope_that_does_no_worse_stays() {
     assert_eq!((&envelope["plugin"], &envelope["probation"]), (&json!("rows@picky2"), &json!(0)));
     assert_eq!(host.get("/pipelines/orders/journal/dlq/count").await.1["count"], 12, "one for each row");
     assert_eq!(orders.marks().last().unwrap(), "1.0.0 as picky2");
+    // Nor is one worse that traps on what the one before could not write.
+    for (version, bound) in [("traps", 120), ("traps2", 160)] {
+        let (status, answer) = swap(&host, json!({ "plugin": format!("rows@{version}") })).await;
+        assert_eq!((status, &answer["probation"]), (200, &json!(1)), "{answer}");
+        let written = (0..bound).filter(|n| n % 7 != 0).count();
+        orders.read(bound, written).await;
+        let envelope = shown(&host).await;
+        assert_eq!(envelope["plugin"], format!("rows@{version}"), "{envelope}");
+        let dead = host.get("/pipelines/orders/journal/dlq/count").await.1["count"].as_u64().unwrap();
+        assert_eq!((orders.marks().len(), dead), (written, bound - written as u64));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

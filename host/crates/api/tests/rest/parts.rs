@@ -227,7 +227,7 @@ impl StageFactory for Markers {
 }
 
 /// Makes envelopes: the built-in one writes the row as JSON, the plugin `rows@x` adds ` as x` to its mark. The version
-/// `bad` fails for good, `later` for now, and `picky…` cannot write multiples of seven.
+/// `bad` fails for good, `later` for now, `picky…` cannot write multiples of seven, and `traps…` traps on them.
 pub struct Rows;
 
 struct RowsAs(Option<String>);
@@ -241,8 +241,12 @@ impl Formatter for RowsAs {
             Some("later") => return Err(StageError::retry("plugin_failed", "not yet")),
             _ => {}
         }
+        let is = |what| version.is_some_and(|version| version.starts_with(what));
         for event in view.events() {
-            if version.is_some_and(|version| version.starts_with("picky")) && event.pos().is_multiple_of(7) {
+            if is("traps") && event.pos().is_multiple_of(7) {
+                return Err(StageError::isolate("plugin_trap", "a multiple of seven"));
+            }
+            if is("picky") && event.pos().is_multiple_of(7) {
                 bodies.reject("a multiple of seven");
                 continue;
             }

@@ -27,33 +27,30 @@ impl Envelopes {
         boundary: &Boundary,
         from: &Position,
     ) -> Result<Made, Failure> {
-        let group = self.groups.iter_mut().find(|group| group.wish.on_probation == Some(sink));
-        let group = group.expect("what is on probation has a group of its own");
-        let attempt = group.composer.try_whole(batch, boundary).await;
+        let mut attempt = self.on_probation(sink).try_whole(batch, boundary).await;
         let made =
             |(messages, unwritten)| Made { messages: Arc::new(messages), unwritten, sinks: vec![sink] };
-        let failed = match &attempt {
-            Ok((messages, unwritten)) if messages.is_empty() && unwritten.is_empty() => {
-                return Ok(made(attempt?));
-            }
-            Ok((_, unwritten)) => unwritten.len(),
-            Err(_) => usize::MAX,
-        };
-        if failed > 0
+        if matches!(&attempt, Ok((messages, unwritten)) if messages.is_empty() && unwritten.is_empty()) {
+            return Ok(made(attempt?));
+        }
+        if failures(&attempt) > 0
             && let Some((previous, (mut composer, version))) = self.before(sink).await
             && let Ok(before) = composer.compose(batch, boundary).await
-            && before.1.len() < failed
         {
-            let why = worse(&attempt, &before);
-            self.put_back(sink, &previous, version, composer, from, why).await?;
-            return Ok(made(before));
+            if attempt.is_err() && !before.1.is_empty() {
+                // Which events each of them fails on makes the difference.
+                attempt = self.on_probation(sink).compose(batch, boundary).await;
+            }
+            if before.1.len() < failures(&attempt) {
+                let why = worse(&attempt, &before);
+                self.put_back(sink, &previous, version, composer, from, why).await?;
+                return Ok(made(before));
+            }
         }
         let attempt = match attempt {
             // There is nothing better: `on_error` decides, as ever.
             Err(error) if error.action == StageAction::Isolate => {
-                let group = self.groups.iter_mut().find(|group| group.wish.on_probation == Some(sink));
-                let group = group.expect("what is on probation has a group of its own");
-                group.composer.compose(batch, boundary).await?
+                self.on_probation(sink).compose(batch, boundary).await?
             }
             attempt => attempt?,
         };
@@ -68,6 +65,12 @@ impl Envelopes {
         );
         self.regroup(Vec::new()).await?;
         Ok(made(attempt))
+    }
+
+    /// The envelope that is judged.
+    fn on_probation(&mut self, sink: usize) -> &mut Composer {
+        let group = self.groups.iter_mut().find(|group| group.wish.on_probation == Some(sink));
+        &mut group.expect("what is on probation has a group of its own").composer
     }
 
     /// The envelope before the one on probation, in an instance of its own.
@@ -115,6 +118,11 @@ impl Envelopes {
         self.record(sink, successor, Some(from), true).await?;
         self.regroup(vec![(self.wish(sink), composer)]).await
     }
+}
+
+/// How many events it made no message of; more than there are if it failed as a whole.
+fn failures(attempt: &Attempt) -> usize {
+    attempt.as_ref().map_or(usize::MAX, |(_, unwritten)| unwritten.len())
 }
 
 /// In what the new envelope did worse than the one before it.
