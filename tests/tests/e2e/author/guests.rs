@@ -54,6 +54,14 @@ const PYTHON: Language = Language {
     needs: "python3 with its module venv",
 };
 
+/// Time enough on a machine that does much else: what is tested here is not how fast it is.
+const PATIENT: [&str; 4] = ["--cpu-ms", "5000", "--timeout-ms", "30000"];
+
+/// `plugin test` with time enough.
+fn tested(project: &Path, args: &[&str]) -> Ran {
+    plugin(project, &[&["test"], args, &PATIENT].concat())
+}
+
 /// A shell command that must succeed.
 #[track_caller]
 fn shell(folder: &Path, script: &str) {
@@ -110,7 +118,7 @@ impl Language {
     fn formatter_builds_and_tests_at_once(&self) {
         let (_dir, project) = self.project("formatter", "first-rows");
         shell(&project, self.native);
-        let tested = plugin(&project, &["test", "--json"]).json();
+        let tested = tested(&project, &["--json"]).json();
         assert_eq!(
             (&tested["plugin"], &tested["failed"]),
             (&json!("first-rows@0.1.0"), &json!(0)),
@@ -143,8 +151,8 @@ impl Language {
         ] {
             fs::write(golden.join(name), text).unwrap();
         }
-        let tested = plugin(&project, &["test", "--json"]);
-        let answer: Value = serde_json::from_str(&tested.out).unwrap_or_else(|_| panic!("{}", tested.err));
+        let all = tested(&project, &["--json"]);
+        let answer: Value = serde_json::from_str(&all.out).unwrap_or_else(|_| panic!("{}", all.err));
         assert_eq!(answer["failed"], 0, "{answer:#}");
         let what = plugin(&project, &["inspect", "touches.wasm", "--json"]).json();
         assert_eq!((&what["grants"], &what["tables"]), (&json!(["metrics"]), &json!(["shop.*"])));
@@ -152,12 +160,12 @@ impl Language {
 
         // A mistake is told in the words of the language, with its place, and no event is lost over it.
         fs::write(golden.join("touches.in.json"), include_str!("guests/mistake.in.json")).unwrap();
-        let failed = plugin(&project, &["test", "--component", "touches.wasm"]);
+        let failed = tested(&project, &["--component", "touches.wasm"]);
         assert_eq!(failed.code, 1, "{}", failed.err);
         for words in ["it trapped", self.mistake, file] {
             assert!(failed.out.contains(words), "{words}: {}", failed.out);
         }
-        let starved = plugin(&project, &["test", "--component", "touches.wasm", "--mem-mb", "1"]);
+        let starved = tested(&project, &["--component", "touches.wasm", "--mem-mb", "1"]);
         assert!(starved.out.contains("limits.mem_mb"), "{}{}", starved.out, starved.err);
     }
 }
