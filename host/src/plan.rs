@@ -127,6 +127,7 @@ fn stage(
             exclude: patterns(&processor.tables.exclude)?,
         },
         masks: name == "mask" || name.starts_with("mask@"),
+        follows: processor.follow,
     })
 }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod dev;
+mod gc;
 mod inspect;
 mod list;
 mod new;
@@ -48,6 +49,8 @@ pub enum PluginCommand {
     List(list::ListArgs),
     /// Publish a component as a version, in a registry folder or on a running host
     Publish(publish::PublishArgs),
+    /// Take versions away that no pipeline needs, in a registry folder or on a running host
+    Gc(gc::GcArgs),
     /// Put a plugin into a running pipeline: upload it if it is a file, then swap it in
     Deploy(swap::DeployArgs),
     /// Put back what a processor ran before
@@ -87,6 +90,7 @@ impl PluginCommand {
             Self::Inspect(args) => args.output,
             Self::List(args) => args.output,
             Self::Publish(args) => args.output,
+            Self::Gc(args) => args.output,
             Self::Deploy(args) => args.output,
             Self::Rollback(args) => args.output,
         }
@@ -108,6 +112,7 @@ pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
             PluginCommand::Inspect(args) => inspect::run(args).await,
             PluginCommand::List(args) => list::run(args).await,
             PluginCommand::Publish(args) => publish::run(args).await,
+            PluginCommand::Gc(args) => gc::run(args).await,
             PluginCommand::Deploy(args) => swap::deploy(args).await,
             PluginCommand::Rollback(args) => swap::rollback(args).await,
         }

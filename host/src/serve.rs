@@ -160,6 +160,7 @@ async fn serve(
     let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64)
         .with_tenants(builders.tenants.clone());
     let (catalog, plugins) = (builders.catalog.clone(), Arc::new(plugins));
+    let following = tokio::spawn(deltaforge_engine::follow::follow(control.clone(), plugins.clone()));
     let mut api = Api::new(control.clone(), catalog, plugins, metrics.clone(), tokens, audit)
         .timeout(args.shutdown_timeout + Duration::from_secs(10));
     if args.insecure_no_auth {
@@ -179,6 +180,7 @@ async fn serve(
     info!(api = %api_addr, pipelines = pipelines.len(), data_dir = %args.data_dir.display(), "deltaforge is up");
     wait_for_signal().await?;
     info!("stopping: what was read is delivered and checkpointed");
+    following.abort();
     control.shutdown_all().await;
     if tokio::time::timeout(args.shutdown_timeout, checkpoints.flush()).await.is_err() {
         warn!("the last checkpoints could not be stored in time; their events will come again");

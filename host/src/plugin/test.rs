@@ -66,7 +66,7 @@ impl SandboxArgs {
         let grants = if self.grants.is_empty() { wanted.collect() } else { self.grants.clone() };
         let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, .. } = *self;
         let limits = StageLimits { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes };
-        TrialSpec { config: Value::Null, limits: Some(limits), grants }
+        TrialSpec { limits: Some(limits), grants, ..TrialSpec::default() }
     }
 }
 

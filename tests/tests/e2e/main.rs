@@ -11,6 +11,7 @@ mod config;
 mod crash;
 mod dead_letters;
 mod examples;
+mod follow;
 mod health;
 mod hostile;
 mod operations;

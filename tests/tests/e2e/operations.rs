@@ -3,7 +3,6 @@
 //! given.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use deltaforge_testkit::arrivals::Arrivals;
 use deltaforge_testkit::host::Host;
@@ -28,15 +27,9 @@ fn name(version: u64) -> String {
     format!("7.{}.{}", version / 4, version % 4)
 }
 
-/// The fixture as this version: it says which one it is in one place.
+/// The fixture as this version.
 fn component(version: u64) -> Vec<u8> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/fixtures/dist/versioned.wasm");
-    let mut bytes = std::fs::read(&built)
-        .unwrap_or_else(|error| panic!("{}: {error}; run ./dev plugins", built.display()));
-    let found: Vec<usize> = (0..bytes.len() - 5).filter(|at| &bytes[*at..at + 5] == b"7.7.7").collect();
-    let [at] = found[..] else { panic!("the version stands at {found:?}") };
-    bytes[at..at + 5].copy_from_slice(name(version).as_bytes());
-    bytes
+    crate::follow::versioned(&name(version))
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -60,7 +60,7 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
     }
 
-    fn with(mut self, problems: Vec<ConfigError>) -> Self {
+    pub fn with(mut self, problems: Vec<ConfigError>) -> Self {
         let field = |problem: ConfigError| FieldProblem {
             path: problem.path,
             message: hide_passwords(&problem.message),

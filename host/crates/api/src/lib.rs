@@ -65,7 +65,8 @@ pub(crate) struct App {
     pub tokens: Tokens,
     pub audit: Audit,
     pub failures: Arc<Throttle>,
-    pub uploads: Arc<plugins::Uploads>,
+    pub uploads: Arc<plugins::publish::Uploads>,
+    pub trials: plugins::trial::Trials,
 }
 
 /// The API before it is served.
@@ -85,8 +86,9 @@ impl Api {
         audit: Audit,
     ) -> Self {
         let guard = guard::Guard { any_host: false, tokens: tokens.clone(), timeout: TIMEOUT };
-        let (failures, uploads) = Default::default();
-        Self { app: App { control, catalog, plugins, metrics, guard, tokens, audit, failures, uploads } }
+        let (failures, uploads, trials) = Default::default();
+        let app = App { control, catalog, plugins, metrics, guard, tokens, audit, failures, uploads, trials };
+        Self { app }
     }
 
     /// Serves requests under any host name although no token is asked for: for a listener that others reach under its

@@ -122,6 +122,7 @@ pub(crate) fn table() -> Vec<Route> {
         Route::look(Viewer, "/pipelines/{name}/sinks/{id}/envelope/history", Pipeline, swap::envelope_history),
 
         Route::look(Viewer, "/plugins", Host, plugins::list),
+        Route::command("plugin-gc", Admin, POST, "/plugins/gc", Host, plugins::remove::collect),
 
         Route::look(Admin, "/tokens", Host, tokens::list),
         Route::command("token-create", Admin, POST, "/tokens", Host, tokens::create),
@@ -136,8 +137,10 @@ pub(crate) fn table() -> Vec<Route> {
             Route::look(Viewer, plugin, Plugin, plugins::versions),
             Route::look(Viewer, &version, Plugin, plugins::version),
             Route::look(Viewer, &format!("{version}/content"), Plugin, plugins::content),
-            Route::command("upload", Author, PUT, &version, Plugin, plugins::publish),
-            Route::command("delete", Author, DELETE, &version, Plugin, plugins::delete),
+            Route::command("upload", Author, PUT, &version, Plugin, plugins::publish::publish),
+            Route::command("delete", Author, DELETE, &version, Plugin, plugins::remove::delete),
+            // Changes nothing.
+            Route::new(POST, &format!("{version}/test"), Some(Operator), Plugin, plugins::trial::test),
         ]);
     }
     all

@@ -132,6 +132,13 @@ impl<'a> Asking<'a> {
                 .suggest("publish the plugin and write `name@version`");
             return;
         }
+        if let Some(follow) = node.get("follow").filter(|follow| follow.to_json() == Value::Bool(true))
+            && let Err((message, help)) = followed(reference)
+        {
+            let path = path.below(&["follow"]);
+            self.problems.add(&path, follow.place, Code::Invalid, message).suggest(help);
+            return;
+        }
         let Some(check) = self.catalog.plugins.clone() else { return };
         let config = node.get("config").map_or_else(|| Value::Object(serde_json::Map::new()), Node::to_json);
         let grants: Vec<Grant> = node
@@ -242,6 +249,28 @@ fn well_formed(reference: &str) -> Result<(), &'static str> {
         return Err("has a version that is none");
     }
     Ok(())
+}
+
+/// Checks that a well-formed reference leaves open which versions are still to come; else what is wrong, and what would
+/// be right.
+fn followed(reference: &str) -> Result<(), (String, String)> {
+    if reference.starts_with("./") {
+        let help = "publish the plugin and write `name@1`, or leave `follow` out";
+        return Err(("a file has no versions to follow".to_owned(), help.to_owned()));
+    }
+    let unscoped = reference.rsplit('/').next().unwrap_or(reference);
+    let Some((name, version)) = unscoped.split_once('@') else {
+        let message =
+            format!("{} may mean any version, also one that breaks what is here", quoted(reference));
+        return Err((message, format!("write the version that it may not leave: `{reference}@1`")));
+    };
+    if version.split('.').count() < 3 {
+        return Ok(());
+    }
+    let begins = version.split('.').next().unwrap_or_default();
+    let scope = reference.strip_suffix(unscoped).unwrap_or_default();
+    let message = format!("{} is one version, which has none to follow", quoted(reference));
+    Err((message, format!("write `{scope}{name}@{begins}`, or leave `follow` out")))
 }
 
 fn is_name(name: &str) -> bool {

@@ -129,6 +129,7 @@ fn processor(catalog: &Catalog, block: &Value, at: &str) -> Typed<ProcessorSpec>
         limits,
         on_error: optional(block, "on_error", at)?,
         grants: optional(block, "grants", at)?,
+        follow: optional(block, "follow", at)?,
         block: block.clone(),
     })
 }

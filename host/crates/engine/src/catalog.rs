@@ -1,12 +1,16 @@
 //! The plugins of a host as those see them who publish them, look at them and take them away.
 
 use std::fmt;
+use std::str::FromStr;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
+use crate::error::ConfigError;
+use crate::stage::StageLimits;
+
 /// One version of a plugin.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PluginId {
     /// Whose it is; none: everybody's.
     pub tenant: Option<String>,
@@ -25,8 +29,32 @@ impl fmt::Display for PluginId {
     }
 }
 
+/// A text that names no version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no version of a plugin: write `name@1.2.3` or `@tenant/name@1.2.3`")]
+pub struct NoVersion(String);
+
+impl FromStr for PluginId {
+    type Err = NoVersion;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        let no_version = || NoVersion(text.to_owned());
+        let (path, version) = text.rsplit_once('@').ok_or_else(no_version)?;
+        let (tenant, name) = match path.strip_prefix('@') {
+            Some(path) => path.split_once('/').map(|(tenant, name)| (Some(tenant.to_owned()), name)),
+            None => Some((None, path)),
+        }
+        .ok_or_else(no_version)?;
+        if name.is_empty() || name.contains('/') || version.is_empty() {
+            return Err(no_version());
+        }
+        Ok(Self { tenant, name: name.to_owned(), version: version.to_owned() })
+    }
+}
+
 /// What is known of a version.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PluginVersion {
     /// Which one.
     pub id: PluginId,
@@ -56,6 +84,65 @@ pub struct PluginVersion {
     pub author: String,
     /// Its licence, as an SPDX expression.
     pub licence: String,
+    /// What is wrong with its files, so that nothing can be built from them; `None`: they are as they were published.
+    pub damaged: Option<String>,
+}
+
+/// What a version is tried on.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    /// Events and a configuration, in the form of golden files (`*.in.json`).
+    pub input: Value,
+    /// The limits of the call; `None`: what a stage gets whose block sets none.
+    pub limits: Option<StageLimits>,
+    /// What it may reach in the host; `None`: what it cannot do without.
+    pub grants: Option<Vec<String>>,
+    /// Whose limits hold, and whose computing time it takes; empty: nobody's.
+    pub tenant: String,
+}
+
+/// What a version made of a sample.
+#[derive(Debug, Clone, Default)]
+pub struct Tried {
+    /// What came out, in the form of golden files (`*.out.json`): `events` or `bodies`, `rejects`. Empty where the call
+    /// failed.
+    pub output: serde_json::Map<String, Value>,
+    /// What the call came to, where it came to no good end.
+    pub failure: Option<TrialFailure>,
+    /// What it wrote into the log.
+    pub logs: Vec<LogLine>,
+    /// Lines that were left out, since they were too many.
+    pub logs_left_out: u64,
+    /// What the call burnt: about one for each instruction, the same on every machine. `None`: it came to no good end.
+    pub fuel: Option<u64>,
+    /// How long the call took by the clock, microseconds.
+    pub micros: u64,
+    /// How long the guest itself ran in it, microseconds.
+    pub cpu_micros: u64,
+    /// The most memory that it held, bytes.
+    pub memory_bytes: u64,
+}
+
+/// How a trial's call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrialFailure {
+    /// A code with a page in docs/errors: `plugin_trap`, `plugin_deadline`, …
+    pub code: &'static str,
+    /// What happened.
+    pub message: String,
+    /// In which of the guest's functions, innermost first; empty: not known.
+    pub functions: Vec<String>,
+}
+
+/// A line that a plugin wrote into the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    pub level: &'static str,
+    /// Its text.
+    pub text: String,
+    /// Its fields by name.
+    pub fields: Vec<(String, String)>,
 }
 
 /// What came of an upload.
@@ -83,15 +170,32 @@ pub enum CatalogError {
     /// The version is there with other bytes.
     #[error("{0}")]
     Exists(String),
+    /// Its files are not those that were published.
+    #[error("{0}")]
+    Damaged(String),
     /// It is part of the host.
     #[error("{0} is part of this host and cannot be taken away")]
     Builtin(String),
     /// A limit is passed.
     #[error("{0}")]
     TooLarge(String),
+    /// A version cannot be tried on this sample, or not like this.
+    #[error("{}", listed(.0))]
+    Sample(Vec<ConfigError>),
+    /// A tenant's or the host's limit does not allow it now.
+    #[error("{0}")]
+    Limit(String),
     /// The registry cannot be read or written.
     #[error("{0}")]
     Storage(String),
+}
+
+fn listed(problems: &[ConfigError]) -> String {
+    let one = |problem: &ConfigError| match problem.path.as_str() {
+        "" => problem.message.clone(),
+        path => format!("{path}: {}", problem.message),
+    };
+    problems.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// The plugins of a host.
@@ -103,6 +207,13 @@ pub trait PluginCatalog: Send + Sync + 'static {
     ///
     /// [`CatalogError::Storage`].
     async fn list(&self) -> Result<Vec<PluginVersion>, CatalogError>;
+
+    /// Which versions there are, in no order and without a look at their files.
+    ///
+    /// # Errors
+    ///
+    /// [`CatalogError::Storage`].
+    async fn ids(&self) -> Result<Vec<PluginId>, CatalogError>;
 
     /// One version.
     ///
@@ -118,12 +229,22 @@ pub trait PluginCatalog: Send + Sync + 'static {
     /// When it is not there, or is not what it was when it was published.
     async fn content(&self, id: &PluginId) -> Result<Vec<u8>, CatalogError>;
 
-    /// The version that a pipeline's reference means now.
+    /// Which version a pipeline's reference means now, without a look at its component; `None`: there is none.
     ///
     /// # Errors
     ///
-    /// When there is none, or the reference names none of the registry's.
-    async fn resolve(&self, reference: &str, tenant: &str) -> Result<PluginVersion, CatalogError>;
+    /// When the reference names none of the registry's, or the registry cannot be read.
+    async fn newest(&self, reference: &str, tenant: &str) -> Result<Option<PluginId>, CatalogError>;
+
+    /// Whether a reference could mean this version, if it were there and no newer one.
+    fn could_mean(&self, reference: &str, id: &PluginId) -> bool;
+
+    /// Runs a version on sample events, in the sandbox and under the limits of a stage.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, or the sample does not fit. What the plugin itself does wrong is what came of it.
+    async fn try_out(&self, id: &PluginId, sample: Sample) -> Result<Tried, CatalogError>;
 
     /// Begins to publish a version.
     ///

@@ -12,12 +12,14 @@ use tracing::{info, warn};
 
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
+use crate::follow::Followed;
 use crate::pipeline::Pipeline;
 use crate::run::{SinkCheckpoint, Swapped};
 use crate::stage::{StageCode, StageSpec};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
 use crate::swap::{Generation, History, Note, Part, Swappable};
+use crate::takings::{Leaving, Taking, Takings};
 
 /// How long a resumed pipeline may take to show what came of it.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
@@ -26,6 +28,7 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Default)]
 pub struct Control {
     pipelines: Arc<RwLock<Registry>>,
+    takings: Arc<Takings>,
 }
 
 #[derive(Default)]
@@ -300,6 +303,7 @@ impl Control {
         let entry = self.commanded(name)?;
         let _turn = entry.swapping.lock().await;
         let spec = entry.changed(part, change)?;
+        let _taking = self.taking(&spec.code).await;
         let checked = entry.pipeline.check(part, &spec).await;
         checked.map_err(|problems| ControlError::Invalid {
             part: part.part(),
@@ -330,6 +334,7 @@ impl Control {
         let before = before.ok_or_else(|| ControlError::NothingBefore(part.to_string()))?;
         spec.code = StageCode::of_text(&before.code);
         spec.config = before.config.clone();
+        let _taking = self.taking(&spec.code).await;
         let swapped = entry.pipeline.swap(part, spec, Some(&before.version.digest), 0, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
@@ -415,6 +420,28 @@ impl Control {
         Ok(all)
     }
 
+    /// What a rollback of each stage and envelope would put back.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn plugins_before(&self) -> Result<Vec<RunningPlugin>, ControlError> {
+        let entries: Vec<Entry> = self.pipelines.read().entries.values().cloned().collect();
+        let mut all = Vec::new();
+        for entry in entries {
+            let plan = entry.pipeline.plan();
+            let stages = plan.stages.iter().map(|stage| Swappable::Stage(&stage.spec.id));
+            let envelopes = plan.sinks.iter().map(|sink| Swappable::Envelope(&sink.id));
+            for part in stages.chain(envelopes) {
+                let history = entry.pipeline.history(part).await?;
+                let Some(before) = history.as_ref().and_then(History::before) else { continue };
+                let (tenant, digest) = (plan.tenant.clone(), before.version.digest.clone());
+                all.push(RunningPlugin { tenant, digest, place: PluginUse::of(&plan.name, part, false) });
+            }
+        }
+        Ok(all)
+    }
+
     /// The plugins that pipelines' documents name, whatever runs in their place now: the tenant, the reference, the
     /// place. A restart begins with a look at them.
     pub fn named_plugins(&self) -> Vec<(String, String, PluginUse)> {
@@ -432,6 +459,49 @@ impl Control {
             }
         }
         all
+    }
+
+    /// The stages that follow new versions of their plugins.
+    pub fn followed(&self) -> Vec<Followed> {
+        let registry = self.pipelines.read();
+        let mut all = Vec::new();
+        for entry in registry.entries.values() {
+            let plan = entry.pipeline.plan();
+            for stage in plan.stages.iter().filter(|stage| stage.follows) {
+                if let StageCode::Plugin(reference) = &stage.spec.code {
+                    all.push(Followed {
+                        tenant: plan.tenant.clone(),
+                        pipeline: plan.name.clone(),
+                        stage: stage.spec.id.clone(),
+                        reference: reference.clone(),
+                    });
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether a pipeline is not stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::NoPipeline`].
+    pub fn is_at_work(&self, name: &str) -> Result<bool, ControlError> {
+        Ok(self.entry(name)?.pipeline.status().status != State::Stopped)
+    }
+
+    /// Keeps swaps from a version that is to be taken away, for as long as the answer lives: `is_meant` tells whether a
+    /// reference may mean it. `None`: a swap is taking it just now.
+    pub fn leaving(&self, is_meant: impl Fn(&str) -> bool + Send + Sync + 'static) -> Option<Leaving> {
+        self.takings.leave(is_meant)
+    }
+
+    /// Keeps what code names from being taken away until a history says that it is used.
+    async fn taking(&self, code: &StageCode) -> Option<Taking> {
+        match code {
+            StageCode::Plugin(reference) => Some(self.takings.take(reference).await),
+            StageCode::Builtin(_) => None,
+        }
     }
 
     /// The dead-letter queue of a pipeline.

@@ -73,6 +73,8 @@ pub struct StagePlan {
     pub tables: TableFilter,
     /// Whether it hides values, so that rows leaving by the dead-letter queue pass it too.
     pub masks: bool,
+    /// Whether versions of its plugin that are published later are swapped in by the host itself.
+    pub follows: bool,
 }
 
 /// A sink to open.

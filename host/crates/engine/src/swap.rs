@@ -134,6 +134,9 @@ pub struct History {
 }
 
 impl History {
+    /// What the keys of all histories begin with: of stages, and of envelopes.
+    pub(crate) const ALL: [&str; 2] = ["swap/", "envelope/"];
+
     /// Reads a history; `None`: it never ran.
     ///
     /// # Errors

@@ -9,8 +9,9 @@ use std::hash::{Hash as _, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use wasmtime::Engine;
@@ -58,9 +59,15 @@ impl Cache {
             );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
+        remove_leftovers(dir);
         let mut hash = Stable(Xxh3::new());
         engine.precompile_compatibility_hash().hash(&mut hash);
         Ok(Self { dir: dir.to_owned(), engine: hash.finish(), most, tidying: Mutex::default() })
+    }
+
+    /// The folder and its bound.
+    pub(crate) fn place(&self) -> (&Path, u64) {
+        (&self.dir, self.most)
     }
 
     fn path(&self, digest: &str) -> PathBuf {
@@ -144,12 +151,56 @@ fn checksum(bytes: &[u8]) -> [u8; 16] {
     xxh3_128(bytes).to_le_bytes()
 }
 
+/// What the name of a file ends with that is not whole yet.
+const PARTIAL: &str = ".partial";
+
+/// Takes away what a crash left half written in a folder: files of processes that are no more. Another host of this user
+/// may be at work there.
+pub(crate) fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let writer = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(PARTIAL));
+        let Some(writer) = writer.and_then(|name| name.split('-').next()?.parse().ok()) else { continue };
+        if !is_being_written(writer, &entry) {
+            match fs::remove_file(entry.path()) {
+                Ok(()) => {
+                    tracing::info!(file = %entry.path().display(), "took away what a crash left half written")
+                }
+                Err(error) => {
+                    tracing::warn!(file = %entry.path().display(), %error, "cannot take away what a crash left");
+                }
+            }
+        }
+    }
+}
+
+/// Whether the process of this number may still be writing a file.
+fn is_being_written(writer: u32, entry: &fs::DirEntry) -> bool {
+    if writer == std::process::id() {
+        // Processes have equal numbers again, in containers always: one before this one wrote what is older than it.
+        return entry.metadata().and_then(|held| held.modified()).is_ok_and(|at| at + COARSE >= *STARTED);
+    }
+    let writer = i32::try_from(writer).ok().and_then(rustix::process::Pid::from_raw);
+    writer.is_some_and(|writer| match rustix::process::test_kill_process(writer) {
+        Ok(()) => true,
+        Err(error) => error != rustix::io::Errno::SRCH,
+    })
+}
+
+/// How far the clock of files may be behind.
+const COARSE: Duration = Duration::from_secs(1);
+
+/// When this process wrote its first file here, or looked for leftovers; on the clock of files.
+static STARTED: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+
 /// Writes a file so that it is there whole or not at all, also after a crash.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let dir = path.parent().unwrap_or(Path::new("."));
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let partial = dir.join(format!(".{}-{number}.partial", std::process::id()));
+    LazyLock::force(&STARTED);
+    let partial = dir.join(format!(".{}-{number}{PARTIAL}", std::process::id()));
     let written = (|| {
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;

@@ -171,6 +171,11 @@ impl Instance {
         self.store.get_fuel().ok().map(|left| u64::MAX - left)
     }
 
+    /// How long the guest ran in its last call.
+    pub(crate) fn ran(&self) -> std::time::Duration {
+        self.limits.meter.ran()
+    }
+
     /// Whether it holds so much memory that a new one should take its place.
     pub(crate) fn is_grown(&self) -> bool {
         self.store.data().memory.is_grown()

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use deltaforge_engine::catalog::{CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Upload};
+use deltaforge_engine::catalog::{
+    CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
+};
 use deltaforge_engine::tenants::Tenants;
 use parking_lot::Mutex;
 use semver::Version;
@@ -16,20 +18,25 @@ use semver::Version;
 use crate::factory::{chain, off_thread, unbounded};
 use crate::inspect::Inspection;
 use crate::manifest::PluginManifest;
-use crate::reference::is_name;
-use crate::registry::{PluginInfo, Registry, RegistryError};
+use crate::reference::{Reference, is_name};
+use crate::registry::{PluginInfo, Registry, RegistryError, Unreadable};
 use crate::runtime::Runtime;
 
 /// The largest component that is taken by default.
 pub const MAX_UPLOAD: u64 = 64 << 20;
 
+/// The name that no plugin may have: `/plugins/gc` would be its path.
+const COLLECTION: &str = "gc";
+
 /// The plugins of a host. Cheap to clone.
 #[derive(Clone)]
 pub struct WasmCatalog {
-    runtime: Arc<Runtime>,
+    pub(crate) runtime: Arc<Runtime>,
     registry: Arc<Registry>,
     max_bytes: u64,
-    tenants: Arc<Tenants>,
+    pub(crate) tenants: Arc<Tenants>,
+    /// What counts the instructions of trials, once somebody has tried something.
+    pub(crate) metered: Arc<Mutex<Option<Arc<Runtime>>>>,
     /// Held while a version is put in place, so that two do not take the same room.
     placing: Arc<Mutex<()>>,
 }
@@ -37,7 +44,8 @@ pub struct WasmCatalog {
 impl WasmCatalog {
     /// A catalog over a runtime and a registry, which takes components of at most `max_bytes`.
     pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>, max_bytes: u64) -> Self {
-        Self { runtime, registry, max_bytes, tenants: unbounded(), placing: Arc::default() }
+        let (metered, placing) = Default::default();
+        Self { runtime, registry, max_bytes, tenants: unbounded(), metered, placing }
     }
 
     /// With the bounds of a host's tenants.
@@ -47,7 +55,7 @@ impl WasmCatalog {
         self
     }
 
-    async fn with_registry<T: Send + 'static>(
+    pub(crate) async fn with_registry<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Registry) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, CatalogError> {
@@ -64,7 +72,8 @@ impl From<RegistryError> for CatalogError {
             RegistryError::NotFound(_) | RegistryError::Forbidden(_) => Self::NotFound(text),
             RegistryError::Exists(_) => Self::Exists(text),
             RegistryError::Builtin(plugin) => Self::Builtin(plugin),
-            RegistryError::Damaged(_) | RegistryError::Io { .. } => Self::Storage(text),
+            RegistryError::Damaged(_) => Self::Damaged(text),
+            RegistryError::Io { .. } => Self::Storage(text),
         }
     }
 }
@@ -81,15 +90,38 @@ fn held(registry: &Registry, tenant: Option<&str>) -> Result<(u64, u64), Registr
 }
 
 /// The version that an id names.
-fn version_of(id: &PluginId) -> Result<Version, CatalogError> {
+pub(crate) fn version_of(id: &PluginId) -> Result<Version, CatalogError> {
     if !is_name(&id.name) || id.tenant.as_deref().is_some_and(|tenant| !is_name(tenant)) {
         let text = format!("{id}: a name is of a-z, 0-9 and -, and begins with a letter");
+        return Err(CatalogError::BadName(text));
+    }
+    if id.tenant.is_none() && id.name == COLLECTION {
+        let text =
+            format!("{id}: `{COLLECTION}` is what the API collects unused versions by; take another name");
         return Err(CatalogError::BadName(text));
     }
     match Version::parse(&id.version) {
         Ok(version) if version.build.is_empty() => Ok(version),
         Ok(_) => Err(CatalogError::BadName(format!("{id}: a version has no build part"))),
         Err(error) => Err(CatalogError::BadName(format!("{id}: the version is none: {error}; write 1.2.3"))),
+    }
+}
+
+/// What is shown of a version in the registry.
+fn looked_at(registry: &Registry, info: PluginInfo) -> PluginVersion {
+    let (bytes, damaged) = (registry.size(&info), registry.damage(&info));
+    PluginVersion { damaged, ..shown(info, bytes) }
+}
+
+/// What is shown of a version that says nothing of itself.
+fn unreadable(registry: &Registry, found: Unreadable) -> PluginVersion {
+    let Unreadable { tenant, name, version, why } = found;
+    PluginVersion {
+        bytes: registry.bytes_of(tenant.as_deref(), &name, &version),
+        id: PluginId { tenant, name, version: version.to_string() },
+        kind: "unknown".to_owned(),
+        damaged: Some(why),
+        ..PluginVersion::default()
     }
 }
 
@@ -110,6 +142,7 @@ fn shown(info: PluginInfo, bytes: u64) -> PluginVersion {
         grants: manifest.grants,
         author: manifest.author,
         licence: manifest.licence,
+        damaged: None,
     }
 }
 
@@ -117,19 +150,32 @@ fn shown(info: PluginInfo, bytes: u64) -> PluginVersion {
 impl PluginCatalog for WasmCatalog {
     async fn list(&self) -> Result<Vec<PluginVersion>, CatalogError> {
         self.with_registry(|registry| {
-            let all = registry.list()?;
-            Ok(all.into_iter().map(|info| (registry.size(&info), info)).collect::<Vec<_>>())
+            let all = registry.list()?.into_iter().map(|info| looked_at(registry, info));
+            let torn = registry.unreadable()?.into_iter().map(|found| unreadable(registry, found));
+            let mut all: Vec<PluginVersion> = all.chain(torn).collect();
+            all.sort_by_cached_key(|one| {
+                (one.id.tenant.clone(), one.id.name.clone(), Version::parse(&one.id.version).ok())
+            });
+            Ok(all)
         })
         .await
-        .map(|all| all.into_iter().map(|(bytes, info)| shown(info, bytes)).collect())
+    }
+
+    async fn ids(&self) -> Result<Vec<PluginId>, CatalogError> {
+        self.with_registry(Registry::ids).await
     }
 
     async fn get(&self, id: &PluginId) -> Result<PluginVersion, CatalogError> {
         let (version, wanted) = (version_of(id)?, id.clone());
         self.with_registry(move |registry| {
-            let info = registry.version(wanted.tenant.as_deref(), &wanted.name, &version)?;
-            let bytes = registry.size(&info);
-            Ok(shown(info, bytes))
+            match registry.version(wanted.tenant.as_deref(), &wanted.name, &version) {
+                Ok(info) => Ok(looked_at(registry, info)),
+                Err(RegistryError::Damaged(why)) => {
+                    let PluginId { tenant, name, .. } = wanted;
+                    Ok(unreadable(registry, Unreadable { tenant, name, version, why }))
+                }
+                Err(error) => Err(error),
+            }
         })
         .await
     }
@@ -143,14 +189,24 @@ impl PluginCatalog for WasmCatalog {
         .await
     }
 
-    async fn resolve(&self, reference: &str, tenant: &str) -> Result<PluginVersion, CatalogError> {
+    async fn newest(&self, reference: &str, tenant: &str) -> Result<Option<PluginId>, CatalogError> {
         let (reference, tenant) = (reference.to_owned(), tenant.to_owned());
-        self.with_registry(move |registry| {
-            let resolved = registry.resolve(&reference, &tenant, None)?;
-            let info = registry.known_as(&resolved.plugin)?;
-            Ok(shown(info, resolved.bytes.len() as u64))
-        })
-        .await
+        self.with_registry(move |registry| registry.newest_of(&reference, &tenant)).await
+    }
+
+    fn could_mean(&self, reference: &str, id: &PluginId) -> bool {
+        let Ok(version) = Version::parse(&id.version) else { return false };
+        match reference.parse() {
+            Ok(Reference::Named { tenant, name, version: wanted }) => {
+                let fits = wanted.map_or(version.pre.is_empty(), |wanted| wanted.matches(&version));
+                (tenant, name) == (id.tenant.clone(), id.name.clone()) && fits
+            }
+            _ => false,
+        }
+    }
+
+    async fn try_out(&self, id: &PluginId, sample: Sample) -> Result<Tried, CatalogError> {
+        self.tried(id, sample).await
     }
 
     async fn upload(&self, id: &PluginId) -> Result<Box<dyn Upload>, CatalogError> {

@@ -5,22 +5,25 @@
 //! position processed with a version finds that version again, whatever became of the name or the file.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use parking_lot::Mutex;
+use deltaforge_engine::catalog::PluginId;
 use semver::Version;
 
 use crate::cache::write_whole;
+use crate::factory::chain;
 use crate::manifest::PluginManifest;
 use crate::plugin::{PluginKind, digest_of, is_digest};
 use crate::reference::{Reference, ReferenceError, Wanted, is_name};
 
+mod intact;
 mod missing;
 mod publish;
+
+pub use intact::Unreadable;
 
 /// Largest component that is read.
 const MAX_COMPONENT: u64 = 256 << 20;
@@ -60,6 +63,10 @@ pub enum RegistryError {
 
 fn io_error(doing: impl Into<String>) -> impl FnOnce(io::Error) -> RegistryError {
     move |cause| RegistryError::Io { doing: doing.into(), cause }
+}
+
+fn not_theirs(reference: &str, owner: &str, tenant: &str) -> RegistryError {
+    RegistryError::Forbidden(format!("{reference} belongs to tenant {owner}, the pipeline to {tenant}"))
 }
 
 /// A reference made definite.
@@ -150,14 +157,13 @@ pub struct Registry {
     dir: PathBuf,
     kept: PathBuf,
     builtins: Vec<Builtin>,
-    /// The digest that each version had when it was used first.
-    used: Mutex<BTreeMap<String, String>>,
+    digests: intact::Digests,
 }
 
 impl Registry {
     /// A registry in `dir`; used components are kept in `kept`, by digest. Neither folder has to exist.
     pub fn new(dir: impl Into<PathBuf>, kept: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), kept: kept.into(), builtins: Vec::new(), used: Mutex::default() }
+        Self { dir: dir.into(), kept: kept.into(), builtins: Vec::new(), digests: Default::default() }
     }
 
     /// Adds a plugin that is part of the host.
@@ -200,9 +206,9 @@ impl Registry {
                 let bytes = read_component(&base.join(&path))?;
                 Ok(Resolved { plugin: path, digest: digest_of(&bytes), bytes: bytes.into() })
             }
-            Reference::Named { tenant: Some(owner), .. } if owner != tenant => Err(RegistryError::Forbidden(
-                format!("{reference} belongs to tenant {owner}, the pipeline to {tenant}"),
-            )),
+            Reference::Named { tenant: Some(owner), .. } if owner != tenant => {
+                Err(not_theirs(reference, &owner, tenant))
+            }
             Reference::Named { tenant, name, version } => {
                 self.named(reference, tenant.as_deref(), &name, version.as_ref())
             }
@@ -216,22 +222,50 @@ impl Registry {
         name: &str,
         wanted: Option<&Wanted>,
     ) -> Result<Resolved, RegistryError> {
+        let versions = self.versions(tenant, name)?;
+        match self.newest_that_fits(tenant, name, wanted, &versions) {
+            Some((_, Some(builtin))) => Ok(builtin.resolved()),
+            Some((version, None)) => self.published(tenant, name, version),
+            None => Err(RegistryError::NotFound(self.missing(reference, tenant, name, wanted, &versions)?)),
+        }
+    }
+
+    /// The newest version that will do, of those that are part of the host and those published, and whether it is one of
+    /// the host's.
+    fn newest_that_fits<'a>(
+        &'a self,
+        tenant: Option<&str>,
+        name: &str,
+        wanted: Option<&Wanted>,
+        published: &'a [Version],
+    ) -> Option<(&'a Version, Option<&'a Builtin>)> {
         let fits =
             |version: &Version| wanted.map_or(version.pre.is_empty(), |wanted| wanted.matches(version));
-        let builtins = self.builtins.iter().filter(|builtin| tenant.is_none() && builtin.name == name);
-        let builtin =
-            builtins.filter(|builtin| fits(&builtin.version)).max_by_key(|builtin| &builtin.version);
-        let versions = self.versions(tenant, name)?;
-        let published = versions.iter().filter(|version| fits(version)).max();
-        match (builtin, published) {
-            (Some(builtin), published) if published.is_none_or(|version| *version <= builtin.version) => {
-                Ok(builtin.resolved())
+        let own = self.builtins.iter().filter(|builtin| tenant.is_none() && builtin.name == name);
+        let own = own.map(|builtin| (&builtin.version, Some(builtin)));
+        let all = published.iter().map(|version| (version, None)).chain(own);
+        all.filter(|(version, _)| fits(version)).max_by_key(|(version, _)| *version)
+    }
+
+    /// Which version a reference means now, without a look at its component; `None`: there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the reference is none, names a file or another tenant's plugin, or the folder cannot be read.
+    pub fn newest_of(&self, reference: &str, tenant: &str) -> Result<Option<PluginId>, RegistryError> {
+        let (owner, name, wanted) = match reference.parse()? {
+            Reference::Path(path) => {
+                return Err(RegistryError::NotFound(format!("{path} is a file, which has no versions")));
             }
-            (_, Some(version)) => self.published(tenant, name, version),
-            (_, None) => {
-                Err(RegistryError::NotFound(self.missing(reference, tenant, name, wanted, &versions)?))
+            Reference::Named { tenant: Some(owner), .. } if owner != tenant => {
+                return Err(not_theirs(reference, &owner, tenant));
             }
-        }
+            Reference::Named { tenant, name, version } => (tenant, name, version),
+        };
+        let versions = self.versions(owner.as_deref(), &name)?;
+        let newest = self.newest_that_fits(owner.as_deref(), &name, wanted.as_ref(), &versions);
+        let version = newest.map(|(version, _)| version.to_string());
+        Ok(version.map(|version| PluginId { tenant: owner, name, version }))
     }
 
     fn published(
@@ -245,21 +279,7 @@ impl Registry {
         let manifest = read_manifest(&folder)?;
         let bytes = read_component(&folder.join("plugin.wasm"))?;
         let digest = digest_of(&bytes);
-        if digest != manifest.sha256 {
-            return Err(RegistryError::Damaged(format!(
-                "{}: plugin.wasm has SHA-256 {digest}, plugin.yaml says {}",
-                folder.display(),
-                manifest.sha256
-            )));
-        }
-        let first = self.used.lock().entry(plugin.clone()).or_insert_with(|| digest.clone()).clone();
-        let first = self.first_used(&plugin).unwrap_or(first);
-        if first != digest {
-            return Err(RegistryError::Damaged(format!(
-                "{plugin} was {first} when it was used first and is {digest} now: versions never change, publish a \
-                 new one"
-            )));
-        }
+        self.check(&plugin, &folder, &manifest, &digest)?;
         Ok(Resolved { plugin, digest, bytes: bytes.into() })
     }
 
@@ -335,13 +355,61 @@ impl Registry {
         Ok(())
     }
 
-    /// All that is there, by tenant, name and version. What cannot be read is left out with a line in the log.
+    /// All that is there, by tenant, name and version, but not what is [`Registry::unreadable`].
     ///
     /// # Errors
     ///
     /// When the folder is there and cannot be read.
     pub fn list(&self) -> Result<Vec<PluginInfo>, RegistryError> {
         let mut all: Vec<PluginInfo> = self.builtins.iter().map(Builtin::info).collect();
+        self.each_published(|tenant, name, version, folder| {
+            if let Ok(manifest) = read_manifest(folder) {
+                let (tenant, name) = (tenant.map(str::to_owned), name.to_owned());
+                all.push(PluginInfo { tenant, name, version, builtin: false, manifest });
+            }
+        })?;
+        all.sort_by(|a, b| (&a.tenant, &a.name, &a.version).cmp(&(&b.tenant, &b.name, &b.version)));
+        self.digests.forget_but(Path::exists);
+        Ok(all)
+    }
+
+    /// The versions whose manifests cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::list`].
+    pub fn unreadable(&self) -> Result<Vec<Unreadable>, RegistryError> {
+        let mut all = Vec::new();
+        self.each_published(|tenant, name, version, folder| {
+            if let Err(error) = read_manifest(folder) {
+                let (tenant, name) = (tenant.map(str::to_owned), name.to_owned());
+                all.push(Unreadable { tenant, name, version, why: chain(&error) });
+            }
+        })?;
+        Ok(all)
+    }
+
+    /// Which versions there are, without a look at their files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::list`].
+    pub fn ids(&self) -> Result<Vec<PluginId>, RegistryError> {
+        let id = |tenant: Option<&str>, name: &str, version: &Version| PluginId {
+            tenant: tenant.map(str::to_owned),
+            name: name.to_owned(),
+            version: version.to_string(),
+        };
+        let mut all: Vec<PluginId> =
+            self.builtins.iter().map(|builtin| id(None, builtin.name, &builtin.version)).collect();
+        self.each_published(|tenant, name, version, _| all.push(id(tenant, name, &version)))?;
+        Ok(all)
+    }
+
+    fn each_published(
+        &self,
+        mut found: impl FnMut(Option<&str>, &str, Version, &Path),
+    ) -> Result<(), RegistryError> {
         let mut owners = vec![(None, self.dir.clone())];
         for folder in folders(&self.dir)? {
             if let Some(tenant) = folder.strip_prefix('@').filter(|tenant| is_name(tenant)) {
@@ -352,20 +420,11 @@ impl Registry {
             for name in folders(&dir)?.into_iter().filter(|name| is_name(name)) {
                 for version in self.versions(tenant.as_deref(), &name)? {
                     let folder = dir.join(&name).join(version.to_string());
-                    match read_manifest(&folder) {
-                        Ok(manifest) => {
-                            let (tenant, name) = (tenant.clone(), name.clone());
-                            all.push(PluginInfo { tenant, name, version, builtin: false, manifest });
-                        }
-                        Err(error) => {
-                            tracing::warn!(folder = %folder.display(), %error, "plugin cannot be listed");
-                        }
-                    }
+                    found(tenant.as_deref(), &name, version, &folder);
                 }
             }
         }
-        all.sort_by(|a, b| (&a.tenant, &a.name, &a.version).cmp(&(&b.tenant, &b.name, &b.version)));
-        Ok(all)
+        Ok(())
     }
 
     fn builtin(&self, tenant: Option<&str>, name: &str, version: &Version) -> Option<&Builtin> {

@@ -97,6 +97,15 @@ impl Runtime {
         Self::start(None, true, adapter::released())
     }
 
+    /// One that counts, beside this one and with what it compiles in the same folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::new`].
+    pub(crate) fn metered_beside(&self) -> io::Result<Arc<Self>> {
+        Self::start(self.cache.as_ref().map(Cache::place), true, adapter::released())
+    }
+
     /// Starts an engine that serves these versions of the interface.
     pub(crate) fn start(
         cache: Option<(&Path, u64)>,

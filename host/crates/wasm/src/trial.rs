@@ -1,6 +1,7 @@
 //! A plugin tried out, outside of a pipeline: opened and called as a stage does it, under the same limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::Bodies;
@@ -19,6 +20,7 @@ use crate::limits::Limits;
 use crate::plugin::{Description, PluginKind};
 use crate::runtime::{LoadError, Runtime};
 use crate::stage::narrow;
+use crate::transcript::Transcript;
 use crate::voice::Voice;
 
 /// What a plugin is tried with: a stage's block.
@@ -30,6 +32,10 @@ pub struct TrialSpec {
     pub limits: Option<StageLimits>,
     /// Its grants by name.
     pub grants: Vec<String>,
+    /// Whose use of the machine it is in the metrics; empty: nobody's.
+    pub tenant: String,
+    /// Where what it says goes; none: into the log.
+    pub transcript: Option<Transcript>,
 }
 
 /// What keeps a plugin from being tried, or ended a call.
@@ -92,6 +98,21 @@ pub struct Trial {
     tables: Patterns,
     /// `None` after a call that ended it.
     instance: Option<Instance>,
+    used: Used,
+}
+
+/// What an instance had used when its last call ended.
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    memory_bytes: usize,
+    burnt: Option<u64>,
+    ran: Duration,
+}
+
+impl Used {
+    fn by(instance: &Instance) -> Self {
+        Self { memory_bytes: instance.memory_bytes(), burnt: instance.burnt(), ran: instance.ran() }
+    }
 }
 
 impl Runtime {
@@ -106,6 +127,10 @@ impl Runtime {
         let (runtime, bytes) = (self.clone(), component.to_vec());
         let loaded = off_thread(move || runtime.load(&bytes)).await?;
         check(&loaded, grants, loaded.kind).map_err(TrialError::Config)?;
+        let mut voice = Voice::new("trial", "trial", "trial", "trial", unbounded());
+        if let Some(transcript) = spec.transcript {
+            voice = voice.into_transcript(transcript);
+        }
         let config = if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() };
         let blueprint = Blueprint {
             runtime: self.clone(),
@@ -113,9 +138,9 @@ impl Runtime {
             who: "trial".to_owned(),
             grants,
             _seat: None,
-            usage: Usage::of("", "trial"),
+            usage: Usage::of(&spec.tenant, "trial"),
             limits: Limits::new(limits),
-            voice: Arc::new(Voice::new("trial", "trial", "trial", "trial", unbounded())),
+            voice: Arc::new(voice),
             config,
         };
         let description = blueprint.describe().await.map_err(LoadError::NotAPlugin)?;
@@ -131,7 +156,8 @@ impl Runtime {
         if let Some(schema) = schema {
             crate::schema::check(&schema, &spec.config).map_err(TrialError::Config)?;
         }
-        Ok(Trial { blueprint, description, tables, instance: Some(instance) })
+        let used = Used::by(&instance);
+        Ok(Trial { blueprint, description, tables, instance: Some(instance), used })
     }
 }
 
@@ -146,14 +172,19 @@ impl Trial {
         &self.description
     }
 
-    /// The memory that the instance holds, bytes: the most that it ever needed. 0 after a call that ended it.
+    /// The memory that the instance holds, bytes: the most that it ever needed, up to the call that ended it.
     pub fn memory_bytes(&self) -> usize {
-        self.instance.as_ref().map_or(0, Instance::memory_bytes)
+        self.used.memory_bytes
     }
 
-    /// The fuel burnt since it was opened; `None` where the runtime does not meter.
+    /// The fuel that the instance has burnt, up to the call that ended it; `None` where the runtime does not meter.
     pub fn burnt(&self) -> Option<u64> {
-        self.instance.as_ref().and_then(Instance::burnt)
+        self.used.burnt
+    }
+
+    /// How long the guest itself ran in the last call.
+    pub fn ran(&self) -> Duration {
+        self.used.ran
     }
 
     async fn take(&mut self) -> Result<Instance, TrialError> {
@@ -177,6 +208,7 @@ impl Trial {
         }
         let mut instance = self.take().await?;
         let (answer, edits) = instance.process(view, Overlay::new()).await;
+        self.used = Used::by(&instance);
         let answer = answer?;
         self.instance = Some(instance);
         answer?;
@@ -194,7 +226,9 @@ impl Trial {
             return Ok(bodies);
         }
         let mut instance = self.take().await?;
-        let answer = instance.format(view.clone(), tx_end, &mut bodies).await?;
+        let answer = instance.format(view.clone(), tx_end, &mut bodies).await;
+        self.used = Used::by(&instance);
+        let answer = answer?;
         self.instance = Some(instance);
         answer?;
         Ok(bodies)

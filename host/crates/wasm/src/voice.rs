@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tracing::Level;
 
 use crate::error::cut_to;
+use crate::transcript::Transcript;
 
 /// Lines a second that reach the log.
 const LINES_A_SECOND: u32 = 100;
@@ -32,6 +33,8 @@ pub(crate) struct Voice {
     tenants: Arc<Tenants>,
     metrics: Mutex<HashMap<String, Metric>>,
     left_out: Counter,
+    /// Set for a trial: what is said is for whoever tries, and for nobody else.
+    transcript: Option<Transcript>,
 }
 
 struct Bucket {
@@ -72,11 +75,21 @@ impl Voice {
                 "deltaforge_plugin_log_dropped_total",
                 "pipeline" => pipeline.to_owned(), "stage" => stage.to_owned()
             ),
+            transcript: None,
         }
+    }
+
+    /// With lines that go into a transcript in place of the log, and numbers that go nowhere.
+    pub(crate) fn into_transcript(mut self, transcript: Transcript) -> Self {
+        self.transcript = Some(transcript);
+        self
     }
 
     /// Whether a line of this level would reach the log.
     pub(crate) fn enabled(&self, level: Level) -> bool {
+        if self.transcript.is_some() {
+            return true;
+        }
         match level {
             Level::TRACE => tracing::enabled!(target: "deltaforge::plugin", Level::TRACE),
             Level::DEBUG => tracing::enabled!(target: "deltaforge::plugin", Level::DEBUG),
@@ -99,6 +112,10 @@ impl Voice {
 
     /// Writes a line; a guest's text is untrusted, so it is quoted.
     pub(crate) fn say(&self, level: Level, text: &str, fields: &[(String, String)]) {
+        if let Some(transcript) = &self.transcript {
+            transcript.write(level, text, fields);
+            return;
+        }
         if !self.enabled(level) {
             return;
         }
@@ -172,6 +189,9 @@ impl Voice {
         name: &str,
         make: impl FnOnce(String, [(&'static str, String); 2]) -> Metric,
     ) -> Option<Metric> {
+        if self.transcript.is_some() {
+            return None;
+        }
         let mut known = self.metrics.lock();
         if let Some(metric) = known.get(name) {
             return Some(metric.clone());

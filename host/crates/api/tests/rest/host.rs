@@ -60,6 +60,12 @@ pub struct Plan {
     pub on_error: OnError,
     /// What shapes the messages.
     pub envelope: &'static str,
+    /// What the processor `mark` runs.
+    pub plugin: &'static str,
+    /// What it is opened with.
+    pub config: Value,
+    /// Whether it follows.
+    pub follows: bool,
 }
 
 impl Plan {
@@ -74,6 +80,9 @@ impl Plan {
             batch: 10,
             on_error: OnError::Fail,
             envelope: "builtin:native",
+            plugin: "marker@1.0.0",
+            config: json!({ "token": "t0ken" }),
+            follows: false,
         }
     }
 }
@@ -160,7 +169,7 @@ impl Host {
             "metadata": { "name": plan.name, "tenant": plan.tenant, "labels": plan.labels },
             "spec": {
                 "source": { "type": "numbers", "config": { "id": "src", "dsn": "db://me:pa55word@host/x" } },
-                "processors": [{ "plugin": "marker@1.0.0", "id": "mark", "config": { "token": "t0ken" } }],
+                "processors": [{ "plugin": plan.plugin, "id": "mark", "config": plan.config }],
                 "sinks": [{ "type": "shelf", "config": { "id": "out" } }],
             },
         });
@@ -174,15 +183,17 @@ impl Host {
             on_error: plan.on_error,
             tables: TableFilter::default(),
             masks: false,
+            follows: false,
         };
         let script =
             spec("script", StageCode::Builtin("javascript".into()), json!({ "inline": "as it was" }));
-        let mark = spec("mark", StageCode::Plugin("marker@1.0.0".into()), json!({ "token": "t0ken" }));
+        let mark = spec("mark", StageCode::Plugin(plan.plugin.into()), plan.config.clone());
+        let mark = StagePlan { follows: plan.follows, ..stage(mark) };
         let mut sink = setup::sink(plan.name, "out", Arc::new(ShelfFactory(shelf.clone())), plan.required);
         sink.envelope = spec("out.envelope", StageCode::of_text(plan.envelope), json!({}));
         let pipeline = PipelinePlan {
             tenant: plan.tenant.to_owned(),
-            stages: vec![stage(script), stage(mark)],
+            stages: vec![stage(script), mark],
             sinks: vec![sink],
             dlq: plan.dlq.map(|max_entries| DlqLimits {
                 max_entries,

@@ -7,6 +7,7 @@ mod audit;
 mod commands;
 mod dlq;
 mod envelopes;
+mod follow;
 mod full_store;
 mod guards;
 mod health;

@@ -190,6 +190,7 @@ async fn a_swap_before_a_replay_leaves_each_event_its_version() {
         on_error: Default::default(),
         tables: Default::default(),
         masks: false,
+        follows: false,
     };
     let plan = PipelinePlan {
         stages: vec![stage],
@@ -308,6 +309,7 @@ async fn a_swap_that_waits_does_not_keep_a_stopped_pipeline_from_going_on() {
         on_error: Default::default(),
         tables: Default::default(),
         masks: false,
+        follows: false,
     };
     let plan = PipelinePlan {
         stages: vec![stage],

@@ -1,7 +1,8 @@
 //! The small source, stages, envelope and sink that the pipelines of these tests are made of.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use deltaforge_engine::batcher::Batcher;
@@ -151,8 +152,8 @@ impl SourceFactory for NumbersFactory {
     }
 }
 
-/// Writes its mark into every row. With the mark `bad` it fails for good, with `later` for now, with `picky…` it traps
-/// on every seventh number, and with `drops` it drops all.
+/// Writes its mark into every row. With the mark `bad` it fails for good, with `later` for now, with `picky` in it it
+/// traps on every seventh number, and with `drops` it drops all.
 struct Marker(String);
 
 #[async_trait]
@@ -168,7 +169,7 @@ impl Stage for Marker {
                 edits.drop_row(view, row).map_err(|error| StageError::stop("marker", error.to_string()))?;
                 continue;
             }
-            if self.0.starts_with("picky") && view.event(row).pos().is_multiple_of(7) {
+            if self.0.contains("picky") && view.event(row).pos().is_multiple_of(7) {
                 return Err(StageError::isolate("plugin_trap", "a multiple of seven"));
             }
             edits
@@ -181,14 +182,30 @@ impl Stage for Marker {
 
 /// How many markers `slow` are being built; they are done when it is 0 again.
 pub static BUILT_SLOWLY: AtomicUsize = AtomicUsize::new(0);
+/// Whether markers `held` are being built until this is over.
+pub static HELD: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
+
+/// Which version references to markers mean that leave it open.
+pub static NEWEST: Mutex<BTreeMap<&'static str, &'static str>> = Mutex::new(BTreeMap::new());
 
 /// Markers: the plugin `marker@x` writes `x` and its configured suffix; `javascript` writes its script.
 pub struct Markers;
 
+fn version_of(reference: &str) -> String {
+    let newest = NEWEST.lock().get(reference).copied();
+    newest.unwrap_or_else(|| reference.trim_start_matches("marker@")).to_owned()
+}
+
 fn mark_of(spec: &StageSpec) -> Result<String, ConfigError> {
     match &spec.code {
         StageCode::Plugin(reference) => match reference.strip_prefix("marker@") {
-            Some(version) => Ok(format!("{version}{}", spec.config["suffix"].as_str().unwrap_or_default())),
+            Some(_) if spec.config["torn"] == *version_of(reference) => {
+                Err(ConfigError::new("plugin", format!("{reference} is torn")))
+            }
+            Some(_) => {
+                let suffix = spec.config["suffix"].as_str().unwrap_or_default();
+                Ok(format!("{}{suffix}", version_of(reference)))
+            }
             None => Err(ConfigError::new("plugin", format!("there is no plugin {reference}"))),
         },
         StageCode::Builtin(_) => match spec.config["inline"].as_str() {
@@ -211,14 +228,24 @@ impl StageFactory for Markers {
     async fn build(
         &self,
         spec: &StageSpec,
-        _digest: Option<&str>,
+        digest: Option<&str>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-        let mark = mark_of(spec).map_err(|problem| StageError::stop("marker", problem.message))?;
+        let mark = match digest {
+            Some(mark) => mark.to_owned(),
+            None => mark_of(spec).map_err(|problem| StageError::stop("marker", problem.message))?,
+        };
         if mark == "slow" {
             BUILT_SLOWLY.fetch_add(1, Ordering::SeqCst);
             crate::setup::within("others are ready", async || BUILT_SLOWLY.load(Ordering::SeqCst) == 0).await;
         }
+        if mark == "held" {
+            let over = HELD.subscribe().wait_for(|held| !held).await.is_ok();
+            assert!(over, "it is never dropped");
+        }
         let plugin = match &spec.code {
+            StageCode::Plugin(reference) if NEWEST.lock().contains_key(reference.as_str()) => {
+                format!("marker@{mark}")
+            }
             StageCode::Plugin(reference) => reference.clone(),
             StageCode::Builtin(name) => format!("builtin:{name}"),
         };

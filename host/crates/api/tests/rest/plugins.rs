@@ -6,14 +6,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deltaforge_engine::catalog::{CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Upload};
+use deltaforge_config::auth::Role;
+use deltaforge_engine::catalog::{
+    CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
+};
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::host::{Host, Plan, code};
+use crate::access::{HeldBy, tokens};
+use crate::host::{Host, Plan, answer, code};
+use crate::parts::{HELD, NEWEST};
+
+impl MapCatalog {
+    /// Waits until it was asked for the newest version so often again.
+    pub async fn asked_again(&self, times: usize) {
+        let before = self.counts.asked.load(Ordering::SeqCst);
+        let asked = async || self.counts.asked.load(Ordering::SeqCst) >= before + times;
+        crate::setup::within("somebody wants to know the newest version", asked).await;
+    }
+}
 
 type Versions = Arc<Mutex<BTreeMap<PluginId, Vec<u8>>>>;
 
@@ -30,6 +44,9 @@ pub struct MapCatalog {
 struct Counts {
     received: AtomicUsize,
     publishing: AtomicUsize,
+    trying: AtomicUsize,
+    /// How often somebody wanted to know the newest version.
+    asked: AtomicUsize,
     /// The most that were being published at once.
     most: AtomicUsize,
 }
@@ -51,6 +68,7 @@ fn known(id: &PluginId, bytes: &[u8]) -> PluginVersion {
         grants: Vec::new(),
         author: String::new(),
         licence: String::new(),
+        damaged: None,
     }
 }
 
@@ -64,6 +82,10 @@ impl PluginCatalog for MapCatalog {
         Ok(self.versions.lock().iter().map(|(id, bytes)| known(id, bytes)).collect())
     }
 
+    async fn ids(&self) -> Result<Vec<PluginId>, CatalogError> {
+        Ok(self.versions.lock().keys().cloned().collect())
+    }
+
     async fn get(&self, id: &PluginId) -> Result<PluginVersion, CatalogError> {
         self.versions.lock().get(id).map(|bytes| known(id, bytes)).ok_or_else(|| missing(id))
     }
@@ -72,8 +94,28 @@ impl PluginCatalog for MapCatalog {
         self.versions.lock().get(id).cloned().ok_or_else(|| missing(id))
     }
 
-    async fn resolve(&self, reference: &str, _tenant: &str) -> Result<PluginVersion, CatalogError> {
-        Err(CatalogError::NotFound(reference.to_owned()))
+    async fn newest(&self, reference: &str, _tenant: &str) -> Result<Option<PluginId>, CatalogError> {
+        self.counts.asked.fetch_add(1, Ordering::SeqCst);
+        let newest = NEWEST.lock().get(reference).map(|version| format!("marker@{version}"));
+        Ok(newest.and_then(|newest| newest.parse().ok()))
+    }
+
+    fn could_mean(&self, reference: &str, id: &PluginId) -> bool {
+        let id = id.to_string();
+        id == reference || id.starts_with(&format!("{reference}."))
+    }
+
+    /// Answers what it was given.
+    async fn try_out(&self, id: &PluginId, sample: Sample) -> Result<Tried, CatalogError> {
+        self.get(id).await?;
+        self.counts.trying.fetch_add(1, Ordering::SeqCst);
+        let waited = self.held.subscribe().wait_for(|held| !held).await.is_ok();
+        assert!(waited, "the test is over");
+        let limits = sample.limits.map(|limits| limits.cpu_ms);
+        let output = json!({
+            "events": sample.input["events"], "tenant": sample.tenant, "cpu_ms": limits, "grants": sample.grants,
+        });
+        Ok(Tried { output: output.as_object().cloned().unwrap(), ..Tried::default() })
     }
 
     async fn upload(&self, id: &PluginId) -> Result<Box<dyn Upload>, CatalogError> {
@@ -258,7 +300,7 @@ async fn components_are_checked_two_at_a_time() {
         tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
     });
     let uploads: Vec<_> = uploads.collect();
-    let Counts { received, publishing, most } = &*host.plugins.counts;
+    let Counts { received, publishing, most, .. } = &*host.plugins.counts;
     crate::setup::within("all are received", async || received.load(Ordering::SeqCst) == 6).await;
     crate::setup::within("two are at work", async || publishing.load(Ordering::SeqCst) == 2).await;
     assert_eq!(host.get("/plugins").await.1, json!([]), "others are served meanwhile");
@@ -267,4 +309,181 @@ async fn components_are_checked_two_at_a_time() {
         assert_eq!(upload.await.unwrap(), 201);
     }
     assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_is_tested_on_sample_events_without_a_pipeline() {
+    let host = Host::start_knowing(tokens(), |api| api).await;
+    for plugin in ["marker", "@acme/marker"] {
+        let path = format!("/plugins/{plugin}/versions/1.0.0");
+        let put = host.request(Method::PUT, &path).held_by(None, Role::Author).body("plugin");
+        assert_eq!(put.send().await.unwrap().status(), 201);
+    }
+    let test = async |plugin: &str, tenant: Option<&str>, body: Value| {
+        let path = format!("/plugins/{plugin}/versions/1.0.0/test");
+        answer(host.request(Method::POST, &path).held_by(tenant, Role::Operator).json(&body)).await
+    };
+    let sample = json!({ "events": [{ "table": "t", "op": "c", "after": { "id": 1 } }] });
+    let (status, tried) = test("marker", Some("acme"), sample.clone()).await;
+    assert_eq!((status, &tried["plugin"], &tried["error"]), (200, &json!("marker@1.0.0"), &json!(null)));
+    assert_eq!((&tried["events"], &tried["tenant"]), (&sample["events"], &json!("acme")), "it pays");
+    assert_eq!(
+        (&tried["cpu_ms"], &tried["grants"]),
+        (&json!(null), &json!(null)),
+        "as a stage that says nothing"
+    );
+    assert_eq!(test("@acme/marker", None, sample.clone()).await.1["tenant"], "acme", "whose it is");
+    assert_eq!(test("marker", None, sample.clone()).await.1["tenant"], "", "nobody's");
+    let mut asks = sample.clone();
+    asks["limits"] = json!({ "cpu_ms": 7 });
+    asks["grants"] = json!(["clock"]);
+    let (_, tried) = test("marker", None, asks.clone()).await;
+    assert_eq!((&tried["cpu_ms"], &tried["grants"]), (&json!(7), &json!(["clock"])));
+    asks["limits"] = json!({ "cpu_ms": 10_001, "mem_mb": 5_000 });
+    let refused = test("marker", None, asks).await;
+    assert_eq!(code(&refused), (400, "SAMPLE_INVALID"));
+    let paths: Vec<&Value> =
+        refused.1["problems"].as_array().unwrap().iter().map(|one| &one["path"]).collect();
+    assert_eq!(paths, ["limits.cpu_ms", "limits.mem_mb"]);
+    assert_eq!(code(&test("other", None, sample.clone()).await), (404, "PLUGIN_NOT_FOUND"));
+    assert_eq!(code(&test("marker", None, json!({ "rows": [] })).await), (422, "INVALID_BODY"));
+    let (_, page) = answer(host.request(Method::GET, "/audit").held_by(None, Role::Admin)).await;
+    assert!(!page.to_string().contains("/test"), "nothing was commanded: {page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tests_have_a_bound_for_each_tenant_and_for_all() {
+    let host = Host::start_knowing(tokens(), |api| api).await;
+    let put = host.request(Method::PUT, "/plugins/marker/versions/1.0.0").held_by(None, Role::Author);
+    assert_eq!(put.body("plugin").send().await.unwrap().status(), 201);
+    host.plugins.held.send_replace(true);
+    let test = |tenant: Option<&'static str>| {
+        let path = "/plugins/marker/versions/1.0.0/test";
+        let request = host.request(Method::POST, path).held_by(tenant, Role::Operator);
+        answer(request.json(&json!({ "events": [{ "table": "t", "op": "c" }] })))
+    };
+    let trying = &host.plugins.counts.trying;
+    let mut begun = Vec::new();
+    for (tenant, count) in [(Some("acme"), 2), (Some("zeta"), 2)] {
+        for _ in 0..count {
+            begun.push(tokio::spawn(test(tenant)));
+        }
+        crate::setup::within("they are under way", async || trying.load(Ordering::SeqCst) == begun.len())
+            .await;
+        assert_eq!(code(&test(tenant).await), (503, "TESTS_BUSY"));
+    }
+    assert_eq!(code(&test(None).await), (503, "TESTS_BUSY"), "four are under way in all");
+    host.plugins.held.send_replace(false);
+    for one in begun {
+        assert_eq!(one.await.unwrap().0, 200);
+    }
+    assert_eq!(test(Some("acme")).await.0, 200, "there is room again");
+}
+
+fn names(all: &Value) -> Vec<&str> {
+    all.as_array().unwrap().iter().map(|one| one["plugin"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_needs_is_collected() {
+    let host = Host::start().await;
+    for version in ["0.8.0", "0.9.0", "1.0.0", "1.1.0", "1.2.0", "1.3.0"] {
+        assert_eq!(put(&host, &format!("/plugins/marker/versions/{version}"), b"plugin").await.0, 201);
+    }
+    assert_eq!(put(&host, "/plugins/@acme/tag/versions/1.0.0", b"plugin").await.0, 201);
+    let orders = host.run(Plan::named("orders"));
+    orders.read(10, 10).await;
+    for (version, count) in [("0.9.0", 20), ("1.1.0", 30)] {
+        let swap = json!({ "plugin": format!("marker@{version}") });
+        assert_eq!(host.send(Method::PUT, "/pipelines/orders/processors/mark/plugin", &swap).await.0, 200);
+        orders.read(count, count as usize).await;
+    }
+    for version in ["1.0.0", "0.9.0"] {
+        crate::setup::within("the version is done with", async || {
+            let (_, shown) = host.get(&format!("/plugins/marker/versions/{version}")).await;
+            shown["used_by"] == json!([])
+        })
+        .await;
+    }
+    let gc = async |body: Value| host.send(Method::POST, "/plugins/gc", &body).await;
+    let (status, would) = gc(json!({ "dry_run": true })).await;
+    assert_eq!(
+        (status, names(&would["removed"])),
+        (200, vec!["marker@0.8.0", "marker@1.0.0", "marker@1.2.0"])
+    );
+    assert_eq!(would["freed_bytes"], 18);
+    assert_eq!(host.get("/plugins/marker/versions/0.8.0").await.0, 200, "it is still there");
+    let why = |answer: &Value, plugin: &str| {
+        let kept = answer["kept"].as_array().unwrap().iter().find(|one| one["plugin"] == plugin).cloned();
+        kept.unwrap()["why"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        why(&would, "marker@0.9.0"),
+        "processor mark of pipeline orders goes back to it on a rollback"
+    );
+    assert_eq!(why(&would, "marker@1.1.0"), "processor mark of pipeline orders runs it");
+    assert_eq!(why(&would, "marker@1.3.0"), "it is the newest");
+    assert_eq!(why(&would, "@acme/tag@1.0.0"), "it is the newest");
+    let (_, would) = gc(json!({ "dry_run": true, "keep": 2 })).await;
+    assert_eq!(names(&would["removed"]), ["marker@0.8.0", "marker@1.0.0"]);
+
+    let (_, done) = gc(json!({})).await;
+    assert_eq!((&done["dry_run"], names(&done["removed"]).len()), (&json!(false), 3));
+    let (_, left) = host.get("/plugins").await;
+    assert_eq!(left[0]["versions"], json!(["0.9.0", "1.1.0", "1.3.0"]));
+    let back = host.post("/pipelines/orders/processors/mark/rollback").await;
+    assert_eq!((back.0, &back.1["current"]), (200, &json!("marker@0.9.0")));
+    let (_, page) = host.get("/audit?limit=1000").await;
+    let told =
+        page["entries"].as_array().unwrap().iter().rfind(|entry| entry["action"] == "plugin-gc").unwrap();
+    assert_eq!(told["detail"]["removed"], json!(["marker@0.8.0", "marker@1.0.0", "marker@1.2.0"]), "{told}");
+    let (_, all) = gc(json!({ "keep": 0 })).await;
+    assert_eq!(names(&all["removed"]), ["marker@1.3.0", "@acme/tag@1.0.0"], "only what is needed stays");
+    assert_eq!(code(&gc(json!({ "keep": -1 })).await), (422, "INVALID_BODY"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_swap_is_just_taking_stays() {
+    let host = Arc::new(Host::start().await);
+    for version in ["held", "other"] {
+        assert_eq!(put(&host, &format!("/plugins/marker/versions/{version}"), b"plugin").await.0, 201);
+    }
+    let orders = host.run(Plan::named("orders"));
+    orders.read(10, 10).await;
+    HELD.send_replace(true);
+    let swap = tokio::spawn({
+        let host = host.clone();
+        let body = json!({ "plugin": "marker@held" });
+        async move { host.send(Method::PUT, "/pipelines/orders/processors/mark/plugin", &body).await }
+    });
+    let path = "/plugins/marker/versions/held";
+    crate::setup::within("the swap takes it", async || HELD.receiver_count() > 0).await;
+    assert_eq!(host.get(path).await.1["used_by"], json!([]), "no history says so yet");
+    let refused = host.send(Method::DELETE, path, &json!(null)).await;
+    assert_eq!(code(&refused), (409, "PLUGIN_IN_USE"));
+    assert!(refused.1["message"].as_str().unwrap().contains("a swap is taking it"), "{}", refused.1);
+    let (_, done) = host.send(Method::POST, "/plugins/gc", &json!({ "keep": 0 })).await;
+    assert_eq!(done["kept"], json!([{ "plugin": "marker@held", "why": "a swap is taking it" }]));
+    assert_eq!(names(&done["removed"]), ["marker@other"]);
+    HELD.send_replace(false);
+    assert_eq!(swap.await.unwrap().0, 200);
+    assert_eq!(host.get(path).await.1["used_by"][0]["current"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_of_a_tenant_collects_what_is_its_own() {
+    let host = Host::start_knowing(tokens(), |api| api).await;
+    for plugin in ["marker", "@acme/marker", "@zeta/marker"] {
+        for version in ["1.0.0", "1.1.0"] {
+            let path = format!("/plugins/{plugin}/versions/{version}");
+            let put = host.request(Method::PUT, &path).held_by(None, Role::Author).body("plugin");
+            assert_eq!(put.send().await.unwrap().status(), 201);
+        }
+    }
+    let gc = host.request(Method::POST, "/plugins/gc").held_by(Some("acme"), Role::Admin);
+    let (status, done) = answer(gc).await;
+    assert_eq!((status, names(&done["removed"])), (200, vec!["@acme/marker@1.0.0"]));
+    assert!(!done.to_string().contains("zeta"), "{done}");
+    let all = host.request(Method::POST, "/plugins/gc").held_by(None, Role::Admin);
+    assert_eq!(names(&answer(all).await.1["removed"]), ["marker@1.0.0", "@zeta/marker@1.0.0"]);
 }

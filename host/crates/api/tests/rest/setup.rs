@@ -79,6 +79,7 @@ pub fn stage(name: &str) -> StagePlan {
         on_error: Default::default(),
         tables: Default::default(),
         masks: false,
+        follows: false,
     }
 }
 

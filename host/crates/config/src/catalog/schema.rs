@@ -290,6 +290,13 @@ fn plugin(assembly: &mut Assembly) -> Map<String, Value> {
     ])
 }
 
+/// Only a stage follows; an envelope is what it was at the start.
+fn follow() -> (String, Value) {
+    let description = "Whether versions that are published later and that the reference means are swapped in by the host \
+                       itself. The reference then begins a version: `name@1` or `name@1.2`.";
+    ("follow".to_owned(), json!({ "type": "boolean", "default": false, "description": description }))
+}
+
 fn plugin_branch(properties: Map<String, Value>) -> Value {
     json!({
         "type": "object",
@@ -316,6 +323,7 @@ fn processor(catalog: &Catalog, assembly: &mut Assembly) -> Value {
         let mut refused = Map::from_iter([
             ("grants".to_owned(), json!(format!("{kind} is part of the host and needs no grants"))),
             ("plugin".to_owned(), json!(format!("a stage is either the built-in {kind} or a plugin"))),
+            ("follow".to_owned(), json!(format!("{kind} is part of the host and changes with it"))),
         ]);
         if block.limits.is_some() {
             common.extend([limits(assembly)]);
@@ -335,7 +343,7 @@ fn processor(catalog: &Catalog, assembly: &mut Assembly) -> Value {
         branches.push(branch);
     }
     let mut properties = plugin(assembly);
-    properties.extend([id(), tables()]);
+    properties.extend([id(), tables(), follow()]);
     branches.push(plugin_branch(properties));
     choice(Part::Processor, branches)
 }
@@ -358,7 +366,10 @@ fn envelope(catalog: &Catalog, assembly: &mut Assembly) -> Value {
          else the pipeline stops there.",
     );
     properties.insert("on_error".to_owned(), on_error);
-    branches.push(plugin_branch(properties));
+    let mut plugin = plugin_branch(properties);
+    plugin[REFUSED] =
+        json!({ "follow": "an envelope stays as it was at the start; processors follow new versions" });
+    branches.push(plugin);
     let mut envelope = choice(Part::Envelope, branches);
     envelope["default"] = json!("native");
     envelope["description"] = json!("The shape of the sink's messages.");

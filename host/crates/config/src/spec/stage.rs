@@ -23,6 +23,8 @@ pub struct ProcessorSpec {
     pub on_error: OnError,
     /// What it may reach in the host.
     pub grants: Vec<Grant>,
+    /// Whether versions of its plugin that are published later are swapped in by the host itself.
+    pub follow: bool,
     /// The stage's whole block as the document has it, after expansion. Two stages with equal
     /// blocks are configured the same.
     pub block: Value,
@@ -113,6 +115,7 @@ impl fmt::Debug for ProcessorSpec {
             .field("limits", &self.limits)
             .field("on_error", &self.on_error)
             .field("grants", &self.grants)
+            .field("follow", &self.follow)
             .finish_non_exhaustive()
     }
 }

@@ -19,6 +19,13 @@ impl Registry {
         wanted: Option<&Wanted>,
         published: &[Version],
     ) -> Result<String, RegistryError> {
+        // What ran here was there; somebody took it away, perhaps by hand.
+        let gone = match self.first_used(reference) {
+            Some(sha256) => {
+                format!(" any more (it ran here, with SHA-256 {sha256}; publish that again to have it)")
+            }
+            None => String::new(),
+        };
         let builtins = || self.builtins.iter().filter(|_| tenant.is_none());
         let own = builtins().filter(|builtin| builtin.name == name).map(|builtin| &builtin.version);
         let mut versions: Vec<&Version> = published.iter().chain(own).collect();
@@ -28,11 +35,11 @@ impl Registry {
             let listed: Vec<String> = versions.iter().map(|version| version.to_string()).collect();
             let only_pre = if wanted.is_none() { "; a pre-release is named in full" } else { "" };
             return Ok(format!(
-                "there is no plugin {reference}; the versions of {name} here are {}{only_pre}",
+                "there is no plugin {reference}{gone}; the versions of {name} here are {}{only_pre}",
                 listed.join(", ")
             ));
         }
-        let mut text = format!("there is no plugin {reference} in {}", self.dir.display());
+        let mut text = format!("there is no plugin {reference} in {}{gone}", self.dir.display());
         let folder = tenant.map_or_else(|| self.dir.clone(), |tenant| self.dir.join(format!("@{tenant}")));
         let mut names: Vec<String> = builtins().map(|builtin| builtin.name.to_owned()).collect();
         for name in folders(&folder)? {

@@ -134,17 +134,6 @@ impl Registry {
         Ok(info)
     }
 
-    /// What is known of `name@1.2.3` or `@tenant/name@1.2.3`.
-    pub(crate) fn known_as(&self, plugin: &str) -> Result<PluginInfo, RegistryError> {
-        let none = || RegistryError::NotFound(format!("{plugin} names no version"));
-        let (path, version) = plugin.rsplit_once('@').ok_or_else(none)?;
-        let (tenant, name) = match path.strip_prefix('@').and_then(|path| path.split_once('/')) {
-            Some((tenant, name)) => (Some(tenant), name),
-            None => (None, path),
-        };
-        self.version(tenant, name, &Version::parse(version).map_err(|_| none())?)
-    }
-
     fn find(
         &self,
         tenant: Option<&str>,
@@ -192,11 +181,14 @@ impl Registry {
 
     /// The size of a version's component; 0 where it cannot be told.
     pub fn size(&self, info: &PluginInfo) -> u64 {
-        let tenant = info.tenant.as_deref();
-        if let Some(builtin) = self.builtin(tenant, &info.name, &info.version) {
+        self.bytes_of(info.tenant.as_deref(), &info.name, &info.version)
+    }
+
+    pub(crate) fn bytes_of(&self, tenant: Option<&str>, name: &str, version: &Version) -> u64 {
+        if let Some(builtin) = self.builtin(tenant, name, version) {
             return builtin.bytes.len() as u64;
         }
-        let folder = self.folder(tenant, &info.name).join(info.version.to_string());
+        let folder = self.folder(tenant, name).join(version.to_string());
         fs::metadata(folder.join("plugin.wasm")).map_or(0, |held| held.len())
     }
 
@@ -207,11 +199,15 @@ impl Registry {
     ///
     /// When it is not there, part of the host, or cannot be removed.
     pub fn delete(&self, tenant: Option<&str>, name: &str, version: &Version) -> Result<(), RegistryError> {
-        let (info, folder) = self.find(tenant, name, version)?;
-        if info.builtin {
-            return Err(RegistryError::Builtin(info.reference()));
-        }
-        let doing = || format!("remove {} from {}", info.reference(), self.dir.display());
+        let plugin = qualified(tenant, name, version);
+        let folder = match self.find(tenant, name, version) {
+            Ok((info, _)) if info.builtin => return Err(RegistryError::Builtin(plugin)),
+            Ok((_, folder)) => folder,
+            // What cannot be read can be taken away all the same.
+            Err(RegistryError::Damaged(_)) => self.folder(tenant, name).join(version.to_string()),
+            Err(error) => return Err(error),
+        };
+        let doing = || format!("remove {plugin} from {}", self.dir.display());
         let aside = self.aside().map_err(io_error(doing()))?;
         fs::rename(&folder, &aside).map_err(io_error(doing()))?;
         let above = folder.parent().unwrap_or(&self.dir);

@@ -12,4 +12,5 @@ mod released;
 mod stage;
 mod support;
 mod tenants;
+mod trials;
 mod voice;

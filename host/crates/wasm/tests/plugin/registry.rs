@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::support::{guest, limits, puppet, registry, runtime, spec};
+use deltaforge_engine::catalog::{CatalogError, PluginCatalog as _};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::FormatterFactory;
 use deltaforge_engine::stage::{StageFactory, StageSpec};
 use deltaforge_wasm::{
-    PluginKind, PluginManifest, Registry, RegistryError, Runtime, WasmFormatterFactory, WasmStageFactory,
-    digest_of,
+    PluginKind, PluginManifest, Registry, RegistryError, Runtime, WasmCatalog, WasmFormatterFactory,
+    WasmStageFactory, digest_of,
 };
 use semver::Version;
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
@@ -169,6 +170,133 @@ async fn a_version_never_changes() {
     assert!(error.contains("versions never change"), "{error}");
     // What was used is still there.
     assert_eq!(second.by_digest(&digest_of(&plain)).unwrap().plugin, "mask@1.0.0");
+}
+
+/// A version as somebody without the API puts it there.
+fn put_by_hand(dir: &Path, version: &str, bytes: &[u8]) {
+    let folder = dir.join("plugins/mask").join(version);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("plugin.wasm"), bytes).unwrap();
+    fs::write(folder.join("plugin.yaml"), manifest(bytes).to_yaml()).unwrap();
+}
+
+#[tokio::test]
+async fn what_happens_to_the_folder_outside_is_seen_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = fs::read(guest("")).unwrap();
+    let registry = registry(dir.path());
+    let catalog = WasmCatalog::new(runtime(), registry.clone(), 64 << 20);
+    let listed = async || -> Vec<(String, Option<String>)> {
+        let all = catalog.list().await.unwrap().into_iter();
+        all.map(|one| (one.id.to_string(), one.damaged)).collect()
+    };
+    assert!(listed().await.is_empty());
+    put_by_hand(dir.path(), "1.0.0", &plain);
+    put_by_hand(dir.path(), "1.1.0", &variant(&plain, 1));
+    assert_eq!(listed().await, [("mask@1.0.0".to_owned(), None), ("mask@1.1.0".to_owned(), None)]);
+    assert_eq!(catalog.newest("mask@1", "t").await.unwrap().unwrap().to_string(), "mask@1.1.0");
+    registry.keep(&registry.resolve("mask@1.0.0", "t", None).unwrap()).unwrap();
+
+    // Its bytes change, and change back; sizes and names tell nothing.
+    let path = dir.path().join("plugins/mask/1.1.0/plugin.wasm");
+    fs::write(&path, variant(&plain, 2)).unwrap();
+    let why = listed().await[1].1.clone().unwrap();
+    assert!(why.contains("plugin.yaml says") && why.contains("publish a new one"), "{why}");
+    let refused = catalog.content(&"mask@1.1.0".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(refused, CatalogError::Damaged(_)), "{refused:?}");
+    assert!(registry.resolve("mask@1", "t", None).is_err(), "nothing older takes its place unasked");
+    fs::write(&path, variant(&plain, 1)).unwrap();
+    assert_eq!(listed().await[1].1, None);
+    fs::remove_file(&path).unwrap();
+    assert!(listed().await[1].1.clone().unwrap().contains("there is no file"));
+    // Nor with a manifest that fits, once it has run.
+    put_by_hand(dir.path(), "1.0.0", &variant(&plain, 3));
+    assert!(listed().await[0].1.clone().unwrap().contains("versions never change"));
+    // A manifest that says nothing.
+    fs::write(dir.path().join("plugins/mask/1.1.0/plugin.yaml"), "a: [").unwrap();
+    let torn = catalog.get(&"mask@1.1.0".parse().unwrap()).await.unwrap();
+    assert_eq!((torn.kind.as_str(), torn.digest.as_str()), ("unknown", ""));
+    assert!(torn.damaged.unwrap().contains("plugin.yaml"));
+    assert_eq!(listed().await.len(), 2);
+    catalog.delete(&"mask@1.1.0".parse().unwrap()).await.unwrap();
+    assert_eq!(listed().await.len(), 1, "what is damaged can be taken away");
+
+    fs::remove_dir_all(dir.path().join("plugins/mask")).unwrap();
+    assert!(listed().await.is_empty());
+    let gone = registry.resolve("mask@1.0.0", "t", None).unwrap_err().to_string();
+    assert!(
+        gone.contains("any more (it ran here, with SHA-256") && gone.contains(&digest_of(&plain)),
+        "{gone}"
+    );
+    assert!(!registry.resolve("mask@2.0.0", "t", None).unwrap_err().to_string().contains("any more"));
+}
+
+#[tokio::test]
+async fn a_version_that_never_ran_can_be_deleted_and_published_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = fs::read(guest("")).unwrap();
+    let registry = registry(dir.path());
+    publish(&registry, None, "mask", "1.0.0", &plain);
+    registry.resolve("mask", "t", None).unwrap();
+    registry.delete(None, "mask", &Version::new(1, 0, 0)).unwrap();
+    let mended = variant(&plain, 1);
+    publish(&registry, None, "mask", "1.0.0", &mended);
+    assert_eq!(registry.resolve("mask", "t", None).unwrap().digest, digest_of(&mended));
+}
+
+#[tokio::test]
+async fn which_versions_a_reference_could_mean_is_said_by_what_reads_references() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = WasmCatalog::new(runtime(), registry(dir.path()), 64 << 20);
+    let could = |reference: &str, id: &str| catalog.could_mean(reference, &id.parse().unwrap());
+    for (reference, id) in [
+        ("mask", "mask@3.0.0"),
+        ("mask@1", "mask@1.10.0"),
+        ("mask@1.2", "mask@1.2.9"),
+        ("mask@1.2.3", "mask@1.2.3"),
+        ("mask@1.0.0-rc.1", "mask@1.0.0-rc.1"),
+        ("@acme/mask@1", "@acme/mask@1.0.0"),
+    ] {
+        assert!(could(reference, id), "{reference} {id}");
+    }
+    for (reference, id) in [
+        ("mask@1", "mask@10.0.0"),
+        ("mask@1.2", "mask@1.20.0"),
+        ("mask@1.2.3", "mask@1.2.3-rc.1"),
+        ("mask@1", "mask@1.1.0-rc.1"),
+        ("mask", "mask@1.1.0-rc.1"),
+        ("mask@1", "@acme/mask@1.0.0"),
+        ("@acme/mask@1", "@zeta/mask@1.0.0"),
+        ("./mask.wasm", "mask@1.0.0"),
+        ("mask@", "mask@1.0.0"),
+    ] {
+        assert!(!could(reference, id), "{reference} {id}");
+    }
+    assert_eq!(catalog.newest("mask@1", "acme").await.unwrap(), None);
+    assert!(catalog.newest("./x.wasm", "acme").await.is_err());
+    assert!(catalog.newest("@acme/mask@1", "zeta").await.is_err());
+}
+
+#[test]
+fn what_a_crash_left_in_the_cache_is_taken_away_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().join("cache");
+    drop(Runtime::new(Some(&cache)).unwrap());
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let (dead, own) = (format!(".{}-0.partial", child.id()), format!(".{}-900.partial", std::process::id()));
+    let (new, alive) = (format!(".{}-901.partial", std::process::id()), ".1-0.partial".to_owned());
+    for name in [&dead, &own, &new, &alive, &"notes.partial".to_owned()] {
+        fs::write(cache.join(name), "half").unwrap();
+    }
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600 * 24);
+    fs::File::options().write(true).open(cache.join(&own)).unwrap().set_modified(long_ago).unwrap();
+    drop(Runtime::new(Some(&cache)).unwrap());
+    let is_there = |name: &String| cache.join(name).exists();
+    assert!(!is_there(&dead), "nobody writes it any more");
+    assert!(!is_there(&own), "a process of the same number did, before this one");
+    assert!(is_there(&new) && is_there(&alive), "somebody may still write these");
+    assert!(is_there(&"notes.partial".to_owned()), "that is not ours");
 }
 
 #[tokio::test]
