@@ -119,3 +119,17 @@ fn a_copy_goes_on_where_a_kill_cut_it() {
     assert_handed_over(&arrived, &happened);
     arrived.assert_end_as(&place.shop);
 }
+
+#[test]
+fn rows_that_nobody_copies_are_told() {
+    let _machine = shared();
+    let told = "there are rows that are not copied";
+    for (yaml, is_told) in [(yaml().replace("mode: initial", "mode: never"), true), (yaml(), false)] {
+        let place = Place::new();
+        let seed = seed("rows_that_nobody_copies_are_told");
+        place.writer(seed, 50, 10_000).finish(MINUTES);
+        let mut host = Host::new(place.path(), &yaml);
+        host.start_ready();
+        assert_eq!(host.log().contains(told), is_told, "{yaml}");
+    }
+}

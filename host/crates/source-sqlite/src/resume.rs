@@ -2,9 +2,14 @@
 
 use rusqlite::Connection;
 
-use crate::error::SqliteError;
+use crate::error::{Doing, SqliteError};
 use crate::log;
 use crate::position::At;
+use crate::sql::name;
+
+/// How a stream begins anew that cannot go on from its checkpoint.
+const ANEW: &str = "To begin anew: `snapshot: {mode: initial}` at the source, then delete the checkpoint; the next start copies \
+                    the tables. Without a snapshot it begins at the oldest kept change";
 
 /// Compares a checkpoint with the database, both ways: what we hold must be in it, and what it has removed we must
 /// hold.
@@ -14,7 +19,7 @@ pub(crate) fn check(db: &Connection, at: &At) -> Result<(), SqliteError> {
         found => {
             return Err(SqliteError::Unrelated(format!(
                 "the checkpoint is of database incarnation {}, but this one is {}: it is another database, or capture \
-                 was removed in between. Restore the right file, or delete the checkpoint to start with a new snapshot",
+                 was removed in between. Restore the right file. {ANEW}",
                 at.identity,
                 found.as_deref().unwrap_or("without a change log"),
             )));
@@ -27,8 +32,7 @@ pub(crate) fn check(db: &Connection, at: &At) -> Result<(), SqliteError> {
     match (at.nonce, log::nonce(db, at.sequence)?) {
         (Some(expected), Some(found)) if expected != found => Err(rewound(at.sequence, highest)),
         (Some(_), None) => Err(SqliteError::PositionLost(format!(
-            "the checkpoint is at change {}, but the log now starts at {}; delete the checkpoint to start with a new \
-             snapshot",
+            "the checkpoint is at change {}, but the log now starts at {}: what was between is gone. {ANEW}",
             at.sequence,
             lowest.unwrap_or_default()
         ))),
@@ -59,7 +63,7 @@ fn rewound(held: i64, highest: i64) -> SqliteError {
     };
     SqliteError::Rewound(format!(
         "the database went back, perhaps to a backup: {phantoms}, but it ends at {highest} and does not know them. \
-         Consumers hold changes that never happened; delete the checkpoint to start with a new snapshot"
+         Consumers hold changes that never happened. {ANEW}"
     ))
 }
 
@@ -74,5 +78,22 @@ pub(crate) fn start(db: &Connection, at: &mut At, snapshot: bool) -> Result<(), 
     };
     at.began = (at.sequence < highest).then_some(highest);
     at.nonce = log::nonce(db, at.sequence)?;
+    Ok(())
+}
+
+/// Says that rows are there which nobody will copy: the stream begins without a snapshot, behind them.
+pub(crate) fn warn_of_rows(db: &Connection, tables: &[String]) -> Result<(), SqliteError> {
+    for table in tables {
+        let text = format!("SELECT EXISTS (SELECT 1 FROM {})", name(table));
+        let any: bool = db.query_row(&text, [], |row| row.get(0)).doing(|| format!("look into {table}"))?;
+        if any {
+            tracing::warn!(
+                table,
+                "there are rows that are not copied, in this table and perhaps in others: the stream begins without a \
+                 snapshot, with the next change; set snapshot: {{mode: initial}} and delete the checkpoint to have them too"
+            );
+            break;
+        }
+    }
     Ok(())
 }

@@ -95,7 +95,7 @@ impl Worker {
         let patterns = config.patterns();
         let known =
             Known { reading: held.is_some(), consistent_through: held.as_ref().map_or(0, |at| at.sequence) };
-        reconcile(&mut db, &config, &database, &patterns, known)?;
+        let installed = reconcile(&mut db, &config, &database, &patterns, known)?;
         let identity = log::incarnation(&db)?.ok_or_else(|| {
             SqliteError::Unsupported("the change log vanished while it was installed".into())
         })?;
@@ -134,7 +134,12 @@ impl Worker {
         log::register(&db, &reader, at.sequence)?;
         db.busy_timeout(READ_WAIT).doing(|| "set the lock time-out".into())?;
         install::warn_of_journal(&db, &path)?;
-        if crate::table::matching(&db, &database, &patterns)?.is_empty() {
+        let tables = crate::table::matching(&db, &database, &patterns)?;
+        // A log that was there, from its first change on, has seen rows come.
+        if first && !snapshot && (installed || log::lowest(&db)? != Some(1)) {
+            resume::warn_of_rows(&db, &tables)?;
+        }
+        if tables.is_empty() {
             tracing::warn!(path = %path.display(), "no table matches yet; tables are captured when they are created");
         }
         Ok(Self {
