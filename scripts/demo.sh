@@ -93,7 +93,7 @@ writer=$!
 await "the first changes" lines 7
 tail -n 3 events.jsonl | show
 
-say "swapping the plugin's version of the truth while rows stream: hash instead of redact"
+say "swapping the plugin's configuration while rows stream: hash instead of redact"
 swap='{"plugin":"mask@1","config":{"columns":[{"name":"customers.email","action":"hash","key":"demo-key"}]}}'
 printf '    PUT /pipelines/shop/processors/privacy/plugin\n    %s\n' "$swap"
 curl -sf -X PUT "http://$api/pipelines/shop/processors/privacy/plugin" -H 'content-type: application/json' -d "$swap" |
