@@ -39,15 +39,15 @@ fn script(_: usize) -> String {
     "type: javascript, inline: '(e) => { e.tags = [e.table]; return e; }'".to_owned()
 }
 
-/// Three that misbehave on every batch, behind the well-behaved.
+/// Three that misbehave on every batch, behind the well-behaved: `ROGUES` says how.
 fn three_rogues(tenant: usize) -> String {
-    let act = match tenant {
-        0 => "loop",
-        1 => "grow",
-        2 => "trap",
-        _ => return mask(tenant),
-    };
-    format!("plugin: rogue@1.0.0, on_error: skip, config: {{ act: {act} }}")
+    let acts = std::env::var("ROGUES").unwrap_or_else(|_| "loop,grow,trap".to_owned());
+    match acts.split(',').nth(tenant) {
+        Some(act) if !act.is_empty() => {
+            format!("plugin: rogue@1.0.0, on_error: skip, config: {{ act: {act} }}")
+        }
+        _ => mask(tenant),
+    }
 }
 
 /// One pipeline for each of `count` tenants, each with a database of its own.
