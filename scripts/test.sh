@@ -5,7 +5,6 @@
 #   e2e   the built binary, driven through YAML, REST and real servers; the repository's own rules
 #   all   both (the default)
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-need_rust
 
 what=all
 case ${1:-} in
@@ -14,6 +13,10 @@ case ${1:-} in
   *) die "unknown tests '$1': say unit, e2e or all" ;;
 esac
 [ "${1:-}" != -- ] || shift
+
+step "setup" "$ROOT/scripts/setup.sh"
+need_rust
+use_go && use_node
 
 # Not the examples: those are for benchmarks, and lints look at them.
 unit() {
@@ -26,10 +29,6 @@ unit() {
 # The Go SDK, and that its samples become components.
 go_sdk() {
   local sample out
-  if ! have go; then
-    note "Go is not installed: the Go SDK was not tested"
-    return
-  fi
   (cd sdk/go && go test ./...)
   out=$(mktemp -d)
   for sample in sdk/go/examples/*/; do
@@ -40,7 +39,6 @@ go_sdk() {
 
 # The binary is built by itself first: the tests only run it.
 e2e() {
-  use_node || note "Node is missing or too old: the tests of plugins in JavaScript will fail (./dev setup)"
   cargo build --release -p deltaforge
   DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" cargo test --no-fail-fast --release -p deltaforge-tests -- "$@"
 }
