@@ -137,7 +137,7 @@ impl Attempt {
             let opened = Backlog::open(index, &plan, &services, budget, shared, ends, &mut marks[index]);
             backlogs.push(Some(opened.await?).filter(|backlog| may_spill || backlog.is_spilling()));
         }
-        let resume = mark::lowest(&marks, compare)?;
+        let resume = mark::lowest(&marks, &*plan.source.factory)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
         let stages =
             stage_set::StageSet::build(&plan, &services, resume.clone(), shared.waits().clone()).await?;
@@ -192,7 +192,8 @@ impl Attempt {
             () = fuse.winding_down.cancelled() => return end(tasks, &fuse).await,
             _ = opened => {}
         }
-        let connected = connect(&plan, &services, &shared, resume.clone()).await;
+        let stands = marks.iter().filter_map(|start| start.resume.clone()).collect();
+        let connected = connect(&plan, &services, &shared, resume.clone(), stands).await;
         let source = match connected {
             Ok(source) => source,
             Err(failure) => {
@@ -298,6 +299,7 @@ async fn connect(
     services: &Services,
     shared: &Shared,
     resume: Option<Position>,
+    stands: Vec<Position>,
 ) -> Result<Box<dyn SourceReader>, Failure> {
     let info = SourceInfo {
         connector: plan.source.factory.kind().to_owned(),
@@ -311,6 +313,7 @@ async fn connect(
     let context = SourceContext {
         info,
         resume: resume.clone(),
+        stands,
         limits: plan.limits,
         state: services.store.clone(),
         waits: shared.waits().clone(),

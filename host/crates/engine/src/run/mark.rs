@@ -139,7 +139,7 @@ pub(crate) async fn stored_lowest(
     if starts.iter().any(|start| start.resume.is_none()) {
         return Ok(None);
     }
-    Ok(lowest(&starts, |a, b| plan.source.factory.compare(a, b)).unwrap_or(None))
+    Ok(lowest(&starts, &*plan.source.factory).unwrap_or(None))
 }
 
 /// Deletes the stored checkpoints of one sink, or of all that ever had one, with what waits in their spills and their
@@ -196,23 +196,16 @@ pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec
     Ok(starts)
 }
 
-/// The lowest position of the sinks that have one.
-pub(crate) fn lowest(
-    starts: &[Start],
-    compare: impl Fn(&Position, &Position) -> Order,
-) -> Result<Option<Position>, Failure> {
-    let mut lowest: Option<&Position> = None;
+/// The highest position that is past none of the sinks that have one.
+pub(crate) fn lowest(starts: &[Start], source: &dyn SourceFactory) -> Result<Option<Position>, Failure> {
+    let mut lowest: Option<Position> = None;
     for position in starts.iter().filter_map(|start| start.resume.as_ref()) {
-        lowest = match lowest {
-            None => Some(position),
-            Some(low) => match compare(position, low) {
-                Order::Before => Some(position),
-                Order::Same | Order::After => Some(low),
-                Order::Unrelated => return Err(unrelated(low, position)),
-            },
-        };
+        lowest = Some(match lowest {
+            None => position.clone(),
+            Some(low) => source.meet(&low, position).ok_or_else(|| unrelated(&low, position))?,
+        });
     }
-    Ok(lowest.cloned())
+    Ok(lowest)
 }
 
 /// The highest position of the sinks that have one.
