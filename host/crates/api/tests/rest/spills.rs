@@ -331,3 +331,22 @@ async fn a_sink_catches_up_from_disk_however_little_memory_is_left() {
     checkpointed(&pipeline, "s1", 300).await;
     pipeline.shutdown().await;
 }
+
+#[tokio::test]
+async fn what_waits_on_disk_when_every_sink_comes_to_count_makes_no_gap() {
+    let mut pair = Pair::new();
+    pair.spill().await;
+    pair.slow.broken.store(true, Ordering::SeqCst);
+    (pair.policy, pair.spill_max_bytes) = (CommitPolicy::All, 40_000);
+    let pipeline = pair.start();
+    pair.numbers.bound.send_replace(2_000);
+    within("the spill is full", async || pipeline.status().sinks[1].spill_bytes > 38_000).await;
+    within("it is tried", async || pipeline.status().sinks[1].errors >= 4).await;
+    assert!(numbers(&pair.good).len() < 2_000, "it holds the stream back");
+    pair.slow.broken.store(false, Ordering::SeqCst);
+    checkpointed(&pipeline, "s1", 2_000).await;
+    assert_eq!(numbers(&pair.slow), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(numbers(&pair.good), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(pipeline.status().sinks[1].gaps, []);
+    pipeline.shutdown().await;
+}

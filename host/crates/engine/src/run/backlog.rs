@@ -21,7 +21,7 @@ use super::gaps::Gaps;
 use super::mark::Start;
 use crate::budget::{Budget, Reservation};
 use crate::failpoint;
-use crate::ledger::Mark;
+use crate::ledger::{CommitPolicy, Mark};
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::source::SourceFactory;
 use crate::span::blocking;
@@ -273,7 +273,7 @@ impl Backlog {
             passed: start.resume.clone().map(|resume| (acked, resume)),
             told: acked,
             in_gap: false,
-            may_gap: !sink.required,
+            may_gap: !sink.required && plan.policy != CommitPolicy::All,
             queued: VecDeque::new(),
             given_up: false,
             closed: false,
@@ -661,11 +661,10 @@ impl Backlog {
 
 /// Whether a sink may be fed from disk: the commit policy does not wait for it alone.
 pub(crate) fn may_spill(plan: &PipelinePlan, sink: &SinkPlan) -> bool {
-    use crate::ledger::CommitPolicy::{All, Quorum, Required};
     match plan.policy {
-        All => false,
-        Quorum(_) => true,
-        Required => !sink.required,
+        CommitPolicy::All => false,
+        CommitPolicy::Quorum(_) => true,
+        CommitPolicy::Required => !sink.required,
     }
 }
 
