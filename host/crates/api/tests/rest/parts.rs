@@ -19,7 +19,7 @@ use deltaforge_model::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Reads the numbers below a bound that the test moves on.
 pub struct Numbers {
@@ -394,6 +394,45 @@ impl SinkFactory for ShelfFactory {
 
     async fn open(&self, _config: &Value, _context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(ShelfSink { shelf: self.0.clone(), through: 0 }))
+    }
+}
+
+/// Puts as many deliveries on its shelf as it has permits, and hangs for more.
+#[derive(Clone)]
+pub struct Paced {
+    pub permits: Arc<Semaphore>,
+    shelf: Arc<Shelf>,
+}
+
+impl Paced {
+    /// Without any.
+    pub fn new(shelf: &Arc<Shelf>) -> Self {
+        Self { permits: Arc::new(Semaphore::new(0)), shelf: shelf.clone() }
+    }
+
+    pub fn factory(&self) -> Arc<dyn SinkFactory> {
+        let own = self.clone();
+        opens(move |_| {
+            let sink = ShelfSink { shelf: own.shelf.clone(), through: 0 };
+            Ok(Box::new(PacedSink { permits: own.permits.clone(), sink }))
+        })
+    }
+}
+
+struct PacedSink {
+    permits: Arc<Semaphore>,
+    sink: ShelfSink,
+}
+
+#[async_trait]
+impl Sink for PacedSink {
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        self.permits.acquire().await.expect("it is never closed").forget();
+        self.sink.write(delivery).await
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        self.sink.durable().await
     }
 }
 

@@ -248,13 +248,22 @@ impl Backlog {
             drop(before.as_ref().map(|before| before.lock()));
             let mut acked = at.spill_acked;
             let mut spill = Spill::open(disk, dir, limits, acked)?;
-            let newest = spill.newest_meta()?;
-            let newest: Option<Meta> = newest.and_then(|meta| serde_json::from_slice(&meta).ok());
+            let read =
+                |meta: Option<Vec<u8>>| meta.and_then(|meta| serde_json::from_slice::<Meta>(&meta).ok());
+            let newest = read(spill.newest_meta()?);
             let had = newest.as_ref().is_some_and(|newest| at.is_past(newest, &*source));
             if let Some(number) = spill.newest().filter(|_| had) {
                 // It went on without its spill for a while: nothing of that is due any more.
                 spill.ack(number)?;
                 acked = number;
+            }
+            // It had them out of memory, and was not told any more that they lie there too.
+            while let Some(oldest) = spill.oldest() {
+                if !read(spill.meta(oldest)?).is_some_and(|meta| at.is_past(&meta, &*source)) {
+                    break;
+                }
+                spill.had(oldest);
+                acked = oldest;
             }
             Ok((spill, newest, acked))
         });
