@@ -30,6 +30,8 @@ pub struct Numbers {
     pub unreadable: AtomicU64,
     /// How often it was tried.
     pub connects: AtomicUsize,
+    /// The number before which all is done.
+    pub confirmed: AtomicU64,
 }
 
 impl Default for Numbers {
@@ -39,6 +41,7 @@ impl Default for Numbers {
             broken: AtomicBool::new(false),
             unreadable: AtomicU64::new(u64::MAX),
             connects: AtomicUsize::new(0),
+            confirmed: AtomicU64::new(0),
         }
     }
 }
@@ -98,7 +101,8 @@ impl SourceReader for NumbersReader {
         Ok(Some(batcher.close(position(self.at), Boundary::Transaction)))
     }
 
-    async fn confirm(&mut self, _position: &Position) -> Result<(), SourceError> {
+    async fn confirm(&mut self, position: &Position) -> Result<(), SourceError> {
+        self.numbers.confirmed.store(number(position), Ordering::SeqCst);
         Ok(())
     }
 }

@@ -115,8 +115,6 @@ pub(crate) struct Backlog {
 }
 
 struct Inner {
-    /// Whether the sink is done with all that is in the files.
-    is_empty: bool,
     /// Where the files are to be read from next, if not where the last read ended.
     read_from: Option<u64>,
     /// The newest batch that was put there.
@@ -125,6 +123,11 @@ struct Inner {
     passed: Option<(u64, Position)>,
     /// The damage up to this batch is recorded.
     told: u64,
+    /// The newest batch that lay there from before this run, while the sink is not done with it.
+    left: Option<u64>,
+    /// What the source gave once more meanwhile that the sink has had, or has there: everything up to this batch of
+    /// this run.
+    had: u64,
     /// Whether new batches go to the spill.
     spilling: bool,
     /// Whether the last batch went into a gap, so that the next one extends it.
@@ -276,11 +279,12 @@ impl Backlog {
         let lost = spill.lost().to_vec();
         let inner = Inner {
             spilling: !spill.is_empty(),
-            is_empty: spill.is_empty(),
             read_from: None,
             newest: newest.clone(),
             passed: start.resume.clone().map(|resume| (acked, resume)),
             told: acked,
+            left: spill.newest(),
+            had: 0,
             in_gap: false,
             may_gap: !sink.required && plan.policy != CommitPolicy::All,
             queued: VecDeque::new(),
@@ -391,10 +395,21 @@ impl Backlog {
         self.inner.lock().spilling
     }
 
-    /// Whether anything lies in the spill, be it read and not yet durable at the sink.
-    pub fn holds_any(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.spilling || !inner.is_empty
+    /// The source gave a batch once more that the sink had before this run. Answers whether a stored checkpoint says so:
+    /// it may have it in its spill only, or on its way from there.
+    pub fn is_covered(&self, seq: u64) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.left.is_some() {
+            inner.had = seq;
+        }
+        inner.left.is_none()
+    }
+
+    /// The checkpoint that says a spilled batch is delivered is stored. Answers up to which batch of this run it covers
+    /// what the sink had before, where nothing of that is left in the spill.
+    pub fn covered_by(&self, number: u64) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        inner.left.take_if(|left| *left <= number).map(|_| inner.had).filter(|had| *had > 0)
     }
 
     /// Sends a batch to the queue and keeps note of it, unless batches go to disk or the queue is full.
@@ -557,7 +572,6 @@ impl Backlog {
                 let mut inner = own.inner.lock();
                 inner.newest = Some(encoded.meta.clone());
                 inner.in_gap = false;
-                inner.is_empty = false;
                 if queued {
                     inner.leave_queue(encoded.meta.seq);
                 }
@@ -662,7 +676,6 @@ impl Backlog {
             if let Err(error) = spill.ack(number) {
                 warn!(sink = own.sink, %error, "the spill could not be shortened; it will be with the next batch");
             }
-            own.inner.lock().is_empty = spill.is_empty();
             own.shared.spill(own.index, spill.bytes());
         });
     }

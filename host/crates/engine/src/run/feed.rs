@@ -111,8 +111,7 @@ impl Feed {
     pub async fn covered(&self, seq: u64) {
         let sink = self.index;
         let progress = match &self.backlog {
-            // It may have it in its spill only, or on its way from there.
-            Some(backlog) if backlog.holds_any() => Progress::Spilled { sink, seq },
+            Some(backlog) if !backlog.is_covered(seq) => Progress::Spilled { sink, seq },
             _ => Progress::Covered { sink, seq },
         };
         let _ = self.progress.send(progress).await;
