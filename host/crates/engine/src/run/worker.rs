@@ -168,12 +168,13 @@ impl Worker {
         self.send_rejects(&mut batch).await?;
         let batch = Arc::new(batch);
 
-        let made = self.envelopes.compose(&batch, &boundary, from).await?;
+        let made = self.envelopes.compose(&batch, &boundary, from, &first_rows).await?;
         if probation {
             self.tell();
         }
         for Made { unwritten, sinks, .. } in &made {
-            let sinks: Vec<&str> = sinks.iter().map(|sink| self.plan.sinks[*sink].id.as_str()).collect();
+            let of = |sink: &usize| (self.plan.sinks[*sink].id.as_str(), first_rows[*sink]);
+            let sinks: Vec<_> = sinks.iter().map(of).collect();
             unwritten::send(self.dlq.as_ref(), &self.shared, &batch, &sinks, unwritten).await?;
         }
         // The batch stays until the sinks are done where one of them may reject a message, or fall behind so that
