@@ -48,8 +48,8 @@ pub(crate) struct Job {
     pub rows: u64,
 }
 
-/// Where copies went on that some sink had got further with. Between two numbers of the same row lie other rows from
-/// then on: positions count on, and only those of the same fork say by their count who has more rows.
+/// Where copies went on that some sink had got further with. Rows have other numbers from then on: only among positions
+/// of the same fork does the count say who has more of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Fork {
     /// Grows with every fork.
