@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
 use crate::follow::Followed;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Patience, Pipeline};
 use crate::run::{SinkCheckpoint, Swapped};
 use crate::stage::{StageCode, StageSpec};
 use crate::state::StateError;
@@ -301,7 +301,8 @@ impl Control {
         note: Note,
     ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
-        let _turn = entry.swapping.lock().await;
+        let mut patience = Patience::of(&entry.pipeline);
+        let _turn = patience.wait(entry.swapping.lock()).await?;
         let spec = entry.changed(part, change)?;
         let _taking = self.taking(&spec.code).await;
         let checked = entry.pipeline.check(part, &spec).await;
@@ -310,7 +311,7 @@ impl Control {
             what: part.to_string(),
             problems,
         })?;
-        let swapped = entry.pipeline.swap(part, spec, None, probation, note).await?;
+        let swapped = entry.pipeline.swap_within(&mut patience, part, spec, None, probation, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }
@@ -327,7 +328,8 @@ impl Control {
         note: Note,
     ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
-        let _turn = entry.swapping.lock().await;
+        let mut patience = Patience::of(&entry.pipeline);
+        let _turn = patience.wait(entry.swapping.lock()).await?;
         let mut spec = entry.planned(part)?;
         let history = entry.pipeline.history(part).await?;
         let before = history.as_ref().and_then(History::before);
@@ -335,7 +337,8 @@ impl Control {
         spec.code = StageCode::of_text(&before.code);
         spec.config = before.config.clone();
         let _taking = self.taking(&spec.code).await;
-        let swapped = entry.pipeline.swap(part, spec, Some(&before.version.digest), 0, note).await?;
+        let digest = Some(before.version.digest.as_str());
+        let swapped = entry.pipeline.swap_within(&mut patience, part, spec, digest, 0, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }

@@ -36,6 +36,7 @@ mod mark;
 mod reader;
 mod sink;
 mod stage_set;
+mod swaps;
 mod unload;
 mod unwritten;
 mod worker;
@@ -51,7 +52,7 @@ pub(crate) use mark::{
 };
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
-pub(crate) use worker::{Swap, SwapRequest};
+pub(crate) use swaps::{Swap, Swaps};
 
 /// Who puts a version back that was no good.
 pub(crate) const BY_ITSELF: &str = "deltaforge";
@@ -70,7 +71,7 @@ pub(crate) struct Attempt {
     /// While true nothing is read from the source.
     pub paused: watch::Receiver<bool>,
     /// Swaps, carried out by the worker between batches.
-    pub swaps: Arc<tokio::sync::Mutex<mpsc::Receiver<SwapRequest>>>,
+    pub swaps: Arc<Swaps>,
 }
 
 /// How long deliveries under way may take when a failure ends the attempt.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use deltaforge_model::{Batch, Boundary, LogSpan, Position, SourceBatch};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::commit::Progress;
-use super::envelopes::{Envelopes, Made, NewEnvelope};
+use super::envelopes::{Envelopes, Made};
 use super::feed::{Feed, FeedItem, Offer, Origin};
 use super::mark::{Beginnings, Skip};
 use super::reader::Held;
-use super::stage_set::{NewStage, StageSet, Swapped};
+use super::stage_set::StageSet;
+use super::swaps::{Swap, SwapRequest, Swaps};
 use super::unwritten;
 use super::{earliest, is_before};
 use crate::budget::Reservation;
@@ -20,20 +21,6 @@ use crate::plan::PipelinePlan;
 use crate::share::give_way;
 use crate::sink::Delivery;
 use crate::status::{Failure, Shared};
-use crate::waits::Commanding;
-
-/// A swap waiting for the next batch boundary.
-pub struct SwapRequest {
-    pub(crate) swap: Swap,
-    pub(crate) reply: oneshot::Sender<Result<Swapped, Failure>>,
-    pub(crate) _commanding: Commanding,
-}
-
-/// What is to be put in place.
-pub(crate) enum Swap {
-    Stage(NewStage),
-    Envelope(NewEnvelope),
-}
 
 pub(crate) struct Worker {
     pub plan: Arc<PipelinePlan>,
@@ -45,7 +32,7 @@ pub(crate) struct Worker {
     pub beginnings: Beginnings,
     pub dlq: Option<Dlq>,
     pub events: mpsc::Sender<Progress>,
-    pub swaps: Arc<Mutex<mpsc::Receiver<SwapRequest>>>,
+    pub swaps: Arc<Swaps>,
     pub seq: u64,
     /// Everything up to here has been through the stages.
     pub through: Option<Position>,
@@ -58,14 +45,14 @@ pub(crate) struct Worker {
 impl Worker {
     pub async fn run(mut self, mut batches: mpsc::Receiver<Held>) -> Result<(), Failure> {
         let swaps = self.swaps.clone();
-        let mut swaps = swaps.lock().await;
+        let _turn = swaps.turn().await;
         loop {
             // A stretch that was processed before is processed by what is recorded for it; a swap comes after that, and
             // where a replay can begin.
             let may_swap = !self.is_replaying() && !self.inside && !self.skips.iter().any(Skip::is_inside);
             tokio::select! {
                 biased;
-                Some(swap) = swaps.recv(), if may_swap => self.swap(swap).await,
+                swap = swaps.next(), if may_swap => self.swap(swap).await,
                 held = batches.recv() => match held {
                     None => return Ok(()),
                     Some((batch, held)) => {
