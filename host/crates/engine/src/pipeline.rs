@@ -18,7 +18,7 @@ use crate::narrate;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
 use crate::run::{
-    self, Attempt, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, Swapped, Swaps,
+    self, Attempt, HandedOut, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, Swapped, Swaps,
 };
 use crate::span;
 use crate::stage::StageSpec;
@@ -45,6 +45,7 @@ pub struct Pipeline {
     want: Arc<watch::Sender<Want>>,
     paused: Arc<watch::Sender<bool>>,
     swaps: Arc<Swaps>,
+    handed: Arc<HandedOut>,
     supervisor: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -56,6 +57,7 @@ impl Pipeline {
         let (want, wanted) = watch::channel(Want::Run);
         let (paused, is_paused) = watch::channel(false);
         let swaps = Arc::<Swaps>::default();
+        let handed = Arc::new(HandedOut::nothing(plan.sinks.len()));
         let supervisor = Supervisor {
             plan: plan.clone(),
             services: services.clone(),
@@ -63,6 +65,7 @@ impl Pipeline {
             wanted,
             paused: is_paused,
             swaps: swaps.clone(),
+            handed: handed.clone(),
         };
         counter!("deltaforge_pipelines_total").increment(1);
         let narrate = narrate::narrate(shared.clone());
@@ -80,6 +83,7 @@ impl Pipeline {
             want: Arc::new(want),
             paused: Arc::new(paused),
             swaps,
+            handed,
             supervisor: Arc::new(Mutex::new(Some(task))),
         }
     }
@@ -152,7 +156,15 @@ impl Pipeline {
                 format!("pipeline {} is {}; stop it first", self.plan.name, status.word()),
             ));
         }
-        run::forget_checkpoints(&self.plan, &self.services, sink).await
+        let forgotten = run::forget_checkpoints(&self.plan, &self.services, sink).await?;
+        let index = |sink| self.plan.sinks.iter().position(|known| known.id == sink);
+        match sink.map(index) {
+            None => self.handed.forget(None),
+            Some(Some(index)) => self.handed.forget(Some(index)),
+            // It is in the document no more.
+            Some(None) => {}
+        }
+        Ok(forgotten)
     }
 
     /// Acknowledges the recorded gaps of a sink: they are still shown, but the pipeline is not degraded by them. Answers
@@ -395,6 +407,7 @@ struct Supervisor {
     wanted: watch::Receiver<Want>,
     paused: watch::Receiver<bool>,
     swaps: Arc<Swaps>,
+    handed: Arc<HandedOut>,
 }
 
 impl Drop for Supervisor {
@@ -488,6 +501,7 @@ impl Supervisor {
             drain: drain.clone(),
             paused: self.paused.clone(),
             swaps: self.swaps.clone(),
+            handed: self.handed.clone(),
         };
         let run = attempt.run();
         tokio::pin!(run);

@@ -30,6 +30,7 @@ mod drain;
 mod envelopes;
 mod feed;
 pub(crate) mod gaps;
+mod handed;
 mod hearing;
 mod lineage;
 mod mark;
@@ -44,6 +45,7 @@ mod worker;
 use backlog::{Backlog, Closing};
 use envelopes::Envelopes;
 pub(crate) use envelopes::NewEnvelope;
+pub(crate) use handed::HandedOut;
 pub(crate) use lineage::Successor;
 use mark::Beginnings;
 pub use mark::SinkCheckpoint;
@@ -72,6 +74,8 @@ pub(crate) struct Attempt {
     pub paused: watch::Receiver<bool>,
     /// Swaps, carried out by the worker between batches.
     pub swaps: Arc<Swaps>,
+    /// What sinks may have had in the attempts before.
+    pub handed: Arc<HandedOut>,
 }
 
 /// How long deliveries under way may take when a failure ends the attempt.
@@ -111,7 +115,7 @@ impl Fuse {
 impl Attempt {
     /// Runs until the source ends, a drain is done, or something fails.
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { plan, services, shared, drain, paused, swaps } = self;
+        let Self { plan, services, shared, drain, paused, swaps, handed } = self;
         let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
         // What the attempt before handed in must not be stored over what this one begins with.
         let flushed = tokio::time::timeout(FLUSHED_WITHIN, services.checkpoints.flush()).await;
@@ -166,6 +170,7 @@ impl Attempt {
             run: uuid::Uuid::new_v4().to_string().into(),
             hurry: shared.waits().hurry().clone(),
             drain: fuse.winding_down.clone(),
+            handed: handed.clone(),
         };
         let kept_backlogs = backlogs.clone();
         let _closing = Closing(backlogs.clone());
@@ -219,6 +224,7 @@ impl Attempt {
             seq: 0,
             through: resume,
             had: mark::highest(&marks, compare),
+            handed,
             inside: false,
         };
         {

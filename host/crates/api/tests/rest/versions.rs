@@ -1,5 +1,6 @@
 //! Which version an event passes, whatever is swapped at what moment.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use deltaforge_engine::swap::{Note, Swappable};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::parts::{Numbers, Shelf, ShelfFactory, opens};
+use crate::parts::{Numbers, Shelf, ShelfFactory, ShelfSink, opens};
 use crate::setup::{self, within};
 
 const MARK: Swappable<'_> = Swappable::Stage("mark");
@@ -92,5 +93,101 @@ async fn a_swap_that_was_given_up_neither_stands_in_the_way_nor_comes_later() {
     let history = marked.pipeline.history(MARK).await.unwrap().unwrap();
     assert_eq!(history.all().len(), 1);
     assert!(shelf.rows.lock().iter().all(|(_, mark)| mark == "1"), "{:?}", shelf.rows.lock());
+    marked.pipeline.shutdown().await;
+}
+
+/// Keeps what it is given, as `(n, mark)`; until it works it fails in the middle of each delivery.
+#[derive(Clone, Default)]
+struct Halfway {
+    works: Arc<AtomicBool>,
+    got: Arc<Mutex<Vec<(u64, String)>>>,
+    through: u64,
+}
+
+#[async_trait]
+impl Sink for Halfway {
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        for (place, message) in delivery.messages() {
+            if place == 5 && !self.works.load(Ordering::SeqCst) {
+                return Err(SinkError::retry("halfway", "write", "no more for now"));
+            }
+            let row: Value = serde_json::from_slice(message.body.unwrap()).unwrap();
+            self.got.lock().push((row["n"].as_u64().unwrap(), row["mark"].as_str().unwrap().to_owned()));
+        }
+        self.through = delivery.seq;
+        Ok(())
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        Ok(Durable { through: self.through, state: None })
+    }
+}
+
+impl Halfway {
+    fn sink(&self) -> Vec<SinkPlan> {
+        let own = self.clone();
+        vec![setup::sink("p", "s0", opens(move |_| Ok(Box::new(own.clone()))), true)]
+    }
+
+    /// What each number bore, over all deliveries.
+    fn marks(&self) -> BTreeMap<u64, BTreeSet<String>> {
+        let mut marks = BTreeMap::<_, BTreeSet<_>>::new();
+        for (n, mark) in self.got.lock().iter() {
+            marks.entry(*n).or_default().insert(mark.clone());
+        }
+        marks
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_before_an_attempt_ended_keeps_its_version_without_a_checkpoint() {
+    for part in [MARK, Swappable::Envelope("s0")] {
+        let (services, _spill) = setup::services(Duration::from_millis(300));
+        let sink = Halfway::default();
+        let mut sinks = sink.sink();
+        sinks[0].envelope.code = StageCode::Plugin("rows@a".into());
+        let marked = Marked::start(&services, sinks, Arc::default());
+        let Numbers { bound, unreadable, .. } = &*marked.numbers;
+        bound.send_replace(10);
+        within("half of it is out", async || sink.got.lock().len() >= 5).await;
+        unreadable.store(20, Ordering::SeqCst);
+        bound.send_replace(30);
+        marked.until(State::Failed).await;
+        let first = marked.pipeline.checkpoints().await.unwrap();
+        assert_eq!(first[0].position, json!({ "n": 0 }), "nothing of it is checkpointed");
+        let plugin = if part == MARK { "marker@2" } else { "rows@b" };
+        marked.swap(part, Some(plugin), None).await.unwrap();
+        sink.works.store(true, Ordering::SeqCst);
+        unreadable.store(u64::MAX, Ordering::SeqCst);
+        marked.pipeline.resume();
+        marked.read(50).await;
+        marked.pipeline.shutdown().await;
+        let marks = sink.marks();
+        assert!(marks.values().all(|marks| marks.len() == 1), "{part}: {marks:?}");
+        let of = |n| marks[&n].first().unwrap().as_str();
+        let new = if part == MARK { "2 as a" } else { "1 as b" };
+        assert_eq!((of(0), of(9), of(49)), ("1 as a", "1 as a", new), "{part}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_left_is_mended_by_a_swap() {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    // It refuses all, and there is no dead-letter queue.
+    let refuses = Arc::new(Shelf { refuse: Some(1), ..Shelf::default() });
+    let accepts = Arc::<Shelf>::default();
+    let (first, second, is_mended) = (refuses.clone(), accepts.clone(), Arc::new(AtomicBool::new(false)));
+    let mended = is_mended.clone();
+    let sink = opens(move |_| {
+        let shelf = if mended.load(Ordering::SeqCst) { &second } else { &first };
+        Ok(Box::new(ShelfSink { shelf: shelf.clone(), through: 0 }))
+    });
+    let marked = Marked::start(&services, vec![setup::sink("p", "s0", sink, true)], Arc::default());
+    marked.numbers.bound.send_replace(10);
+    marked.until(State::Failed).await;
+    marked.swap(MARK, Some("marker@2"), None).await.unwrap();
+    is_mended.store(true, Ordering::SeqCst);
+    marked.read(20).await;
+    assert!(accepts.rows.lock().iter().all(|(_, mark)| mark == "2"), "{:?}", accepts.rows.lock());
     marked.pipeline.shutdown().await;
 }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::commit::Progress;
 use super::envelopes::{Envelopes, Made};
 use super::feed::{Feed, FeedItem, Offer, Origin};
+use super::handed::{HandedOut, Reach};
 use super::mark::{Beginnings, Skip};
 use super::reader::Held;
 use super::stage_set::StageSet;
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     pub through: Option<Position>,
     /// Up to here some sink has had everything before this run.
     pub had: Option<Position>,
+    /// What sinks may have had besides, of this run and those before it.
+    pub handed: Arc<HandedOut>,
     /// The last batch ended inside a transaction.
     pub inside: bool,
 }
@@ -49,7 +52,10 @@ impl Worker {
         loop {
             // A stretch that was processed before is processed by what is recorded for it; a swap comes after that, and
             // where a replay can begin.
-            let may_swap = !self.is_replaying() && !self.inside && !self.skips.iter().any(Skip::is_inside);
+            let may_swap = !self.is_replaying()
+                && !self.inside
+                && !self.skips.iter().any(Skip::is_inside)
+                && !self.handed.is_inside(self.through.as_ref(), &*self.plan.source.factory);
             tokio::select! {
                 biased;
                 swap = swaps.next(), if may_swap => self.swap(swap).await,
@@ -69,15 +75,20 @@ impl Worker {
             // Whoever asked went away while it waited: it must not come as a surprise later.
             return;
         }
-        // What a sink has had before this run keeps its version, also where another sink has not had it yet.
-        let had = match &request.swap {
-            Swap::Stage(_) => self.had.clone(),
-            Swap::Envelope(new) => self.skips[new.sink].had().cloned(),
+        // What a sink has had before this run, or a part of, keeps its version, also where another sink has not had it yet.
+        let source = &*self.plan.source.factory;
+        let (had, handed) = match &request.swap {
+            Swap::Stage(_) => (self.had.clone(), self.handed.through(|_| true, source)),
+            Swap::Envelope(new) => {
+                (self.skips[new.sink].had().cloned(), self.handed.through(|sink| sink == new.sink, source))
+            }
         };
-        let behind = had.filter(|had| match &self.through {
+        let is_behind = |had: &Position| match &self.through {
             None => true,
-            Some(through) => is_before(self.plan.source.factory.compare(through, had)),
-        });
+            Some(through) => is_before(source.compare(through, had)),
+        };
+        let behind = had.into_iter().chain(handed).filter(is_behind);
+        let behind = behind.reduce(|a, b| if is_before(source.compare(&a, &b)) { b } else { a });
         let (from, now) = (behind.as_ref().or(self.through.as_ref()), behind.is_none());
         let result = match request.swap {
             Swap::Stage(new) => self.stages.swap(new, from, now).await,
@@ -200,7 +211,7 @@ impl Worker {
             let item = FeedItem {
                 wanted: indexes.clone(),
                 delivery: Delivery { seq: 0, messages, indexes, done: 0 },
-                origin: Origin::Queue { seq: self.seq },
+                origin: Origin::Queue { seq: self.seq, reach: Reach::of(&through, &boundary) },
                 batch: kept.clone(),
                 taken_at: std::time::Instant::now(),
                 held: held.clone(),
