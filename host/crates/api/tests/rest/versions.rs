@@ -191,3 +191,55 @@ async fn what_never_left_is_mended_by_a_swap() {
     assert!(accepts.rows.lock().iter().all(|(_, mark)| mark == "2"), "{:?}", accepts.rows.lock());
     marked.pipeline.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_envelope_that_takes_the_place_of_one_that_nothing_passed_is_at_work_where_it_says() {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (shelf, mut sinks) = shelf();
+    sinks[0].envelope.code = StageCode::Plugin("rows@a".into());
+    let behind = Halfway::default();
+    sinks.extend(behind.sink().into_iter().map(|sink| SinkPlan { id: "s1".into(), ..sink }));
+    let marked = Marked::start(&services, sinks, Arc::default());
+    let Numbers { bound, unreadable, .. } = &*marked.numbers;
+    bound.send_replace(30);
+    within("one sink has it", async || {
+        let stored = marked.pipeline.checkpoints().await.unwrap();
+        stored.iter().any(|one| one.sink_id == "s0" && one.position == json!({ "n": 30 }))
+    })
+    .await;
+    let envelope = Swappable::Envelope("s0");
+    marked.swap(envelope, Some("rows@b"), None).await.unwrap();
+    unreadable.store(30, Ordering::SeqCst);
+    bound.send_replace(50);
+    marked.until(State::Failed).await;
+    marked.swap(envelope, Some("rows@c"), None).await.unwrap();
+    behind.works.store(true, Ordering::SeqCst);
+    unreadable.store(u64::MAX, Ordering::SeqCst);
+    marked.pipeline.resume();
+    marked.read(50).await;
+    marked.pipeline.shutdown().await;
+    let rows = shelf.rows.lock().clone();
+    let wrong: Vec<_> =
+        rows.iter().filter(|(n, mark)| mark != if *n < 30 { "1 as a" } else { "1 as c" }).collect();
+    assert!(wrong.is_empty() && rows.len() == 50, "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_history_holds_what_a_replay_may_need_however_often_is_swapped() {
+    const SWAPS: u64 = 300;
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (_, sinks) = shelf();
+    let marked = Marked::start(&services, sinks, Arc::default());
+    let envelope = Swappable::Envelope("s0");
+    for n in 1..=SWAPS {
+        marked.read(n).await;
+        marked.swap(MARK, Some(&format!("marker@{n}")), None).await.unwrap();
+        marked.swap(envelope, None, Some(json!({ "n": n }))).await.unwrap();
+    }
+    for part in [MARK, envelope] {
+        let history = marked.pipeline.history(part).await.unwrap().unwrap();
+        assert!(history.generations.len() <= 2, "{part}: {}", history.generations.len());
+        assert_eq!(history.newest(), SWAPS + 1, "{part}");
+    }
+    marked.pipeline.shutdown().await;
+}

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::earliest;
 use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming, spec_of};
-use super::mark::Start;
+use super::mark::{Start, stored_lowest};
 use super::stage_set::Swapped;
 use crate::compose::{Composer, SinkFilter, Unwritten};
 use crate::failpoint;
@@ -243,9 +243,9 @@ impl Envelopes {
         let began = Instant::now();
         let NewEnvelope { sink, successor, formatter } = new;
         let composer = composer(&self.plan.sinks[sink], formatter)?;
-        let Recorded { previous, current } = self.record(sink, successor, from, now).await?;
+        let Recorded { previous, current, is_at_work } = self.record(sink, successor, from, now).await?;
         failpoint::hit("swap.stored");
-        if now {
+        if is_at_work {
             self.regroup(vec![(self.wish(sink), composer)]).await?;
         }
         Ok(Swapped { previous, current, pause: began.elapsed() })
@@ -258,8 +258,10 @@ impl Envelopes {
         from: Option<&Position>,
         now: bool,
     ) -> Result<Recorded, Failure> {
+        let lowest = stored_lowest(&self.plan, &self.services).await?;
+        let needed = (lowest.as_ref(), &*self.plan.source.factory);
         let lineage = &mut self.lineages[sink];
-        let recorded = lineage.record(&*self.services.store, successor, from, now).await?;
+        let recorded = lineage.record(&*self.services.store, successor, (from, now), needed).await?;
         self.told[sink].send_replace(lineage.generations().into());
         Ok(recorded)
     }

@@ -79,6 +79,8 @@ pub(crate) enum Upcoming {
 pub(crate) struct Recorded {
     pub previous: Generation,
     pub current: Generation,
+    /// Whether it is at work from now on, or once the stream is there.
+    pub is_at_work: bool,
 }
 
 impl Lineage {
@@ -164,17 +166,18 @@ impl Lineage {
         self.active += 1;
     }
 
-    /// Records a successor from `from` on, at work at once if `now`. Durable on return. Not while
-    /// [`Lineage::is_replaying`].
+    /// Records a successor from `from` on, at work at once if `now`. What no replay needs any more, since even the
+    /// `lowest` stored checkpoint is past it, is let go. Durable on return. Not while [`Lineage::is_replaying`].
     pub async fn record(
         &mut self,
         store: &dyn StateStore,
         new: Successor,
-        from: Option<&Position>,
-        now: bool,
+        (from, now): (Option<&Position>, bool),
+        (lowest, source): (Option<&Position>, &dyn SourceFactory),
     ) -> Result<Recorded, StateError> {
         let mut history = self.history.clone();
         let previous = self.now().clone();
+        history.prune(lowest, |a, b| source.compare(a, b));
         // What takes the place of itself, or of nothing, has nothing to be judged by.
         let is_judged = previous.version.digest != new.version.digest || previous.config != new.spec.config;
         let current = Generation {
@@ -182,19 +185,18 @@ impl Lineage {
             instead_of: new.instead_of,
             ..generation(history.newest() + 1, &new.spec, new.version, from, new.note)
         };
-        if previous.from == current.from {
-            // Nothing has passed the previous version.
-            if let Some(unused) = history.generations.pop() {
-                history.retire(unused);
-            }
+        // Nothing has passed the previous version then, and it has nothing to wait for.
+        let is_instead = previous.from == current.from;
+        if is_instead && let Some(unused) = history.generations.pop() {
+            history.retire(unused);
         }
+        let is_at_work = now || is_instead;
         history.generations.push(current.clone());
         history.save(store, &self.key).await?;
-        if now {
-            self.active = history.generations.len() - 1;
-        }
+        // What is at work until then stands before it.
+        self.active = history.generations.len() - if is_at_work { 1 } else { 2 };
         self.history = history;
-        Ok(Recorded { previous, current })
+        Ok(Recorded { previous, current, is_at_work })
     }
 
     /// One batch less that what is at work is judged by. Durable on return. Answers how many are left.
