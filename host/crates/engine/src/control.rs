@@ -276,13 +276,14 @@ impl Control {
         Ok(entry.known())
     }
 
-    /// What a stage or an envelope runs, or is to run once its pipeline does.
+    /// What a stage or an envelope was given last: it runs that, or is to run it once its stream, or its pipeline, has
+    /// come so far.
     ///
     /// # Errors
     ///
-    /// When the pipeline does not have it.
-    pub fn runs(&self, name: &str, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
-        self.entry(name)?.current(part)
+    /// When the pipeline does not have it, or the state store fails.
+    pub async fn runs(&self, name: &str, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
+        self.entry(name)?.newest(part).await
     }
 
     /// Gives a stage or an envelope other code or another configuration, from a batch boundary on. What it does to the
@@ -303,7 +304,7 @@ impl Control {
         let entry = self.commanded(name)?;
         let mut patience = Patience::of(&entry.pipeline);
         let _turn = patience.wait(entry.swapping.lock()).await?;
-        let spec = entry.changed(part, change)?;
+        let spec = entry.changed(part, change).await?;
         let _taking = self.taking(&spec.code).await;
         let checked = entry.pipeline.check(part, &spec).await;
         checked.map_err(|problems| ControlError::Invalid {
@@ -600,26 +601,28 @@ impl Entry {
         }
     }
 
-    /// What runs now; before it has run, what the document says.
-    fn current(&self, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
+    /// What was put in place last, be it at work yet or not; what the document says where that is something else than
+    /// it was put in place of.
+    async fn newest(&self, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
         let mut spec = self.planned(part)?;
-        let status = self.pipeline.status();
-        let now = match part {
-            Swappable::Stage(id) => status.stages.into_iter().find(|now| now.id == id),
-            Swappable::Envelope(id) => {
-                status.sinks.into_iter().find(|now| now.id == id).and_then(|sink| sink.envelope)
+        let block = match part {
+            Swappable::Stage(id) => {
+                let stages = &self.pipeline.plan().stages;
+                stages.iter().find(|stage| stage.spec.id == id).map(|stage| stage.block.clone())
             }
+            Swappable::Envelope(_) => Some(spec.code.block(&spec.config)),
         };
-        if let Some(now) = now {
-            spec.code = now.code;
-            spec.config = now.config;
+        let history = self.pipeline.history(part).await?.filter(|history| block.as_ref() == Some(&history.block));
+        if let Some(newest) = history.as_ref().and_then(|history| history.generations.last()) {
+            spec.code = StageCode::of_text(&newest.code);
+            spec.config = newest.config.clone();
         }
         Ok(spec)
     }
 
-    /// What runs now with a change to it.
-    fn changed(&self, part: Swappable<'_>, change: Change) -> Result<StageSpec, ControlError> {
-        let mut spec = self.current(part)?;
+    /// What was put in place last with a change to it.
+    async fn changed(&self, part: Swappable<'_>, change: Change) -> Result<StageSpec, ControlError> {
+        let mut spec = self.newest(part).await?;
         let wrong = |message: String| ControlError::WrongKind { part: part.part(), message };
         match change {
             Change::Plugin { plugin: None, config: None } => {

@@ -224,7 +224,7 @@ async fn an_envelope_that_takes_the_place_of_one_that_nothing_passed_is_at_work_
     assert!(wrong.is_empty() && rows.len() == 50, "{rows:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_history_holds_what_a_replay_may_need_however_often_is_swapped() {
     const SWAPS: u64 = 300;
     let (services, _spill) = setup::services(Duration::from_millis(300));
@@ -241,5 +241,40 @@ async fn a_history_holds_what_a_replay_may_need_however_often_is_swapped() {
         assert!(history.generations.len() <= 2, "{part}: {}", history.generations.len());
         assert_eq!(history.newest(), SWAPS + 1, "{part}");
     }
+    marked.pipeline.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_configuration_is_for_what_was_swapped_last_also_before_it_is_at_work() {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (shelf, mut sinks) = shelf();
+    let behind = Halfway::default();
+    sinks.extend(behind.sink().into_iter().map(|sink| SinkPlan { id: "s1".into(), ..sink }));
+    let marked = Marked::start(&services, sinks.clone(), Arc::default());
+    let Numbers { bound, unreadable, .. } = &*marked.numbers;
+    bound.send_replace(30);
+    within("one sink has it", async || shelf.rows.lock().len() == 30).await;
+    unreadable.store(30, Ordering::SeqCst);
+    bound.send_replace(50);
+    marked.until(State::Failed).await;
+    marked.swap(MARK, Some("marker@2"), None).await.unwrap();
+    assert_eq!(marked.pipeline.status().stages[0].plugin, "marker@1", "the new one is to take over later");
+    let suffix = Some(json!({ "suffix": "!" }));
+    let mend = async {
+        behind.works.store(true, Ordering::SeqCst);
+        marked.read(30).await;
+    };
+    let (swapped, ()) = tokio::join!(marked.swap(MARK, None, suffix.clone()), mend);
+    swapped.unwrap();
+    unreadable.store(u64::MAX, Ordering::SeqCst);
+    marked.read(50).await;
+    marked.pipeline.shutdown().await;
+    assert_eq!(shelf.rows.lock().last().unwrap(), &(49, "2!".to_owned()));
+
+    // A host that has just started, and has built no stage yet.
+    let marked = Marked::start(&services, sinks, Arc::default());
+    let runs = marked.control.runs("p", MARK).await.unwrap();
+    assert!(marked.pipeline.status().stages.is_empty());
+    assert_eq!((runs.code, Some(runs.config)), (StageCode::Plugin("marker@2".into()), suffix));
     marked.pipeline.shutdown().await;
 }
