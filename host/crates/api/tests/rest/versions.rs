@@ -278,3 +278,28 @@ async fn a_new_configuration_is_for_what_was_swapped_last_also_before_it_is_at_w
     assert_eq!((runs.code, Some(runs.config)), (StageCode::Plugin("marker@2".into()), suffix));
     marked.pipeline.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_begins_anew_passes_what_was_swapped_in_last() {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (shelf, mut sinks) = shelf();
+    sinks[0].envelope.code = StageCode::Plugin("rows@a".into());
+    let marked = Marked::start(&services, sinks, Arc::default());
+    marked.read(30).await;
+    marked.swap(MARK, Some("marker@2"), None).await.unwrap();
+    marked.swap(Swappable::Envelope("s0"), Some("rows@b"), None).await.unwrap();
+    marked.read(40).await;
+    marked.control.stop("p").await.unwrap();
+    marked.control.forget_checkpoints("p", None).await.unwrap();
+    shelf.rows.lock().clear();
+    // Nothing is there to be read yet.
+    marked.numbers.bound.send_replace(0);
+    marked.control.resume("p").await.unwrap();
+    let swap = marked.swap(MARK, Some("marker@3"), None);
+    tokio::time::timeout(Duration::from_secs(5), swap).await.expect("an idle pipeline takes it").unwrap();
+    marked.control.rollback("p", MARK, Note::default()).await.unwrap();
+    marked.read(35).await;
+    let rows = shelf.rows.lock().clone();
+    assert!(rows.len() == 35 && rows.iter().all(|(_, mark)| mark == "2 as b"), "{rows:?}");
+    marked.pipeline.shutdown().await;
+}
