@@ -154,7 +154,7 @@ impl Attempt {
                 .telling(shared.waits().clone(), plan.secrets.clone())
         });
         if let Some(dlq) = &dlq {
-            dlq.look().await?;
+            shared.dead_letters_lost(dlq.look().await?);
         }
 
         let (batch_tx, batch_rx) = mpsc::channel(1);
