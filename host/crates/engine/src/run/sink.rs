@@ -427,7 +427,9 @@ impl SinkTask {
         failpoint::hit("sink.write");
         // What waits on disk has passed its stages, and its envelopes stand behind it.
         let had = match &item.origin {
-            Origin::Queue { reach, .. } => Some(self.handed.extend(self.index, reach, &*self.source)),
+            Origin::Queue { reach, .. } => {
+                Some(self.handed.extend(self.index, reach, |a, b| self.source.compare(a, b)))
+            }
             Origin::Spill { .. } => None,
         };
         self.pauses.trying();

@@ -52,10 +52,7 @@ impl Worker {
         loop {
             // A stretch that was processed before is processed by what is recorded for it; a swap comes after that, and
             // where a replay can begin.
-            let may_swap = !self.is_replaying()
-                && !self.inside
-                && !self.skips.iter().any(Skip::is_inside)
-                && !self.handed.is_inside(self.through.as_ref(), &*self.plan.source.factory);
+            let may_swap = !self.is_replaying() && !self.is_inside();
             tokio::select! {
                 biased;
                 swap = swaps.next(), if may_swap => self.swap(swap).await,
@@ -76,19 +73,20 @@ impl Worker {
             return;
         }
         // What a sink has had before this run, or a part of, keeps its version, also where another sink has not had it yet.
-        let source = &*self.plan.source.factory;
+        let factory = self.plan.source.factory.clone();
+        let compare = |a: &Position, b: &Position| factory.compare(a, b);
         let (had, handed) = match &request.swap {
-            Swap::Stage(_) => (self.had.clone(), self.handed.through(|_| true, source)),
+            Swap::Stage(_) => (self.had.clone(), self.handed.through(|_| true, compare)),
             Swap::Envelope(new) => {
-                (self.skips[new.sink].had().cloned(), self.handed.through(|sink| sink == new.sink, source))
+                (self.skips[new.sink].had().cloned(), self.handed.through(|sink| sink == new.sink, compare))
             }
         };
         let is_behind = |had: &Position| match &self.through {
             None => true,
-            Some(through) => is_before(source.compare(through, had)),
+            Some(through) => is_before(compare(through, had)),
         };
         let behind = had.into_iter().chain(handed).filter(is_behind);
-        let behind = behind.reduce(|a, b| if is_before(source.compare(&a, &b)) { b } else { a });
+        let behind = behind.reduce(|a, b| if is_before(compare(&a, &b)) { b } else { a });
         let (from, now) = (behind.as_ref().or(self.through.as_ref()), behind.is_none());
         let result = match request.swap {
             Swap::Stage(new) => self.stages.swap(new, from, now).await,
@@ -97,6 +95,14 @@ impl Worker {
         self.tell();
         // Whoever asked may have gone; the swap stands.
         let _ = request.reply.send(result);
+    }
+
+    /// Whether a part of a transaction has been processed, or some sink has had one, whose rest is yet to come.
+    fn is_inside(&self) -> bool {
+        let source = &*self.plan.source.factory;
+        self.inside
+            || self.skips.iter().any(Skip::is_inside)
+            || self.handed.is_inside(self.through.as_ref(), |a, b| source.compare(a, b))
     }
 
     fn is_replaying(&self) -> bool {
