@@ -51,7 +51,7 @@ impl HandedOut {
     ) -> Option<Reach> {
         let known = &mut self.0.lock()[sink];
         match known {
-            Some(known) if reach.is_less_than(known, compare) => Some(known.clone()),
+            Some(known) if reach.is_less_than(known, &compare) => Some(known.clone()),
             known => known.replace(reach.clone()),
         }
     }
