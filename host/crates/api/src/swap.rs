@@ -355,12 +355,7 @@ async fn generations(
 }
 
 /// Whether a configuration changes the script that a processor runs: that is code, whichever way it comes.
-async fn brings_script(
-    app: &App,
-    name: &str,
-    id: &str,
-    config: Option<&Value>,
-) -> Result<bool, ApiError> {
+async fn brings_script(app: &App, name: &str, id: &str, config: Option<&Value>) -> Result<bool, ApiError> {
     let stage = app.control.runs(name, Swappable::Stage(id)).await?;
     let runs = stage.config.get("inline").filter(|_| matches!(stage.code, StageCode::Builtin(_)));
     let (Some(runs), Some(config)) = (runs, config) else { return Ok(false) };

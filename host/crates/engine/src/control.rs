@@ -612,7 +612,8 @@ impl Entry {
             }
             Swappable::Envelope(_) => Some(spec.code.block(&spec.config)),
         };
-        let history = self.pipeline.history(part).await?.filter(|history| block.as_ref() == Some(&history.block));
+        let history =
+            self.pipeline.history(part).await?.filter(|history| block.as_ref() == Some(&history.block));
         if let Some(newest) = history.as_ref().and_then(|history| history.generations.last()) {
             spec.code = StageCode::of_text(&newest.code);
             spec.config = newest.config.clone();

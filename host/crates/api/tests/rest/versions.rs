@@ -44,7 +44,12 @@ impl Marked {
         Self { numbers, pipeline, control }
     }
 
-    async fn swap(&self, part: Swappable<'_>, plugin: Option<&str>, config: Option<Value>) -> Result<(), ControlError> {
+    async fn swap(
+        &self,
+        part: Swappable<'_>,
+        plugin: Option<&str>,
+        config: Option<Value>,
+    ) -> Result<(), ControlError> {
         let change = Change::Plugin { plugin: plugin.map(str::to_owned), config };
         self.control.swap("p", part, change, 1, Note::default()).await.map(drop)
     }
