@@ -31,8 +31,8 @@ struct Marked {
 impl Marked {
     fn start(services: &Services, sinks: Vec<SinkPlan>, numbers: Arc<Numbers>) -> Self {
         let stage = StagePlan {
-            spec: setup::spec("p", "mark", StageCode::Plugin("marker@1".into()), json!({})),
-            block: json!({ "plugin": "marker@1" }),
+            spec: setup::spec("p", "mark", StageCode::Plugin("marker@v1".into()), json!({})),
+            block: json!({ "plugin": "marker@v1" }),
             on_error: Default::default(),
             tables: Default::default(),
             masks: false,
@@ -83,7 +83,7 @@ async fn a_swap_that_was_given_up_neither_stands_in_the_way_nor_comes_later() {
     let numbers = Arc::new(Numbers { broken: AtomicBool::new(true), ..Numbers::default() });
     let marked = Marked::start(&services, sinks, numbers);
     let swap = async |version: usize| {
-        let plugin = format!("marker@{version}");
+        let plugin = format!("marker@v{version}");
         match tokio::time::timeout(BOUND, marked.swap(MARK, Some(&plugin), None)).await {
             Ok(Err(ControlError::Failed(failure))) => assert_eq!(failure.code, "pipeline_not_running"),
             other => panic!("swap {version}: {other:?}"),
@@ -93,11 +93,12 @@ async fn a_swap_that_was_given_up_neither_stands_in_the_way_nor_comes_later() {
         swap(version).await;
     }
     futures::future::join_all((12..22).map(swap)).await;
+    tokio::time::resume();
     marked.numbers.broken.store(false, Ordering::SeqCst);
     marked.read(30).await;
     let history = marked.pipeline.history(MARK).await.unwrap().unwrap();
     assert_eq!(history.all().len(), 1);
-    assert!(shelf.rows.lock().iter().all(|(_, mark)| mark == "1"), "{:?}", shelf.rows.lock());
+    assert!(shelf.rows.lock().iter().all(|(_, mark)| mark == "v1"), "{:?}", shelf.rows.lock());
     marked.pipeline.shutdown().await;
 }
 
@@ -144,7 +145,7 @@ impl Halfway {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_was_delivered_before_an_attempt_ended_keeps_its_version_without_a_checkpoint() {
     for part in [MARK, Swappable::Envelope("s0")] {
         let (services, _spill) = setup::services(Duration::from_millis(300));
@@ -160,7 +161,7 @@ async fn what_was_delivered_before_an_attempt_ended_keeps_its_version_without_a_
         marked.until(State::Failed).await;
         let first = marked.pipeline.checkpoints().await.unwrap();
         assert_eq!(first[0].position, json!({ "n": 0 }), "nothing of it is checkpointed");
-        let plugin = if part == MARK { "marker@2" } else { "rows@b" };
+        let plugin = if part == MARK { "marker@v2" } else { "rows@b" };
         marked.swap(part, Some(plugin), None).await.unwrap();
         sink.works.store(true, Ordering::SeqCst);
         unreadable.store(u64::MAX, Ordering::SeqCst);
@@ -170,12 +171,12 @@ async fn what_was_delivered_before_an_attempt_ended_keeps_its_version_without_a_
         let marks = sink.marks();
         assert!(marks.values().all(|marks| marks.len() == 1), "{part}: {marks:?}");
         let of = |n| marks[&n].first().unwrap().as_str();
-        let new = if part == MARK { "2 as a" } else { "1 as b" };
-        assert_eq!((of(0), of(9), of(49)), ("1 as a", "1 as a", new), "{part}");
+        let new = if part == MARK { "v2 as a" } else { "v1 as b" };
+        assert_eq!((of(0), of(9), of(49)), ("v1 as a", "v1 as a", new), "{part}");
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_never_left_is_mended_by_a_swap() {
     let (services, _spill) = setup::services(Duration::from_millis(300));
     // It refuses all, and there is no dead-letter queue.
@@ -190,14 +191,14 @@ async fn what_never_left_is_mended_by_a_swap() {
     let marked = Marked::start(&services, vec![setup::sink("p", "s0", sink, true)], Arc::default());
     marked.numbers.bound.send_replace(10);
     marked.until(State::Failed).await;
-    marked.swap(MARK, Some("marker@2"), None).await.unwrap();
+    marked.swap(MARK, Some("marker@v2"), None).await.unwrap();
     is_mended.store(true, Ordering::SeqCst);
     marked.read(20).await;
-    assert!(accepts.rows.lock().iter().all(|(_, mark)| mark == "2"), "{:?}", accepts.rows.lock());
+    assert!(accepts.rows.lock().iter().all(|(_, mark)| mark == "v2"), "{:?}", accepts.rows.lock());
     marked.pipeline.shutdown().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_envelope_that_takes_the_place_of_one_that_nothing_passed_is_at_work_where_it_says() {
     let (services, _spill) = setup::services(Duration::from_millis(300));
     let (shelf, mut sinks) = shelf();
@@ -225,11 +226,11 @@ async fn an_envelope_that_takes_the_place_of_one_that_nothing_passed_is_at_work_
     marked.pipeline.shutdown().await;
     let rows = shelf.rows.lock().clone();
     let wrong: Vec<_> =
-        rows.iter().filter(|(n, mark)| mark != if *n < 30 { "1 as a" } else { "1 as c" }).collect();
+        rows.iter().filter(|(n, mark)| mark != if *n < 30 { "v1 as a" } else { "v1 as c" }).collect();
     assert!(wrong.is_empty() && rows.len() == 50, "{rows:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_history_holds_what_a_replay_may_need_however_often_is_swapped() {
     const SWAPS: u64 = 300;
     let (services, _spill) = setup::services(Duration::from_millis(300));
@@ -238,7 +239,7 @@ async fn a_history_holds_what_a_replay_may_need_however_often_is_swapped() {
     let envelope = Swappable::Envelope("s0");
     for n in 1..=SWAPS {
         marked.read(n).await;
-        marked.swap(MARK, Some(&format!("marker@{n}")), None).await.unwrap();
+        marked.swap(MARK, Some(&format!("marker@v{n}")), None).await.unwrap();
         marked.swap(envelope, None, Some(json!({ "n": n }))).await.unwrap();
     }
     for part in [MARK, envelope] {
@@ -249,7 +250,7 @@ async fn a_history_holds_what_a_replay_may_need_however_often_is_swapped() {
     marked.pipeline.shutdown().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_new_configuration_is_for_what_was_swapped_last_also_before_it_is_at_work() {
     let (services, _spill) = setup::services(Duration::from_millis(300));
     let (shelf, mut sinks) = shelf();
@@ -262,11 +263,14 @@ async fn a_new_configuration_is_for_what_was_swapped_last_also_before_it_is_at_w
     unreadable.store(30, Ordering::SeqCst);
     bound.send_replace(50);
     marked.until(State::Failed).await;
-    marked.swap(MARK, Some("marker@2"), None).await.unwrap();
-    assert_eq!(marked.pipeline.status().stages[0].plugin, "marker@1", "the new one is to take over later");
+    marked.control.pause("p").unwrap();
+    marked.until(State::Paused).await;
+    marked.swap(MARK, Some("marker@v2"), None).await.unwrap();
+    assert_eq!(marked.pipeline.status().stages[0].plugin, "marker@v1", "the new one is to take over later");
     let suffix = Some(json!({ "suffix": "!" }));
     let mend = async {
         behind.works.store(true, Ordering::SeqCst);
+        marked.control.resume("p").await.unwrap();
         marked.read(30).await;
     };
     let (swapped, ()) = tokio::join!(marked.swap(MARK, None, suffix.clone()), mend);
@@ -274,24 +278,24 @@ async fn a_new_configuration_is_for_what_was_swapped_last_also_before_it_is_at_w
     unreadable.store(u64::MAX, Ordering::SeqCst);
     marked.read(50).await;
     marked.pipeline.shutdown().await;
-    assert_eq!(shelf.rows.lock().last().unwrap(), &(49, "2!".to_owned()));
+    assert_eq!(shelf.rows.lock().last().unwrap(), &(49, "v2!".to_owned()));
 
     // A host that has just started, and has built no stage yet.
     let marked = Marked::start(&services, sinks, Arc::default());
     let runs = marked.control.runs("p", MARK).await.unwrap();
     assert!(marked.pipeline.status().stages.is_empty());
-    assert_eq!((runs.code, Some(runs.config)), (StageCode::Plugin("marker@2".into()), suffix));
+    assert_eq!((runs.code, Some(runs.config)), (StageCode::Plugin("marker@v2".into()), suffix));
     marked.pipeline.shutdown().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_stream_that_begins_anew_passes_what_was_swapped_in_last() {
     let (services, _spill) = setup::services(Duration::from_millis(300));
     let (shelf, mut sinks) = shelf();
     sinks[0].envelope.code = StageCode::Plugin("rows@a".into());
     let marked = Marked::start(&services, sinks, Arc::default());
     marked.read(30).await;
-    marked.swap(MARK, Some("marker@2"), None).await.unwrap();
+    marked.swap(MARK, Some("marker@v2"), None).await.unwrap();
     marked.swap(Swappable::Envelope("s0"), Some("rows@b"), None).await.unwrap();
     marked.read(40).await;
     marked.control.stop("p").await.unwrap();
@@ -300,11 +304,11 @@ async fn a_stream_that_begins_anew_passes_what_was_swapped_in_last() {
     // Nothing is there to be read yet.
     marked.numbers.bound.send_replace(0);
     marked.control.resume("p").await.unwrap();
-    let swap = marked.swap(MARK, Some("marker@3"), None);
+    let swap = marked.swap(MARK, Some("marker@v3"), None);
     tokio::time::timeout(Duration::from_secs(5), swap).await.expect("an idle pipeline takes it").unwrap();
     marked.control.rollback("p", MARK, Note::default()).await.unwrap();
     marked.read(35).await;
     let rows = shelf.rows.lock().clone();
-    assert!(rows.len() == 35 && rows.iter().all(|(_, mark)| mark == "2 as b"), "{rows:?}");
+    assert!(rows.len() == 35 && rows.iter().all(|(_, mark)| mark == "v2 as b"), "{rows:?}");
     marked.pipeline.shutdown().await;
 }
