@@ -214,14 +214,20 @@ async fn an_envelope_that_takes_the_place_of_one_that_nothing_passed_is_at_work_
     })
     .await;
     let envelope = Swappable::Envelope("s0");
-    marked.swap(envelope, Some("rows@b"), None).await.unwrap();
+    let swap = async |plugin: &str| {
+        let change = Change::Plugin { plugin: Some(plugin.to_owned()), config: None };
+        marked.control.swap("p", envelope, change, 0, Note::default()).await.unwrap()
+    };
+    swap("rows@b").await;
     unreadable.store(30, Ordering::SeqCst);
     bound.send_replace(50);
     marked.until(State::Failed).await;
-    marked.swap(envelope, Some("rows@c"), None).await.unwrap();
-    behind.works.store(true, Ordering::SeqCst);
+    marked.control.pause("p").unwrap();
+    marked.until(State::Paused).await;
     unreadable.store(u64::MAX, Ordering::SeqCst);
-    marked.pipeline.resume();
+    behind.works.store(true, Ordering::SeqCst);
+    swap("rows@c").await;
+    marked.control.resume("p").await.unwrap();
     marked.read(50).await;
     marked.pipeline.shutdown().await;
     let rows = shelf.rows.lock().clone();

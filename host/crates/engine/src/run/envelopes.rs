@@ -243,9 +243,9 @@ impl Envelopes {
         let began = Instant::now();
         let NewEnvelope { sink, successor, formatter } = new;
         let composer = composer(&self.plan.sinks[sink], formatter)?;
-        let Recorded { previous, current, is_at_work } = self.record(sink, successor, from, now).await?;
+        let Recorded { previous, current } = self.record(sink, successor, from, now).await?;
         failpoint::hit("swap.stored");
-        if is_at_work {
+        if now {
             self.regroup(vec![(self.wish(sink), composer)]).await?;
         }
         Ok(Swapped { previous, current, pause: began.elapsed() })

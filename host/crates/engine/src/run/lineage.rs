@@ -79,8 +79,6 @@ pub(crate) enum Upcoming {
 pub(crate) struct Recorded {
     pub previous: Generation,
     pub current: Generation,
-    /// Whether it is at work from now on, or once the stream is there.
-    pub is_at_work: bool,
 }
 
 impl Lineage {
@@ -185,18 +183,18 @@ impl Lineage {
             instead_of: new.instead_of,
             ..generation(history.newest() + 1, &new.spec, new.version, from, new.note)
         };
-        // Nothing has passed the previous version then, and it has nothing to wait for.
-        let is_instead = previous.from == current.from;
-        if is_instead && let Some(unused) = history.generations.pop() {
-            history.retire(unused);
+        if now && previous.from == current.from {
+            // Nothing has passed the previous version.
+            if let Some(unused) = history.generations.pop() {
+                history.retire(unused);
+            }
         }
-        let is_at_work = now || is_instead;
         history.generations.push(current.clone());
         history.save(store, &self.key).await?;
         // What is at work until then stands before it.
-        self.active = history.generations.len() - if is_at_work { 1 } else { 2 };
+        self.active = history.generations.len() - if now { 1 } else { 2 };
         self.history = history;
-        Ok(Recorded { previous, current, is_at_work })
+        Ok(Recorded { previous, current })
     }
 
     /// One batch less that what is at work is judged by. Durable on return. Answers how many are left.

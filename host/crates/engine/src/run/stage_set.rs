@@ -267,10 +267,10 @@ impl StageSet {
         let lowest = stored_lowest(&self.plan, &self.services).await?;
         let needed = (lowest.as_ref(), &*self.plan.source.factory);
         let lineage = &mut self.slots[index].lineage;
-        let Recorded { previous, current, is_at_work } =
+        let Recorded { previous, current } =
             lineage.record(&*self.services.store, successor, (from, now), needed).await?;
         failpoint::hit("swap.stored");
-        if is_at_work {
+        if now {
             let mask = mask.map(|mask| self.mask(&plan, mask, version.clone(), &current));
             self.set_mask(index, mask);
             self.slots[index].running = self.running(&plan, stage, version, &current);
