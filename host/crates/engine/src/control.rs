@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
 use crate::follow::Followed;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Patience, Pipeline};
 use crate::run::{SinkCheckpoint, Swapped};
 use crate::stage::{StageCode, StageSpec};
 use crate::state::StateError;
@@ -276,13 +276,14 @@ impl Control {
         Ok(entry.known())
     }
 
-    /// What a stage or an envelope runs, or is to run once its pipeline does.
+    /// What a stage or an envelope was given last: it runs that, or is to run it once its stream, or its pipeline, has
+    /// come so far.
     ///
     /// # Errors
     ///
-    /// When the pipeline does not have it.
-    pub fn runs(&self, name: &str, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
-        self.entry(name)?.current(part)
+    /// When the pipeline does not have it, or the state store fails.
+    pub async fn runs(&self, name: &str, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
+        self.entry(name)?.newest(part).await
     }
 
     /// Gives a stage or an envelope other code or another configuration, from a batch boundary on. What it does to the
@@ -301,8 +302,9 @@ impl Control {
         note: Note,
     ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
-        let _turn = entry.swapping.lock().await;
-        let spec = entry.changed(part, change)?;
+        let mut patience = Patience::of(&entry.pipeline);
+        let _turn = patience.wait(entry.swapping.lock()).await?;
+        let spec = entry.changed(part, change).await?;
         let _taking = self.taking(&spec.code).await;
         let checked = entry.pipeline.check(part, &spec).await;
         checked.map_err(|problems| ControlError::Invalid {
@@ -310,7 +312,7 @@ impl Control {
             what: part.to_string(),
             problems,
         })?;
-        let swapped = entry.pipeline.swap(part, spec, None, probation, note).await?;
+        let swapped = entry.pipeline.swap_within(&mut patience, part, spec, None, probation, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }
@@ -327,7 +329,8 @@ impl Control {
         note: Note,
     ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
-        let _turn = entry.swapping.lock().await;
+        let mut patience = Patience::of(&entry.pipeline);
+        let _turn = patience.wait(entry.swapping.lock()).await?;
         let mut spec = entry.planned(part)?;
         let history = entry.pipeline.history(part).await?;
         let before = history.as_ref().and_then(History::before);
@@ -335,7 +338,8 @@ impl Control {
         spec.code = StageCode::of_text(&before.code);
         spec.config = before.config.clone();
         let _taking = self.taking(&spec.code).await;
-        let swapped = entry.pipeline.swap(part, spec, Some(&before.version.digest), 0, note).await?;
+        let digest = Some(before.version.digest.as_str());
+        let swapped = entry.pipeline.swap_within(&mut patience, part, spec, digest, 0, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }
@@ -597,26 +601,29 @@ impl Entry {
         }
     }
 
-    /// What runs now; before it has run, what the document says.
-    fn current(&self, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
+    /// What was put in place last, be it at work yet or not; what the document says where that is something else than
+    /// it was put in place of.
+    async fn newest(&self, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
         let mut spec = self.planned(part)?;
-        let status = self.pipeline.status();
-        let now = match part {
-            Swappable::Stage(id) => status.stages.into_iter().find(|now| now.id == id),
-            Swappable::Envelope(id) => {
-                status.sinks.into_iter().find(|now| now.id == id).and_then(|sink| sink.envelope)
+        let block = match part {
+            Swappable::Stage(id) => {
+                let stages = &self.pipeline.plan().stages;
+                stages.iter().find(|stage| stage.spec.id == id).map(|stage| stage.block.clone())
             }
+            Swappable::Envelope(_) => Some(spec.code.block(&spec.config)),
         };
-        if let Some(now) = now {
-            spec.code = now.code;
-            spec.config = now.config;
+        let history =
+            self.pipeline.history(part).await?.filter(|history| block.as_ref() == Some(&history.block));
+        if let Some(newest) = history.as_ref().and_then(|history| history.generations.last()) {
+            spec.code = StageCode::of_text(&newest.code);
+            spec.config = newest.config.clone();
         }
         Ok(spec)
     }
 
-    /// What runs now with a change to it.
-    fn changed(&self, part: Swappable<'_>, change: Change) -> Result<StageSpec, ControlError> {
-        let mut spec = self.current(part)?;
+    /// What was put in place last with a change to it.
+    async fn changed(&self, part: Swappable<'_>, change: Change) -> Result<StageSpec, ControlError> {
+        let mut spec = self.newest(part).await?;
         let wrong = |message: String| ControlError::WrongKind { part: part.part(), message };
         match change {
             Change::Plugin { plugin: None, config: None } => {

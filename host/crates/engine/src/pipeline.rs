@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use metrics::counter;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, warn};
@@ -18,7 +18,7 @@ use crate::narrate;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
 use crate::run::{
-    self, Attempt, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, SwapRequest, Swapped,
+    self, Attempt, HandedOut, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, Swapped, Swaps,
 };
 use crate::span;
 use crate::stage::StageSpec;
@@ -44,7 +44,8 @@ pub struct Pipeline {
     shared: Arc<Shared>,
     want: Arc<watch::Sender<Want>>,
     paused: Arc<watch::Sender<bool>>,
-    swaps: mpsc::Sender<SwapRequest>,
+    swaps: Arc<Swaps>,
+    handed: Arc<HandedOut>,
     supervisor: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -55,14 +56,16 @@ impl Pipeline {
         let shared = Arc::new(Shared::new(&plan));
         let (want, wanted) = watch::channel(Want::Run);
         let (paused, is_paused) = watch::channel(false);
-        let (swaps, swap_requests) = mpsc::channel(8);
+        let swaps = Arc::<Swaps>::default();
+        let handed = Arc::new(HandedOut::nothing(plan.sinks.len()));
         let supervisor = Supervisor {
             plan: plan.clone(),
             services: services.clone(),
             shared: shared.clone(),
             wanted,
             paused: is_paused,
-            swaps: Arc::new(Mutex::new(swap_requests)),
+            swaps: swaps.clone(),
+            handed: handed.clone(),
         };
         counter!("deltaforge_pipelines_total").increment(1);
         let narrate = narrate::narrate(shared.clone());
@@ -80,6 +83,7 @@ impl Pipeline {
             want: Arc::new(want),
             paused: Arc::new(paused),
             swaps,
+            handed,
             supervisor: Arc::new(Mutex::new(Some(task))),
         }
     }
@@ -152,7 +156,15 @@ impl Pipeline {
                 format!("pipeline {} is {}; stop it first", self.plan.name, status.word()),
             ));
         }
-        run::forget_checkpoints(&self.plan, &self.services, sink).await
+        let forgotten = run::forget_checkpoints(&self.plan, &self.services, sink).await?;
+        let index = |sink| self.plan.sinks.iter().position(|known| known.id == sink);
+        match sink.map(index) {
+            None => self.handed.forget(None),
+            Some(Some(index)) => self.handed.forget(Some(index)),
+            // It is in the document no more.
+            Some(None) => {}
+        }
+        Ok(forgotten)
     }
 
     /// Acknowledges the recorded gaps of a sink: they are still shown, but the pipeline is not degraded by them. Answers
@@ -248,6 +260,19 @@ impl Pipeline {
         probation: u32,
         note: Note,
     ) -> Result<Swapped, Failure> {
+        self.swap_within(&mut Patience::of(self), part, spec, digest, probation, note).await
+    }
+
+    /// The same for one that has been waited for already.
+    pub(crate) async fn swap_within(
+        &self,
+        patience: &mut Patience,
+        part: Swappable<'_>,
+        spec: StageSpec,
+        digest: Option<&str>,
+        probation: u32,
+        note: Note,
+    ) -> Result<Swapped, Failure> {
         if self.status().status == State::Stopped {
             return Err(Failure::operator(
                 "pipeline_not_running",
@@ -261,7 +286,7 @@ impl Pipeline {
                 self.new_envelope(sink, spec, digest, probation, note).await.map(Swap::Envelope)
             }
         };
-        self.put_in(built.map_err(|failure| self.plan.secrets.hide_in(failure))?).await
+        self.put_in(built.map_err(|failure| self.plan.secrets.hide_in(failure))?, patience).await
     }
 
     async fn new_stage(
@@ -306,43 +331,66 @@ impl Pipeline {
     }
 
     /// Hands over what was built, and waits until it is in place.
-    async fn put_in(&self, swap: Swap) -> Result<Swapped, Failure> {
-        let status = self.status();
-        let (reply, mut answer) = oneshot::channel();
-        let request = SwapRequest { swap, reply, _commanding: self.shared.waits().command() };
-        let gone =
-            || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
-        self.swaps.send(request).await.map_err(|_| gone())?;
-        if !matches!(status.status, State::Running | State::Paused) {
+    async fn put_in(&self, swap: Swap, patience: &mut Patience) -> Result<Swapped, Failure> {
+        let status = self.status().status;
+        let mut asked = self.swaps.ask(swap, self.shared.waits().command());
+        if !matches!(status, State::Running | State::Paused) {
             // It may be what mends the pipeline: the next attempt begins with it, and begins now.
             self.want.send_modify(|_| {});
         }
+        let gone =
+            || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
+        patience.wait(asked.answer()).await?.ok_or_else(gone)?
+    }
+}
+
+/// How long a swap waits for a pipeline that does not run to come so far that it can take it.
+const SWAPS_WITHIN: Duration = Duration::from_secs(20);
+
+/// For how long a swap may yet be waited for, with its turn to be made: [`SWAPS_WITHIN`] in all, and as long as it
+/// takes while the pipeline runs.
+pub(crate) struct Patience {
+    pipeline: Pipeline,
+    left: Duration,
+}
+
+impl Patience {
+    /// Of somebody who asks a pipeline now.
+    pub fn of(pipeline: &Pipeline) -> Self {
+        Self { pipeline: pipeline.clone(), left: SWAPS_WITHIN }
+    }
+
+    /// Waits for something that comes when the pipeline gets on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub async fn wait<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::pin!(what);
         let status = loop {
-            match tokio::time::timeout(SWAPS_WITHIN, &mut answer).await {
-                Ok(answer) => return answer.map_err(|_| gone())?,
-                Err(_) => {
-                    let status = self.status();
-                    // Of a large transaction the rest comes first.
-                    if status.status != State::Running {
-                        break status;
-                    }
-                }
+            let began = tokio::time::Instant::now();
+            if let Ok(came) = tokio::time::timeout(self.left, &mut what).await {
+                self.left = self.left.saturating_sub(began.elapsed());
+                return Ok(came);
             }
+            let status = self.pipeline.status();
+            // Of a large transaction the rest comes first.
+            if status.status != State::Running {
+                break status;
+            }
+            self.left = SWAPS_WITHIN;
         };
         let why = status.error.map(|error| format!(": {}", error.message)).unwrap_or_default();
         Err(Failure::operator(
             "pipeline_not_running",
             format!(
                 "pipeline {} is {} and does not come far enough to take the swap, which is given up{why}",
-                self.plan.name,
+                status.name,
                 status.status.word()
             ),
         ))
     }
 }
-
-/// How long a swap waits for a pipeline that does not run to come so far that it can take it.
-const SWAPS_WITHIN: Duration = Duration::from_secs(20);
 
 /// How an attempt came to a good end.
 enum Ended {
@@ -358,15 +406,23 @@ struct Supervisor {
     shared: Arc<Shared>,
     wanted: watch::Receiver<Want>,
     paused: watch::Receiver<bool>,
-    swaps: Arc<Mutex<mpsc::Receiver<SwapRequest>>>,
+    swaps: Arc<Swaps>,
+    handed: Arc<HandedOut>,
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.swaps.close();
+    }
 }
 
 /// Refuses swaps, as long as it is waited for: they would wait for the next attempt, and whoever is to begin that
 /// waits for them.
-async fn refuse_swaps(swaps: &Mutex<mpsc::Receiver<SwapRequest>>) {
-    let mut swaps = swaps.lock().await;
-    while swaps.recv().await.is_some() {}
-    std::future::pending().await
+async fn refuse_swaps(swaps: &Swaps) {
+    let _turn = swaps.turn().await;
+    loop {
+        drop(swaps.next().await);
+    }
 }
 
 impl Supervisor {
@@ -445,6 +501,7 @@ impl Supervisor {
             drain: drain.clone(),
             paused: self.paused.clone(),
             swaps: self.swaps.clone(),
+            handed: self.handed.clone(),
         };
         let run = attempt.run();
         tokio::pin!(run);

@@ -30,12 +30,14 @@ mod drain;
 mod envelopes;
 mod feed;
 pub(crate) mod gaps;
+mod handed;
 mod hearing;
 mod lineage;
 mod mark;
 mod reader;
 mod sink;
 mod stage_set;
+mod swaps;
 mod unload;
 mod unwritten;
 mod worker;
@@ -43,6 +45,7 @@ mod worker;
 use backlog::{Backlog, Closing};
 use envelopes::Envelopes;
 pub(crate) use envelopes::NewEnvelope;
+pub(crate) use handed::HandedOut;
 pub(crate) use lineage::Successor;
 use mark::Beginnings;
 pub use mark::SinkCheckpoint;
@@ -51,7 +54,7 @@ pub(crate) use mark::{
 };
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
-pub(crate) use worker::{Swap, SwapRequest};
+pub(crate) use swaps::{Swap, Swaps};
 
 /// Who puts a version back that was no good.
 pub(crate) const BY_ITSELF: &str = "deltaforge";
@@ -70,7 +73,9 @@ pub(crate) struct Attempt {
     /// While true nothing is read from the source.
     pub paused: watch::Receiver<bool>,
     /// Swaps, carried out by the worker between batches.
-    pub swaps: Arc<tokio::sync::Mutex<mpsc::Receiver<SwapRequest>>>,
+    pub swaps: Arc<Swaps>,
+    /// What sinks may have had in the attempts before.
+    pub handed: Arc<HandedOut>,
 }
 
 /// How long deliveries under way may take when a failure ends the attempt.
@@ -110,7 +115,7 @@ impl Fuse {
 impl Attempt {
     /// Runs until the source ends, a drain is done, or something fails.
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { plan, services, shared, drain, paused, swaps } = self;
+        let Self { plan, services, shared, drain, paused, swaps, handed } = self;
         let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
         // What the attempt before handed in must not be stored over what this one begins with.
         let flushed = tokio::time::timeout(FLUSHED_WITHIN, services.checkpoints.flush()).await;
@@ -149,7 +154,7 @@ impl Attempt {
                 .telling(shared.waits().clone(), plan.secrets.clone())
         });
         if let Some(dlq) = &dlq {
-            dlq.look().await?;
+            shared.dead_letters_lost(dlq.look().await?);
         }
 
         let (batch_tx, batch_rx) = mpsc::channel(1);
@@ -165,6 +170,7 @@ impl Attempt {
             run: uuid::Uuid::new_v4().to_string().into(),
             hurry: shared.waits().hurry().clone(),
             drain: fuse.winding_down.clone(),
+            handed: handed.clone(),
         };
         let kept_backlogs = backlogs.clone();
         let _closing = Closing(backlogs.clone());
@@ -219,6 +225,7 @@ impl Attempt {
             seq: 0,
             through: resume,
             had: mark::highest(&marks, compare),
+            handed,
             inside: false,
         };
         {

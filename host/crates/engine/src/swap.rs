@@ -194,6 +194,16 @@ impl History {
         self.past.drain(..over);
     }
 
+    /// The newest generation is for all events, and the others are past.
+    pub fn begin_anew(&mut self) {
+        let Some(mut newest) = self.generations.pop() else { return };
+        for ended in std::mem::take(&mut self.generations) {
+            self.retire(ended);
+        }
+        newest.from = None;
+        self.generations.push(newest);
+    }
+
     /// Retires generations that ended at or before `lowest`, the lowest position a replay can begin at. Answers whether
     /// there were any.
     pub fn prune(
@@ -214,12 +224,13 @@ pub(crate) fn generation_at(
     position: Option<&Position>,
     compare: impl Fn(&Position, &Position) -> Order,
 ) -> usize {
-    let reached = |generation: &Generation| match (generation.from(), position) {
+    let reached = |generation: &&Generation| match (generation.from(), position) {
         (None, _) => true,
         (Some(_), None) => false,
-        (Some(from), Some(position)) => matches!(compare(&from, position), Order::Before | Order::Same),
+        // A position of another history of the source is none that is yet to come.
+        (Some(from), Some(position)) => compare(&from, position) != Order::After,
     };
-    generations.iter().rposition(reached).unwrap_or(0)
+    generations.iter().skip(1).take_while(reached).count()
 }
 
 #[cfg(test)]
@@ -267,6 +278,17 @@ mod tests {
         history.prune(Some(&Position::new("15")), compare);
         assert_eq!(history.generations[0].generation, 2);
         assert_eq!(history.past[0].generation, 1);
+        history.begin_anew();
+        assert_eq!((history.generations.len(), history.past.len()), (1, 2));
+        assert_eq!((history.generations[0].generation, history.generations[0].from()), (3, None));
+    }
+
+    #[test]
+    fn a_position_of_another_history_of_the_source_is_reached() {
+        let generations = [generation(1, None), generation(2, Some(10)), generation(3, Some(20))];
+        let at = |n: &str| generation_at(&generations, Some(&Position::new(n)), |_, _| Order::Unrelated);
+        assert_eq!(at("5 in another"), 2);
+        assert_eq!(generation_at(&generations, None, compare), 0);
     }
 
     #[test]

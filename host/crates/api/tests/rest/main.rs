@@ -25,3 +25,4 @@ mod spills;
 mod swaps;
 mod told;
 mod validation;
+mod versions;

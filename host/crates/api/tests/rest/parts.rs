@@ -341,9 +341,10 @@ pub struct Shelf {
     pub broken: AtomicBool,
 }
 
-struct ShelfSink {
-    shelf: Arc<Shelf>,
-    through: u64,
+/// Puts messages onto a [`Shelf`].
+pub struct ShelfSink {
+    pub shelf: Arc<Shelf>,
+    pub through: u64,
 }
 
 #[async_trait]

@@ -164,17 +164,18 @@ impl Lineage {
         self.active += 1;
     }
 
-    /// Records a successor from `from` on, at work at once if `now`. Durable on return. Not while
-    /// [`Lineage::is_replaying`].
+    /// Records a successor from `from` on, at work at once if `now`. What no replay needs any more, since even the
+    /// `lowest` stored checkpoint is past it, is let go. Durable on return. Not while [`Lineage::is_replaying`].
     pub async fn record(
         &mut self,
         store: &dyn StateStore,
         new: Successor,
-        from: Option<&Position>,
-        now: bool,
+        (from, now): (Option<&Position>, bool),
+        (lowest, source): (Option<&Position>, &dyn SourceFactory),
     ) -> Result<Recorded, StateError> {
         let mut history = self.history.clone();
         let previous = self.now().clone();
+        history.prune(lowest, |a, b| source.compare(a, b));
         // What takes the place of itself, or of nothing, has nothing to be judged by.
         let is_judged = previous.version.digest != new.version.digest || previous.config != new.spec.config;
         let current = Generation {
@@ -182,7 +183,7 @@ impl Lineage {
             instead_of: new.instead_of,
             ..generation(history.newest() + 1, &new.spec, new.version, from, new.note)
         };
-        if previous.from == current.from {
+        if now && previous.from == current.from {
             // Nothing has passed the previous version.
             if let Some(unused) = history.generations.pop() {
                 history.retire(unused);
@@ -190,9 +191,8 @@ impl Lineage {
         }
         history.generations.push(current.clone());
         history.save(store, &self.key).await?;
-        if now {
-            self.active = history.generations.len() - 1;
-        }
+        // What is at work until then stands before it.
+        self.active = history.generations.len() - if now { 1 } else { 2 };
         self.history = history;
         Ok(Recorded { previous, current })
     }
