@@ -126,7 +126,7 @@ async fn serve(
     let Some(tokens) = access::tokens(args, store.clone(), files.auth).await? else {
         return Ok(Exit::Config);
     };
-    let audit = Audit::new(store.clone());
+    let audit = Audit::new(store.clone()).keeping(args.audit_entries);
     audit.recover().await.context("read the audit log")?;
     let checkpoints = Arc::new(Checkpoints::start(store.clone(), Checkpoints::DEFAULT_INTERVAL));
     let services = Services {

@@ -41,7 +41,7 @@ use deltaforge_engine::Control;
 use deltaforge_engine::catalog::PluginCatalog;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-pub use audit::{Audit, Entry as AuditEntry};
+pub use audit::{Audit, ENTRIES_KEPT, Entry as AuditEntry};
 pub use error::ErrorBody;
 pub use openapi::document as openapi_document;
 pub use routes::{Rule, Scope, rules};
@@ -64,7 +64,9 @@ pub(crate) struct App {
     pub guard: guard::Guard,
     pub tokens: Tokens,
     pub audit: Audit,
-    pub failures: Arc<Throttle>,
+    pub failures: Arc<Throttle<IpAddr>>,
+    /// Commands of tokens that were refused.
+    pub refusals: Arc<Throttle<String>>,
     pub uploads: Arc<plugins::publish::Uploads>,
     pub trials: plugins::trial::Trials,
 }
@@ -86,8 +88,19 @@ impl Api {
         audit: Audit,
     ) -> Self {
         let guard = guard::Guard { any_host: false, tokens: tokens.clone(), timeout: TIMEOUT };
-        let (failures, uploads, trials) = Default::default();
-        let app = App { control, catalog, plugins, metrics, guard, tokens, audit, failures, uploads, trials };
+        let app = App {
+            control,
+            catalog,
+            plugins,
+            metrics,
+            guard,
+            tokens,
+            audit,
+            failures: Arc::new(Throttle::of_addresses()),
+            refusals: Arc::new(Throttle::of_tokens()),
+            uploads: Default::default(),
+            trials: Default::default(),
+        };
         Self { app }
     }
 

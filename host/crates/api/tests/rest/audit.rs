@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use deltaforge_api::{Audit, AuditEntry};
 use deltaforge_config::auth::Role;
 use deltaforge_engine::checkpoint::Checkpoints;
 use deltaforge_engine::plan::Services;
@@ -165,4 +166,78 @@ async fn what_cannot_be_recorded_is_told() {
     full.store(false, Ordering::SeqCst);
     assert_eq!(answer(pause()).await.0, 200);
     assert_eq!(audit(&host, None).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_oldest_entries_go_when_there_are_too_many() {
+    let store = Arc::new(MemoryStore::new());
+    let audit = Audit::new(store.clone()).keeping(100);
+    for number in 0..300 {
+        let entry = AuditEntry { target: number.to_string(), ..AuditEntry::default() };
+        audit.append(entry).await.unwrap();
+        let kept = store.log_read("audit", 1, 1_000).await.unwrap();
+        assert!(kept.len() as u64 >= (number + 1).min(100) && kept.len() < 164, "{}", kept.len());
+        let (last, entry) = kept.last().unwrap();
+        let entry: Value = serde_json::from_slice(entry).unwrap();
+        assert_eq!((*last, &entry["target"]), (number + 1, &json!(number.to_string())));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_commands_of_one_token_do_not_bury_what_others_did() {
+    let host = Host::start_knowing(tokens(), |api| api).await;
+    host.run(Plan::named("orders")).read(5, 5).await;
+    let send = async |role: Role, what: &str| {
+        let path = format!("/pipelines/orders/{what}");
+        host.request(Method::POST, &path).held_by(Some("acme"), role).send().await.unwrap()
+    };
+    let rollback = "processors/mark/rollback";
+    let mut recorded = 0;
+    for _ in 0..300 {
+        let answer = send(Role::Operator, rollback).await;
+        match answer.status().as_u16() {
+            409 => recorded += 1,
+            429 => assert_eq!(answer.headers()["retry-after"], "1"),
+            other => panic!("{other}"),
+        }
+    }
+    assert!((100..300).contains(&recorded), "{recorded}");
+    assert_eq!(send(Role::Author, rollback).await.status(), 409, "another token");
+    assert_eq!(send(Role::Operator, "pause").await.status(), 200, "what is not refused is carried out");
+    let lines: Vec<String> = audit(&host, Some("acme")).await.iter().map(line).collect();
+    let refused = |who: &str| {
+        let line = format!("@acme/{who} rollback orders/mark NOTHING_TO_ROLL_BACK");
+        lines.iter().filter(|found| **found == line).count()
+    };
+    assert_eq!((refused("operator"), refused("author")), (recorded, 1));
+    assert_eq!(lines.last().unwrap(), "@acme/operator pause orders ok");
+    // Nor does what needs another role.
+    let mut forbidden = 0;
+    for _ in 0..300 {
+        forbidden += usize::from(send(Role::Viewer, "pause").await.status() == 403);
+    }
+    assert!((100..300).contains(&forbidden), "{forbidden}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenants_admin_collects_is_told_the_tenant() {
+    let host = Host::start_knowing(tokens(), |api| api).await;
+    for tenant in ["acme", "zeta"] {
+        let path = format!("/plugins/@{tenant}/mask/versions/1.0.0");
+        let put = host.request(Method::PUT, &path).held_by(Some(tenant), Role::Author).body("plugin");
+        assert_eq!(put.send().await.unwrap().status(), 201);
+    }
+    let collect = |body: Value| {
+        host.request(Method::POST, "/plugins/gc").held_by(Some("acme"), Role::Admin).json(&body)
+    };
+    assert_eq!(answer(collect(json!({ "keep": 0 }))).await.0, 200);
+    assert_eq!(answer(collect(json!({ "kept": 0 }))).await.0, 422);
+    let told = async |tenant: Option<&str>| {
+        let all = audit(&host, tenant).await;
+        all.iter().map(line).filter(|line| line.contains("plugin-gc")).collect::<Vec<_>>()
+    };
+    let collected = ["@acme/admin plugin-gc  ok", "@acme/admin plugin-gc  INVALID_BODY"];
+    assert_eq!(told(Some("acme")).await, collected);
+    assert_eq!(told(None).await, collected);
+    assert_eq!(told(Some("zeta")).await, [""; 0]);
 }
