@@ -5,6 +5,7 @@
 //! entry is also a line of the host's log with the target `audit`; so are refused tokens and what was forbidden, which
 //! are not stored: nobody without a right may fill the disk, or bury what others did.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,9 +16,11 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use deltaforge_engine::failpoint;
 use deltaforge_engine::state::{StateError, StateStore};
+use deltaforge_engine::swap::{BY_ITSELF, OwnSwap};
 use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Notify;
 use tracing::{Instrument as _, error, info, warn};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -32,6 +35,9 @@ use crate::view::rfc3339;
 const LOG: &str = "audit";
 /// Before the keys of commands that are under way.
 const OPEN: &str = "audit-open/";
+/// How long the next try waits to record what the host swapped by itself, at first and at most.
+const RETRIES: (std::time::Duration, std::time::Duration) =
+    (std::time::Duration::from_secs(1), std::time::Duration::from_secs(60));
 /// A command waits no longer than this for the note that it begins.
 const STORED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// What came of a command that a kill cut short.
@@ -50,9 +56,9 @@ const MOST_SEEN: usize = 20_000;
 pub struct Entry {
     /// When, milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// The token's name; `local`: nobody needed one.
+    /// The token's name; `local`: nobody needed one; `deltaforge`: the host did it by itself.
     pub who: String,
-    /// The address it came from.
+    /// The address it came from; `host`: nobody asked for it.
     pub from: String,
     /// What.
     pub action: String,
@@ -69,6 +75,34 @@ pub struct Entry {
     /// The request's id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub request_id: String,
+}
+
+impl Entry {
+    /// What the host swapped by itself. The key that it is stored under stands in the place of a request's id.
+    fn of_own_swap(key: &str, own: OwnSwap) -> Self {
+        let OwnSwap { at_ms, tenant, pipeline, part, previous, current, digest, generation, .. } = own;
+        let mut detail = serde_json::json!({
+            "previous": previous,
+            "current": current,
+            "digest": digest,
+            "generation": generation,
+            "why": cut(&own.why),
+        });
+        if let Some(worse) = own.instead_of {
+            detail["instead_of"] = worse.into();
+        }
+        Self {
+            at_ms,
+            who: BY_ITSELF.to_owned(),
+            from: "host".to_owned(),
+            action: if own.instead_of.is_some() { "rollback" } else { "swap" }.to_owned(),
+            target: format!("{pipeline}/{part}"),
+            tenant: Some(tenant),
+            outcome: "ok".to_owned(),
+            detail,
+            request_id: key.to_owned(),
+        }
+    }
 }
 
 /// Appends to the audit log. Cheap to clone.
@@ -131,6 +165,59 @@ impl Audit {
             // Where it takes longer it may be stored yet.
             Ok(Ok(())) | Err(_) => Some(key),
         }
+    }
+
+    /// Appends what the host swaps by itself, whenever it is told that there is something: each once, also where a kill came
+    /// between. For as long as the host runs; the pipelines do not wait for it.
+    pub async fn record_own_swaps(self, told: Arc<Notify>) {
+        // Those that are in the log; the first time nobody knows.
+        let mut recorded: Option<HashSet<String>> = None;
+        let mut pause = RETRIES.0;
+        loop {
+            match self.take_own_swaps(&mut recorded).await {
+                Ok(()) => {
+                    pause = RETRIES.0;
+                    told.notified().await;
+                }
+                Err(error) => {
+                    warn!(target: "audit", %error, "what the host swapped by itself is not recorded yet; it is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRIES.1);
+                }
+            }
+        }
+    }
+
+    async fn take_own_swaps(&self, recorded: &mut Option<HashSet<String>>) -> Result<(), StateError> {
+        let untold = OwnSwap::untold(&*self.store).await?;
+        if untold.is_empty() {
+            *recorded = Some(HashSet::new());
+            return Ok(());
+        }
+        let recorded = match recorded {
+            Some(recorded) => recorded,
+            None => recorded.insert(self.recorded_own_swaps().await?),
+        };
+        for (key, own) in untold {
+            if !recorded.contains(&key) {
+                self.append_as_it_is(Entry::of_own_swap(&key, own)).await?;
+                recorded.insert(key.clone());
+            }
+            self.store.delete(&key).await?;
+            recorded.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// The keys of all own swaps that are in the log.
+    async fn recorded_own_swaps(&self) -> Result<HashSet<String>, StateError> {
+        let (mut all, mut after) = (HashSet::new(), Some(0));
+        while let Some(from) = after {
+            let (entries, next) = self.read(from, MOST, |entry| entry.who == BY_ITSELF).await?;
+            all.extend(entries.into_iter().map(|(_, entry)| entry.request_id));
+            after = next;
+        }
+        Ok(all)
     }
 
     async fn append_as_it_is(&self, entry: Entry) -> Result<(), StateError> {
@@ -308,10 +395,10 @@ pub(crate) struct EntryView {
     seq: u64,
     /// When.
     at: String,
-    /// The token's name; `local`: nobody needed one.
+    /// The token's name; `local`: nobody needed one; `deltaforge`: the host did it by itself.
     #[schema(example = "@acme/ci")]
     who: String,
-    /// The address it came from.
+    /// The address it came from; `host`: nobody asked for it.
     from: String,
     /// `upload`, `delete`, `plugin-gc`, `swap`, `script`, `rollback`, `pause`, `resume`, `stop`, `forget-checkpoints`, `ack-gaps`,
     /// `dlq-ack`, `dlq-purge`, `token-create` or `token-revoke`.

@@ -128,6 +128,8 @@ pub struct Services {
     pub version: String,
     /// How long a graceful stop may take.
     pub shutdown_timeout: Duration,
+    /// Told when the host has swapped something by itself; see [`crate::swap::OwnSwap`].
+    pub own_swaps: Arc<Notify>,
 }
 
 impl Services {

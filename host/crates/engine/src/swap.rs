@@ -8,10 +8,13 @@ use deltaforge_model::Position;
 use deltaforge_model::position::Order;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::stage::StageVersion;
 use crate::state::{StateError, StateStore};
 
+/// Who swaps in the host's own name.
+pub const BY_ITSELF: &str = "deltaforge";
 /// Generations that are kept for people to see, beside those that a replay may need.
 const MOST_PAST: usize = 100;
 
@@ -155,9 +158,25 @@ impl History {
     ///
     /// When the store fails.
     pub async fn save(&self, store: &dyn StateStore, key: &str) -> Result<(), StateError> {
-        let bytes =
-            serde_json::to_vec(self).map_err(|error| StateError::backend(format!("write {key}"), error))?;
-        store.put_many(vec![(key.to_owned(), bytes)], None).await
+        self.save_with(store, key, None).await
+    }
+
+    /// The same, and with it a swap that the host did by itself: both or neither.
+    pub(crate) async fn save_with(
+        &self,
+        store: &dyn StateStore,
+        key: &str,
+        own: Option<&OwnSwap>,
+    ) -> Result<(), StateError> {
+        let failed = |key: &str, error| StateError::backend(format!("write {key}"), error);
+        let bytes = serde_json::to_vec(self).map_err(|error| failed(key, error))?;
+        let mut entries = vec![(key.to_owned(), bytes)];
+        if let Some(own) = own {
+            let key = format!("{}{}", OwnSwap::PREFIX, Uuid::now_v7());
+            let bytes = serde_json::to_vec(own).map_err(|error| failed(&key, error))?;
+            entries.push((key, bytes));
+        }
+        store.put_many(entries, None).await
     }
 
     /// The index of the generation that events after `position` pass.
@@ -205,6 +224,50 @@ impl History {
         let any = !ended.is_empty();
         ended.into_iter().for_each(|one| self.retire(one));
         any
+    }
+}
+
+/// A swap that the host did by itself: a version that is followed, or one that was put back. It is stored with the history
+/// that it is in, until whoever keeps account of commands has taken it away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnSwap {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The pipeline's tenant.
+    pub tenant: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The stage, or the sink whose envelope it is.
+    pub part: String,
+    /// What ran before.
+    pub previous: String,
+    /// What runs now.
+    pub current: String,
+    /// SHA-256 of its code, hex.
+    pub digest: String,
+    /// Its generation.
+    pub generation: u64,
+    /// The generation that did worse, where it was put back for that.
+    pub instead_of: Option<u64>,
+    /// What for.
+    pub why: String,
+}
+
+impl OwnSwap {
+    /// What the keys of all begin with.
+    const PREFIX: &str = "own-swap/";
+
+    /// Those that nobody has taken away yet, oldest first, each by its key.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails or holds something else.
+    pub async fn untold(store: &dyn StateStore) -> Result<Vec<(String, Self)>, StateError> {
+        let read = |(key, bytes): (String, Vec<u8>)| match serde_json::from_slice(&bytes) {
+            Ok(own) => Ok((key, own)),
+            Err(error) => Err(StateError::backend(format!("read {key}"), error)),
+        };
+        store.list(Self::PREFIX).await?.into_iter().map(read).collect()
     }
 }
 

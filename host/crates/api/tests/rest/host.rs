@@ -146,6 +146,7 @@ impl Host {
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let tokens = Tokens::load(services.store.clone(), tokens).await.unwrap();
         let audit = Audit::new(services.store.clone());
+        tokio::spawn(audit.clone().record_own_swaps(services.own_swaps.clone()));
         let plugins = Arc::<MapCatalog>::default();
         let own = plugins.clone();
         let api = Api::new(control.clone(), catalog.clone(), plugins, metrics, tokens, audit);

@@ -13,7 +13,7 @@ use crate::source::SourceFactory;
 use crate::stage::{StageCode, StageSpec, StageVersion};
 use crate::state::{StateError, StateStore};
 use crate::status::{RolledBack, StageStatus};
-use crate::swap::{Generation, History, Note, Part, Swappable};
+use crate::swap::{BY_ITSELF, Generation, History, Note, OwnSwap, Part, Swappable};
 
 /// The generations of one stage or envelope.
 pub(crate) struct Lineage {
@@ -168,7 +168,7 @@ impl Lineage {
     /// [`Lineage::is_replaying`].
     pub async fn record(
         &mut self,
-        store: &dyn StateStore,
+        services: &Services,
         new: Successor,
         from: Option<&Position>,
         now: bool,
@@ -189,12 +189,36 @@ impl Lineage {
             }
         }
         history.generations.push(current.clone());
-        history.save(store, &self.key).await?;
+        let own = (current.note.by == BY_ITSELF).then(|| self.own_swap(&previous, &current));
+        history.save_with(&*services.store, &self.key, own.as_ref()).await?;
+        if own.is_some() {
+            services.own_swaps.notify_one();
+        }
         if now {
             self.active = history.generations.len() - 1;
         }
         self.history = history;
         Ok(Recorded { previous, current })
+    }
+
+    fn own_swap(&self, previous: &Generation, current: &Generation) -> OwnSwap {
+        let StageSpec { tenant, pipeline, id, .. } = &self.spec;
+        let part = match self.part {
+            Part::Stage => id,
+            Part::Envelope => id.strip_suffix(".envelope").unwrap_or(id),
+        };
+        OwnSwap {
+            at_ms: current.at_ms,
+            tenant: tenant.clone(),
+            pipeline: pipeline.clone(),
+            part: part.to_owned(),
+            previous: previous.version.plugin.clone(),
+            current: current.version.plugin.clone(),
+            digest: current.version.digest.clone(),
+            generation: current.generation,
+            instead_of: current.instead_of,
+            why: current.note.why.clone(),
+        }
     }
 
     /// One batch less that what is at work is judged by. Durable on return. Answers how many are left.
