@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use deltaforge_engine::failpoint;
 use deltaforge_engine::state::{StateError, StateStore};
+pub(crate) use deltaforge_engine::swap::cut;
 use deltaforge_engine::swap::{BY_ITSELF, OwnSwap};
 use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
@@ -266,15 +267,6 @@ impl Audit {
             }
         }
         Ok((found, Some(after)))
-    }
-}
-
-/// What a caller wrote, as far as it is kept: the log must not grow by what somebody likes to write.
-pub(crate) fn cut(text: &str) -> String {
-    const MOST: usize = 300;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use deltaforge_api::{Audit, AuditEntry};
 use deltaforge_config::auth::Role;
 use deltaforge_engine::checkpoint::Checkpoints;
+use deltaforge_engine::follow::follow;
 use deltaforge_engine::plan::Services;
 use deltaforge_engine::state::StateStore;
+use deltaforge_engine::swap::OwnSwap;
 use deltaforge_store::MemoryStore;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use crate::access::{HeldBy, secret, tokens};
 use crate::full_store::FullStore;
 use crate::host::{Host, Plan, answer, code};
+use crate::parts::NEWEST;
 use crate::setup::{self, within};
 
 /// The whole log as somebody sees it, read in pages of two.
@@ -240,4 +243,54 @@ async fn what_a_tenants_admin_collects_is_told_the_tenant() {
     assert_eq!(told(Some("acme")).await, collected);
     assert_eq!(told(None).await, collected);
     assert_eq!(told(Some("zeta")).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_swaps_by_itself_is_recorded_once() {
+    NEWEST.lock().insert("marker@6", "6.0.0");
+    let host = Host::start_knowing(tokens(), |api| api).await;
+    let following = tokio::spawn(follow(host.control.clone(), host.plugins.clone()));
+    let plan = Plan { plugin: "marker@6", follows: true, batch: 40, ..Plan::named("orders") };
+    let orders = host.run(plan);
+    orders.read(10, 10).await;
+    let lines = async |tenant: Option<&str>| audit(&host, tenant).await.iter().map(line).collect::<Vec<_>>();
+    NEWEST.lock().insert("marker@6", "6.1.0-picky");
+    let swapped = "deltaforge swap orders/mark ok";
+    within("the swap is recorded", async || lines(Some("acme")).await == [swapped]).await;
+    orders.read(50, 50).await;
+    let back = "deltaforge rollback orders/mark ok";
+    within("what is put back is recorded", async || lines(Some("acme")).await == [swapped, back]).await;
+    following.abort();
+    assert_eq!(lines(Some("zeta")).await, [""; 0]);
+    let entries = audit(&host, Some("acme")).await;
+    let detail = |at: usize, name: &str| entries[at]["detail"][name].clone();
+    assert_eq!((detail(0, "previous"), detail(0, "current")), (json!("marker@6.0.0"), json!("marker@6.1.0-picky")));
+    assert_eq!((detail(0, "generation"), detail(0, "why")), (json!(2), json!("follows marker@6")));
+    assert_eq!((detail(1, "current"), detail(1, "instead_of")), (json!("marker@6.0.0"), json!(2)));
+    assert!(detail(1, "why").as_str().unwrap().contains("a multiple of seven"), "{}", entries[1]);
+    assert_eq!((&entries[1]["from"], &entries[1]["tenant"]), (&json!("host"), &json!("acme")));
+    let store = host.services.store.clone();
+    within("nothing is left", async || store.list("own-swap/").await.unwrap().is_empty()).await;
+
+    // As after a kill: one is in the log already, one is not.
+    let own = OwnSwap {
+        at_ms: 1,
+        tenant: "acme".to_owned(),
+        pipeline: "orders".to_owned(),
+        part: "out".to_owned(),
+        previous: "rows@1".to_owned(),
+        current: "rows@2".to_owned(),
+        digest: "2".to_owned(),
+        generation: 2,
+        instead_of: None,
+        why: "follows rows".to_owned(),
+    };
+    let bytes = serde_json::to_vec(&own).unwrap();
+    let key = |at: usize| entries[at]["request_id"].as_str().unwrap().to_owned();
+    let left = vec![(key(1), bytes.clone()), ("own-swap/other".to_owned(), bytes)];
+    store.put_many(left, None).await.unwrap();
+    let next = tokio::spawn(Audit::new(store.clone()).record_own_swaps(Arc::default()));
+    within("nothing is left", async || store.list("own-swap/").await.unwrap().is_empty()).await;
+    next.abort();
+    assert_eq!(lines(Some("acme")).await, [swapped, back, "deltaforge swap orders/out ok"]);
 }

@@ -259,7 +259,7 @@ impl Envelopes {
         now: bool,
     ) -> Result<Recorded, Failure> {
         let lineage = &mut self.lineages[sink];
-        let recorded = lineage.record(&self.services, successor, from, now).await?;
+        let recorded = lineage.record(&self.plan, &self.services, successor, from, now).await?;
         self.told[sink].send_replace(lineage.generations().into());
         Ok(recorded)
     }

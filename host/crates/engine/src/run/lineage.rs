@@ -7,13 +7,16 @@ use tracing::info;
 
 use super::is_before;
 use super::mark::now_ms;
-use crate::plan::Services;
+use crate::plan::{PipelinePlan, Services};
 use crate::secrets::Secrets;
 use crate::source::SourceFactory;
 use crate::stage::{StageCode, StageSpec, StageVersion};
 use crate::state::{StateError, StateStore};
-use crate::status::{RolledBack, StageStatus};
-use crate::swap::{BY_ITSELF, Generation, History, Note, OwnSwap, Part, Swappable};
+use crate::status::{Failure, RolledBack, StageStatus};
+use crate::swap::{BY_ITSELF, Generation, History, MOST_NEEDED, Note, OwnSwap, Part, Swappable};
+
+/// With so many generations it is looked which of them are past before another one comes.
+const PRUNED_FROM: usize = 16;
 
 /// The generations of one stage or envelope.
 pub(crate) struct Lineage {
@@ -166,14 +169,30 @@ impl Lineage {
 
     /// Records a successor from `from` on, at work at once if `now`. Durable on return. Not while
     /// [`Lineage::is_replaying`].
+    ///
+    /// # Errors
+    ///
+    /// When a replay may need too many generations already, or the store fails. Nothing has changed then.
     pub async fn record(
         &mut self,
+        plan: &PipelinePlan,
         services: &Services,
         new: Successor,
         from: Option<&Position>,
         now: bool,
-    ) -> Result<Recorded, StateError> {
+    ) -> Result<Recorded, Failure> {
         let mut history = self.history.clone();
+        let mut active = self.active;
+        if history.generations.len() >= PRUNED_FROM {
+            let lowest = super::lowest_checkpoint(plan, services).await?;
+            let ended = history.at(lowest.as_ref(), |a, b| plan.source.factory.compare(a, b)).min(active);
+            history.retire_first(ended);
+            active -= ended;
+        }
+        // What did worse is put back whatever there is: it comes once for each swap that was taken.
+        if new.instead_of.is_none() && history.is_full() {
+            return Err(self.full(history.generations.len()));
+        }
         let previous = self.now().clone();
         // What takes the place of itself, or of nothing, has nothing to be judged by.
         let is_judged = previous.version.digest != new.version.digest || previous.config != new.spec.config;
@@ -194,11 +213,23 @@ impl Lineage {
         if own.is_some() {
             services.own_swaps.notify_one();
         }
-        if now {
-            self.active = history.generations.len() - 1;
-        }
+        self.active = if now { history.generations.len() - 1 } else { active };
         self.history = history;
         Ok(Recorded { previous, current })
+    }
+
+    fn full(&self, needed: usize) -> Failure {
+        let id = &self.spec.id;
+        Failure {
+            code: "too_many_generations".to_owned(),
+            message: format!(
+                "{id}: a replay may still need {needed} generations, since a sink's checkpoint stays behind, and no more \
+                 than {MOST_NEEDED} or 8 MiB of them are kept: look at GET /pipelines/{}/checkpoints, and try again \
+                 when that sink has caught up",
+                self.spec.pipeline
+            ),
+            retriable: true,
+        }
     }
 
     fn own_swap(&self, previous: &Generation, current: &Generation) -> OwnSwap {
