@@ -159,7 +159,8 @@ async fn serve(
     }
     let (runtime, registry) = builders.plugins.clone();
     let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64)
-        .with_tenants(builders.tenants.clone());
+        .with_tenants(builders.tenants.clone())
+        .on(services.compute.clone());
     let (catalog, plugins) = (builders.catalog.clone(), Arc::new(plugins));
     let recording = tokio::spawn(audit.clone().record_own_swaps(services.own_swaps.clone()));
     let following = tokio::spawn(deltaforge_engine::follow::follow(control.clone(), plugins.clone()));

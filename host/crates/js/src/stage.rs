@@ -15,7 +15,7 @@ use tracing::error;
 use crate::changes::{ApplyError, apply};
 use crate::console::Owner;
 use crate::script::{Outcome, ScriptError};
-use crate::worker::{Kind, MAX_ABANDONED, Ran, Worker, Workshop};
+use crate::worker::{Kind, Loaded, MAX_ABANDONED, Ran, Worker, Workshop};
 
 /// Counts threads given up because their script would not stop.
 pub(crate) const ABANDONED: &str = "deltaforge_script_abandoned_total";
@@ -112,19 +112,27 @@ impl ScriptStage {
             return Err(NotReady::Abandoned);
         }
         let worker = self.workshop.worker(&self.kind).await?;
+        let mut place = self.workshop.tenants().place(&self.kind.tenant).await;
         let answer = worker.load(self.source.clone(), self.owner.clone(), LOAD);
-        match tokio::time::timeout(patience(&LOAD), answer).await {
-            Ok(Ok(Ok(()))) => {
+        let loaded = match tokio::time::timeout(patience(&LOAD), answer).await {
+            Ok(loaded) => loaded,
+            Err(_) => {
+                place.charge(Duration::from_millis(LOAD.timeout_ms));
+                return Err(self.give_up(worker, &LOAD).into());
+            }
+        };
+        let Ok(Loaded { result, took }) = loaded else { return Err(ended().into()) };
+        place.charge(took);
+        match result {
+            Ok(()) => {
                 self.worker = Some(worker);
                 Ok(())
             }
-            Ok(Ok(Err(error @ (ScriptError::Failed(_) | ScriptError::Thrown { .. })))) => {
+            Err(error @ (ScriptError::Failed(_) | ScriptError::Thrown { .. })) => {
                 worker.retire(&self.workshop);
                 Err(error.into())
             }
-            Ok(Ok(Err(error))) => Err(error.into()),
-            Ok(Err(_)) => Err(ended().into()),
-            Err(_) => Err(self.give_up(worker, &LOAD).into()),
+            Err(error) => Err(error.into()),
         }
     }
 

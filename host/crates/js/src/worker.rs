@@ -48,12 +48,20 @@ pub(crate) struct Ran {
     pub took: Duration,
 }
 
+/// A script that was loaded, or was not.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub result: Result<(), ScriptError>,
+    /// Thread time.
+    pub took: Duration,
+}
+
 enum Job {
     Load {
         source: Arc<str>,
         owner: Owner,
         limits: StageLimits,
-        reply: oneshot::Sender<Result<(), ScriptError>>,
+        reply: oneshot::Sender<Loaded>,
     },
     Run {
         view: View,
@@ -169,7 +177,7 @@ impl Worker {
         source: Arc<str>,
         owner: Owner,
         limits: StageLimits,
-    ) -> oneshot::Receiver<Result<(), ScriptError>> {
+    ) -> oneshot::Receiver<Loaded> {
         let (reply, answer) = oneshot::channel();
         // Should the thread be gone, the answer's sender is dropped with the job.
         let _ = self.jobs.send(Job::Load { source, owner, limits, reply });
@@ -212,14 +220,16 @@ impl Drop for ComeBack {
 }
 
 fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) {
+    let clock = ThreadClock::current();
+    let used = || clock.and_then(ThreadClock::read).unwrap_or_default();
     while let Ok(job) = queue.recv() {
         match job {
             Job::Load { source, owner, limits, reply } => {
-                let _ = reply.send(engine.load(&source, owner, &limits));
+                let before = used();
+                let result = engine.load(&source, owner, &limits);
+                let _ = reply.send(Loaded { result, took: used().saturating_sub(before) });
             }
             Job::Run { view, limits, reply } => {
-                let clock = ThreadClock::current();
-                let used = || clock.and_then(ThreadClock::read).unwrap_or_default();
                 let before = used();
                 let result = engine.process(view, &limits);
                 let _ = reply.send(Ran { result, took: used().saturating_sub(before) });

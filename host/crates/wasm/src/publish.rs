@@ -14,6 +14,7 @@ use deltaforge_engine::catalog::{
 use deltaforge_engine::tenants::Tenants;
 use parking_lot::Mutex;
 use semver::Version;
+use tokio::runtime::Handle;
 
 use crate::factory::{chain, off_thread, unbounded};
 use crate::inspect::Inspection;
@@ -35,6 +36,8 @@ pub struct WasmCatalog {
     registry: Arc<Registry>,
     max_bytes: u64,
     pub(crate) tenants: Arc<Tenants>,
+    /// Where guests run; `None`: where they are asked for.
+    compute: Option<Handle>,
     /// What counts the instructions of trials, once somebody has tried something.
     pub(crate) metered: Arc<Mutex<Option<Arc<Runtime>>>>,
     /// Held while a version is put in place, so that two do not take the same room.
@@ -45,7 +48,7 @@ impl WasmCatalog {
     /// A catalog over a runtime and a registry, which takes components of at most `max_bytes`.
     pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>, max_bytes: u64) -> Self {
         let (metered, placing) = Default::default();
-        Self { runtime, registry, max_bytes, tenants: unbounded(), metered, placing }
+        Self { runtime, registry, max_bytes, tenants: unbounded(), compute: None, metered, placing }
     }
 
     /// With the bounds of a host's tenants.
@@ -53,6 +56,25 @@ impl WasmCatalog {
     pub fn with_tenants(mut self, tenants: Arc<Tenants>) -> Self {
         self.tenants = tenants;
         self
+    }
+
+    /// Runs guests on the threads of another runtime.
+    #[must_use]
+    pub fn on(mut self, compute: Handle) -> Self {
+        self.compute = Some(compute);
+        self
+    }
+
+    /// Runs what a guest is part of on the account of a tenant.
+    pub(crate) async fn compute<F>(&self, tenant: &str, work: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.compute {
+            Some(compute) => self.tenants.run_on(compute, tenant, work).await,
+            None => self.tenants.run(tenant, work).await,
+        }
     }
 
     pub(crate) async fn with_registry<T: Send + 'static>(
@@ -278,7 +300,9 @@ impl Upload for Incoming {
             .await
             .map_err(|error| CatalogError::Storage(format!("read {}: {error}", part.path.display())))?;
         let bytes = Bytes::from(bytes);
-        let looked = catalog.runtime.inspect(bytes.clone()).await;
+        let (runtime, content) = (catalog.runtime.clone(), bytes.clone());
+        let tenant = id.tenant.as_deref().unwrap_or_default();
+        let looked = catalog.compute(tenant, async move { runtime.inspect(content).await }).await;
         let Inspection { sha256, kind, interface, grants, description, author, licence, .. } =
             looked.map_err(|error| CatalogError::Invalid(format!("{id}: {error}")))?;
         if (description.name.as_str(), description.version.as_str())

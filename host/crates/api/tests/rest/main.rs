@@ -24,4 +24,5 @@ mod slow_disk;
 mod spills;
 mod swaps;
 mod told;
+mod turns;
 mod validation;

@@ -366,3 +366,21 @@ async fn a_full_heap_at_any_place_is_no_harm() {
         assert_eq!(error.code, "script_memory", "{slack}: {error}");
     }
 }
+
+#[tokio::test]
+async fn definitions_are_run_in_their_tenants_turn() {
+    let tenants = Tenants::new(TenantLimits::default(), 1);
+    let (scripts, spec) = (Javascript::new(tenants.clone()), spec("(event) => event", WIDE));
+    let place = tenants.place("zeta").await;
+    let checked = tokio::spawn({
+        let spec = spec.clone();
+        async move { scripts.validate(&spec).await }
+    });
+    // As long as it takes where nobody is in the way.
+    for _ in 0..3 {
+        Javascript::default().validate(&spec).await.unwrap();
+    }
+    assert!(!checked.is_finished(), "zeta has the only place");
+    drop(place);
+    checked.await.unwrap().unwrap();
+}
