@@ -9,6 +9,7 @@
 //! local host, and must never come from another origin.
 
 pub mod access;
+mod at_once;
 mod audit;
 mod dlq;
 mod error;
@@ -48,6 +49,8 @@ pub use routes::{Rule, Scope, rules};
 pub use tokens::TokenView;
 
 use access::{Throttle, Tokens};
+use at_once::AtOnce;
+use plugins::trial;
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 4 << 20;
@@ -68,7 +71,8 @@ pub(crate) struct App {
     /// Commands of tokens that were refused.
     pub refusals: Arc<Throttle<String>>,
     pub uploads: Arc<plugins::publish::Uploads>,
-    pub trials: plugins::trial::Trials,
+    /// Trials that are under way.
+    pub trials: AtOnce,
 }
 
 /// The API before it is served.
@@ -99,7 +103,7 @@ impl Api {
             failures: Arc::new(Throttle::of_addresses()),
             refusals: Arc::new(Throttle::of_tokens()),
             uploads: Default::default(),
-            trials: Default::default(),
+            trials: AtOnce::new(trial::AT_ONCE, trial::AT_ONCE_OF_A_TENANT),
         };
         Self { app }
     }

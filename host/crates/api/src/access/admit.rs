@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use deltaforge_config::auth::Role;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::caller::Caller;
@@ -38,6 +39,10 @@ struct Target {
     tenant: Option<String>,
 }
 
+/// Tells a command, which goes to its end also when nobody waits for its answer, that nobody does any more.
+#[derive(Clone)]
+pub(crate) struct HungUp(pub CancellationToken);
+
 /// Lets a request in, and has it recorded where it commands.
 pub(crate) async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
@@ -64,6 +69,10 @@ pub(crate) async fn admit(State(gate): State<Gate>, request: Request, next: Next
             if let Some(caller) = caller {
                 parts.extensions.insert(caller);
             }
+            // Dropped with this future before its end: the client hung up, or has had its answer that it took too long.
+            let hung_up = CancellationToken::new();
+            parts.extensions.insert(HungUp(hung_up.clone()));
+            let _hangs_up = hung_up.drop_guard();
             let request = Request::from_parts(parts, body);
             match entry {
                 None => next.run(request).await,

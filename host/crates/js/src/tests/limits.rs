@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_engine::stage::{StageAction, StageFactory, StageLimits};
+use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use deltaforge_model::{Overlay, View};
 
 use super::support::WIDE;
