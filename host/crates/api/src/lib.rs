@@ -73,6 +73,8 @@ pub(crate) struct App {
     pub uploads: Arc<plugins::publish::Uploads>,
     /// Trials that are under way.
     pub trials: AtOnce,
+    /// Checks of documents that are under way.
+    pub validations: AtOnce,
 }
 
 /// The API before it is served.
@@ -104,6 +106,7 @@ impl Api {
             refusals: Arc::new(Throttle::of_tokens()),
             uploads: Default::default(),
             trials: AtOnce::new(trial::AT_ONCE, trial::AT_ONCE_OF_A_TENANT),
+            validations: AtOnce::new(validate::AT_ONCE, validate::AT_ONCE_OF_A_TENANT),
         };
         Self { app }
     }

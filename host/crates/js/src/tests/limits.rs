@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltaforge_engine::stage::{StageAction, StageFactory, StageLimits};
+use deltaforge_engine::stage::{StageAction, StageFactory, StageLimits, StageSpec};
 use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use deltaforge_model::{Overlay, View};
 
@@ -209,7 +209,7 @@ async fn scripts_that_do_not_stop_are_given_up_with_their_thread() {
         if (events.length > 1) { const s = 'x'.repeat(1 << 20), began = Date.now(); while (Date.now() - began < 4000) s.indexOf('y'); }
         return events; }";
     let (mut stage, _) = factory.build(&spec(script, limits), None).await.unwrap();
-    for nth in 1..=crate::worker::MAX_ABANDONED {
+    for nth in 1..=crate::worker::MAX_ABANDONED_OF_A_TENANT {
         let began = Instant::now();
         let error = run(&mut *stage, batch()).await.unwrap_err();
         assert_eq!((error.code, error.action), ("script_timeout", StageAction::Isolate), "{nth}: {error}");
@@ -218,6 +218,12 @@ async fn scripts_that_do_not_stop_are_given_up_with_their_thread() {
     }
     let error = run(&mut *stage, batch()).await.unwrap_err();
     assert_eq!((error.code, error.action), ("script_abandoned_limit", StageAction::Stop));
+    // Another tenant has the last one.
+    let other = StageSpec { tenant: "zeta".to_owned(), ..spec(script, limits) };
+    let (mut other, _) = factory.build(&other, None).await.unwrap();
+    assert_eq!(run(&mut *other, batch()).await.unwrap_err().code, "script_timeout");
+    assert_eq!(run(&mut *other, batch()).await.unwrap_err().code, "script_abandoned_limit");
+    drop(other);
     // The threads end by themselves when their calls come back; then there is room again.
     let mut tries = 0;
     loop {
@@ -384,4 +390,18 @@ async fn definitions_are_run_in_their_tenants_turn() {
     assert!(!checked.is_finished(), "zeta has the only place");
     drop(place);
     checked.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_only_compiled_runs_nothing() {
+    let scripts = Javascript::default();
+    for text in ["for (;;) {}", "throw new Error('it runs')", "(event) => event", "function processBatch(e) { return e }"] {
+        scripts.compile(&spec(text, WIDE)).await.unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+    }
+    for (text, place) in [("let a = ;", Some((1, 9))), ("let a = 1;\nfunction f( {}", Some((2, 13)))] {
+        let problems = scripts.compile(&spec(text, WIDE)).await.unwrap_err();
+        assert_eq!((problems[0].path.as_str(), problems[0].place), ("inline", place), "{text}: {problems:?}");
+    }
+    assert!(scripts.compile(&spec("  ", WIDE)).await.is_err());
+    assert_eq!(scripts.engines_started(), 1, "one engine for all of them");
 }
