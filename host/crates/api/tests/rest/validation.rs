@@ -131,5 +131,6 @@ async fn checks_hold_nobody_up_are_few_at_a_time_and_have_an_end() {
     assert!(busy("acme").await, "they still compute");
     *HELD_CHECKS.0.lock() = false;
     HELD_CHECKS.1.notify_all();
-    crate::setup::within("there is room again", async || check("acme", "other").await.unwrap().0.0 == 200).await;
+    crate::setup::within("there is room again", async || check("acme", "other").await.unwrap().0.0 == 200)
+        .await;
 }

@@ -395,7 +395,12 @@ async fn definitions_are_run_in_their_tenants_turn() {
 #[tokio::test]
 async fn what_is_only_compiled_runs_nothing() {
     let scripts = Javascript::default();
-    for text in ["for (;;) {}", "throw new Error('it runs')", "(event) => event", "function processBatch(e) { return e }"] {
+    for text in [
+        "for (;;) {}",
+        "throw new Error('it runs')",
+        "(event) => event",
+        "function processBatch(e) { return e }",
+    ] {
         scripts.compile(&spec(text, WIDE)).await.unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
     }
     for (text, place) in [("let a = ;", Some((1, 9))), ("let a = 1;\nfunction f( {}", Some((2, 13)))] {
