@@ -21,6 +21,10 @@ use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
 use crate::swap::{Generation, History, Note, Part, Swappable};
 use crate::takings::{Leaving, Taking, Takings};
 
+/// Largest configuration that a swap brings, bytes of JSON.
+const MOST_CONFIG: usize = 64 << 10;
+/// Longest script that a swap brings, bytes.
+const MOST_SCRIPT: usize = 256 << 10;
 /// How long a resumed pipeline may take to show what came of it.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -73,6 +77,34 @@ pub enum Change {
     },
     /// Another script, for a stage that runs one.
     Script(String),
+}
+
+impl Change {
+    /// Whether it is small enough to be kept with every swap that follows it.
+    fn fits(&self) -> Result<(), ConfigError> {
+        let refused = |path: &str, bytes: usize, most: usize| {
+            let text = format!(
+                "it has {bytes} bytes, and a swap takes {most}: what is larger goes into the pipeline's document"
+            );
+            Err(ConfigError::new(path, text))
+        };
+        let script = |text: &str| match text.len() {
+            0..=MOST_SCRIPT => Ok(()),
+            bytes => refused("inline", bytes, MOST_SCRIPT),
+        };
+        match self {
+            Self::Script(text) => script(text),
+            Self::Plugin { config: None, .. } => Ok(()),
+            Self::Plugin { config: Some(config), .. } => {
+                // A script among the settings has a bound of its own.
+                let inline = config.get("inline").and_then(Value::as_str).unwrap_or_default();
+                script(inline)?;
+                let bytes = config.to_string().len();
+                let beside = bytes.saturating_sub(Value::from(inline).to_string().len());
+                if beside > MOST_CONFIG { refused("config", bytes, MOST_CONFIG) } else { Ok(()) }
+            }
+        }
+    }
 }
 
 /// A place where a version of a plugin is used.
@@ -304,14 +336,13 @@ impl Control {
         let entry = self.commanded(name)?;
         let mut patience = Patience::of(&entry.pipeline);
         let _turn = patience.wait(entry.swapping.lock()).await?;
+        let invalid =
+            |problems| ControlError::Invalid { part: part.part(), what: part.to_string(), problems };
+        change.fits().map_err(|problem| invalid(vec![problem]))?;
         let spec = entry.changed(part, change).await?;
         let _taking = self.taking(&spec.code).await;
         let checked = entry.pipeline.check(part, &spec).await;
-        checked.map_err(|problems| ControlError::Invalid {
-            part: part.part(),
-            what: part.to_string(),
-            problems,
-        })?;
+        checked.map_err(invalid)?;
         let swapped = entry.pipeline.swap_within(&mut patience, part, spec, None, probation, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)

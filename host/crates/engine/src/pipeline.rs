@@ -21,7 +21,7 @@ use crate::run::{
     self, Attempt, HandedOut, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, Swapped, Swaps,
 };
 use crate::span;
-use crate::stage::StageSpec;
+use crate::stage::{StageError, StageSpec};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, Shared, State};
 use crate::swap::{Generation, History, Note, Swappable};
@@ -185,16 +185,16 @@ impl Pipeline {
     ///
     /// Every problem found.
     pub async fn check(&self, part: Swappable<'_>, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        let checked = match part {
-            Swappable::Stage(_) => match self.services.stage_factory(spec) {
-                Some(factory) => Some(factory.validate(spec).await),
-                None => None,
-            },
-            Swappable::Envelope(_) => match self.services.formatter_factory(spec) {
-                Some(factory) => Some(factory.validate(spec).await),
-                None => None,
-            },
-        };
+        let (services, spec) = (self.services.clone(), spec.clone());
+        let is_stage = matches!(part, Swappable::Stage(_));
+        let checked = self.compute(async move {
+            if is_stage {
+                Some(services.stage_factory(&spec)?.validate(&spec).await)
+            } else {
+                Some(services.formatter_factory(&spec)?.validate(&spec).await)
+            }
+        });
+        let checked = checked.await;
         let nothing = || Err(vec![ConfigError::new("", "this host has nothing that builds such code")]);
         checked.unwrap_or_else(nothing).map_err(|problems| {
             let hide = |problem: ConfigError| ConfigError {
@@ -203,6 +203,12 @@ impl Pipeline {
             };
             problems.into_iter().map(hide).collect()
         })
+    }
+
+    /// Runs what a new version begins with as its later calls are run: on the compute threads, on its tenant's account.
+    async fn compute<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let Services { tenants, compute, .. } = &self.services;
+        tenants.run_on(compute, &self.plan.tenant, work.instrument(span::of_pipeline(&self.plan.name))).await
     }
 
     /// Stops reading the source; what was read is delivered.
@@ -296,16 +302,20 @@ impl Pipeline {
         probation: u32,
         note: Note,
     ) -> Result<NewStage, Failure> {
-        let factory = self.services.stage_factory(&spec).ok_or_else(|| {
+        let factory = self.services.stage_factory(&spec).cloned().ok_or_else(|| {
             Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
         })?;
-        let in_pipeline = span::of_pipeline(&self.plan.name);
-        let (stage, version) = factory.build(&spec, digest).instrument(in_pipeline).await?;
         let hides = self.plan.stages.iter().any(|stage| stage.spec.id == spec.id && stage.masks);
-        let mask = match hides {
-            true => Some(factory.build(&spec, Some(&version.digest)).await?.0),
-            false => None,
-        };
+        let digest = digest.map(str::to_owned);
+        let built = self.compute(async move {
+            let (stage, version) = factory.build(&spec, digest.as_deref()).await?;
+            let mask = match hides {
+                true => Some(factory.build(&spec, Some(&version.digest)).await?.0),
+                false => None,
+            };
+            Ok::<_, StageError>((stage, mask, spec, version))
+        });
+        let (stage, mask, spec, version) = built.await?;
         let successor = Successor { note, probation, instead_of: None, spec, version };
         Ok(NewStage { successor, stage, mask })
     }
@@ -321,11 +331,15 @@ impl Pipeline {
         let index = self.plan.sinks.iter().position(|known| known.id == sink);
         let index = index
             .ok_or_else(|| Failure::operator("unknown_sink", format!("the pipeline has no sink {sink}")))?;
-        let factory = self.services.formatter_factory(&spec).ok_or_else(|| {
+        let factory = self.services.formatter_factory(&spec).cloned().ok_or_else(|| {
             Failure::operator("unknown_envelope", format!("nothing builds the envelope for sink {sink}"))
         })?;
-        let in_pipeline = span::of_pipeline(&self.plan.name);
-        let (formatter, version) = factory.build(&spec, digest).instrument(in_pipeline).await?;
+        let digest = digest.map(str::to_owned);
+        let built = self.compute(async move {
+            let built = factory.build(&spec, digest.as_deref()).await?;
+            Ok::<_, StageError>((built, spec))
+        });
+        let ((formatter, version), spec) = built.await?;
         let successor = Successor { note, probation, instead_of: None, spec, version };
         Ok(NewEnvelope { sink: index, successor, formatter })
     }

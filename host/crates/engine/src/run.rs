@@ -56,8 +56,6 @@ pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
 pub(crate) use swaps::{Swap, Swaps};
 
-/// Who puts a version back that was no good.
-pub(crate) const BY_ITSELF: &str = "deltaforge";
 /// Counts versions that were put back for another one.
 const ROLLED_BACK: &str = "deltaforge_swap_rollbacks_total";
 /// How long the state store may take for checkpoints of an earlier attempt.

@@ -24,5 +24,6 @@ mod slow_disk;
 mod spills;
 mod swaps;
 mod told;
+mod turns;
 mod validation;
 mod versions;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::backlog::Meta;
 use super::earliest;
 use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming, spec_of};
-use super::mark::{Start, stored_lowest};
+use super::mark::Start;
 use super::stage_set::Swapped;
 use crate::compose::{Composer, SinkFilter, Unwritten};
 use crate::failpoint;
@@ -261,10 +261,8 @@ impl Envelopes {
         from: Option<&Position>,
         now: bool,
     ) -> Result<Recorded, Failure> {
-        let lowest = stored_lowest(&self.plan, &self.services).await?;
-        let needed = (lowest.as_ref(), &*self.plan.source.factory);
         let lineage = &mut self.lineages[sink];
-        let recorded = lineage.record(&*self.services.store, successor, (from, now), needed).await?;
+        let recorded = lineage.record(&self.plan, &self.services, successor, from, now).await?;
         self.told[sink].send_replace(lineage.generations().into());
         Ok(recorded)
     }

@@ -8,7 +8,6 @@ use tracing::warn;
 
 use super::earliest;
 use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming};
-use super::mark::stored_lowest;
 use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, StagePlan};
 use crate::stage::{Stage, StageError, StageLimits, StageSpec, StageVersion};
@@ -264,11 +263,9 @@ impl StageSet {
         let NewStage { successor, stage, mask } = new;
         let (plan, index) = self.find(&successor.spec.id)?;
         let version = successor.version.clone();
-        let lowest = stored_lowest(&self.plan, &self.services).await?;
-        let needed = (lowest.as_ref(), &*self.plan.source.factory);
         let lineage = &mut self.slots[index].lineage;
         let Recorded { previous, current } =
-            lineage.record(&*self.services.store, successor, (from, now), needed).await?;
+            lineage.record(&self.plan, &self.services, successor, from, now).await?;
         failpoint::hit("swap.stored");
         if now {
             let mask = mask.map(|mask| self.mask(&plan, mask, version.clone(), &current));

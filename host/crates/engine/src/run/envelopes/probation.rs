@@ -9,10 +9,10 @@ use tracing::{info, warn};
 use super::{Composer, Envelopes, Made, Successor};
 use crate::compose::Unwritten;
 use crate::message::MessageBatch;
-use crate::run::{BY_ITSELF, ROLLED_BACK};
+use crate::run::ROLLED_BACK;
 use crate::stage::{StageAction, StageError, StageVersion};
 use crate::status::Failure;
-use crate::swap::{Generation, Note};
+use crate::swap::{BY_ITSELF, Generation, Note};
 
 /// What an envelope made of a batch.
 type Attempt = Result<(MessageBatch, Vec<Unwritten>), StageError>;
