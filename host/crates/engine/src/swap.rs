@@ -424,13 +424,13 @@ mod tests {
             config: Value::String("x".repeat(64 << 10)),
             ..generation(number, Some(number))
         };
-        let size = |history: &History| serde_json::to_vec(history).unwrap().len();
+        let size = |history: &History| serde_json::to_vec(history).expect("a history").len();
         let mut history = History::default();
         for number in 0..300 {
             history.retire(large(number));
         }
         assert!(size(&history) < MOST_BYTES + (1 << 20), "{}", size(&history));
-        assert_eq!((history.past.len(), history.past.last().unwrap().generation), (100, 299));
+        assert_eq!((history.past.len(), history.past.last().expect("one").generation), (100, 299));
         let huge = Generation { config: Value::String("x".repeat(MOST_BYTES)), ..generation(300, Some(300)) };
         history.retire(huge.clone());
         history.retire(Generation { generation: 301, ..huge });

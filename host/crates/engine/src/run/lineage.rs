@@ -184,7 +184,8 @@ impl Lineage {
         let mut history = self.history.clone();
         if history.generations.len() >= PRUNED_FROM {
             let lowest = super::lowest_checkpoint(plan, services).await?;
-            let ended = history.at(lowest.as_ref(), |a, b| plan.source.factory.compare(a, b)).min(self.active);
+            let ended =
+                history.at(lowest.as_ref(), |a, b| plan.source.factory.compare(a, b)).min(self.active);
             history.retire_first(ended);
         }
         // What did worse is put back whatever there is: it comes once for each swap that was taken.

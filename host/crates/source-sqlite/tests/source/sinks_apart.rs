@@ -174,6 +174,7 @@ impl Stand {
             formatters: vec![Arc::new(Lines(permits.clone()))],
             budget: Budget::new(64 << 20, None),
             compute: tokio::runtime::Handle::current(),
+            own_swaps: std::sync::Arc::default(),
             tenants: Tenants::new(TenantLimits::default(), 2),
             spill_dir: spills.path().to_owned(),
             spill_disk: Arc::new(RealDisk),
