@@ -179,15 +179,15 @@ pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wa
 /// Adds the built-in processors and envelopes to a catalog.
 pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> Catalog {
     let scripts = scripts.clone();
-    let javascript = Block::of::<deltaforge_js::JavascriptConfig>()
-        .limits(Limits::SCRIPT)
-        .check_far(move |config, Scrutiny { tenant, effort }| {
+    let javascript = Block::of::<deltaforge_js::JavascriptConfig>().limits(Limits::SCRIPT).check_far(
+        move |config, Scrutiny { tenant, effort }| {
             let spec = StageSpec { tenant: tenant.to_owned(), ..spec("javascript", config) };
             findings(match effort.may_run() {
                 true => wait(scripts.validate(&spec)),
                 false => wait(scripts.compile(&spec)),
             })
-        });
+        },
+    );
     catalog
         .processor("javascript", javascript)
         .processor("add-field", stage_block::<deltaforge_plugin_add_field::Config>("add-field"))

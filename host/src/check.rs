@@ -65,12 +65,11 @@ impl Builders {
             vec![Arc::new(builtin::Processors), scripts.clone(), wasm_stages.clone()];
         let formatters: Vec<Arc<dyn FormatterFactory>> =
             vec![Arc::new(builtin::Envelopes), wasm_formatters.clone()];
-        let catalog = builtin::describe(registry.catalog(), &scripts)
-            .plugins(Arc::new(Components {
-                stages: wasm_stages,
-                formatters: wasm_formatters,
-                tenants: tenants.clone(),
-            }));
+        let catalog = builtin::describe(registry.catalog(), &scripts).plugins(Arc::new(Components {
+            stages: wasm_stages,
+            formatters: wasm_formatters,
+            tenants: tenants.clone(),
+        }));
         let plugins = (runtime, components);
         Ok(Self { registry, stages, formatters, catalog: Arc::new(catalog), plugins, tenants })
     }

@@ -48,8 +48,8 @@ pub(crate) async fn validate(
     body: Body,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
     let under_way = app.validations.begin(caller.tenant.as_deref().unwrap_or_default());
-    let under_way =
-        under_way.map_err(|busy| ApiError::busy("VALIDATIONS_BUSY", format!("checks of documents: {busy}")))?;
+    let under_way = under_way
+        .map_err(|busy| ApiError::busy("VALIDATIONS_BUSY", format!("checks of documents: {busy}")))?;
     // The answer comes before the one that the host gives to whatever takes too long.
     let within = WITHIN.min(app.guard.timeout / 2);
     let late = || {

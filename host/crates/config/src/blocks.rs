@@ -4,8 +4,8 @@ use std::path::Path as FilePath;
 
 use serde_json::Value;
 
-use crate::effort::{Effort, Scrutiny};
 use crate::catalog::{Block, Catalog, Finding, PluginUse, Role};
+use crate::effort::{Effort, Scrutiny};
 use crate::path::Path;
 use crate::problem::{Code, quoted};
 use crate::problems::Problems;

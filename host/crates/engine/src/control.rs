@@ -334,7 +334,8 @@ impl Control {
     ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
         let _turn = entry.swapping.lock().await;
-        let invalid = |problems| ControlError::Invalid { part: part.part(), what: part.to_string(), problems };
+        let invalid =
+            |problems| ControlError::Invalid { part: part.part(), what: part.to_string(), problems };
         change.fits().map_err(|problem| invalid(vec![problem]))?;
         let spec = entry.changed(part, change)?;
         let _taking = self.taking(&spec.code).await;

@@ -15,9 +15,7 @@ use tracing::error;
 use crate::changes::{ApplyError, apply};
 use crate::console::Owner;
 use crate::script::{Outcome, ScriptError};
-use crate::worker::{
-    Kind, Loaded, MAX_ABANDONED, MAX_ABANDONED_OF_A_TENANT, Ran, Worker, Workshop,
-};
+use crate::worker::{Kind, Loaded, MAX_ABANDONED, MAX_ABANDONED_OF_A_TENANT, Ran, Worker, Workshop};
 
 /// Counts threads given up because their script would not stop.
 pub(crate) const ABANDONED: &str = "deltaforge_script_abandoned_total";
@@ -25,7 +23,8 @@ pub(crate) const ABANDONED: &str = "deltaforge_script_abandoned_total";
 pub(crate) const LIMITS: &str = "deltaforge_script_limits_total";
 
 /// How long definitions may take when a script is loaded; a slice's limits are not meant for them.
-pub(crate) const LOAD: StageLimits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: 0, ..StageLimits::DEFAULT };
+pub(crate) const LOAD: StageLimits =
+    StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: 0, ..StageLimits::DEFAULT };
 
 /// A script, its limits and, while all is well, the thread that runs it.
 pub(crate) struct ScriptStage {
@@ -75,7 +74,9 @@ impl From<NotReady> for StageError {
         match error {
             NotReady::Script(error) => error.into(),
             NotReady::Limit(reached) => Self::stop("tenant_limit", reached.to_string()),
-            NotReady::Abandoned | NotReady::AbandonedOfTenant => Self::stop("script_abandoned_limit", error.to_string()),
+            NotReady::Abandoned | NotReady::AbandonedOfTenant => {
+                Self::stop("script_abandoned_limit", error.to_string())
+            }
         }
     }
 }

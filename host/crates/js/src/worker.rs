@@ -80,26 +80,10 @@ pub(crate) struct Loaded {
 }
 
 enum Job {
-    Load {
-        source: Arc<str>,
-        owner: Owner,
-        limits: StageLimits,
-        reply: oneshot::Sender<Loaded>,
-    },
-    Compile {
-        source: Arc<str>,
-        limits: StageLimits,
-        reply: oneshot::Sender<Result<(), ScriptError>>,
-    },
-    Run {
-        view: View,
-        limits: StageLimits,
-        reply: oneshot::Sender<Ran>,
-    },
-    Retire {
-        workshop: std::sync::Weak<Workshop>,
-        worker: Worker,
-    },
+    Load { source: Arc<str>, owner: Owner, limits: StageLimits, reply: oneshot::Sender<Loaded> },
+    Compile { source: Arc<str>, limits: StageLimits, reply: oneshot::Sender<Result<(), ScriptError>> },
+    Run { view: View, limits: StageLimits, reply: oneshot::Sender<Ran> },
+    Retire { workshop: std::sync::Weak<Workshop>, worker: Worker },
 }
 
 /// A thread with a script engine. Dropping it ends the thread once it is idle.

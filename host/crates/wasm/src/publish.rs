@@ -255,7 +255,14 @@ impl PluginCatalog for WasmCatalog {
             .await
             .map_err(|error| CatalogError::Storage(format!("{doing}: {error}")))?;
         let part = Part { path, bytes: 0 };
-        Ok(Box::new(Incoming { catalog: self.clone(), id: id.clone(), version, room, part, file: Some(file) }))
+        Ok(Box::new(Incoming {
+            catalog: self.clone(),
+            id: id.clone(),
+            version,
+            room,
+            part,
+            file: Some(file),
+        }))
     }
 
     async fn delete(&self, id: &PluginId) -> Result<(), CatalogError> {

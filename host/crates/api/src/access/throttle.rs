@@ -137,8 +137,14 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(throttle.failed_from(HERE, start), Failure::Counted);
         }
-        assert_eq!(throttle.failed_from(HERE, start), Failure::TooMany { after: WRONG_TOKENS.refill, first: true });
-        assert_eq!(throttle.failed_from(HERE, start), Failure::TooMany { after: WRONG_TOKENS.refill, first: false });
+        assert_eq!(
+            throttle.failed_from(HERE, start),
+            Failure::TooMany { after: WRONG_TOKENS.refill, first: true }
+        );
+        assert_eq!(
+            throttle.failed_from(HERE, start),
+            Failure::TooMany { after: WRONG_TOKENS.refill, first: false }
+        );
         let other = IpAddr::from([10, 0, 0, 1]);
         assert_eq!(throttle.failed_from(other, start), Failure::Counted, "another address");
         assert_eq!(throttle.failed_from(HERE, start + WRONG_TOKENS.refill), Failure::Counted);

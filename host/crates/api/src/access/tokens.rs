@@ -63,9 +63,8 @@ impl AllKnown {
 
     /// Tokens of the store that are of this tenant, or for all.
     fn stored_of(&self, tenant: Option<&str>) -> usize {
-        let is_theirs = |token: &Token| {
-            token.origin == Origin::Store && token.name.tenant.as_deref() == tenant
-        };
+        let is_theirs =
+            |token: &Token| token.origin == Origin::Store && token.name.tenant.as_deref() == tenant;
         self.by_name.values().filter(|known| is_theirs(&known.token)).count()
     }
 }

@@ -1,11 +1,11 @@
 //! Publishing a version.
 
-use axum::{Extension, Json};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use deltaforge_engine::catalog::{PluginId, Published, Upload};
 use futures::StreamExt as _;
 use serde_json::json;

@@ -264,7 +264,10 @@ async fn what_the_host_swaps_by_itself_is_recorded_once() {
     assert_eq!(lines(Some("zeta")).await, [""; 0]);
     let entries = audit(&host, Some("acme")).await;
     let detail = |at: usize, name: &str| entries[at]["detail"][name].clone();
-    assert_eq!((detail(0, "previous"), detail(0, "current")), (json!("marker@6.0.0"), json!("marker@6.1.0-picky")));
+    assert_eq!(
+        (detail(0, "previous"), detail(0, "current")),
+        (json!("marker@6.0.0"), json!("marker@6.1.0-picky"))
+    );
     assert_eq!((detail(0, "generation"), detail(0, "why")), (json!(2), json!("follows marker@6")));
     assert_eq!((detail(1, "current"), detail(1, "instead_of")), (json!("marker@6.0.0"), json!(2)));
     assert!(detail(1, "why").as_str().unwrap().contains("a multiple of seven"), "{}", entries[1]);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use deltaforge_config::{
-    Batch, Code, CommitPolicy, Encoding, Finding, Grant, Implementation, Journal, Limits, OnError,
+    Batch, Code, CommitPolicy, Effort, Encoding, Finding, Grant, Implementation, Journal, Limits, OnError,
     OverflowPolicy, Start,
 };
 use serde_json::json;
@@ -175,8 +175,11 @@ fn a_text_that_was_sent_names_no_file_of_the_host() {
     let report = catalog().read_sent("body", &text, &environment, Effort::whole()).unwrap_err();
     let [problem] = report.problems() else { panic!("{report}") };
     assert_eq!((problem.code, problem.line), (Code::BadReference, Some(5)));
-    let origin =
-        catalog().read_sent("body", &GOOD.replace("NAME", "sent"), &environment, Effort::whole()).unwrap().remove(0).origin;
+    let origin = catalog()
+        .read_sent("body", &GOOD.replace("NAME", "sent"), &environment, Effort::whole())
+        .unwrap()
+        .remove(0)
+        .origin;
     assert_eq!(origin, None);
 }
 

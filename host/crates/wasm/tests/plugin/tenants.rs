@@ -181,8 +181,7 @@ async fn an_envelope_has_a_seat_of_its_own() {
 async fn what_is_uploaded_runs_in_its_tenants_turn() {
     let dir = tempfile::tempdir().unwrap();
     let tenants = tenants(json!({}));
-    let catalog =
-        WasmCatalog::new(runtime(), registry(dir.path()), 64 << 20).with_tenants(tenants.clone());
+    let catalog = WasmCatalog::new(runtime(), registry(dir.path()), 64 << 20).with_tenants(tenants.clone());
     let bytes = std::fs::read(guest("")).unwrap();
     let mut upload = catalog.upload(&"@acme/puppet@0.1.0".parse().unwrap(), None).await.unwrap();
     upload.write(&bytes).await.unwrap();

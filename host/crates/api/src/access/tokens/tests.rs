@@ -124,7 +124,10 @@ async fn who_asks_is_found_as_fast_among_many_tokens() {
         let fastest = (0..20).map(|_| {
             let began = std::time::Instant::now();
             for number in 0..20 {
-                assert_eq!(&*tokens.caller(&format!("{:040}", number % many)).unwrap().who, format!("t{}", number % many));
+                assert_eq!(
+                    &*tokens.caller(&format!("{:040}", number % many)).unwrap().who,
+                    format!("t{}", number % many)
+                );
                 assert_eq!(tokens.caller(&format!("unknown {number:040}")), Err(Rejected::Unknown));
             }
             began.elapsed()

@@ -9,8 +9,8 @@ use metrics::counter;
 use tracing::warn;
 
 use super::{NewStage, Slot, StageSet};
-use crate::run::lineage::Successor;
 use crate::run::ROLLED_BACK;
+use crate::run::lineage::Successor;
 use crate::stage::{StageAction, StageError};
 use crate::stages::{RunningStage, Toll};
 use crate::status::Failure;
