@@ -1,6 +1,7 @@
 //! A host with its API on a port of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use deltaforge_api::access::Tokens;
@@ -41,6 +42,9 @@ struct ScriptConfig {
 /// Whether checks of the script `held` take until this is over, or half a minute.
 pub static HELD_CHECKS: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
+/// How many of them have begun.
+pub static CHECKS_HELD: AtomicUsize = AtomicUsize::new(0);
+
 /// Checks a script: `told` tells whether it is run, and for whom.
 fn script(config: &Value, Scrutiny { tenant, effort }: Scrutiny<'_>) -> Vec<Finding> {
     match config["inline"].as_str() {
@@ -48,6 +52,7 @@ fn script(config: &Value, Scrutiny { tenant, effort }: Scrutiny<'_>) -> Vec<Find
         Some("held") => {
             let (held, over) = &HELD_CHECKS;
             let is_held = |held: &mut bool| *held;
+            CHECKS_HELD.fetch_add(1, Ordering::SeqCst);
             over.wait_while_for(&mut held.lock(), is_held, Duration::from_secs(30));
             Vec::new()
         }

@@ -1,5 +1,6 @@
 //! Checking documents.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use deltaforge_config::auth::Role;
@@ -7,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::access::{HeldBy, tokens};
-use crate::host::{Answer, HELD_CHECKS, Host, answer, code};
+use crate::host::{Answer, CHECKS_HELD, HELD_CHECKS, Host, answer, code};
 
 fn document(sinks: Value) -> Value {
     json!({
@@ -118,7 +119,8 @@ async fn checks_hold_nobody_up_are_few_at_a_time_and_have_an_end() {
         refused.0 == 503 && code(&refused) == (503, "VALIDATIONS_BUSY") && retry
     };
     let own = [check("acme", "held"), check("acme", "held")];
-    crate::setup::within("the tenant has as many as it may", async || busy("acme").await).await;
+    crate::setup::within("both compute", async || CHECKS_HELD.load(Ordering::SeqCst) == 2).await;
+    assert!(busy("acme").await, "the tenant has as many as it may");
     assert_eq!(check("zeta", "other").await.unwrap().0.0, 200, "others do not feel it");
     let list = host.request(Method::GET, "/pipelines").held_by(Some("acme"), Role::Viewer);
     assert_eq!(answer(list).await.0, 200, "nor does anything else");

@@ -206,7 +206,7 @@ async fn scripts_that_do_not_stop_are_given_up_with_their_thread() {
     let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 40, mem_mb: 64, ..WIDE };
     // The engine looks at its limits every 10,000 turns of a loop; these turns are too few.
     let script = "function processBatch(events) {
-        if (events.length > 1) { const s = 'x'.repeat(1 << 20), began = Date.now(); while (Date.now() - began < 4000) s.indexOf('y'); }
+        if (events.length > 1) { const s = 'x'.repeat(1 << 20), began = Date.now(); while (Date.now() - began < 8000) s.indexOf('y'); }
         return events; }";
     let (mut stage, _) = factory.build(&spec(script, limits), None).await.unwrap();
     for nth in 1..=crate::worker::MAX_ABANDONED_OF_A_TENANT {
@@ -403,7 +403,7 @@ async fn what_is_only_compiled_runs_nothing() {
     ] {
         scripts.compile(&spec(text, WIDE)).await.unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
     }
-    for (text, place) in [("let a = ;", Some((1, 9))), ("let a = 1;\nfunction f( {}", Some((2, 13)))] {
+    for (text, place) in [("let a = ;", Some((1, 9))), ("let a = 1;\nfunction f( {}", Some((2, 15)))] {
         let problems = scripts.compile(&spec(text, WIDE)).await.unwrap_err();
         assert_eq!((problems[0].path.as_str(), problems[0].place), ("inline", place), "{text}: {problems:?}");
     }
