@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deltaforge_config::{Block, Catalog, Finding, Limits};
+use deltaforge_config::{Around, Block, Catalog, Limits};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::{Formatter, FormatterFactory};
 use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageSpec, StageVersion};
@@ -26,6 +26,7 @@ use deltaforge_sdk::{Failure, FailureKind};
 use sha2::{Digest, Sha256};
 
 use crate::check::wait;
+use crate::plan::stage_limits;
 use crate::registry::findings;
 
 mod envelope;
@@ -65,11 +66,11 @@ impl StageFactory for Processors {
         self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
     }
 
-    /// `digest` is not looked at: the code is this program's own, and an older one cannot be had.
+    /// `recorded` is not looked at: the code is this program's own, and an older one cannot be had.
     async fn build(
         &self,
         spec: &StageSpec,
-        _digest: Option<&str>,
+        _recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         match opener(&spec.code) {
             Some(open) => open(spec),
@@ -100,11 +101,11 @@ impl FormatterFactory for Envelopes {
         self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
     }
 
-    /// `digest` is not looked at, as for processors.
+    /// `recorded` is not looked at, as for processors.
     async fn build(
         &self,
         spec: &StageSpec,
-        _digest: Option<&str>,
+        _recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
         match &spec.code {
             StageCode::Builtin(name) if name == "native" => envelope::Envelope::<Native>::open(spec),
@@ -167,9 +168,9 @@ pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wa
 /// Adds the built-in processors and envelopes to a catalog.
 pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> Catalog {
     let scripts = scripts.clone();
-    let javascript = Block::of::<deltaforge_js::JavascriptConfig>()
-        .limits(Limits::SCRIPT)
-        .check(move |config| check_builtin(&*scripts, "javascript", config));
+    let javascript = Block::of::<deltaforge_js::JavascriptConfig>().limits(Limits::SCRIPT).check_with(
+        move |config, around| findings(wait(scripts.validate(&spec("javascript", config, around)))),
+    );
     catalog
         .processor("javascript", javascript)
         .processor("add-field", stage_block::<deltaforge_plugin_add_field::Config>("add-field"))
@@ -185,29 +186,27 @@ pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> C
         .envelope("debezium", Block::empty())
         .envelope(
             "cloudevents",
-            Block::of::<deltaforge_plugin_cloudevents::Config>()
-                .check(|config| findings(wait(Envelopes.validate(&spec("cloudevents", config))))),
+            Block::of::<deltaforge_plugin_cloudevents::Config>().check_with(|config, around| {
+                findings(wait(Envelopes.validate(&spec("cloudevents", config, around))))
+            }),
         )
 }
 
 /// The settings of a built-in processor, checked by opening it.
 fn stage_block<C: serde::de::DeserializeOwned + schemars::JsonSchema>(name: &'static str) -> Block {
-    Block::of::<C>().check(move |config| check_builtin(&Processors, name, config))
+    Block::of::<C>()
+        .check_with(move |config, around| findings(wait(Processors.validate(&spec(name, config, around)))))
 }
 
-fn spec(name: &str, config: &serde_json::Value) -> StageSpec {
+fn spec(name: &str, config: &serde_json::Value, around: &Around<'_>) -> StageSpec {
     StageSpec {
         id: name.to_owned(),
         pipeline: "validate".to_owned(),
-        tenant: "validate".to_owned(),
+        tenant: around.tenant.to_owned(),
         code: StageCode::Builtin(name.to_owned()),
         config: config.clone(),
-        limits: None,
+        limits: around.limits.map(stage_limits),
         grants: Vec::new(),
         base_dir: None,
     }
-}
-
-fn check_builtin(factory: &dyn StageFactory, name: &str, config: &serde_json::Value) -> Vec<Finding> {
-    findings(wait(factory.validate(&spec(name, config))))
 }

@@ -4,11 +4,11 @@ use std::path::Path as FilePath;
 
 use serde_json::Value;
 
-use crate::catalog::{Block, Catalog, Finding, PluginUse, Role};
+use crate::catalog::{Around, Block, Catalog, Finding, PluginUse, Role};
 use crate::path::Path;
 use crate::problem::{Code, quoted};
 use crate::problems::Problems;
-use crate::spec::Grant;
+use crate::spec::{Grant, Limits, WrittenLimits};
 use crate::text::{Lines, Place};
 use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS, SOURCE_KEYS};
 use crate::yaml::{Kind, Node, Style};
@@ -63,7 +63,7 @@ impl<'a> Asking<'a> {
                 None => finding,
             }
         };
-        self.ask(known.block, &own, &path.below(&["config"]), written);
+        self.ask(known.block, &own, &path.below(&["config"]), None, written);
     }
 
     fn sink(&mut self, node: &Node, path: &Path) {
@@ -76,7 +76,7 @@ impl<'a> Asking<'a> {
             return;
         };
         let own = block.own(&node.get("config").map(Node::to_json).unwrap_or_default(), &SINK_KEYS);
-        self.ask(block, &own, &config, |finding| finding);
+        self.ask(block, &own, &config, None, |finding| finding);
     }
 
     fn envelope(&mut self, node: &Node, path: &Path) {
@@ -86,7 +86,7 @@ impl<'a> Asking<'a> {
         let kind = node.text().or_else(|| node.get("type").and_then(Node::text));
         let Some(block) = kind.and_then(|kind| self.catalog.envelopes.get(kind)) else { return };
         let own = block.own(&node.to_json(), &ENVELOPE_KEYS);
-        self.ask(block, &own, path, |finding| finding);
+        self.ask(block, &own, path, None, |finding| finding);
     }
 
     fn processor(&mut self, node: &Node, path: &Path) {
@@ -100,14 +100,22 @@ impl<'a> Asking<'a> {
         };
         let own = typed::processor_config(block, &node.to_json());
         let at = if block.nested { path.below(&["config"]) } else { path.clone() };
-        self.ask(block, &own, &at, |finding| finding);
+        let limits = block.limits.map(|default| limits(node, default));
+        self.ask(block, &own, &at, limits, |finding| finding);
     }
 
-    fn ask(&mut self, block: &Block, own: &Value, path: &Path, place: impl Fn(Finding) -> Finding) {
+    fn ask(
+        &mut self,
+        block: &Block,
+        own: &Value,
+        path: &Path,
+        limits: Option<Limits>,
+        place: impl Fn(Finding) -> Finding,
+    ) {
         if self.problems.any_within(path) || self.document.nearest(path).has_broken() {
             return;
         }
-        for finding in block.findings(own) {
+        for finding in block.findings(own, &Around { tenant: self.tenant, limits }) {
             self.report(place(finding), path, Code::Invalid);
         }
     }
@@ -150,6 +158,7 @@ impl<'a> Asking<'a> {
             role,
             config: &config,
             grants: &grants,
+            limits: limits(node, Limits::PLUGIN),
             tenant: self.tenant,
             folder: self.folder,
         };
@@ -166,6 +175,13 @@ impl<'a> Asking<'a> {
     fn report(&mut self, finding: Finding, block: &Path, code: Code) {
         add(self.problems, self.document, finding, block, code);
     }
+}
+
+/// What a block may use, which is known to have the right shape: what it says, in place of `default`.
+fn limits(block: &Node, default: Limits) -> Limits {
+    let written = block.get("limits").map(Node::to_json).unwrap_or_default();
+    let written: Option<WrittenLimits> = serde_json::from_value(written).ok();
+    written.map_or(default, |written| default.with(&written))
 }
 
 /// Adds what the part at `block` found in its settings.

@@ -9,10 +9,12 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::Limits;
+
 mod block;
 mod schema;
 
-pub use block::{Block, Finding};
+pub use block::{Around, Block, Finding};
 pub(crate) use schema::{PART, REFUSED};
 
 /// A kind of thing that documents name by `type`.
@@ -69,6 +71,8 @@ pub struct PluginUse<'a> {
     pub config: &'a Value,
     /// The words under `grants:`.
     pub grants: &'a [crate::Grant],
+    /// What it may use: what the document says, and the defaults for the rest.
+    pub limits: Limits,
     /// The pipeline's tenant.
     pub tenant: &'a str,
     /// The folder of the document, which `./path.wasm` starts from; `None` for a document that came
@@ -78,9 +82,9 @@ pub struct PluginUse<'a> {
 
 /// Looks a plugin up before anything starts.
 pub trait PluginCheck: Send + Sync {
-    /// What is wrong with this use: no such plugin, another kind of plugin, grants it lacks.
+    /// What is wrong with this use: no such plugin, another kind of plugin, grants it lacks, limits it may not have.
     ///
-    /// The findings point below the stage's block: `/plugin`, `/grants/0`, `/config/columns`. Called
+    /// The findings point below the stage's block: `/plugin`, `/grants/0`, `/limits/mem_mb`. Called
     /// from `validate`: reads the registry, runs nothing.
     fn check(&self, plugin: &PluginUse<'_>) -> Vec<Finding>;
 }

@@ -31,7 +31,7 @@ mod text;
 mod typed;
 mod yaml;
 
-pub use catalog::{Block, Catalog, Finding, Part, PluginCheck, PluginUse, Role};
+pub use catalog::{Around, Block, Catalog, Finding, Part, PluginCheck, PluginUse, Role};
 pub use expand::Lookup;
 pub use problem::{Code, Problem, Report};
 pub use read::{Origin, Pipeline};

@@ -335,7 +335,7 @@ impl Control {
         spec.code = StageCode::of_text(&before.code);
         spec.config = before.config.clone();
         let _taking = self.taking(&spec.code).await;
-        let swapped = entry.pipeline.swap(part, spec, Some(&before.version.digest), 0, note).await?;
+        let swapped = entry.pipeline.swap(part, spec, Some(&before.version), 0, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }

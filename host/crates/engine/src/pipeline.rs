@@ -21,7 +21,7 @@ use crate::run::{
     self, Attempt, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, SwapRequest, Swapped,
 };
 use crate::span;
-use crate::stage::StageSpec;
+use crate::stage::{StageSpec, StageVersion};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, Shared, State};
 use crate::swap::{Generation, History, Note, Swappable};
@@ -244,7 +244,7 @@ impl Pipeline {
         &self,
         part: Swappable<'_>,
         spec: StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
         probation: u32,
         note: Note,
     ) -> Result<Swapped, Failure> {
@@ -256,9 +256,9 @@ impl Pipeline {
         }
         self.plan.secrets.learn(&spec);
         let built = match part {
-            Swappable::Stage(_) => self.new_stage(spec, digest, probation, note).await.map(Swap::Stage),
+            Swappable::Stage(_) => self.new_stage(spec, recorded, probation, note).await.map(Swap::Stage),
             Swappable::Envelope(sink) => {
-                self.new_envelope(sink, spec, digest, probation, note).await.map(Swap::Envelope)
+                self.new_envelope(sink, spec, recorded, probation, note).await.map(Swap::Envelope)
             }
         };
         self.put_in(built.map_err(|failure| self.plan.secrets.hide_in(failure))?).await
@@ -267,7 +267,7 @@ impl Pipeline {
     async fn new_stage(
         &self,
         spec: StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
         probation: u32,
         note: Note,
     ) -> Result<NewStage, Failure> {
@@ -275,10 +275,10 @@ impl Pipeline {
             Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
         })?;
         let in_pipeline = span::of_pipeline(&self.plan.name);
-        let (stage, version) = factory.build(&spec, digest).instrument(in_pipeline).await?;
+        let (stage, version) = factory.build(&spec, recorded).instrument(in_pipeline).await?;
         let hides = self.plan.stages.iter().any(|stage| stage.spec.id == spec.id && stage.masks);
         let mask = match hides {
-            true => Some(factory.build(&spec, Some(&version.digest)).await?.0),
+            true => Some(factory.build(&spec, Some(&version)).await?.0),
             false => None,
         };
         let successor = Successor { note, probation, instead_of: None, spec, version };
@@ -289,7 +289,7 @@ impl Pipeline {
         &self,
         sink: &str,
         spec: StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
         probation: u32,
         note: Note,
     ) -> Result<NewEnvelope, Failure> {
@@ -300,7 +300,7 @@ impl Pipeline {
             Failure::operator("unknown_envelope", format!("nothing builds the envelope for sink {sink}"))
         })?;
         let in_pipeline = span::of_pipeline(&self.plan.name);
-        let (formatter, version) = factory.build(&spec, digest).instrument(in_pipeline).await?;
+        let (formatter, version) = factory.build(&spec, recorded).instrument(in_pipeline).await?;
         let successor = Successor { note, probation, instead_of: None, spec, version };
         Ok(NewEnvelope { sink: index, successor, formatter })
     }

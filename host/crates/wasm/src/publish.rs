@@ -9,16 +9,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltaforge_engine::catalog::{
-    CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
+    CatalogError, Copies, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
 };
+use deltaforge_engine::state::StateStore;
 use deltaforge_engine::tenants::Tenants;
+use deltaforge_engine::unused;
 use parking_lot::Mutex;
 use semver::Version;
 
 use crate::factory::{chain, off_thread, unbounded};
 use crate::inspect::Inspection;
 use crate::manifest::PluginManifest;
-use crate::reference::{Reference, is_name};
+use crate::reference::{Reference, is_name, is_tenant};
 use crate::registry::{PluginInfo, Registry, RegistryError, Unreadable};
 use crate::runtime::Runtime;
 
@@ -34,6 +36,8 @@ pub struct WasmCatalog {
     pub(crate) runtime: Arc<Runtime>,
     registry: Arc<Registry>,
     max_bytes: u64,
+    /// Where the histories are that say what may be needed again; `None`: nobody knows.
+    histories: Option<Arc<dyn StateStore>>,
     pub(crate) tenants: Arc<Tenants>,
     /// What counts the instructions of trials, once somebody has tried something.
     pub(crate) metered: Arc<Mutex<Option<Arc<Runtime>>>>,
@@ -45,13 +49,20 @@ impl WasmCatalog {
     /// A catalog over a runtime and a registry, which takes components of at most `max_bytes`.
     pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>, max_bytes: u64) -> Self {
         let (metered, placing) = Default::default();
-        Self { runtime, registry, max_bytes, tenants: unbounded(), metered, placing }
+        Self { runtime, registry, max_bytes, histories: None, tenants: unbounded(), metered, placing }
     }
 
     /// With the bounds of a host's tenants.
     #[must_use]
     pub fn with_tenants(mut self, tenants: Arc<Tenants>) -> Self {
         self.tenants = tenants;
+        self
+    }
+
+    /// With the store whose histories say which kept components may be needed again; without it all of them stay.
+    #[must_use]
+    pub fn with_histories(mut self, store: Arc<dyn StateStore>) -> Self {
+        self.histories = Some(store);
         self
     }
 
@@ -91,8 +102,11 @@ fn held(registry: &Registry, tenant: Option<&str>) -> Result<(u64, u64), Registr
 
 /// The version that an id names.
 pub(crate) fn version_of(id: &PluginId) -> Result<Version, CatalogError> {
-    if !is_name(&id.name) || id.tenant.as_deref().is_some_and(|tenant| !is_name(tenant)) {
-        let text = format!("{id}: a name is of a-z, 0-9 and -, and begins with a letter");
+    if !is_name(&id.name) || id.tenant.as_deref().is_some_and(|tenant| !is_tenant(tenant)) {
+        let text = format!(
+            "{id}: a name is of a-z, 0-9, - and _, and begins with a letter; a tenant's is of letters, digits, `.`, `_` and \
+             `-`, and begins with a letter or digit"
+        );
         return Err(CatalogError::BadName(text));
     }
     if id.tenant.is_none() && id.name == COLLECTION {
@@ -219,6 +233,17 @@ impl PluginCatalog for WasmCatalog {
             .map_err(|error| CatalogError::Storage(format!("{doing}: {error}")))?;
         let part = Part { path, bytes: 0 };
         Ok(Box::new(Incoming { catalog: self.clone(), id: id.clone(), version, part, file: Some(file) }))
+    }
+
+    async fn collect_copies(&self, dry_run: bool) -> Result<Copies, CatalogError> {
+        let Some(store) = &self.histories else { return Ok(Copies::default()) };
+        let registry = self.registry.clone();
+        let collection = off_thread(move || registry.collect()).await?;
+        // Not before: what comes into use from now on stays, and what was in use before is in a history.
+        let needed = unused::needed(&**store).await;
+        let needed = needed.map_err(|error| CatalogError::Storage(chain(&error)))?;
+        let needed = needed.into_iter().map(|(_, digest)| digest).collect();
+        Ok(off_thread(move || collection.finish(&needed, dry_run)).await?)
     }
 
     async fn delete(&self, id: &PluginId) -> Result<(), CatalogError> {

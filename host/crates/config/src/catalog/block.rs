@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Limits;
 
-type Check = Arc<dyn Fn(&Value) -> Vec<Finding> + Send + Sync>;
+type Check = Arc<dyn Fn(&Value, &Around<'_>) -> Vec<Finding> + Send + Sync>;
 type Reads = Arc<dyn Fn(&Value) -> Vec<PathBuf> + Send + Sync>;
 
 /// The settings that one connector, processor or envelope takes, and how they are checked.
@@ -23,6 +23,15 @@ pub struct Block {
     pub(crate) own_file: Option<&'static str>,
     reads_files: Option<Reads>,
     validator: Arc<OnceLock<Option<Validator>>>,
+}
+
+/// What stands around a block's own settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// The pipeline's tenant.
+    pub tenant: &'a str,
+    /// What a processor may use that can enforce limits: what the document says, and the defaults for the rest.
+    pub limits: Option<Limits>,
 }
 
 /// Something wrong in a block, found by the part that the block configures.
@@ -90,7 +99,17 @@ impl Block {
     /// Adds a check of settings that fit the schema; it gets them without the keys that this crate
     /// types itself.
     #[must_use]
-    pub fn check(mut self, check: impl Fn(&Value) -> Vec<Finding> + Send + Sync + 'static) -> Self {
+    pub fn check(self, check: impl Fn(&Value) -> Vec<Finding> + Send + Sync + 'static) -> Self {
+        self.check_with(move |config, _| check(config))
+    }
+
+    /// Adds a check that also looks at what stands around the settings. Its findings about that point below the block as
+    /// well: `limits.mem_mb`.
+    #[must_use]
+    pub fn check_with(
+        mut self,
+        check: impl Fn(&Value, &Around<'_>) -> Vec<Finding> + Send + Sync + 'static,
+    ) -> Self {
         self.checks.push(Arc::new(check));
         self
     }
@@ -161,7 +180,7 @@ impl Block {
 
     /// What is wrong with `own` settings: first the schema, where it holds more than the words that
     /// this crate checks itself, then the checks.
-    pub(crate) fn findings(&self, own: &Value) -> Vec<Finding> {
+    pub(crate) fn findings(&self, own: &Value, around: &Around<'_>) -> Vec<Finding> {
         let validator = self.validator.get_or_init(|| jsonschema::validator_for(&self.schema).ok());
         let by_schema: Vec<Finding> = validator
             .iter()
@@ -175,7 +194,7 @@ impl Block {
         }
         let mut findings = Vec::new();
         for check in &self.checks {
-            findings.extend(check(own));
+            findings.extend(check(own, around));
         }
         findings
     }
