@@ -132,15 +132,6 @@ fn what_there_is_no_room_for_is_refused_by_the_limits_name() {
     let refused =
         host.rest().send_as("POST", "/validate", "application/yaml", Some(large.into_bytes())).unwrap();
     assert!(refused.status == 400 && refused.text.contains("tenants.acme.memory_mb"), "{}", refused.text);
-    // A swap that needs a place of its own.
-    let refused = host.rest().put("/pipelines/shop/sinks/out/envelope", &json!({ "plugin": "native@1.0.0" }));
-    let says = "tenant acme may have 1 plugins and scripts, and has 1 (tenants.acme.stages of the host's tenants file)";
-    assert!(
-        (400..500).contains(&refused.status) && refused.text.contains(says),
-        "{} {}",
-        refused.status,
-        refused.text
-    );
     event_of(&place, 1_002);
     assert!(host.terminate(SOON).0.success());
 
@@ -153,6 +144,28 @@ fn what_there_is_no_room_for_is_refused_by_the_limits_name() {
     wait::until("the pipeline says why it does not run", SOON, || {
         host.pipeline("shop").to_string().contains(says).then_some(())
     });
+}
+
+#[test]
+fn a_swap_is_held_to_the_ceiling() {
+    let _machine = shared();
+    let place = Place::new();
+    let bounds = "tenants: { acme: { limits: { mem_mb: 3 } } }";
+    let mut host = host(&place, &stages(&[format!("id: mask, {MASK}")]), bounds);
+    host.start_ready();
+    event_of(&place, 1_001);
+    let columns =
+        (0..12_000).map(|number| json!({ "name": format!("customers.c{number:06}"), "action": "redact" }));
+    let large = json!({ "config": { "columns": columns.collect::<Vec<_>>() } });
+    let refused = host.rest().put("/pipelines/shop/processors/mask/plugin", &large);
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (400, &json!("PROCESSOR_INVALID")),
+        "{}",
+        refused.text
+    );
+    assert!(refused.text.contains("it wanted more memory than 3 MiB (limits.mem_mb)"), "{}", refused.text);
+    event_of(&place, 1_002);
 }
 
 #[test]
