@@ -26,6 +26,7 @@ use deltaforge_sdk::{Failure, FailureKind};
 use sha2::{Digest, Sha256};
 
 use crate::check::wait;
+use crate::plan::stage_limits;
 use crate::registry::findings;
 
 mod envelope;
@@ -65,11 +66,11 @@ impl StageFactory for Processors {
         self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
     }
 
-    /// `digest` is not looked at: the code is this program's own, and an older one cannot be had.
+    /// `recorded` is not looked at: the code is this program's own, and an older one cannot be had.
     async fn build(
         &self,
         spec: &StageSpec,
-        _digest: Option<&str>,
+        _recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         Self::open(spec)
     }
@@ -106,11 +107,11 @@ impl FormatterFactory for Envelopes {
         self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
     }
 
-    /// `digest` is not looked at, as for processors.
+    /// `recorded` is not looked at, as for processors.
     async fn build(
         &self,
         spec: &StageSpec,
-        _digest: Option<&str>,
+        _recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
         Self::open(spec)
     }
@@ -179,10 +180,10 @@ pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wa
 /// Adds the built-in processors and envelopes to a catalog.
 pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> Catalog {
     let scripts = scripts.clone();
-    let javascript = Block::of::<deltaforge_js::JavascriptConfig>().limits(Limits::SCRIPT).check_far(
-        move |config, Scrutiny { tenant, effort }| {
-            let spec = StageSpec { tenant: tenant.to_owned(), ..spec("javascript", config) };
-            findings(match effort.may_run() {
+    let javascript = Block::of::<deltaforge_js::JavascriptConfig>().limits(Limits::SCRIPT).check_with(
+        move |config, scrutiny| {
+            let spec = spec("javascript", config, scrutiny);
+            findings(match scrutiny.effort.may_run() {
                 true => wait(scripts.validate(&spec)),
                 false => wait(scripts.compile(&spec)),
             })
@@ -204,23 +205,23 @@ pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> C
         .envelope(
             "cloudevents",
             Block::of::<deltaforge_plugin_cloudevents::Config>()
-                .check(|config| opened(Envelopes::open(&spec("cloudevents", config)))),
+                .check_with(|config, scrutiny| opened(Envelopes::open(&spec("cloudevents", config, scrutiny)))),
         )
 }
 
 /// The settings of a built-in processor, checked by opening it.
 fn stage_block<C: serde::de::DeserializeOwned + schemars::JsonSchema>(name: &'static str) -> Block {
-    Block::of::<C>().check(move |config| opened(Processors::open(&spec(name, config))))
+    Block::of::<C>().check_with(move |config, scrutiny| opened(Processors::open(&spec(name, config, scrutiny))))
 }
 
-fn spec(name: &str, config: &serde_json::Value) -> StageSpec {
+fn spec(name: &str, config: &serde_json::Value, scrutiny: &Scrutiny<'_>) -> StageSpec {
     StageSpec {
         id: name.to_owned(),
         pipeline: "validate".to_owned(),
-        tenant: "validate".to_owned(),
+        tenant: scrutiny.tenant.to_owned(),
         code: StageCode::Builtin(name.to_owned()),
         config: config.clone(),
-        limits: None,
+        limits: scrutiny.limits.map(stage_limits),
         grants: Vec::new(),
         base_dir: None,
     }

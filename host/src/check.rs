@@ -16,6 +16,7 @@ use deltaforge_store::DataDir;
 use crate::Exit;
 use crate::builtin;
 use crate::cli::ValidateArgs;
+use crate::plan::stage_limits;
 use crate::registry::{Registry, findings};
 use crate::tenants;
 
@@ -110,7 +111,7 @@ impl PluginCheck for Components {
             tenant: plugin.tenant.to_owned(),
             code: StageCode::Plugin(plugin.reference.to_owned()),
             config: plugin.config.clone(),
-            limits: None,
+            limits: Some(stage_limits(plugin.limits)),
             grants: plugin.grants.iter().map(|grant| grant.name().to_owned()).collect(),
             base_dir: plugin.folder.map(Path::to_owned),
         };

@@ -90,14 +90,15 @@ fn code(implementation: &Implementation) -> StageCode {
     }
 }
 
-fn limits(limits: Option<deltaforge_config::Limits>) -> Option<StageLimits> {
-    limits.map(|limits| StageLimits {
+/// The limits of a document's stage.
+pub fn stage_limits(limits: deltaforge_config::Limits) -> StageLimits {
+    StageLimits {
         cpu_ms: limits.cpu_ms,
         timeout_ms: limits.timeout_ms,
         mem_mb: limits.mem_mb,
         added_events: limits.added_events,
         edit_bytes: limits.edit_bytes,
-    })
+    }
 }
 
 fn stage(
@@ -116,7 +117,7 @@ fn stage(
             tenant: document.metadata.tenant.clone(),
             code: code(&processor.implementation),
             config: processor.implementation.config().clone(),
-            limits: limits(processor.limits),
+            limits: processor.limits.map(stage_limits),
             grants: processor.grants.iter().map(|grant| grant.name().to_owned()).collect(),
             base_dir: base_dir.cloned(),
         },
@@ -179,7 +180,7 @@ fn envelope(
         tenant: document.metadata.tenant.clone(),
         code: code(&envelope.implementation),
         config: envelope.implementation.config().clone(),
-        limits: limits(envelope.limits),
+        limits: envelope.limits.map(stage_limits),
         grants: envelope.grants.iter().map(|grant| grant.name().to_owned()).collect(),
         base_dir: base_dir.cloned(),
     }

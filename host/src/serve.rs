@@ -8,6 +8,7 @@ use deltaforge_api::{Api, Audit};
 use deltaforge_config::auth::FileToken;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::budget::Budget;
+use deltaforge_engine::catalog::{Copies, PluginCatalog};
 use deltaforge_engine::checkpoint::Checkpoints;
 use deltaforge_engine::control::Control;
 use deltaforge_engine::disk::RealDisk;
@@ -129,6 +130,14 @@ async fn serve(
     let audit = Audit::new(store.clone()).keeping(args.audit_entries);
     audit.recover().await.context("read the audit log")?;
     let checkpoints = Arc::new(Checkpoints::start(store.clone(), Checkpoints::DEFAULT_INTERVAL));
+    let (runtime, registry) = builders.plugins.clone();
+    registry.tidy(args.plugins.is_none());
+    let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64)
+        .with_tenants(builders.tenants.clone())
+        .with_histories(store.clone())
+        .on(compute.clone());
+    let plugins = Arc::new(plugins);
+    forget_copies(&*plugins).await;
     let services = Services {
         store,
         checkpoints: checkpoints.clone(),
@@ -157,11 +166,7 @@ async fn serve(
         let origin = document.origin.as_ref().map(|origin| origin.file.display().to_string());
         control.add(pipeline, builders.catalog.redact(&document.document), origin)?;
     }
-    let (runtime, registry) = builders.plugins.clone();
-    let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64)
-        .with_tenants(builders.tenants.clone())
-        .on(services.compute.clone());
-    let (catalog, plugins) = (builders.catalog.clone(), Arc::new(plugins));
+    let catalog = builders.catalog.clone();
     let recording = tokio::spawn(audit.clone().record_own_swaps(services.own_swaps.clone()));
     let following = tokio::spawn(deltaforge_engine::follow::follow(control.clone(), plugins.clone()));
     let mut api = Api::new(control.clone(), catalog, plugins, metrics.clone(), tokens, audit)
@@ -193,6 +198,20 @@ async fn serve(
     servers.shutdown().await;
     info!("stopped");
     Ok(Exit::Ok)
+}
+
+/// Takes away the kept code that nothing may need again. It does no harm while it is there.
+async fn forget_copies(plugins: &dyn PluginCatalog) {
+    match plugins.collect_copies(false).await {
+        Ok(Copies { removed: 0, .. }) => {}
+        Ok(Copies { removed, removed_bytes, kept, kept_bytes }) => {
+            info!(
+                removed,
+                removed_bytes, kept, kept_bytes, "took away the code of plugins that nothing may need again"
+            );
+        }
+        Err(error) => warn!(%error, "cannot look which code of plugins nothing needs"),
+    }
 }
 
 /// What a pipeline keeps secret: now, and what a swap brings.

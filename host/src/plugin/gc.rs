@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use deltaforge_config::Implementation;
-use deltaforge_engine::catalog::{PluginCatalog, PluginVersion};
+use deltaforge_engine::catalog::{Copies, PluginCatalog, PluginVersion};
 use deltaforge_engine::unused::{self, Verdict};
 use deltaforge_store::{DataDir, DataDirError, SqliteStore};
 use deltaforge_wasm::{MAX_UPLOAD, WasmCatalog};
@@ -68,11 +69,25 @@ fn as_text(collected: &Value) -> String {
     for one in all("kept") {
         rows.push(vec!["stays".to_owned(), texts(&one, "plugin"), texts(&one, "why")]);
     }
-    if rows.is_empty() {
-        return "there is nothing but what is part of the host\n".to_owned();
+    let versions = match rows.is_empty() {
+        true => "there is nothing but what is part of the host\n".to_owned(),
+        false => {
+            let freed = show::size(collected["freed_bytes"].as_u64().unwrap_or(0));
+            format!("{}{} {would}, {freed}\n", show::table(&rows), all("removed").len())
+        }
+    };
+    let copies = &collected["copies"];
+    if copies.is_null() {
+        return versions;
     }
-    let freed = show::size(collected["freed_bytes"].as_u64().unwrap_or(0));
-    format!("{}{} {would}, {freed}\n", show::table(&rows), all("removed").len())
+    let number = |name: &str| copies[name].as_u64().unwrap_or(0);
+    format!(
+        "{versions}code that ran and nothing may need again: {} {would}, {}; {} stay for replays and rollbacks, {}\n",
+        number("removed"),
+        show::size(number("freed_bytes")),
+        number("kept"),
+        show::size(number("kept_bytes"))
+    )
 }
 
 /// Collects in a folder that no host is at work in; answers what `POST /plugins/gc` does.
@@ -88,13 +103,14 @@ async fn in_folder(args: &GcArgs) -> anyhow::Result<Value> {
     let data = data_of(args)?;
     let builders = Builders::new(registry, data.as_ref())?;
     let (runtime, folder) = builders.plugins.clone();
-    let catalog = WasmCatalog::new(runtime, folder, MAX_UPLOAD);
+    let mut catalog = WasmCatalog::new(runtime, folder, MAX_UPLOAD);
     let all: Vec<PluginVersion> = catalog.list().await?.into_iter().filter(|one| !one.builtin).collect();
     let named = named(&builders, &catalog, &args.configs).await?;
     let ran = match &data {
         Some(data) if data.database().exists() => {
-            let store = SqliteStore::open(data.database())?;
-            unused::needed(&store).await?
+            let store = Arc::new(SqliteStore::open(data.database())?);
+            catalog = catalog.with_histories(store.clone());
+            unused::needed(&*store).await?
         }
         _ => Vec::new(),
     };
@@ -119,7 +135,14 @@ async fn in_folder(args: &GcArgs) -> anyhow::Result<Value> {
             }
         }
     }
-    Ok(json!({ "dry_run": args.dry_run, "removed": removed, "kept": kept, "freed_bytes": freed }))
+    let mut answer =
+        json!({ "dry_run": args.dry_run, "removed": removed, "kept": kept, "freed_bytes": freed });
+    if data.is_some() {
+        let Copies { removed, removed_bytes, kept, kept_bytes } =
+            catalog.collect_copies(args.dry_run).await?;
+        answer["copies"] = json!({ "removed": removed, "freed_bytes": removed_bytes, "kept": kept, "kept_bytes": kept_bytes });
+    }
+    Ok(answer)
 }
 
 /// The data directory, held so that no host begins to work in it meanwhile.

@@ -176,6 +176,11 @@ fn what_no_pipeline_needs_is_collected_by_a_host_and_in_its_folder() {
     let folder: Vec<&str> = folder[2..].iter().copied().chain(["--keep", "0"]).collect();
     let done = gc(&folder);
     assert_eq!(removed(&done), ["versioned@1.3.0"], "the document names 1.1.0, and 1.2.0 ran: {done}");
+    assert_eq!(
+        (&done["copies"]["removed"], &done["copies"]["kept"]),
+        (&json!(0), &json!(2)),
+        "both ran: {done}"
+    );
     host.start_ready();
     assert_eq!(event_of(&place, 1_003)["tags"], json!(["1.2.0:a"]));
 }

@@ -21,6 +21,7 @@ mod shapes;
 mod snapshot;
 mod stop;
 mod swap;
+mod tenants;
 
 use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

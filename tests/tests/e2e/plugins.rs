@@ -77,3 +77,97 @@ fn an_uploaded_plugin_runs_over_a_kill_and_stays_while_it_is_needed() {
     assert!(!place.file("data/plugins/@acme/stamp").exists());
     assert_eq!(host.rest().get(path).status, 404);
 }
+
+/// The names in a folder.
+fn held(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_version_is_there_whole_or_not_at_all_whenever_the_host_is_killed() {
+    let _machine = shared();
+    let place = Place::new();
+    let mut host =
+        Host::new(place.path(), &pipeline("  sinks:\n    - { type: \"null\", config: { id: out } }\n"));
+    let (stamp, path) = (built("plugins/fixtures/dist", "stamp"), "/plugins/@Acme/stamp/versions/1.0.0");
+    let incoming = place.file("data/plugins/.incoming");
+    for (failpoint, is_there) in [
+        ("publish.written", false),
+        ("publish.placed", true),
+        ("delete.begun", true),
+        ("delete.aside", false),
+    ] {
+        host.start_armed(failpoint, 1);
+        assert!(host.listens(SOON), "{failpoint}");
+        let upload = host.rest().send_as("PUT", path, "application/wasm", Some(stamp.clone()));
+        if failpoint.starts_with("delete") {
+            assert!(matches!(upload.unwrap().status, 200 | 201), "{failpoint}");
+            assert!(host.rest().send("DELETE", path, None).is_err(), "{failpoint}: it is killed");
+        } else {
+            assert!(upload.is_err(), "{failpoint}: it is killed");
+        }
+        assert_eq!(host.wait_exit(SOON).code(), None, "{failpoint}");
+        assert_eq!(
+            held(&incoming).is_empty(),
+            failpoint == "delete.begun",
+            "{failpoint}: what it leaves behind"
+        );
+
+        host.start_ready();
+        assert_eq!(held(&incoming), Vec::<String>::new(), "{failpoint}: nothing half done is left");
+        let shown = host.rest().get(path);
+        assert_eq!(shown.status, if is_there { 200 } else { 404 }, "{failpoint}: {}", shown.text);
+        if is_there {
+            assert_eq!(host.rest().content(&format!("{path}/content")).unwrap(), stamp, "{failpoint}");
+            assert!(shown.json()["damaged"].is_null(), "{failpoint}: {}", shown.text);
+        }
+        let again = host.rest().upload(path, &stamp);
+        assert_eq!(again.status, if is_there { 200 } else { 201 }, "{failpoint}: {}", again.text);
+        assert_eq!(host.rest().delete(path).status, 204, "{failpoint}");
+        host.kill();
+    }
+}
+
+#[test]
+fn what_ran_is_kept_as_long_as_something_may_need_it() {
+    let _machine = shared();
+    let place = Place::new();
+    let stage = "{ id: mark, plugin: ./stage.wasm, config: { mark: a } }";
+    let yaml = format!(
+        "  processors:\n    - {stage}\n  sinks:\n    - {{ type: file, config: {{ id: out, path: out.jsonl }} }}\n"
+    );
+    std::fs::write(place.file("stage.wasm"), built("plugins/fixtures/dist", "stamp")).unwrap();
+    let mut host = Host::new(place.path(), &pipeline(&yaml));
+    host.start_ready();
+    event_of(&place, 1_001);
+    let copies = |host: &Host, dry_run: bool| {
+        let answer = host.rest().post("/plugins/gc", Some(&json!({ "dry_run": dry_run }))).ok();
+        let copies = answer["copies"].clone();
+        (copies["removed"].as_u64().unwrap(), copies["kept"].as_u64().unwrap())
+    };
+    assert_eq!(copies(&host, false), (0, 1), "it runs");
+    let kept =
+        || held(&place.file("data/components")).into_iter().filter(|name| name.ends_with(".wasm")).count();
+    // Somebody tries what is of no use; and code from before anybody remembers.
+    std::fs::write(place.file("data/components").join(format!("{}.wasm", "0".repeat(64))), b"old").unwrap();
+    assert_eq!((copies(&host, true), kept()), ((1, 1), 2));
+    assert_eq!((copies(&host, false), kept()), ((1, 1), 1));
+    let identity = built("plugins/fixtures/dist", "identity");
+    assert_eq!(host.rest().upload("/plugins/identity/versions/1.0.0", &identity).status, 201);
+    host.rest()
+        .put(
+            "/pipelines/shop/processors/mark/plugin",
+            &json!({ "plugin": "identity@1", "config": { "way": "none" } }),
+        )
+        .ok();
+    assert!(event_of(&place, 1_002)["tags"].is_null());
+    assert_eq!(copies(&host, false), (0, 2), "a rollback goes back to the first");
+    std::fs::write(place.file("data/components").join(format!("{}.wasm", "1".repeat(64))), b"old").unwrap();
+    host.kill();
+    host.start_ready();
+    assert_eq!(kept(), 2, "a start collects as well");
+    let back = host.rest().post("/pipelines/shop/processors/mark/rollback", None).ok();
+    assert_eq!(back["current"], "./stage.wasm");
+    assert_eq!(event_of(&place, 1_003)["tags"], json!(["stamp:a"]));
+}

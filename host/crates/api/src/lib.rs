@@ -156,7 +156,7 @@ pub(crate) fn metrics_text(control: &Control, metrics: &PrometheusHandle) -> Str
     // What depends on the time that has passed is measured now.
     drop(control.list());
     metrics.run_upkeep();
-    metrics.render()
+    metrics.render() + &deltaforge_engine::usage::rendered()
 }
 
 pub(crate) fn as_metrics(text: String) -> impl IntoResponse {

@@ -9,7 +9,7 @@ use crate::effort::{Effort, Scrutiny};
 use crate::path::Path;
 use crate::problem::{Code, quoted};
 use crate::problems::Problems;
-use crate::spec::Grant;
+use crate::spec::{Grant, Limits, WrittenLimits};
 use crate::text::{Lines, Place};
 use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS, SOURCE_KEYS};
 use crate::yaml::{Kind, Node, Style};
@@ -23,7 +23,7 @@ pub(crate) fn check(
     problems: &mut Problems,
 ) {
     let tenant = document.find(&["metadata", "tenant"]).and_then(Node::text).unwrap_or_default();
-    let scrutiny = Scrutiny { tenant: effort.tenant(tenant), effort };
+    let scrutiny = Scrutiny { tenant: effort.tenant(tenant), limits: None, effort };
     let mut asking = Asking { catalog, document, scrutiny, folder, problems };
     let root = Path::default().below(&["spec"]);
     if let Some(source) = document.find(&["spec", "source"]) {
@@ -71,7 +71,7 @@ impl<'a> Asking<'a> {
                 None => finding,
             }
         };
-        self.ask(known.block, &own, &path.below(&["config"]), written);
+        self.ask(known.block, &own, &path.below(&["config"]), None, written);
     }
 
     fn sink(&mut self, node: &Node, path: &Path) {
@@ -84,7 +84,7 @@ impl<'a> Asking<'a> {
             return;
         };
         let own = block.own(&node.get("config").map(Node::to_json).unwrap_or_default(), &SINK_KEYS);
-        self.ask(block, &own, &config, |finding| finding);
+        self.ask(block, &own, &config, None, |finding| finding);
     }
 
     fn envelope(&mut self, node: &Node, path: &Path) {
@@ -94,7 +94,7 @@ impl<'a> Asking<'a> {
         let kind = node.text().or_else(|| node.get("type").and_then(Node::text));
         let Some(block) = kind.and_then(|kind| self.catalog.envelopes.get(kind)) else { return };
         let own = block.own(&node.to_json(), &ENVELOPE_KEYS);
-        self.ask(block, &own, path, |finding| finding);
+        self.ask(block, &own, path, None, |finding| finding);
     }
 
     fn processor(&mut self, node: &Node, path: &Path) {
@@ -108,17 +108,25 @@ impl<'a> Asking<'a> {
         };
         let own = typed::processor_config(block, &node.to_json());
         let at = if block.nested { path.below(&["config"]) } else { path.clone() };
-        self.ask(block, &own, &at, |finding| finding);
+        let limits = block.limits.map(|default| limits(node, default));
+        self.ask(block, &own, &at, limits, |finding| finding);
     }
 
-    fn ask(&mut self, block: &Block, own: &Value, path: &Path, place: impl Fn(Finding) -> Finding) {
+    fn ask(
+        &mut self,
+        block: &Block,
+        own: &Value,
+        path: &Path,
+        limits: Option<Limits>,
+        place: impl Fn(Finding) -> Finding,
+    ) {
         if self.problems.any_within(path) || self.document.nearest(path).has_broken() {
             return;
         }
         if self.scrutiny.effort.is_over() {
             return;
         }
-        for finding in block.findings(own, self.scrutiny) {
+        for finding in block.findings(own, &Scrutiny { limits, ..self.scrutiny }) {
             self.report(place(finding), path, Code::Invalid);
         }
     }
@@ -164,6 +172,7 @@ impl<'a> Asking<'a> {
             role,
             config: &config,
             grants: &grants,
+            limits: limits(node, Limits::PLUGIN),
             tenant: self.scrutiny.tenant,
             folder: self.folder,
             effort: self.scrutiny.effort,
@@ -181,6 +190,13 @@ impl<'a> Asking<'a> {
     fn report(&mut self, finding: Finding, block: &Path, code: Code) {
         add(self.problems, self.document, finding, block, code);
     }
+}
+
+/// What a block may use, which is known to have the right shape: what it says, in place of `default`.
+fn limits(block: &Node, default: Limits) -> Limits {
+    let written = block.get("limits").map(Node::to_json).unwrap_or_default();
+    let written: Option<WrittenLimits> = serde_json::from_value(written).ok();
+    written.map_or(default, |written| default.with(&written))
 }
 
 /// Adds what the part at `block` found in its settings.

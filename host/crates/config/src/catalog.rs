@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use crate::Effort;
+use crate::{Effort, Limits};
 
 mod block;
 mod schema;
@@ -71,6 +71,8 @@ pub struct PluginUse<'a> {
     pub config: &'a Value,
     /// The words under `grants:`.
     pub grants: &'a [crate::Grant],
+    /// What it may use: what the document says, and the defaults for the rest.
+    pub limits: Limits,
     /// The pipeline's tenant.
     pub tenant: &'a str,
     /// The folder of the document, which `./path.wasm` starts from; `None` for a document that came
@@ -82,9 +84,9 @@ pub struct PluginUse<'a> {
 
 /// Looks a plugin up before anything starts.
 pub trait PluginCheck: Send + Sync {
-    /// What is wrong with this use: no such plugin, another kind of plugin, grants it lacks.
+    /// What is wrong with this use: no such plugin, another kind of plugin, grants it lacks, limits it may not have.
     ///
-    /// The findings point below the stage's block: `/plugin`, `/grants/0`, `/config/columns`. Called
+    /// The findings point below the stage's block: `/plugin`, `/grants/0`, `/limits/mem_mb`, `/config/columns`. Called
     /// from `validate`: it reads the registry, and runs the plugin where the effort allows it.
     fn check(&self, plugin: &PluginUse<'_>) -> Vec<Finding>;
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use crate::Limits;
+
 /// How far documents are checked: whether the scripts and plugins in them are run, on whose account, and until when.
 ///
 /// A file's owner may run what it brings. Somebody who sent a document may not, or not much of it: they are to learn
@@ -78,11 +80,13 @@ impl Effort {
     }
 }
 
-/// For whom a part of a document is checked, and how far.
+/// For whom a part of a document is checked, with what it may use, and how far.
 #[derive(Debug, Clone, Copy)]
 pub struct Scrutiny<'a> {
     /// The pipeline's tenant.
     pub tenant: &'a str,
+    /// What a processor may use that can enforce limits: what the document says, and the defaults for the rest.
+    pub limits: Option<Limits>,
     /// How far.
     pub effort: &'a Effort,
 }

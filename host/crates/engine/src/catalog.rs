@@ -145,6 +145,19 @@ pub struct LogLine {
     pub fields: Vec<(String, String)>,
 }
 
+/// Components that are kept since they were used, by their digest and beside the registry's versions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// So many went, or would.
+    pub removed: usize,
+    /// Their bytes.
+    pub removed_bytes: u64,
+    /// So many stay: histories name them, or something has them in use.
+    pub kept: usize,
+    /// Their bytes.
+    pub kept_bytes: u64,
+}
+
 /// What came of an upload.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Published {
@@ -252,6 +265,14 @@ pub trait PluginCatalog: Send + Sync + 'static {
     ///
     /// When the name is none, it is too large, or there is no room.
     async fn upload(&self, id: &PluginId, announced: Option<u64>) -> Result<Box<dyn Upload>, CatalogError>;
+
+    /// Takes away the components that were kept since they were used and that nothing may need again: no history names
+    /// them, and nothing runs them. With `dry_run` it is only said which.
+    ///
+    /// # Errors
+    ///
+    /// When the histories cannot be read, or a file cannot be removed.
+    async fn collect_copies(&self, dry_run: bool) -> Result<Copies, CatalogError>;
 
     /// Takes a version away. What runs with it goes on, and a replay finds its code.
     ///

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use deltaforge_model::json::{EventWriter, RowEncoder, RowEncoders};
 use deltaforge_model::{Batch, Boundary, Event, Op, RAW_MARK, View};
 
-use crate::message::{BODY_BYTES, BODY_FACTOR, Bodies, Formatter, MessageBatch};
+use crate::message::{BODIES, BODY_BYTES, BODY_FACTOR, Bodies, Formatter, MessageBatch};
 use crate::search::Search;
 use crate::sink::Addressing;
 use crate::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
@@ -336,8 +336,7 @@ fn check(bodies: &Bodies, rows: &Range<usize>, bound: usize) -> Result<(), Stage
         return Err(StageError::stop("formatter_count", text));
     }
     if bodies.byte_len() > bound {
-        let text =
-            format!("with the bodies before it in its slice it passes the bound of {bound} bytes of bodies");
+        let text = format!("with the bodies before it in its slice it passes the bound of {bound} {BODIES}");
         return Err(StageError::isolate("plugin_edit", text));
     }
     Ok(())

@@ -369,8 +369,8 @@ impl Control {
         spec.code = StageCode::of_text(&before.code);
         spec.config = before.config.clone();
         let _taking = self.taking(&spec.code).await;
-        let digest = Some(before.version.digest.as_str());
-        let swapped = entry.pipeline.swap_within(&mut patience, part, spec, digest, 0, note).await?;
+        let recorded = Some(&before.version);
+        let swapped = entry.pipeline.swap_within(&mut patience, part, spec, recorded, 0, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }

@@ -8,7 +8,7 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 static POINTS: OnceLock<HashMap<String, AtomicU64>> = OnceLock::new();
 
 /// Every failpoint, in the order of a batch's life. [`arm`] refuses other names.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 17] = [
     "source.batch",
     "stage.applied",
     "swap.stored",
@@ -23,6 +23,11 @@ pub const NAMES: [&str; 13] = [
     "spill.pushed",
     // Beside the batches: a command that was carried out, and is not recorded yet.
     "audit.done",
+    // A version on its way into the registry, and out of it.
+    "publish.written",
+    "publish.placed",
+    "delete.begun",
+    "delete.aside",
 ];
 
 /// Arms failpoints from `name=count,name=count`: the process kills itself, as SIGKILL would, when the named

@@ -13,6 +13,9 @@ pub const BODY_BYTES: usize = 16 << 20;
 /// See [`BODY_BYTES`].
 pub const BODY_FACTOR: usize = 16;
 
+/// What a plugin is told that it answers too much of, and by which limit.
+pub const BODIES: &str = "bytes of bodies (16 MiB, and 16 times the bytes of the rows; no key raises it)";
+
 /// Shapes events into message bodies. Native envelopes and WebAssembly formatters alike.
 #[async_trait]
 pub trait Formatter: Send {
@@ -38,7 +41,7 @@ pub trait FormatterFactory: Send + Sync + 'static {
     ///
     /// Every problem found.
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>>;
-    /// Builds one. `digest` asks for exactly that code, as for stages.
+    /// Builds one. `recorded` asks for exactly that code, as for stages.
     ///
     /// # Errors
     ///
@@ -46,7 +49,7 @@ pub trait FormatterFactory: Send + Sync + 'static {
     async fn build(
         &self,
         spec: &StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Formatter>, StageVersion), StageError>;
 }
 

@@ -21,7 +21,7 @@ use crate::run::{
     self, Attempt, HandedOut, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, Swapped, Swaps,
 };
 use crate::span;
-use crate::stage::{StageError, StageSpec};
+use crate::stage::{StageError, StageSpec, StageVersion};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, Shared, State};
 use crate::swap::{Generation, History, Note, Swappable};
@@ -262,11 +262,11 @@ impl Pipeline {
         &self,
         part: Swappable<'_>,
         spec: StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
         probation: u32,
         note: Note,
     ) -> Result<Swapped, Failure> {
-        self.swap_within(&mut Patience::of(self), part, spec, digest, probation, note).await
+        self.swap_within(&mut Patience::of(self), part, spec, recorded, probation, note).await
     }
 
     /// The same for one that has been waited for already.
@@ -275,7 +275,7 @@ impl Pipeline {
         patience: &mut Patience,
         part: Swappable<'_>,
         spec: StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
         probation: u32,
         note: Note,
     ) -> Result<Swapped, Failure> {
@@ -287,9 +287,9 @@ impl Pipeline {
         }
         self.plan.secrets.learn(&spec);
         let built = match part {
-            Swappable::Stage(_) => self.new_stage(spec, digest, probation, note).await.map(Swap::Stage),
+            Swappable::Stage(_) => self.new_stage(spec, recorded, probation, note).await.map(Swap::Stage),
             Swappable::Envelope(sink) => {
-                self.new_envelope(sink, spec, digest, probation, note).await.map(Swap::Envelope)
+                self.new_envelope(sink, spec, recorded, probation, note).await.map(Swap::Envelope)
             }
         };
         self.put_in(built.map_err(|failure| self.plan.secrets.hide_in(failure))?, patience).await
@@ -298,7 +298,7 @@ impl Pipeline {
     async fn new_stage(
         &self,
         spec: StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
         probation: u32,
         note: Note,
     ) -> Result<NewStage, Failure> {
@@ -306,11 +306,11 @@ impl Pipeline {
             Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
         })?;
         let hides = self.plan.stages.iter().any(|stage| stage.spec.id == spec.id && stage.masks);
-        let digest = digest.map(str::to_owned);
+        let recorded = recorded.cloned();
         let built = self.compute(async move {
-            let (stage, version) = factory.build(&spec, digest.as_deref()).await?;
+            let (stage, version) = factory.build(&spec, recorded.as_ref()).await?;
             let mask = match hides {
-                true => Some(factory.build(&spec, Some(&version.digest)).await?.0),
+                true => Some(factory.build(&spec, Some(&version)).await?.0),
                 false => None,
             };
             Ok::<_, StageError>((stage, mask, spec, version))
@@ -324,7 +324,7 @@ impl Pipeline {
         &self,
         sink: &str,
         spec: StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
         probation: u32,
         note: Note,
     ) -> Result<NewEnvelope, Failure> {
@@ -334,9 +334,9 @@ impl Pipeline {
         let factory = self.services.formatter_factory(&spec).cloned().ok_or_else(|| {
             Failure::operator("unknown_envelope", format!("nothing builds the envelope for sink {sink}"))
         })?;
-        let digest = digest.map(str::to_owned);
+        let recorded = recorded.cloned();
         let built = self.compute(async move {
-            let built = factory.build(&spec, digest.as_deref()).await?;
+            let built = factory.build(&spec, recorded.as_ref()).await?;
             Ok::<_, StageError>((built, spec))
         });
         let ((formatter, version), spec) = built.await?;

@@ -231,8 +231,8 @@ pub trait StageFactory: Send + Sync + 'static {
     ///
     /// Every problem found.
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<crate::error::ConfigError>>;
-    /// Builds a stage ready for its first slice. `digest` asks for exactly that code: the version a position
-    /// was processed with must be found again whatever `name@1` means by now.
+    /// Builds a stage ready for its first slice. `recorded` asks for exactly that code, under the name it ran by: the
+    /// version a position was processed with must be found again whatever `name@1` means by now.
     ///
     /// # Errors
     ///
@@ -240,6 +240,6 @@ pub trait StageFactory: Send + Sync + 'static {
     async fn build(
         &self,
         spec: &StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError>;
 }

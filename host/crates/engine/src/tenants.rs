@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
+use crate::error::ConfigError;
 use crate::share::{Fair, Place, Share};
 use crate::stage::StageLimits;
 
@@ -101,6 +102,16 @@ pub struct LimitReached {
     pub limit: String,
     /// What it keeps from being done.
     pub message: String,
+    /// The key of a stage's own `limits` that asks for too much; `None`: it is not about one.
+    pub asked_by: Option<&'static str>,
+}
+
+impl LimitReached {
+    /// It as a problem of a stage's block: at the key that asks for too much, else at `path`.
+    pub fn in_block(self, path: &str) -> ConfigError {
+        let at = self.asked_by.map_or_else(|| path.to_owned(), |key| format!("limits.{key}"));
+        ConfigError::new(at, self.to_string())
+    }
 }
 
 /// A stage of a pipeline, or a sink's envelope: its versions and instances count once.
@@ -214,7 +225,8 @@ impl Tenants {
                 if value != default {
                     return Err(LimitReached {
                         limit: format!("{name}.limits.{key}"),
-                        message: format!("limits.{key} {value} is more than the {ceiling} it may be"),
+                        message: format!("{value} is more than the {ceiling} it may be"),
+                        asked_by: Some(key),
                     });
                 }
                 (*value, *default) = (ceiling, ceiling);
@@ -233,6 +245,29 @@ impl Tenants {
         limits
     }
 
+    /// Checks that a stage with so much memory could be seated if there were no other one. Takes no seat.
+    ///
+    /// # Errors
+    ///
+    /// When it could not.
+    pub fn could_seat(&self, tenant: &str, mem_mb: u64) -> Result<(), LimitReached> {
+        for Level { name, bounds } in self.levels(tenant) {
+            let whose = if name == "host" { "the host".to_owned() } else { format!("tenant {tenant}") };
+            let reached = |limit: &str, message: String, asked_by| {
+                Err(LimitReached { limit: format!("{name}.{limit}"), message, asked_by })
+            };
+            if bounds.stages == Some(0) {
+                return reached("stages", format!("{whose} may have no plugins and scripts"), None);
+            }
+            if let Some(most) = bounds.memory_mb.filter(|most| mem_mb > *most) {
+                let text =
+                    format!("{whose} may reserve {most} MiB for stages, and this one alone takes {mem_mb}");
+                return reached("memory_mb", text, Some("mem_mb"));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a seat with so much memory, for as long as the answer lives.
     ///
     /// # Errors
@@ -246,7 +281,7 @@ impl Tenants {
             let account = if name == "host" { &accounts.host } else { &accounts.tenants[tenant] };
             let held = account.seats.get(&key);
             let reached = |limit: &str, message: String| {
-                Err(LimitReached { limit: format!("{name}.{limit}"), message })
+                Err(LimitReached { limit: format!("{name}.{limit}"), message, asked_by: None })
             };
             let whose = if name == "host" { "the host".to_owned() } else { format!("tenant {tenant}") };
             if let Some(most) = bounds.stages
@@ -278,24 +313,43 @@ impl Tenants {
     }
 
     /// Whether a plugin of this tenant may write a line to the log now, as far as its tenant goes.
-    pub fn may_log(&self, tenant: &str) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// The bound that is reached.
+    pub fn may_log(&self, tenant: &str) -> Result<(), LogBound> {
         let bounded = self.bounds(tenant).map(|bounds| bounds.log_lines_per_second);
         if bounded.iter().all(Option::is_none) {
-            return true;
+            return Ok(());
         }
         let mut accounts = self.accounts.lock();
         let Accounts { host, tenants } = &mut *accounts;
         let own = tenants.entry(tenant.to_owned()).or_default();
         let now = Instant::now();
         let mut lines = [(bounded[0], &mut host.lines), (bounded[1], &mut own.lines)];
-        let room = lines.iter_mut().all(|(most, lines)| match most {
-            Some(most) => lines.get_or_insert_with(|| Lines::new(*most, now)).has_room(now),
-            None => true,
+        let full = lines.iter_mut().position(|(most, lines)| match most {
+            Some(most) => !lines.get_or_insert_with(|| Lines::new(*most, now)).has_room(now),
+            None => false,
         });
-        if room {
-            lines.iter_mut().filter_map(|(_, lines)| lines.as_mut()).for_each(|lines| lines.left -= 1.0);
+        match full {
+            Some(0) => Err(LogBound::Host),
+            Some(_) => Err(LogBound::Tenant),
+            None => {
+                lines.iter_mut().filter_map(|(_, lines)| lines.as_mut()).for_each(|lines| lines.left -= 1.0);
+                Ok(())
+            }
         }
-        room
+    }
+
+    /// The name of a bound on lines, as refusals have it.
+    pub fn log_bound(&self, tenant: &str, bound: LogBound) -> String {
+        let [host, own] = self.levels(tenant);
+        let level = match bound {
+            LogBound::Host => host,
+            LogBound::Tenant => own,
+        };
+        let most = level.bounds.log_lines_per_second.unwrap_or_default();
+        format!("{most} lines a second ({}.log_lines_per_second of the host's tenants file)", level.name)
     }
 
     /// Checks that `bytes` more fit in the registry, where the tenant's plugins take `own` and all take `all`.
@@ -321,6 +375,7 @@ impl Tenants {
             {
                 return Err(LimitReached {
                     limit: format!("{name}.registry_bytes"),
+                    asked_by: None,
                     message: format!(
                         "the registry may hold {most} bytes, holds {held}, and this takes {bytes} more"
                     ),
@@ -329,6 +384,15 @@ impl Tenants {
         }
         Ok(())
     }
+}
+
+/// Whose `log_lines_per_second` is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogBound {
+    /// The host's.
+    Host,
+    /// The tenant's.
+    Tenant,
 }
 
 /// A seat that is taken.
@@ -416,7 +480,7 @@ mod tests {
         let error = limits("other", asks(80, 513)).unwrap_err().to_string();
         assert_eq!(
             error,
-            "limits.mem_mb 513 is more than the 512 it may be (host.limits.mem_mb of the host's tenants file)"
+            "513 is more than the 512 it may be (host.limits.mem_mb of the host's tenants file)"
         );
     }
 
@@ -448,8 +512,17 @@ mod tests {
             "host": { "log_lines_per_second": 6 },
             "tenants": { "loud": { "log_lines_per_second": 2 } },
         }));
-        let said = |tenant| (0..50).filter(|_| tenants.may_log(tenant)).count();
+        let said = |tenant| (0..50).filter(|_| tenants.may_log(tenant).is_ok()).count();
         assert_eq!((said("loud"), said("other")), (4, 8), "two seconds' worth at once, then no more");
+        for (tenant, bound) in [
+            ("loud", "6 lines a second (host.log_lines_per_second of the host's tenants file)"),
+            ("other", "6 lines a second (host.log_lines_per_second of the host's tenants file)"),
+        ] {
+            let reached = tenants.may_log(tenant).unwrap_err();
+            assert_eq!((reached, tenants.log_bound(tenant, reached).as_str()), (LogBound::Host, bound));
+        }
+        let loud = tenants.log_bound("loud", LogBound::Tenant);
+        assert!(loud.starts_with("2 lines a second (tenants.loud.log_lines_per_second"), "{loud}");
     }
 
     #[test]

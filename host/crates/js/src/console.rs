@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltaforge_engine::tenants::Tenants;
+use deltaforge_engine::tenants::{LogBound, Tenants};
 use metrics::counter;
 use tracing::{debug, error, info, warn};
 
@@ -31,6 +31,8 @@ pub(crate) struct Console {
     since: Option<Instant>,
     lines: u32,
     dropped: u64,
+    /// The tenants' bound for which the last of them was; `None`: the script's own.
+    bound: Option<LogBound>,
 }
 
 impl Console {
@@ -48,9 +50,10 @@ impl Console {
         }
         self.lines += 1;
         let Owner { tenant, pipeline, stage, tenants } = &self.owner;
-        let may_log = || tenants.as_ref().is_none_or(|tenants| tenants.may_log(tenant));
-        if self.lines > MAX_LINES || !may_log() {
+        let may_log = || tenants.as_ref().map_or(Ok(()), |tenants| tenants.may_log(tenant).map_err(Some));
+        if let Err(bound) = if self.lines > MAX_LINES { Err(None) } else { may_log() } {
             self.dropped += 1;
+            self.bound = bound;
             counter!(LEFT_OUT, "pipeline" => pipeline.clone(), "stage" => stage.clone()).increment(1);
             return;
         }
@@ -66,8 +69,12 @@ impl Console {
     fn tell_dropped(&mut self) {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
-            let Owner { tenant, pipeline, stage, .. } = &self.owner;
-            warn!(target: "deltaforge::script", tenant, pipeline, stage, dropped, "script writes too many lines");
+            let Owner { tenant, pipeline, stage, tenants } = &self.owner;
+            let limit = match (self.bound, tenants) {
+                (Some(bound), Some(tenants)) => tenants.log_bound(tenant, bound),
+                _ => format!("{MAX_LINES} lines a second of one script (no key raises it)"),
+            };
+            warn!(target: "deltaforge::script", tenant, pipeline, stage, dropped, limit, "script writes too many lines");
         }
     }
 }
@@ -93,6 +100,7 @@ mod tests {
         other.line(0, "and on");
         // Two seconds of it at once.
         assert!((9..=10).contains(&console.dropped), "{}", console.dropped);
+        assert_eq!(console.bound, Some(LogBound::Tenant));
         assert_eq!(other.dropped, 1);
         let mut free = Console::new(owner(None));
         (0..20).for_each(|_| free.line(0, "it goes on"));

@@ -8,7 +8,7 @@ use deltaforge_engine::error::{ConfigError, parse};
 use deltaforge_engine::stage::{
     Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
 };
-use deltaforge_engine::tenants::{TenantLimits, Tenants};
+use deltaforge_engine::tenants::{Seat, Seated, TenantLimits, Tenants};
 use sha2::{Digest, Sha256};
 
 use crate::console::Owner;
@@ -63,7 +63,7 @@ impl Javascript {
         let asked = spec.limits.unwrap_or(DEFAULT_LIMITS);
         let bounded = self.workshop.tenants().stage_limits(&spec.tenant, asked, DEFAULT_LIMITS);
         let limits = bounded.unwrap_or_else(|reached| {
-            problems.push(ConfigError::new("limits", reached.to_string()));
+            problems.push(reached.in_block("limits"));
             asked
         });
         if config.inline.trim().is_empty() {
@@ -117,6 +117,7 @@ impl Javascript {
         spec: &StageSpec,
         source: Arc<str>,
         limits: StageLimits,
+        seat: Option<Seated>,
     ) -> Result<ScriptStage, NotReady> {
         let owner = Owner {
             tenant: spec.tenant.clone(),
@@ -124,7 +125,7 @@ impl Javascript {
             stage: spec.id.clone(),
             tenants: Some(self.workshop.tenants().clone()),
         };
-        ScriptStage::start(self.workshop.clone(), owner, source, limits).await
+        ScriptStage::start(self.workshop.clone(), owner, source, limits, seat).await
     }
 }
 
@@ -148,10 +149,13 @@ impl StageFactory for Javascript {
         matches!(code, StageCode::Builtin(name) if name == "javascript")
     }
 
-    /// Loads the script for a moment, so that its definitions run but no event is shown to it.
+    /// Loads the script for a moment, so that its definitions run but no event is shown to it. It takes no seat of its
+    /// tenant's.
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
         let (source, limits) = self.check(spec)?;
-        match self.start(spec, source, limits).await {
+        let seated = self.workshop.tenants().could_seat(&spec.tenant, limits.mem_mb);
+        seated.map_err(|reached| vec![reached.in_block("limits")])?;
+        match self.start(spec, source, limits, None).await {
             Ok(_) => Ok(()),
             Err(NotReady::Script(error)) => Err(vec![problem(&error)]),
             Err(error) => Err(vec![ConfigError::new("inline", error.to_string())]),
@@ -161,7 +165,7 @@ impl StageFactory for Javascript {
     async fn build(
         &self,
         spec: &StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         let (source, limits) = self.check(spec).map_err(|problems| {
             let problems: Vec<String> =
@@ -169,8 +173,8 @@ impl StageFactory for Javascript {
             StageError::stop("script_error", format!("processor {}: {}", spec.id, problems.join("; ")))
         })?;
         let found = self::digest(&source);
-        if let Some(wanted) = digest
-            && wanted != found
+        if let Some(StageVersion { digest: wanted, .. }) = recorded
+            && *wanted != found
         {
             return Err(StageError::stop(
                 "script_version",
@@ -181,7 +185,13 @@ impl StageFactory for Javascript {
                 ),
             ));
         }
-        let stage = self.start(spec, source, limits).await.map_err(|error| {
+        let seat = Seat { pipeline: spec.pipeline.clone(), stage: spec.id.clone() };
+        let seat = self.workshop.tenants().seat(&spec.tenant, seat, limits.mem_mb).map_err(NotReady::from);
+        let started = match seat {
+            Ok(seat) => self.start(spec, source, limits, Some(seat)).await,
+            Err(reached) => Err(reached),
+        };
+        let stage = started.map_err(|error| {
             let mut error = StageError::from(error);
             error.message = format!("processor {}: {}", spec.id, error.message);
             error

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::stage::{Stage, StageAction, StageError, StageLimits};
-use deltaforge_engine::tenants::{LimitReached, Seat, Seated};
+use deltaforge_engine::tenants::{LimitReached, Seated};
 use deltaforge_engine::usage::{Running, Usage};
 use deltaforge_model::{Overlay, View};
 use tokio::sync::oneshot;
@@ -34,8 +34,8 @@ pub(crate) struct ScriptStage {
     source: Arc<str>,
     limits: StageLimits,
     worker: Option<Worker>,
-    /// Its place among what its tenant may have.
-    _seat: Seated,
+    /// Its place among what its tenant may have; `None`: it is only looked at.
+    _seat: Option<Seated>,
     running: Running,
     /// A slice whose caller went away before it was done.
     unanswered: Option<Unanswered>,
@@ -82,7 +82,7 @@ impl From<NotReady> for StageError {
 }
 
 impl ScriptStage {
-    /// Loads the script.
+    /// Loads the script, which is only looked at where it has no `seat`.
     ///
     /// # Errors
     ///
@@ -92,11 +92,11 @@ impl ScriptStage {
         owner: Owner,
         source: Arc<str>,
         limits: StageLimits,
+        seat: Option<Seated>,
     ) -> Result<Self, NotReady> {
         let kind = Kind { tenant: owner.tenant.clone(), mem_mb: limits.mem_mb };
-        let seat = Seat { pipeline: owner.pipeline.clone(), stage: owner.stage.clone() };
-        let running = Running::new(Usage::of(&owner.tenant, "inline"));
-        let seat = workshop.tenants().seat(&owner.tenant, seat, limits.mem_mb)?;
+        let usage = if seat.is_some() { Usage::of(&owner.tenant, "inline") } else { Usage::nobodys() };
+        let running = Running::new(usage);
         let mut stage = Self {
             workshop,
             kind,

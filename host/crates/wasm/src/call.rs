@@ -158,7 +158,7 @@ impl Call {
         let new = names.filter(|name| self.edits.column_of(batch, table, name).is_none()).count();
         self.added += new;
         if self.added > MAX_ADDED_COLUMNS {
-            return Err(Ended::Bound(format!("{MAX_ADDED_COLUMNS} added columns")));
+            return Err(Ended::Bound(format!("{MAX_ADDED_COLUMNS} added columns (no key raises it)")));
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ impl Call {
         self.charge(EDIT + name.len())?;
         self.added += 1;
         if self.added > MAX_ADDED_COLUMNS {
-            return Err(Ended::Bound(format!("{MAX_ADDED_COLUMNS} added columns")));
+            return Err(Ended::Bound(format!("{MAX_ADDED_COLUMNS} added columns (no key raises it)")));
         }
         let (batch, kind) = (self.view.batch(), Kind::from_name(kind).unwrap_or(Kind::Any));
         let mut in_view = vec![false; batch.tables().len()];

@@ -6,6 +6,8 @@ use deltaforge_engine::stage::{StageAction, StageError, TooManyEdits};
 use deltaforge_model::EditError;
 use wasmtime::{Trap, WasmBacktrace};
 
+use crate::limits::{Refused, bound_of_the_runtime};
+
 /// Most bytes of a guest's own words in a message of ours.
 pub const MAX_GUEST_TEXT: usize = 1024;
 /// Most functions named of a trap's backtrace.
@@ -64,8 +66,8 @@ pub(crate) enum CallError {
     Trapped {
         /// The cause, with the guest's stack.
         cause: wasmtime::Error,
-        /// Whether the guest was refused memory during the call.
-        starved_mb: Option<u64>,
+        /// What the guest was refused during the call.
+        refused: Option<Refused>,
         /// What it wrote into the log as an error last.
         last_words: Option<String>,
     },
@@ -94,16 +96,17 @@ impl CallError {
                 format!("it took longer than {limit_ms} ms of wall time (limits.timeout_ms)"),
                 None,
             ),
-            Self::Trapped { cause, starved_mb, last_words } => {
+            Self::Trapped { cause, refused, last_words } => {
+                let root = cause.root_cause().to_string();
                 let (code, mut text) = match (cause.downcast_ref::<Ended>(), cause.downcast_ref::<Trap>()) {
                     (Some(ended @ (Ended::Edit(_) | Ended::Bound(_))), _) => (EDIT, ended.to_string()),
                     (Some(ended @ Ended::Cpu { .. }), _) => (DEADLINE, ended.to_string()),
-                    (None, _) if starved_mb.is_some() => {
-                        let limit = starved_mb.unwrap_or_default();
-                        (MEMORY, format!("it wanted more memory than {limit} MiB (limits.mem_mb)"))
-                    }
-                    (None, Some(trap)) => (TRAP, format!("it trapped: {trap}")),
-                    (None, None) => (TRAP, format!("it trapped: {}", cut(&cause.root_cause().to_string()))),
+                    (None, trap) => match (refused, bound_of_the_runtime(&root), trap) {
+                        (Some(refused), ..) => (MEMORY, refused.to_string()),
+                        (None, Some(bound), _) => (EDIT, Ended::Bound(bound).to_string()),
+                        (None, None, Some(trap)) => (TRAP, format!("it trapped: {trap}")),
+                        (None, None, None) => (TRAP, format!("it trapped: {}", cut(&root))),
+                    },
                 };
                 if let Some(words) = last_words.as_ref().filter(|_| code == TRAP) {
                     let _ = write!(text, "; it said: {words:?}");

@@ -99,17 +99,18 @@ impl StageFactory for WasmStageFactory {
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        self.workshop.ready(spec, None, PluginKind::Processor).await.map(drop).map_err(Problem::into_config)
+        let ready = self.workshop.ready(spec, None, PluginKind::Processor, Aim::Check).await;
+        ready.map(drop).map_err(Problem::into_config)
     }
 
     async fn build(
         &self,
         spec: &StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-        let ready = self.workshop.ready(spec, digest, PluginKind::Processor).await;
-        let ready = ready.map_err(|problem| problem.into_stage(spec, PluginKind::Processor))?;
-        let version = self.workshop.keep(ready.resolved, &ready.blueprint).await?;
+        let ready = self.workshop.ready(spec, recorded, PluginKind::Processor, Aim::Work).await;
+        let mut ready = ready.map_err(|problem| problem.into_stage(spec, PluginKind::Processor))?;
+        let version = self.workshop.keep(ready.resolved, &mut ready.blueprint).await?;
         let tables = Patterns::parse(&ready.description.tables).unwrap_or_default(); // checked by `ready`
         Ok((Box::new(WasmStage::new(ready.blueprint, tables, ready.instance)), version))
     }
@@ -122,18 +123,18 @@ impl FormatterFactory for WasmFormatterFactory {
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        self.workshop.formatter(spec, None).await.map(drop).map_err(Problem::into_config)
+        self.workshop.formatter(spec, None, Aim::Check).await.map(drop).map_err(Problem::into_config)
     }
 
     async fn build(
         &self,
         spec: &StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
-        let ready = self.workshop.formatter(spec, digest).await;
-        let (ready, content_type) =
+        let ready = self.workshop.formatter(spec, recorded, Aim::Work).await;
+        let (mut ready, content_type) =
             ready.map_err(|problem| problem.into_stage(spec, PluginKind::Formatter))?;
-        let version = self.workshop.keep(ready.resolved, &ready.blueprint).await?;
+        let version = self.workshop.keep(ready.resolved, &mut ready.blueprint).await?;
         Ok((Box::new(WasmFormatter::new(ready.blueprint, content_type, ready.instance)), version))
     }
 }
@@ -149,6 +150,15 @@ struct Workshop {
 /// Tenants that may have anything.
 pub(crate) fn unbounded() -> Arc<Tenants> {
     Tenants::new(TenantLimits::default(), 1)
+}
+
+/// What a plugin is made ready for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// To be looked at: it takes no seat of its tenant's, and is nobody's in the metrics.
+    Check,
+    /// To work in a pipeline.
+    Work,
 }
 
 /// A plugin found, checked, described and opened.
@@ -169,6 +179,12 @@ fn who(plugin: &str, spec: &StageSpec, kind: PluginKind) -> String {
     }
 }
 
+/// A plugin's own name, without its tenant, folder, version or file's ending.
+fn name_in(plugin: &str) -> &str {
+    let name = plugin.rsplit('/').next().unwrap_or(plugin);
+    name.split('@').next().unwrap_or(name).trim_end_matches(".wasm")
+}
+
 /// What keeps a stage from being built.
 enum Problem {
     Config(Vec<ConfigError>),
@@ -183,7 +199,7 @@ impl Problem {
 
     /// A tenant's or the host's limit; no other try mends that by itself.
     fn reached(path: &str, reached: LimitReached) -> Self {
-        Self::at(path, reached.to_string())
+        Self::Config(vec![reached.in_block(path)])
     }
 
     fn into_config(self) -> Vec<ConfigError> {
@@ -213,33 +229,47 @@ impl Workshop {
     async fn ready(
         &self,
         spec: &StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
         kind: PluginKind,
+        aim: Aim,
     ) -> Result<Ready, Problem> {
         let grants = Grants::parse(&spec.grants).map_err(Problem::Config)?;
         let asked = check_limits(spec.limits).map_err(Problem::Config)?;
         let bounded = self.tenants.stage_limits(&spec.tenant, asked, DEFAULT_LIMITS);
         let call = bounded.map_err(|reached| Problem::reached("limits", reached))?;
-        let (resolved, loaded) = self.load(spec, digest).await?;
+        let (resolved, loaded) = self.load(spec, recorded).await?;
         check(&loaded, grants, kind).map_err(Problem::Config)?;
-        let name = resolved.plugin.split_once('@').map_or(resolved.plugin.as_str(), |(name, _)| name);
-        let name = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".wasm");
-        let name = if name.is_empty() { &spec.id } else { name };
+        let name = match name_in(&resolved.plugin) {
+            "" => &spec.id,
+            name => name,
+        };
         let stage = match kind {
             PluginKind::Processor => spec.id.clone(),
             PluginKind::Formatter => format!("sink/{}", spec.id),
         };
-        let seat = Seat { pipeline: spec.pipeline.clone(), stage };
-        let seat = self.tenants.seat(&spec.tenant, seat, call.mem_mb);
+        let seat = match aim {
+            Aim::Check => self.tenants.could_seat(&spec.tenant, call.mem_mb).map(|()| None),
+            Aim::Work => {
+                let seat = Seat { pipeline: spec.pipeline.clone(), stage };
+                self.tenants.seat(&spec.tenant, seat, call.mem_mb).map(Some)
+            }
+        };
+        let seat = seat.map_err(|reached| Problem::reached("plugin", reached))?;
+        let voice = Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name, self.tenants.clone());
+        let (usage, voice) = match aim {
+            Aim::Check => (Usage::nobodys(), voice.without_metrics()),
+            Aim::Work => (Usage::of(&spec.tenant, &resolved.plugin), voice),
+        };
         let blueprint = Blueprint {
-            _seat: Some(seat.map_err(|reached| Problem::reached("plugin", reached))?),
+            _seat: seat,
+            _kept: None,
             runtime: self.runtime.clone(),
             loaded,
             who: who(&resolved.plugin, spec, kind),
             grants,
             limits: Limits::new(call),
-            usage: Usage::of(&spec.tenant, &resolved.plugin),
-            voice: Arc::new(Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name, self.tenants.clone())),
+            usage,
+            voice: Arc::new(voice),
             config: if spec.config.is_null() { "{}".to_owned() } else { spec.config.to_string() },
         };
         let description = blueprint.describe().await.map_err(|text| Problem::at("plugin", text))?;
@@ -287,8 +317,13 @@ impl Workshop {
     }
 
     /// A formatter, and what it makes.
-    async fn formatter(&self, spec: &StageSpec, digest: Option<&str>) -> Result<(Ready, String), Problem> {
-        let mut ready = self.ready(spec, digest, PluginKind::Formatter).await?;
+    async fn formatter(
+        &self,
+        spec: &StageSpec,
+        recorded: Option<&StageVersion>,
+        aim: Aim,
+    ) -> Result<(Ready, String), Problem> {
+        let mut ready = self.ready(spec, recorded, PluginKind::Formatter, aim).await?;
         let content_type = ready.instance.content_type().await.map_err(|error| {
             Problem::at("plugin", format!("asking for its content type: {}", error.describe().1))
         })?;
@@ -298,26 +333,31 @@ impl Workshop {
         Ok((ready, content_type))
     }
 
-    /// Keeps a file's code, so that a replay finds it again. Answers what was built.
-    async fn keep(&self, resolved: Resolved, built: &Blueprint) -> Result<StageVersion, StageError> {
+    /// Keeps the code of what was built, so that a replay finds it again; at least as long as it is at work.
+    async fn keep(&self, resolved: Resolved, built: &mut Blueprint) -> Result<StageVersion, StageError> {
         let registry = self.registry.clone();
         let version = StageVersion { plugin: resolved.plugin.clone(), digest: resolved.digest.clone() };
-        off_thread(move || registry.keep(&resolved))
-            .await
-            .map_err(|error| StageError::stop(LOAD, format!("{}: {}", built.who, chain(&error))))?;
+        let kept = off_thread(move || registry.keep(&resolved)).await;
+        let kept =
+            kept.map_err(|error| StageError::stop(LOAD, format!("{}: {}", built.who, chain(&error))))?;
+        built._kept = Some(kept);
         Ok(version)
     }
 
-    async fn load(&self, spec: &StageSpec, digest: Option<&str>) -> Result<(Resolved, Arc<Loaded>), Problem> {
+    async fn load(
+        &self,
+        spec: &StageSpec,
+        recorded: Option<&StageVersion>,
+    ) -> Result<(Resolved, Arc<Loaded>), Problem> {
         let StageCode::Plugin(reference) = &spec.code else {
             return Err(Problem::at("plugin", "it names no plugin"));
         };
         let (runtime, registry) = (self.runtime.clone(), self.registry.clone());
-        let (reference, digest) = (reference.clone(), digest.map(str::to_owned));
+        let (reference, recorded) = (reference.clone(), recorded.cloned());
         let (tenant, base_dir) = (spec.tenant.clone(), spec.base_dir.clone());
         off_thread(move || {
-            let resolved = match &digest {
-                Some(digest) => registry.by_digest(digest),
+            let resolved = match recorded {
+                Some(version) => registry.recorded(&version),
                 None => registry.resolve(&reference, &tenant, base_dir.as_deref()),
             };
             let resolved = resolved.map_err(|error| Problem::at("plugin", chain(&error)))?;
@@ -381,4 +421,16 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_in;
+
+    #[test]
+    fn metrics_bear_the_plugins_own_name_whoever_it_belongs_to() {
+        for plugin in ["mask@1.0.0", "@acme/mask@1.0.0", "./mask.wasm", "/opt/plugins/mask.wasm", "mask"] {
+            assert_eq!(name_in(plugin), "mask", "{plugin}");
+        }
+    }
 }

@@ -14,8 +14,9 @@ use crate::call::Call;
 use crate::error::{CallError, failed};
 use crate::grants::Grants;
 use crate::guest::Guest;
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_HANDLES, handed_over};
 use crate::plugin::Description;
+use crate::registry::Kept;
 use crate::runtime::{Loaded, Runtime};
 use crate::voice::Voice;
 
@@ -31,6 +32,8 @@ pub(crate) struct Blueprint {
     pub(crate) voice: Arc<Voice>,
     /// Its place among what its tenant may have.
     pub(crate) _seat: Option<Seated>,
+    /// Its code, kept for replays; `None`: it is only looked at.
+    pub(crate) _kept: Option<Kept>,
     /// The stage's `config` as JSON text.
     pub(crate) config: String,
 }
@@ -49,9 +52,7 @@ impl Blueprint {
     pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
         let guest = Guest::new(self.grants, &self.voice, self.limits.call.mem_mb);
         let mut store = Store::new(&self.runtime.engine, guest);
-        store.limiter(|guest| &mut guest.memory);
-        store.set_hostcall_fuel((self.limits.call.mem_mb.clamp(64, 1024) as usize) << 20);
-        store.set_max_component_handles(10_000);
+        bound(&mut store, self.limits.call.mem_mb);
         let meter = self.limits.meter.clone();
         store.epoch_deadline_callback(move |_| match meter.passed() {
             Some(ended) => Err(ended.into()),
@@ -90,6 +91,13 @@ impl Blueprint {
     }
 }
 
+/// Holds a guest to what it may have of the host's memory.
+fn bound(store: &mut Store<Guest>, mem_mb: u64) {
+    store.limiter(|guest| &mut guest.memory);
+    store.set_hostcall_fuel(handed_over(mem_mb));
+    store.set_max_component_handles(MAX_HANDLES);
+}
+
 /// Tells apart how a call ended.
 fn finish<T>(
     ended: Option<wasmtime::Result<T>>,
@@ -101,8 +109,8 @@ fn finish<T>(
         Some(Ok(value)) => Ok(value),
         Some(Err(cause)) => {
             let guest = store.data_mut();
-            let (starved_mb, last_words) = (guest.memory.take_refused(), guest.last_words.take());
-            Err(CallError::Trapped { cause, starved_mb, last_words })
+            let (refused, last_words) = (guest.memory.take_refused(), guest.last_words.take());
+            Err(CallError::Trapped { cause, refused, last_words })
         }
     }
 }
@@ -181,3 +189,7 @@ impl Instance {
         self.store.data().memory.is_grown()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -46,7 +46,7 @@ pub use manifest::PluginManifest;
 pub use plugin::{Description, PluginKind, digest_of};
 pub use publish::{MAX_UPLOAD, WasmCatalog};
 pub use reference::{Reference, ReferenceError};
-pub use registry::{PluginInfo, Registry, RegistryError, Resolved, Unreadable};
+pub use registry::{Collection, Kept, PluginInfo, Registry, RegistryError, Resolved, Unreadable};
 pub use runtime::{LoadError, MAX_CACHE, Runtime};
 pub use stage::WasmStage;
 pub use transcript::Transcript;

@@ -23,6 +23,13 @@ pub(crate) const START_LIMITS: StageLimits =
 pub const MAX_ADDED_COLUMNS: usize = 1_000;
 /// Table elements of a guest, over all its tables.
 const MAX_TABLE_ELEMENTS: usize = 100_000;
+/// Handles that a guest holds at once.
+pub(crate) const MAX_HANDLES: usize = 10_000;
+const MAX_INSTANCES: usize = 128;
+const MAX_TABLES: usize = 128;
+const MAX_MEMORIES: usize = 16;
+/// Bytes that a guest hands over in one call of a host's function: its memory's limit, held to these.
+const HANDED_OVER_MB: (u64, u64) = (64, 1024);
 
 /// The guest's own running time: what its thread ran while it was in there, however often it gave way.
 #[derive(Debug, Default)]
@@ -97,13 +104,51 @@ pub(crate) struct MemoryLimit {
     limit: usize,
     held: usize,
     tables: usize,
-    refused: bool,
+    refused: Option<Refused>,
+}
+
+/// What a guest wanted more of than there is for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// Memory.
+    #[error("it wanted more memory than {mem_mb} MiB (limits.mem_mb)")]
+    Memory {
+        /// The limit.
+        mem_mb: u64,
+    },
+    /// Places in its tables: of function pointers, mostly.
+    #[error("it wanted more than {MAX_TABLE_ELEMENTS} table elements (no key raises it)")]
+    Table,
+}
+
+/// Bytes that a guest whose memory has this limit hands over in one call of a host's function.
+pub(crate) fn handed_over(mem_mb: u64) -> usize {
+    let (least, most) = HANDED_OVER_MB;
+    (mem_mb.clamp(least, most) as usize) << 20
+}
+
+/// The bound that the runtime itself ended a call for, if this is how it says so.
+pub(crate) fn bound_of_the_runtime(says: &str) -> Option<String> {
+    let (least, most) = HANDED_OVER_MB;
+    if says.contains("fuel allocated for hostcalls") {
+        return Some(format!(
+            "what one call of a host's function takes (limits.mem_mb, but from {least} to {most} MiB)"
+        ));
+    }
+    if says.contains("store handle limit exceeded") {
+        return Some(format!("{MAX_HANDLES} handles at once (no key raises it)"));
+    }
+    says.contains("resource limit exceeded").then(|| {
+        format!(
+            "{MAX_INSTANCES} instances, {MAX_TABLES} tables and {MAX_MEMORIES} memories in a component (no key raises it)"
+        )
+    })
 }
 
 impl MemoryLimit {
     pub(crate) fn new(mem_mb: u64) -> Self {
         let limit = usize::try_from(mem_mb.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
-        Self { limit, held: 0, tables: 0, refused: false }
+        Self { limit, held: 0, tables: 0, refused: None }
     }
 
     /// The most it may hold, in bytes.
@@ -121,9 +166,9 @@ impl MemoryLimit {
         self.held > self.limit / 4 * 3
     }
 
-    /// The limit in MiB, if the guest was refused memory since this was asked last.
-    pub(crate) fn take_refused(&mut self) -> Option<u64> {
-        std::mem::take(&mut self.refused).then_some((self.limit >> 20) as u64)
+    /// What the guest was refused since this was asked last.
+    pub(crate) fn take_refused(&mut self) -> Option<Refused> {
+        self.refused.take()
     }
 }
 
@@ -136,7 +181,7 @@ impl ResourceLimiter for MemoryLimit {
     ) -> wasmtime::Result<bool> {
         let held = self.held.saturating_add(desired.saturating_sub(current));
         if held > self.limit {
-            self.refused = true;
+            self.refused = Some(Refused::Memory { mem_mb: (self.limit >> 20) as u64 });
             return Ok(false);
         }
         self.held = held;
@@ -151,6 +196,7 @@ impl ResourceLimiter for MemoryLimit {
     ) -> wasmtime::Result<bool> {
         let held = self.tables.saturating_add(desired.saturating_sub(current));
         if held > MAX_TABLE_ELEMENTS {
+            self.refused = Some(Refused::Table);
             return Ok(false);
         }
         self.tables = held;
@@ -158,15 +204,15 @@ impl ResourceLimiter for MemoryLimit {
     }
 
     fn instances(&self) -> usize {
-        128
+        MAX_INSTANCES
     }
 
     fn tables(&self) -> usize {
-        128
+        MAX_TABLES
     }
 
     fn memories(&self) -> usize {
-        16
+        MAX_MEMORIES
     }
 }
 

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use deltaforge_engine::catalog::{
-    CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
+    CatalogError, Copies, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
 };
+use deltaforge_engine::state::StateStore;
 use deltaforge_engine::tenants::Tenants;
+use deltaforge_engine::unused;
 use parking_lot::Mutex;
 use semver::Version;
 use tokio::runtime::Handle;
@@ -20,7 +22,7 @@ use tokio::runtime::Handle;
 use crate::factory::{chain, off_thread, unbounded};
 use crate::inspect::Inspection;
 use crate::manifest::PluginManifest;
-use crate::reference::{Reference, is_name};
+use crate::reference::{Reference, is_name, is_tenant};
 use crate::registry::{PluginInfo, Registry, RegistryError, Unreadable};
 use crate::runtime::Runtime;
 
@@ -36,6 +38,8 @@ pub struct WasmCatalog {
     pub(crate) runtime: Arc<Runtime>,
     registry: Arc<Registry>,
     max_bytes: u64,
+    /// Where the histories are that say what may be needed again; `None`: nobody knows.
+    histories: Option<Arc<dyn StateStore>>,
     pub(crate) tenants: Arc<Tenants>,
     /// Where guests run; `None`: where they are asked for.
     compute: Option<Handle>,
@@ -51,7 +55,17 @@ impl WasmCatalog {
     /// A catalog over a runtime and a registry, which takes components of at most `max_bytes`.
     pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>, max_bytes: u64) -> Self {
         let (metered, placing, incoming) = Default::default();
-        Self { runtime, registry, max_bytes, tenants: unbounded(), compute: None, metered, placing, incoming }
+        Self {
+            runtime,
+            registry,
+            max_bytes,
+            histories: None,
+            tenants: unbounded(),
+            compute: None,
+            metered,
+            placing,
+            incoming,
+        }
     }
 
     /// With the bounds of a host's tenants.
@@ -78,6 +92,13 @@ impl WasmCatalog {
             Some(compute) => self.tenants.run_on(compute, tenant, work).await,
             None => self.tenants.run(tenant, work).await,
         }
+    }
+
+    /// With the store whose histories say which kept components may be needed again; without it all of them stay.
+    #[must_use]
+    pub fn with_histories(mut self, store: Arc<dyn StateStore>) -> Self {
+        self.histories = Some(store);
+        self
     }
 
     pub(crate) async fn with_registry<T: Send + 'static>(
@@ -116,8 +137,11 @@ fn held(registry: &Registry, tenant: Option<&str>) -> Result<(u64, u64), Registr
 
 /// The version that an id names.
 pub(crate) fn version_of(id: &PluginId) -> Result<Version, CatalogError> {
-    if !is_name(&id.name) || id.tenant.as_deref().is_some_and(|tenant| !is_name(tenant)) {
-        let text = format!("{id}: a name is of a-z, 0-9 and -, and begins with a letter");
+    if !is_name(&id.name) || id.tenant.as_deref().is_some_and(|tenant| !is_tenant(tenant)) {
+        let text = format!(
+            "{id}: a name is of a-z, 0-9, - and _, and begins with a letter; a tenant's is of letters, digits, `.`, `_` and \
+             `-`, and begins with a letter or digit"
+        );
         return Err(CatalogError::BadName(text));
     }
     if id.tenant.is_none() && id.name == COLLECTION {
@@ -263,6 +287,17 @@ impl PluginCatalog for WasmCatalog {
             part,
             file: Some(file),
         }))
+    }
+
+    async fn collect_copies(&self, dry_run: bool) -> Result<Copies, CatalogError> {
+        let Some(store) = &self.histories else { return Ok(Copies::default()) };
+        let registry = self.registry.clone();
+        let collection = off_thread(move || registry.collect()).await?;
+        // Not before: what comes into use from now on stays, and what was in use before is in a history.
+        let needed = unused::needed(&**store).await;
+        let needed = needed.map_err(|error| CatalogError::Storage(chain(&error)))?;
+        let needed = needed.into_iter().map(|(_, digest)| digest).collect();
+        Ok(off_thread(move || collection.finish(&needed, dry_run)).await?)
     }
 
     async fn delete(&self, id: &PluginId) -> Result<(), CatalogError> {

@@ -96,9 +96,13 @@ impl FromStr for Reference {
                 (name, Some(version))
             }
         };
-        if let Some(bad) = [Some(name), tenant].into_iter().flatten().find(|name| !is_name(name)) {
-            let _ = bad;
-            return Err(fail("a name is of a-z, 0-9 and -, and begins with a letter"));
+        if tenant.is_some_and(|tenant| !is_tenant(tenant)) {
+            return Err(fail(
+                "a tenant's name is of letters, digits, `.`, `_` and `-`, and begins with a letter or digit",
+            ));
+        }
+        if !is_name(name) {
+            return Err(fail("a name is of a-z, 0-9, - and _, and begins with a letter"));
         }
         Ok(Self::Named { tenant: tenant.map(str::to_owned), name: name.to_owned(), version })
     }
@@ -121,7 +125,50 @@ fn wanted(text: &str) -> Option<Wanted> {
     }
 }
 
-/// Whether a text can be the name of a plugin or a tenant: it becomes part of a path.
+/// Longest name of a tenant, in characters: what pipelines' documents allow.
+const MAX_TENANT_LEN: usize = 128;
+/// Longest name of a folder, bytes.
+const MAX_FOLDER_LEN: usize = 255;
+
+/// Whether a text can be the name of a tenant: what pipelines' documents allow, as long as its folder can be made.
+pub(crate) fn is_tenant(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    text.len() <= MAX_TENANT_LEN
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(inner)
+        && tenants_folder(text).len() <= MAX_FOLDER_LEN
+}
+
+/// The folder of a tenant's plugins: `@acme`. A capital letter is a small one behind `!`, so that two tenants never share
+/// a folder on a disk that takes `Acme` and `acme` for the same.
+pub(crate) fn tenants_folder(tenant: &str) -> String {
+    let mut folder = "@".to_owned();
+    for c in tenant.chars() {
+        if c.is_ascii_uppercase() {
+            folder.push('!');
+        }
+        folder.push(c.to_ascii_lowercase());
+    }
+    folder
+}
+
+/// The tenant whose plugins are in a folder of this name; `None`: it is no tenant's.
+pub(crate) fn tenant_of_folder(folder: &str) -> Option<String> {
+    let mut tenant = String::new();
+    let mut is_capital = false;
+    for c in folder.strip_prefix('@')?.chars() {
+        match c {
+            '!' if !is_capital => is_capital = true,
+            _ => {
+                tenant.push(if is_capital { c.to_ascii_uppercase() } else { c });
+                is_capital = false;
+            }
+        }
+    }
+    (is_tenant(&tenant) && tenants_folder(&tenant) == folder).then_some(tenant)
+}
+
+/// Whether a text can be the name of a plugin: it becomes part of a path.
 pub(crate) fn is_name(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_lowercase())

@@ -13,17 +13,18 @@ use std::sync::OnceLock;
 use deltaforge_engine::catalog::PluginId;
 use semver::Version;
 
-use crate::cache::write_whole;
 use crate::factory::chain;
 use crate::manifest::PluginManifest;
-use crate::plugin::{PluginKind, digest_of, is_digest};
-use crate::reference::{Reference, ReferenceError, Wanted, is_name};
+use crate::plugin::{PluginKind, digest_of};
+use crate::reference::{Reference, ReferenceError, Wanted, is_name, tenant_of_folder, tenants_folder};
 
 mod intact;
+mod kept;
 mod missing;
 mod publish;
 
 pub use intact::Unreadable;
+pub use kept::{Collection, Kept};
 
 /// Largest component that is read.
 const MAX_COMPONENT: u64 = 256 << 20;
@@ -155,7 +156,7 @@ impl Builtin {
 /// The plugins a host knows.
 pub struct Registry {
     dir: PathBuf,
-    kept: PathBuf,
+    kept: kept::Shelf,
     builtins: Vec<Builtin>,
     digests: intact::Digests,
 }
@@ -163,7 +164,12 @@ pub struct Registry {
 impl Registry {
     /// A registry in `dir`; used components are kept in `kept`, by digest. Neither folder has to exist.
     pub fn new(dir: impl Into<PathBuf>, kept: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), kept: kept.into(), builtins: Vec::new(), digests: Default::default() }
+        Self {
+            dir: dir.into(),
+            kept: kept::Shelf::new(kept.into()),
+            builtins: Vec::new(),
+            digests: Default::default(),
+        }
     }
 
     /// Adds a plugin that is part of the host.
@@ -283,78 +289,6 @@ impl Registry {
         Ok(Resolved { plugin, digest, bytes: bytes.into() })
     }
 
-    /// Finds exactly these bytes: among those kept, built in or published.
-    ///
-    /// # Errors
-    ///
-    /// When they are nowhere.
-    pub fn by_digest(&self, digest: &str) -> Result<Resolved, RegistryError> {
-        if !is_digest(digest) {
-            return Err(RegistryError::NotFound(format!("{digest:?} is no SHA-256 digest")));
-        }
-        for builtin in &self.builtins {
-            if builtin.digest() == digest {
-                return Ok(builtin.resolved());
-            }
-        }
-        if let Ok(bytes) = read_component(&self.kept_path(digest))
-            && digest_of(&bytes) == digest
-        {
-            let plugin = fs::read_to_string(self.kept_path(digest).with_extension("name"))
-                .unwrap_or_else(|_| format!("sha256:{digest}"));
-            return Ok(Resolved { plugin, digest: digest.to_owned(), bytes: bytes.into() });
-        }
-        if let Some(info) = self.list()?.iter().find(|info| info.manifest.sha256 == digest && !info.builtin) {
-            return self.published(info.tenant.as_deref(), &info.name, &info.version);
-        }
-        Err(RegistryError::NotFound(format!(
-            "the plugin with SHA-256 {digest} is neither kept in {} nor in the registry {}: put its file back",
-            self.kept.display(),
-            self.dir.display()
-        )))
-    }
-
-    fn kept_path(&self, digest: &str) -> PathBuf {
-        self.kept.join(format!("{digest}.wasm"))
-    }
-
-    fn first_used_path(&self, plugin: &str) -> PathBuf {
-        self.kept.join("versions").join(plugin.replace('/', "+"))
-    }
-
-    fn first_used(&self, plugin: &str) -> Option<String> {
-        fs::read_to_string(self.first_used_path(plugin)).ok()
-    }
-
-    /// Keeps a component that is going to be used, safe through a crash: its digest will be written beside
-    /// positions.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
-    pub fn keep(&self, resolved: &Resolved) -> Result<(), RegistryError> {
-        let path = self.kept_path(&resolved.digest);
-        let doing = || format!("keep {} in {}", resolved.plugin, self.kept.display());
-        let is_kept = fs::metadata(&path).is_ok_and(|held| held.len() == resolved.bytes.len() as u64);
-        if !is_kept {
-            fs::create_dir_all(&self.kept).map_err(io_error(doing()))?;
-            write_whole(&path.with_extension("name"), resolved.plugin.as_bytes())
-                .map_err(io_error(doing()))?;
-            write_whole(&path, &resolved.bytes).map_err(io_error(doing()))?;
-        }
-        let is_version = matches!(resolved.plugin.parse(), Ok(Reference::Named { .. }));
-        let is_builtin = self
-            .builtins
-            .iter()
-            .any(|builtin| qualified(None, builtin.name, &builtin.version) == resolved.plugin);
-        let first = self.first_used_path(&resolved.plugin);
-        if is_version && !is_builtin && !first.exists() {
-            fs::create_dir_all(self.kept.join("versions")).map_err(io_error(doing()))?;
-            write_whole(&first, resolved.digest.as_bytes()).map_err(io_error(doing()))?;
-        }
-        Ok(())
-    }
-
     /// All that is there, by tenant, name and version, but not what is [`Registry::unreadable`].
     ///
     /// # Errors
@@ -412,8 +346,8 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let mut owners = vec![(None, self.dir.clone())];
         for folder in folders(&self.dir)? {
-            if let Some(tenant) = folder.strip_prefix('@').filter(|tenant| is_name(tenant)) {
-                owners.push((Some(tenant.to_owned()), self.dir.join(&folder)));
+            if let Some(tenant) = tenant_of_folder(&folder) {
+                owners.push((Some(tenant), self.dir.join(&folder)));
             }
         }
         for (tenant, dir) in owners {
@@ -435,7 +369,7 @@ impl Registry {
 
     fn folder(&self, tenant: Option<&str>, name: &str) -> PathBuf {
         match tenant {
-            Some(tenant) => self.dir.join(format!("@{tenant}")).join(name),
+            Some(tenant) => self.dir.join(tenants_folder(tenant)).join(name),
             None => self.dir.join(name),
         }
     }

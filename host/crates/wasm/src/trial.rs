@@ -127,7 +127,7 @@ impl Runtime {
         let (runtime, bytes) = (self.clone(), component.to_vec());
         let loaded = off_thread(move || runtime.load(&bytes)).await?;
         check(&loaded, grants, loaded.kind).map_err(TrialError::Config)?;
-        let mut voice = Voice::new("trial", "trial", "trial", "trial", unbounded());
+        let mut voice = Voice::new("trial", "trial", "trial", "trial", unbounded()).without_metrics();
         if let Some(transcript) = spec.transcript {
             voice = voice.into_transcript(transcript);
         }
@@ -138,7 +138,8 @@ impl Runtime {
             who: "trial".to_owned(),
             grants,
             _seat: None,
-            usage: Usage::of(&spec.tenant, "trial"),
+            _kept: None,
+            usage: Usage::nobodys(),
             limits: Limits::new(limits),
             voice: Arc::new(voice),
             config,

@@ -45,7 +45,7 @@ impl WasmCatalog {
         let (grants, component) = self.component(id).await?;
         let asked = check_limits(sample.limits).map_err(CatalogError::Sample)?;
         let bounded = self.tenants.stage_limits(&sample.tenant, asked, DEFAULT_LIMITS);
-        let limits = bounded.map_err(|reached| refused("limits", reached.to_string()))?;
+        let limits = bounded.map_err(|reached| CatalogError::Sample(vec![reached.in_block("limits")]))?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let stage = format!("trial/{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let seat = Seat { pipeline: String::new(), stage };

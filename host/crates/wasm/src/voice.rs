@@ -1,10 +1,11 @@
 //! What a guest says: lines for the log, numbers for the metrics page. Both bounded, whoever asks.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use deltaforge_engine::tenants::Tenants;
+use deltaforge_engine::tenants::{LogBound, Tenants};
+use deltaforge_engine::usage;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::Mutex;
 use tracing::Level;
@@ -18,8 +19,10 @@ const LINES_A_SECOND: u32 = 100;
 const BURST: u32 = 200;
 /// Bytes of one line, its fields included.
 const MAX_LINE: usize = 4096;
-/// Metric names of one stage.
+/// Metric names of one version in a stage.
 const MAX_METRICS: usize = 64;
+/// Metric names of a stage, whatever is swapped in: the host never forgets one.
+const MAX_STAGE_METRICS: usize = 256;
 const MAX_METRIC_NAME: usize = 64;
 
 /// Where a stage's guest is heard: its instances come and go, the bounds stay.
@@ -32,6 +35,8 @@ pub(crate) struct Voice {
     bucket: Mutex<Bucket>,
     tenants: Arc<Tenants>,
     metrics: Mutex<HashMap<String, Metric>>,
+    /// The names that the stage has had so far. `None`: it only looks at the plugin, whose numbers go nowhere.
+    names: Option<Arc<Mutex<HashSet<String>>>>,
     left_out: Counter,
     /// Set for a trial: what is said is for whoever tries, and for nobody else.
     transcript: Option<Transcript>,
@@ -42,6 +47,8 @@ struct Bucket {
     filled: Instant,
     /// Lines left out since the last one that was written.
     left_out: u64,
+    /// The tenants' bound for which the last of them was; `None`: the stage's own.
+    bound: Option<LogBound>,
 }
 
 #[derive(Clone)]
@@ -69,8 +76,9 @@ impl Voice {
             stage: stage.to_owned(),
             tenants,
             prefix: prefix.trim_matches('_').to_owned(),
-            bucket: Mutex::new(Bucket { tokens: BURST, filled: Instant::now(), left_out: 0 }),
+            bucket: Mutex::new(Bucket { tokens: BURST, filled: Instant::now(), left_out: 0, bound: None }),
             metrics: Mutex::default(),
+            names: Some(names_of(pipeline, stage)),
             left_out: metrics::counter!(
                 "deltaforge_plugin_log_dropped_total",
                 "pipeline" => pipeline.to_owned(), "stage" => stage.to_owned()
@@ -79,10 +87,14 @@ impl Voice {
         }
     }
 
-    /// With lines that go into a transcript in place of the log, and numbers that go nowhere.
-    pub(crate) fn into_transcript(mut self, transcript: Transcript) -> Self {
-        self.transcript = Some(transcript);
-        self
+    /// With numbers that go nowhere.
+    pub(crate) fn without_metrics(self) -> Self {
+        Self { names: None, ..self }
+    }
+
+    /// With lines that go into a transcript in place of the log.
+    pub(crate) fn into_transcript(self, transcript: Transcript) -> Self {
+        Self { transcript: Some(transcript), ..self }
     }
 
     /// Whether a line of this level would reach the log.
@@ -99,15 +111,26 @@ impl Voice {
         }
     }
 
-    /// A place for a line under the stage's bound and its tenant's; answers how many lines were left out before it.
-    fn line_of_its_own(&self) -> Option<u64> {
+    /// A place for a line under the stage's bound and its tenant's; answers how many lines were left out before it, and
+    /// for which bound the last of them was.
+    fn line_of_its_own(&self) -> Option<(u64, Option<LogBound>)> {
         let mut bucket = self.bucket.lock();
         let left_out = bucket.take(Instant::now())?;
-        if !self.tenants.may_log(&self.tenant) {
+        if let Err(bound) = self.tenants.may_log(&self.tenant) {
             bucket.left_out += left_out + 1;
+            bucket.bound = Some(bound);
             return None;
         }
-        Some(left_out)
+        Some((left_out, bucket.bound))
+    }
+
+    /// That lines were left out, and the limit that did it.
+    fn gap(&self, left_out: u64, bound: Option<LogBound>) -> String {
+        let limit = match bound {
+            Some(bound) => self.tenants.log_bound(&self.tenant, bound),
+            None => format!("{LINES_A_SECOND} lines a second of one stage (no key raises it)"),
+        };
+        format!("{left_out} lines left out: more than {limit}")
     }
 
     /// Writes a line; a guest's text is untrusted, so it is quoted.
@@ -119,12 +142,12 @@ impl Voice {
         if !self.enabled(level) {
             return;
         }
-        let Some(left_out) = self.line_of_its_own() else {
+        let Some((left_out, bound)) = self.line_of_its_own() else {
             self.left_out.increment(1);
             return;
         };
         if left_out > 0 {
-            self.write(Level::WARN, &format!("{left_out} lines left out"), "");
+            self.write(Level::WARN, &self.gap(left_out, bound), "");
         }
         let text = cut_to(text, MAX_LINE);
         let mut more = String::new();
@@ -189,14 +212,14 @@ impl Voice {
         name: &str,
         make: impl FnOnce(String, [(&'static str, String); 2]) -> Metric,
     ) -> Option<Metric> {
-        if self.transcript.is_some() {
-            return None;
-        }
+        let names = self.names.as_ref()?;
         let mut known = self.metrics.lock();
         if let Some(metric) = known.get(name) {
             return Some(metric.clone());
         }
-        if known.len() >= MAX_METRICS || !is_metric_name(name) {
+        let full_name = format!("deltaforge_plugin_{}_{name}", self.prefix);
+        let is_free = known.len() < MAX_METRICS && is_metric_name(name) && !is_the_hosts(&full_name);
+        if !is_free || !has_room(&mut names.lock(), &full_name) {
             let Self { pipeline, stage, .. } = self;
             metrics::counter!(
                 "deltaforge_plugin_metrics_dropped_total",
@@ -206,7 +229,7 @@ impl Voice {
             return None;
         }
         let labels = [("pipeline", self.pipeline.clone()), ("stage", self.stage.clone())];
-        let metric = make(format!("deltaforge_plugin_{}_{name}", self.prefix), labels);
+        let metric = make(full_name, labels);
         known.insert(name.to_owned(), metric.clone());
         Some(metric)
     }
@@ -227,11 +250,29 @@ impl Bucket {
         }
         if self.tokens == 0 {
             self.left_out += 1;
+            self.bound = None;
             return None;
         }
         self.tokens -= 1;
         Some(std::mem::take(&mut self.left_out))
     }
+}
+
+/// The names that a stage's metrics have had so far.
+fn names_of(pipeline: &str, stage: &str) -> Arc<Mutex<HashSet<String>>> {
+    type Names = HashMap<(String, String), Arc<Mutex<HashSet<String>>>>;
+    static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
+    NAMES.lock().entry((pipeline.to_owned(), stage.to_owned())).or_default().clone()
+}
+
+/// Takes a place for a name among a stage's, unless it has one.
+fn has_room(names: &mut HashSet<String>, name: &str) -> bool {
+    names.contains(name) || (names.len() < MAX_STAGE_METRICS && names.insert(name.to_owned()))
+}
+
+/// Whether the host itself has a metric of this name: the plugin `memory` with a counter `bytes`.
+fn is_the_hosts(name: &str) -> bool {
+    usage::NAMES.iter().any(|(known, _)| *known == name)
 }
 
 fn is_metric_name(name: &str) -> bool {
@@ -249,7 +290,7 @@ mod tests {
     #[test]
     fn a_flood_is_cut_to_its_rate_and_counted() {
         let start = Instant::now();
-        let mut bucket = Bucket { tokens: BURST, filled: start, left_out: 0 };
+        let mut bucket = Bucket { tokens: BURST, filled: start, left_out: 0, bound: None };
         let passed = (0..10_000).filter(|_| bucket.take(start).is_some()).count();
         assert_eq!(passed, BURST as usize);
         let later = start + Duration::from_secs(1);
@@ -272,5 +313,52 @@ mod tests {
         // A name belongs to the kind it was first used with.
         voice.set("n1", 1.0);
         assert!(matches!(voice.metrics.lock()["n1"], Metric::Counter(_)));
+    }
+
+    #[test]
+    fn a_stage_has_so_many_names_whatever_is_swapped_in_and_none_of_the_hosts() {
+        let tenants = Tenants::new(TenantLimits::default(), 1);
+        let voice = |plugin: &str| Voice::new("swapped", "t", "s", plugin, tenants.clone());
+        for version in 0..10 {
+            let voice = voice(&format!("mask{version}"));
+            (0..MAX_METRICS).for_each(|number| voice.add(&format!("n{number}"), 1));
+            let known = voice.metrics.lock().len();
+            assert_eq!(known, if version < 4 { MAX_METRICS } else { 0 }, "version {version}");
+        }
+        let again = voice("mask3");
+        again.add("n1", 1);
+        assert_eq!(again.metrics.lock().len(), 1, "a name that it has had is its own");
+        assert_eq!(names_of("swapped", "s").lock().len(), MAX_STAGE_METRICS);
+        for (plugin, name) in
+            [("memory", "bytes"), ("calls", "total"), ("events", "in_total"), ("log", "dropped_total")]
+        {
+            let voice = Voice::new("hosts", "t", "s", plugin, tenants.clone());
+            voice.add(name, 1);
+            assert!(voice.metrics.lock().is_empty(), "{plugin} {name}");
+            voice.add("rows", 1);
+            assert_eq!(voice.metrics.lock().len(), 1, "{plugin}");
+        }
+        let looks = voice("mask0").without_metrics();
+        looks.add("n1", 1);
+        assert!(looks.metrics.lock().is_empty());
+    }
+
+    #[test]
+    fn what_leaves_lines_out_is_named() {
+        let limits = serde_json::json!({ "tenants": { "loud": { "log_lines_per_second": 5 } } });
+        let tenants = Tenants::new(serde_json::from_value(limits).expect("limits"), 1);
+        let voice = |tenant: &str| Voice::new("p", tenant, "s", "mask", tenants.clone());
+        let (loud, free) = (voice("loud"), voice("free"));
+        let flood = |voice: &Voice| {
+            while voice.line_of_its_own().is_some() {}
+            let bucket = voice.bucket.lock();
+            voice.gap(bucket.left_out, bucket.bound)
+        };
+        let own = "1 lines left out: more than 5 lines a second (tenants.loud.log_lines_per_second of the host's tenants file)";
+        assert_eq!(flood(&loud), own);
+        assert_eq!(
+            flood(&free),
+            "1 lines left out: more than 100 lines a second of one stage (no key raises it)"
+        );
     }
 }

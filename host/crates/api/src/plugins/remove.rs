@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use deltaforge_engine::Leaving;
-use deltaforge_engine::catalog::{PluginId, PluginVersion};
+use deltaforge_engine::catalog::{Copies, PluginId, PluginVersion};
 use deltaforge_engine::unused::{self, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -84,6 +84,30 @@ pub(crate) struct Collected {
     kept: Vec<Kept>,
     /// Bytes of those that went, or would.
     freed_bytes: u64,
+    /// Code that is kept since something ran it, beside the versions; left out for an admin of one tenant, whose it is not
+    /// to collect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copies: Option<CopiesView>,
+}
+
+/// What became of the code that is kept since something ran it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CopiesView {
+    /// So many went, or would: nothing may need them again.
+    removed: usize,
+    /// Bytes of these.
+    freed_bytes: u64,
+    /// So many stay.
+    kept: usize,
+    /// Bytes of these.
+    kept_bytes: u64,
+}
+
+impl From<Copies> for CopiesView {
+    fn from(copies: Copies) -> Self {
+        let Copies { removed, removed_bytes, kept, kept_bytes } = copies;
+        Self { removed, freed_bytes: removed_bytes, kept, kept_bytes }
+    }
 }
 
 /// A version that went, or would.
@@ -110,7 +134,8 @@ pub(crate) struct Kept {
 }
 
 /// Takes all versions away that no pipeline runs, names in its document, or may need for a replay or a rollback: of a
-/// tenant, for its admins; of all, for those of all. What is part of the host stays.
+/// tenant, for its admins; of all, for those of all, and with them the code that is kept since something ran it and that nothing
+/// may need again. What is part of the host stays.
 #[utoipa::path(post, path = "/plugins/gc", tag = "plugins", request_body = Collection, responses(
     (status = 200, description = "What went, and why the others stay", body = Collected),
     (status = 415, description = "A body that is no JSON", body = ErrorBody),
@@ -161,8 +186,15 @@ pub(crate) async fn collect(
     if !dry_run {
         info!(versions = removed.len(), "plugins collected");
     }
+    let copies = match caller.tenant {
+        Some(_) => None,
+        None => Some(CopiesView::from(app.plugins.collect_copies(dry_run).await?)),
+    };
     let names: Vec<&str> = removed.iter().take(MOST_TOLD).map(|one| one.plugin.as_str()).collect();
-    let detail = json!({ "dry_run": dry_run, "keep": keep, "removed": names, "versions": removed.len() });
+    let copies_removed = copies.as_ref().map(|copies| copies.removed);
+    let detail = json!({
+        "dry_run": dry_run, "keep": keep, "removed": names, "versions": removed.len(), "copies": copies_removed
+    });
     let freed_bytes = removed.iter().map(|one| one.size).sum();
-    Ok(told(detail, Json(Collected { dry_run, removed, kept, freed_bytes })))
+    Ok(told(detail, Json(Collected { dry_run, removed, kept, freed_bytes, copies })))
 }

@@ -46,7 +46,7 @@ pub static HELD_CHECKS: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::ne
 pub static CHECKS_HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// Checks a script: `told` tells whether it is run, and for whom.
-fn script(config: &Value, Scrutiny { tenant, effort }: Scrutiny<'_>) -> Vec<Finding> {
+fn script(config: &Value, Scrutiny { tenant, effort, .. }: &Scrutiny<'_>) -> Vec<Finding> {
     match config["inline"].as_str() {
         Some("told") if effort.may_run() => vec![Finding::new("/inline", format!("run for {tenant}"))],
         Some("held") => {
@@ -65,7 +65,7 @@ pub fn catalog() -> Catalog {
     Catalog::default()
         .source("numbers", Block::of::<NumbersConfig>())
         .sink("shelf", Block::empty())
-        .processor("javascript", Block::of::<ScriptConfig>().limits(Limits::SCRIPT).check_far(script))
+        .processor("javascript", Block::of::<ScriptConfig>().limits(Limits::SCRIPT).check_with(script))
         .envelope("native", Block::empty())
 }
 

@@ -232,9 +232,9 @@ impl StageFactory for Markers {
     async fn build(
         &self,
         spec: &StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-        let mark = match digest {
+        let mark = match recorded.map(|version| version.digest.as_str()) {
             Some(mark) => mark.to_owned(),
             None => mark_of(spec).map_err(|problem| StageError::stop("marker", problem.message))?,
         };
@@ -324,7 +324,7 @@ impl FormatterFactory for Rows {
     async fn build(
         &self,
         spec: &StageSpec,
-        _digest: Option<&str>,
+        _recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
         let version =
             Self::version(&spec.code).map_err(|problem| StageError::stop("rows", problem.message))?;
@@ -503,7 +503,7 @@ impl StageFactory for Doors {
     async fn build(
         &self,
         _: &StageSpec,
-        _: Option<&str>,
+        _: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         Ok((Box::new(Door(self.0.clone())), StageVersion { plugin: "door".into(), digest: "d".into() }))
     }
@@ -538,7 +538,7 @@ impl StageFactory for Refusers {
     async fn build(
         &self,
         _: &StageSpec,
-        _: Option<&str>,
+        _: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         Ok((Box::new(Refuser), StageVersion { plugin: "refuser".into(), digest: "r".into() }))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deltaforge_config::auth::Role;
 use deltaforge_engine::catalog::{
-    CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
+    CatalogError, Copies, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
 };
 use futures::StreamExt as _;
 use parking_lot::Mutex;
@@ -133,6 +133,10 @@ impl PluginCatalog for MapCatalog {
             held,
             counts,
         }))
+    }
+
+    async fn collect_copies(&self, dry_run: bool) -> Result<Copies, CatalogError> {
+        Ok(Copies { removed: if dry_run { 3 } else { 2 }, removed_bytes: 20, kept: 1, kept_bytes: 5 })
     }
 
     async fn delete(&self, id: &PluginId) -> Result<(), CatalogError> {
@@ -467,6 +471,7 @@ async fn what_nothing_needs_is_collected() {
         (200, vec!["marker@0.8.0", "marker@1.0.0", "marker@1.2.0"])
     );
     assert_eq!(would["freed_bytes"], 18);
+    assert_eq!(would["copies"], json!({ "removed": 3, "freed_bytes": 20, "kept": 1, "kept_bytes": 5 }));
     assert_eq!(host.get("/plugins/marker/versions/0.8.0").await.0, 200, "it is still there");
     let why = |answer: &Value, plugin: &str| {
         let kept = answer["kept"].as_array().unwrap().iter().find(|one| one["plugin"] == plugin).cloned();
@@ -539,6 +544,7 @@ async fn an_admin_of_a_tenant_collects_what_is_its_own() {
     let (status, done) = answer(gc).await;
     assert_eq!((status, names(&done["removed"])), (200, vec!["@acme/marker@1.0.0"]));
     assert!(!done.to_string().contains("zeta"), "{done}");
+    assert!(done["copies"].is_null(), "whose code is kept is nobody's business: {done}");
     let all = host.request(Method::POST, "/plugins/gc").held_by(None, Role::Admin);
     assert_eq!(names(&answer(all).await.1["removed"]), ["marker@1.0.0", "@zeta/marker@1.0.0"]);
 }

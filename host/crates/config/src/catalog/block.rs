@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{Limits, Scrutiny};
 
-type Check = Arc<dyn Fn(&Value, Scrutiny<'_>) -> Vec<Finding> + Send + Sync>;
+type Check = Arc<dyn Fn(&Value, &Scrutiny<'_>) -> Vec<Finding> + Send + Sync>;
 type Reads = Arc<dyn Fn(&Value) -> Vec<PathBuf> + Send + Sync>;
 
 /// The settings that one connector, processor or envelope takes, and how they are checked.
@@ -91,14 +91,15 @@ impl Block {
     /// types itself.
     #[must_use]
     pub fn check(self, check: impl Fn(&Value) -> Vec<Finding> + Send + Sync + 'static) -> Self {
-        self.check_far(move |config, _| check(config))
+        self.check_with(move |config, _| check(config))
     }
 
-    /// The same for a check that may run what the settings bring: it is told for whom, and asks whether it may.
+    /// Adds a check that also looks at what stands around the settings, or may run what they bring: it is told for whom,
+    /// and asks whether it may. Its findings about what stands around point below the block as well: `limits.mem_mb`.
     #[must_use]
-    pub fn check_far(
+    pub fn check_with(
         mut self,
-        check: impl Fn(&Value, Scrutiny<'_>) -> Vec<Finding> + Send + Sync + 'static,
+        check: impl Fn(&Value, &Scrutiny<'_>) -> Vec<Finding> + Send + Sync + 'static,
     ) -> Self {
         self.checks.push(Arc::new(check));
         self
@@ -170,7 +171,7 @@ impl Block {
 
     /// What is wrong with `own` settings: first the schema, where it holds more than the words that
     /// this crate checks itself, then the checks.
-    pub(crate) fn findings(&self, own: &Value, scrutiny: Scrutiny<'_>) -> Vec<Finding> {
+    pub(crate) fn findings(&self, own: &Value, scrutiny: &Scrutiny<'_>) -> Vec<Finding> {
         let validator = self.validator.get_or_init(|| jsonschema::validator_for(&self.schema).ok());
         let by_schema: Vec<Finding> = validator
             .iter()

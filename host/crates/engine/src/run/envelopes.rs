@@ -99,7 +99,7 @@ impl Envelopes {
             let opening = Lineage::open(what, spec, block, services, source, stretch).await?;
             plan.secrets.learn(&opening.spec);
             let (formatter, version) =
-                formatter(sink, services, &opening.spec, opening.digest.as_deref()).await?;
+                formatter(sink, services, &opening.spec, opening.recorded.as_ref()).await?;
             let lineage = opening.settle(&*services.store, version).await?;
             set.told.push(watch::Sender::new(lineage.generations().into()));
             set.lineages.push(lineage);
@@ -156,9 +156,8 @@ impl Envelopes {
         generation: &Generation,
     ) -> Result<(Composer, StageVersion), Failure> {
         let spec = self.lineages[index].spec_of(generation);
-        let digest = Some(generation.version.digest.as_str());
         let sink = &self.plan.sinks[index];
-        let (formatter, version) = formatter(sink, &self.services, &spec, digest).await?;
+        let (formatter, version) = formatter(sink, &self.services, &spec, Some(&generation.version)).await?;
         Ok((composer(sink, formatter)?, version))
     }
 
@@ -308,8 +307,8 @@ impl SpillEnvelope {
             Some((generation, composer)) if *generation == wanted.generation => composer,
             at_work => {
                 let spec = spec_of(&self.plan.envelope, wanted);
-                let digest = Some(wanted.version.digest.as_str());
-                let (formatter, _) = formatter(&self.plan, &self.services, &spec, digest).await?;
+                let (formatter, _) =
+                    formatter(&self.plan, &self.services, &spec, Some(&wanted.version)).await?;
                 &mut at_work.insert((wanted.generation, composer(&self.plan, formatter)?)).1
             }
         };
@@ -322,13 +321,13 @@ async fn formatter(
     sink: &SinkPlan,
     services: &Services,
     spec: &StageSpec,
-    digest: Option<&str>,
+    recorded: Option<&StageVersion>,
 ) -> Result<(Box<dyn Formatter>, StageVersion), Failure> {
     let factory = services.formatter_factory(spec).ok_or_else(|| {
         let text = format!("sink {}: nothing builds the envelope {}", sink.id, spec.code.text());
         StageError::stop("unknown_envelope", text)
     })?;
-    Ok(factory.build(spec, digest).await?)
+    Ok(factory.build(spec, recorded).await?)
 }
 
 fn composer(sink: &SinkPlan, formatter: Box<dyn Formatter>) -> Result<Composer, Failure> {

@@ -44,7 +44,7 @@ pub(crate) struct Opening {
     /// What to build.
     pub spec: StageSpec,
     /// Exactly this code; `None`: what the reference means now.
-    pub digest: Option<String>,
+    pub recorded: Option<StageVersion>,
     /// The document has another block now than what the history was made against.
     is_edited: bool,
 }
@@ -105,7 +105,7 @@ impl Lineage {
             is_pruned: false,
             resume: resume.cloned(),
             spec: spec.clone(),
-            digest: None,
+            recorded: None,
             is_edited: false,
             key,
         };
@@ -122,7 +122,7 @@ impl Lineage {
         // A file beside the YAML has no version to pin; a changed one is a new generation from here on.
         let is_last = opening.active + 1 == history.generations.len();
         let is_file = matches!(&opening.spec.code, StageCode::Plugin(path) if path.starts_with(['.', '/']));
-        opening.digest = (!(is_last && is_file)).then(|| now.version.digest.clone());
+        opening.recorded = (!(is_last && is_file)).then(|| now.version.clone());
         Ok(opening)
     }
 
@@ -284,10 +284,10 @@ impl Lineage {
 impl Opening {
     /// Goes on with what was built: the generation that it was, or a new one where it is something else.
     pub async fn settle(self, store: &dyn StateStore, version: StageVersion) -> Result<Lineage, StateError> {
-        let Self { part, key, planned, block, history, active, is_pruned, resume, spec, digest, is_edited } =
+        let Self { part, key, planned, block, history, active, is_pruned, resume, spec, recorded, is_edited } =
             self;
         let is_another = |history: &History| {
-            is_edited || digest.is_none() && history.generations[active].version.digest != version.digest
+            is_edited || recorded.is_none() && history.generations[active].version.digest != version.digest
         };
         let (history, active) = match history {
             None => {

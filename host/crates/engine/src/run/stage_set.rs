@@ -84,7 +84,7 @@ impl StageSet {
         let stretch = Stretch { lowest: resume, resume };
         let opening =
             Lineage::open(what, &plan.spec, plan.block.clone(), &services, &*source, stretch).await?;
-        let (stage, version) = self.make(&opening.spec, opening.digest.as_deref()).await?;
+        let (stage, version) = self.make(&opening.spec, opening.recorded.as_ref()).await?;
         let lineage = opening.settle(&*services.store, version.clone()).await?;
         Ok(Slot { running: self.running(plan, stage, version, lineage.now()), lineage })
     }
@@ -93,14 +93,14 @@ impl StageSet {
     async fn make(
         &mut self,
         spec: &StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         self.plan.secrets.learn(spec);
         let factory = self.services.stage_factory(spec).ok_or_else(|| {
             let text = format!("stage {}: nothing builds {}", spec.id, spec.code.text());
             StageError::stop("unknown_processor", text)
         })?;
-        factory.build(spec, digest).await
+        factory.build(spec, recorded).await
     }
 
     /// What hides values as a stage does that is at work; `None`: the stage hides none.
@@ -111,7 +111,7 @@ impl StageSet {
         }
         let lineage = &self.slots[index].lineage;
         let (now, spec) = (lineage.now().clone(), lineage.spec_of(lineage.now()));
-        let (built, version) = self.make(&spec, Some(&now.version.digest)).await?;
+        let (built, version) = self.make(&spec, Some(&now.version)).await?;
         Ok(Some(self.mask(&plan, built, version, &now)))
     }
 
@@ -198,7 +198,7 @@ impl StageSet {
     async fn take_over(&mut self, index: usize, next: &Generation) -> Result<(), Failure> {
         let plan = self.plan.stages[index].clone();
         let spec = self.slots[index].lineage.spec_of(next);
-        let (stage, version) = self.make(&spec, Some(&next.version.digest)).await?;
+        let (stage, version) = self.make(&spec, Some(&next.version)).await?;
         let running = self.running(&plan, stage, version, next);
         let slot = &mut self.slots[index];
         slot.running = running;

@@ -192,8 +192,8 @@ async fn the_documented_digest_names_the_script() {
     let (_, version) = factory.build(&spec(text, WIDE), None).await.unwrap();
     assert_eq!((version.plugin.as_str(), version.digest.len()), ("inline", 64));
     assert_eq!(version.digest, crate::digest(text));
-    assert!(factory.build(&spec(text, WIDE), Some(&version.digest)).await.is_ok());
-    let error = factory.build(&spec("(e) => null", WIDE), Some(&version.digest)).await.err().unwrap();
+    assert!(factory.build(&spec(text, WIDE), Some(&version)).await.is_ok());
+    let error = factory.build(&spec("(e) => null", WIDE), Some(&version)).await.err().unwrap();
     assert_eq!((error.code, error.action), ("script_version", StageAction::Stop));
 }
 

@@ -7,7 +7,7 @@ use deltaforge_engine::suggest::near;
 use semver::Version;
 
 use super::{Registry, RegistryError, folders};
-use crate::reference::{Wanted, is_name};
+use crate::reference::{Wanted, is_name, tenants_folder};
 
 impl Registry {
     /// What is said of a plugin that is not there: the versions that are, or the name that was meant.
@@ -40,7 +40,7 @@ impl Registry {
             ));
         }
         let mut text = format!("there is no plugin {reference} in {}{gone}", self.dir.display());
-        let folder = tenant.map_or_else(|| self.dir.clone(), |tenant| self.dir.join(format!("@{tenant}")));
+        let folder = tenant.map_or_else(|| self.dir.clone(), |tenant| self.dir.join(tenants_folder(tenant)));
         let mut names: Vec<String> = builtins().map(|builtin| builtin.name.to_owned()).collect();
         for name in folders(&folder)? {
             if is_name(&name) && !self.versions(tenant, &name)?.is_empty() {

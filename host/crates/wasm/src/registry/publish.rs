@@ -6,16 +6,18 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use deltaforge_engine::failpoint;
 use semver::Version;
 
-use super::{PluginInfo, Registry, RegistryError, Resolved, io_error, qualified, read_manifest};
+use super::{
+    PluginInfo, Registry, RegistryError, Resolved, io_error, qualified, read_component, read_manifest,
+};
 use crate::cache::write_whole;
 use crate::manifest::PluginManifest;
 use crate::plugin::digest_of;
-use crate::reference::{Reference, Wanted, is_name};
+use crate::reference::{Reference, Wanted, is_name, is_tenant};
 
 /// Where versions are made before they are visible: no plugin or tenant has such a name.
 const ASIDE: &str = ".incoming";
@@ -23,7 +25,8 @@ const ASIDE: &str = ".incoming";
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Registry {
-    /// Publishes a version. Answers also whether it is new: the same bytes may come again.
+    /// Publishes a version. Answers also whether it is new: the same bytes may come again, and mend what became of the
+    /// first ones.
     ///
     /// # Errors
     ///
@@ -37,7 +40,7 @@ impl Registry {
         manifest: &PluginManifest,
     ) -> Result<(PluginInfo, bool), RegistryError> {
         let plugin = qualified(tenant, name, version);
-        if !is_name(name) || tenant.is_some_and(|tenant| !is_name(tenant)) || !version.build.is_empty() {
+        if !is_name(name) || tenant.is_some_and(|tenant| !is_tenant(tenant)) || !version.build.is_empty() {
             // Says what a reference looks like; a build part would name the same version twice.
             plugin.parse::<Reference>()?;
             return Err(RegistryError::NotFound(format!("{plugin}: a version has no build part")));
@@ -59,11 +62,7 @@ impl Registry {
         let new = match self.place(&folder, bytes, &manifest) {
             Ok(()) => true,
             Err(error) if is_taken(&error) => {
-                let held = read_manifest(&folder)?;
-                if held.sha256 != digest {
-                    return Err(RegistryError::Exists(plugin));
-                }
-                manifest = held;
+                manifest = self.same_again(&plugin, &folder, bytes, manifest)?;
                 false
             }
             Err(error) => {
@@ -72,6 +71,43 @@ impl Registry {
         };
         let (tenant, name) = (tenant.map(str::to_owned), name.to_owned());
         Ok((PluginInfo { tenant, name, version: version.clone(), builtin: false, manifest }, new))
+    }
+
+    /// What is said of a version by the manifest that it has, after it was published with these bytes again. Its files are
+    /// looked at, and written anew where they are not what they were.
+    fn same_again(
+        &self,
+        plugin: &str,
+        folder: &Path,
+        bytes: &[u8],
+        manifest: PluginManifest,
+    ) -> Result<PluginManifest, RegistryError> {
+        let doing = || format!("mend {plugin} in {}", self.dir.display());
+        let (component, about) = (folder.join("plugin.wasm"), folder.join("plugin.yaml"));
+        let is_whole = read_component(&component).is_ok_and(|held| digest_of(&held) == manifest.sha256);
+        let held = if about.exists() { Some(read_manifest(folder)) } else { None };
+        match held {
+            Some(Ok(held)) if held.sha256 != manifest.sha256 => {
+                return Err(RegistryError::Exists(plugin.to_owned()));
+            }
+            Some(Ok(held)) if is_whole => return Ok(held),
+            // Only the bytes themselves, or what ran here, tell that this is what was published.
+            Some(Err(error)) if !is_whole && self.first_used(plugin).is_none() => return Err(error),
+            _ => {}
+        }
+        if !is_whole {
+            write_whole(&component, bytes).map_err(io_error(doing()))?;
+        }
+        // The manifest last: without one there is no version.
+        let manifest = match held {
+            Some(Ok(held)) => held,
+            _ => {
+                write_whole(&about, manifest.to_yaml().as_bytes()).map_err(io_error(doing()))?;
+                manifest
+            }
+        };
+        tracing::info!(plugin, "a damaged plugin was published again, and is whole");
+        Ok(manifest)
     }
 
     /// Makes a version's folder in one step.
@@ -83,7 +119,9 @@ impl Registry {
             write_whole(&aside.join("plugin.yaml"), manifest.to_yaml().as_bytes())?;
             let above = folder.parent().unwrap_or(&self.dir);
             fs::create_dir_all(above)?;
+            failpoint::hit("publish.written");
             fs::rename(&aside, folder)?;
+            failpoint::hit("publish.placed");
             // The names of all that may just have been made.
             for made in above.ancestors().take_while(|dir| dir.starts_with(&self.dir)) {
                 fs::File::open(made)?.sync_all()?;
@@ -101,22 +139,36 @@ impl Registry {
         self.aside().map_err(io_error(format!("make room in {}", self.dir.display())))
     }
 
+    /// A path there of which nobody else knows: other hosts and processes may share the folder, and numbers of processes
+    /// come again.
     fn aside(&self) -> io::Result<PathBuf> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let dir = self.dir.join(ASIDE);
         fs::create_dir_all(&dir)?;
-        for entry in fs::read_dir(&dir)?.flatten() {
-            let age = entry
-                .metadata()
-                .and_then(|held| held.modified())
-                .map(|at| SystemTime::now().duration_since(at));
-            if matches!(age, Ok(Ok(age)) if age > FORGOTTEN_AFTER) {
+        self.forget_incoming(false);
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(dir.join(format!("{}-{}", std::process::id(), hex::encode(random))))
+    }
+
+    /// Takes away what lies there and nobody is at work on: all of it, or what is old enough for that to be sure.
+    pub(super) fn forget_incoming(&self, all: bool) {
+        let Ok(entries) = fs::read_dir(self.dir.join(ASIDE)) else { return };
+        for entry in entries.flatten() {
+            let modified = entry.metadata().and_then(|held| held.modified());
+            let age = modified.map(|at| SystemTime::now().duration_since(at));
+            if all || matches!(age, Ok(Ok(age)) if age > FORGOTTEN_AFTER) {
                 let path = entry.path();
-                let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+                let gone = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                match gone {
+                    Ok(()) => {
+                        tracing::info!(path = %path.display(), "took away what a killed host left half done")
+                    }
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "cannot take away what a killed host left")
+                    }
+                }
             }
         }
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ok(dir.join(format!("{}-{number}", std::process::id())))
     }
 
     /// What is known of one version.
@@ -209,7 +261,9 @@ impl Registry {
         };
         let doing = || format!("remove {plugin} from {}", self.dir.display());
         let aside = self.aside().map_err(io_error(doing()))?;
+        failpoint::hit("delete.begun");
         fs::rename(&folder, &aside).map_err(io_error(doing()))?;
+        failpoint::hit("delete.aside");
         let above = folder.parent().unwrap_or(&self.dir);
         fs::File::open(above).and_then(|dir| dir.sync_all()).map_err(io_error(doing()))?;
         fs::remove_dir_all(&aside).map_err(io_error(doing()))?;

@@ -38,9 +38,14 @@ const IN_A_PROCESSOR: &[Ends] = &[
     ends("loops-in-host", "plugin_deadline", &["the limit is 300 ms (limits.cpu_ms)", "process"]),
     ends("oversize", "plugin_edit", &["bytes of edits (limits.edit_bytes)", "process"]),
     ends("floods-edits", "plugin_edit", &["bytes of edits (limits.edit_bytes)", "process"]),
+    ends(
+        "hands-over-much",
+        "plugin_edit",
+        &["what one call of a host's function takes (limits.mem_mb, but from 64 to 1024 MiB)", "process"],
+    ),
     ends("multiplies", "plugin_edit", &["10000 added events (limits.added_events)", "process"]),
     ends("floods-events", "plugin_edit", &["10000 added events (limits.added_events)", "process"]),
-    ends("floods-columns", "plugin_edit", &["1000 added columns", "process"]),
+    ends("floods-columns", "plugin_edit", &["1000 added columns (no key raises it)", "process"]),
     ends("edits-nowhere", "plugin_edit", &["row 10 does not exist, the batch has 3", "process"]),
     ends("edits-no-column", "plugin_edit", &["there is no column #4711", "process"]),
     ends("edits-dropped", "plugin_edit", &["row 0 was dropped", "process"]),
@@ -54,7 +59,11 @@ const IN_A_PROCESSOR: &[Ends] = &[
 ];
 
 const IN_A_FORMATTER: &[Ends] = &[
-    ends("oversize", "plugin_edit", &["bytes of bodies"]),
+    ends(
+        "oversize",
+        "plugin_edit",
+        &["bytes of bodies (16 MiB, and 16 times the bytes of the rows; no key raises it)"],
+    ),
     ends("edits", "plugin_edit", &["a formatter cannot change the batch", "format"]),
     ends("edits-json", "plugin_edit", &["a formatter cannot change the batch", "format"]),
     ends("asks-nowhere", "plugin_edit", &["row 10 does not exist, the batch has 3", "format"]),

@@ -7,6 +7,7 @@ mod formatter;
 mod go;
 mod guests;
 mod hostile;
+mod keeping;
 mod registry;
 mod released;
 mod stage;

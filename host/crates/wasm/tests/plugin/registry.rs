@@ -8,7 +8,7 @@ use crate::support::{guest, limits, puppet, registry, runtime, spec};
 use deltaforge_engine::catalog::{CatalogError, PluginCatalog as _};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::FormatterFactory;
-use deltaforge_engine::stage::{StageFactory, StageSpec};
+use deltaforge_engine::stage::{StageFactory, StageSpec, StageVersion};
 use deltaforge_wasm::{
     PluginKind, PluginManifest, Registry, RegistryError, Runtime, WasmCatalog, WasmFormatterFactory,
     WasmStageFactory, digest_of,
@@ -28,7 +28,7 @@ pub fn dummy(wit: &str, world: &str) -> Vec<u8> {
     ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
 }
 
-fn manifest(bytes: &[u8]) -> PluginManifest {
+pub fn manifest(bytes: &[u8]) -> PluginManifest {
     PluginManifest {
         sha256: digest_of(bytes),
         kind: PluginKind::Processor,
@@ -44,16 +44,21 @@ fn manifest(bytes: &[u8]) -> PluginManifest {
     }
 }
 
-fn publish(registry: &Registry, tenant: Option<&str>, name: &str, version: &str, bytes: &[u8]) {
+pub fn publish(registry: &Registry, tenant: Option<&str>, name: &str, version: &str, bytes: &[u8]) {
     let version = Version::parse(version).unwrap();
     registry.publish(tenant, name, &version, bytes, &manifest(bytes)).unwrap();
 }
 
 /// A component with other bytes and the same behaviour.
-fn variant(bytes: &[u8], mark: u8) -> Vec<u8> {
+pub fn variant(bytes: &[u8], mark: u8) -> Vec<u8> {
     let mut variant = bytes.to_vec();
     variant.extend_from_slice(&[0, 3, 1, b'v', mark]); // a custom section
     variant
+}
+
+/// What a history has of a component.
+fn ran(plugin: &str, bytes: &[u8]) -> StageVersion {
+    StageVersion { plugin: plugin.to_owned(), digest: digest_of(bytes) }
 }
 
 async fn problems(dir: &Path, spec: &StageSpec) -> Vec<ConfigError> {
@@ -139,7 +144,7 @@ async fn built_in_plugins_stand_beside_published_ones() {
     assert_eq!(registry.resolve("mask@1.1.0", "t", None).unwrap().digest, digest_of(bytes));
     let taken = registry.publish(None, "mask", &Version::new(1, 1, 0), &newer, &manifest(&newer));
     assert!(matches!(taken, Err(RegistryError::Exists(_))));
-    assert_eq!(registry.by_digest(&digest_of(bytes)).unwrap().plugin, "mask@1.1.0");
+    assert_eq!(registry.recorded(&ran("mask@1.1.0", bytes)).unwrap().bytes, bytes);
     let registry = Arc::new(registry);
     let (_, version) = WasmStageFactory::new(runtime(), registry)
         .build(&spec("mask@1.1.0", dir.path(), serde_json::Value::Null), None)
@@ -169,7 +174,7 @@ async fn a_version_never_changes() {
     let error = second.resolve("mask", "t", None).unwrap_err().to_string();
     assert!(error.contains("versions never change"), "{error}");
     // What was used is still there.
-    assert_eq!(second.by_digest(&digest_of(&plain)).unwrap().plugin, "mask@1.0.0");
+    assert_eq!(second.recorded(&ran("mask@1.0.0", &plain)).unwrap().bytes, plain);
 }
 
 /// A version as somebody without the API puts it there.
@@ -312,11 +317,12 @@ async fn what_was_used_is_found_again_by_its_digest() {
     fs::write(&path, variant(&fs::read(guest("")).unwrap(), 9)).unwrap();
     let (_, second) = factory.build(&old, None).await.unwrap();
     assert_ne!(first.digest, second.digest);
-    let (_, replayed) = factory.build(&old, Some(&first.digest)).await.unwrap();
+    let (_, replayed) = factory.build(&old, Some(&first)).await.unwrap();
     assert_eq!(replayed, first);
-    let unknown = factory.build(&old, Some(&"0".repeat(64))).await.err().unwrap();
+    let nowhere = StageVersion { digest: "0".repeat(64), ..first.clone() };
+    let unknown = factory.build(&old, Some(&nowhere)).await.err().unwrap();
     assert!(unknown.message.contains("put its file back"), "{unknown}");
-    assert!(registry.by_digest("../../x").is_err());
+    assert!(registry.recorded(&StageVersion { digest: "../../x".to_owned(), ..first }).is_err());
 }
 
 #[tokio::test]

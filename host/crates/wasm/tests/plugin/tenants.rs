@@ -60,7 +60,8 @@ async fn a_stage_that_asks_for_more_than_its_tenant_may_is_refused_by_the_limits
     ] {
         spec.limits = asked;
         let refused = factory.validate(&spec).await.unwrap_err();
-        assert_eq!((refused.len(), refused[0].path.as_str()), (1, "limits"));
+        let key = limit.split_once(".limits.").unwrap().1;
+        assert_eq!((refused.len(), refused[0].path.clone()), (1, format!("limits.{key}")));
         assert!(refused[0].message.contains(limit), "{refused:?}");
     }
     spec.tenant = "rival".to_owned();
@@ -87,6 +88,21 @@ async fn stages_and_their_memory_are_counted_while_they_are_there() {
     assert!(refused.contains("default.memory_mb") && refused.contains("has 64"), "{refused}");
     drop(again);
     build(larger).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_only_looked_at_takes_no_place_and_is_held_to_its_own_limits() {
+    let factory = factory(json!({ "default": { "stages": 1, "memory_mb": 250 } }));
+    let _one = factory.build(&named("one"), None).await.unwrap();
+    factory.validate(&named("two")).await.unwrap();
+    let needs_much = StageSpec { limits: limits(1_000, 5_000, 250), ..puppet("open-takes-100-mib") };
+    factory.validate(&needs_much).await.unwrap();
+    let refused = factory.validate(&StageSpec { limits: None, ..needs_much.clone() }).await.unwrap_err();
+    assert!(refused[0].message.contains("64 MiB (limits.mem_mb)"), "{refused:?}");
+    let refused =
+        factory.validate(&StageSpec { limits: limits(1_000, 5_000, 251), ..needs_much }).await.unwrap_err();
+    assert_eq!(refused[0].path, "limits.mem_mb");
+    assert!(refused[0].message.contains("default.memory_mb"), "even alone: {refused:?}");
 }
 
 #[tokio::test]

@@ -92,7 +92,7 @@ impl StageSet {
         let lineage = &self.slots[index].lineage;
         let previous = lineage.before()?.clone();
         let spec = lineage.spec_of(&previous);
-        match self.make(&spec, Some(&previous.version.digest)).await {
+        match self.make(&spec, Some(&previous.version)).await {
             Ok((stage, version)) => {
                 let running = self.running(&plan, stage, version, &previous);
                 Some((previous, running))
@@ -134,7 +134,7 @@ impl StageSet {
         let bad = lineage.now().clone();
         let spec = lineage.spec_of(&previous);
         let mask = match plan.masks {
-            true => Some(self.make(&spec, Some(&previous.version.digest)).await?.0),
+            true => Some(self.make(&spec, Some(&previous.version)).await?.0),
             false => None,
         };
         let why = self.plan.secrets.hide(&why);

@@ -79,6 +79,7 @@ impl lifecycle::Guest for Puppet {
             "open-retries" => return fail("retry", "the other side sleeps"),
             "open-traps" => panic!("cannot open"),
             "open-loops" => spin(),
+            "open-takes-100-mib" => std::mem::forget(std::hint::black_box(vec![1_u8; 100 << 20])),
             act => ACT.set(act.to_owned()).expect("opened once"),
         }
         Ok(())

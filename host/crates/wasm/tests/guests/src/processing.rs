@@ -154,6 +154,15 @@ impl Guest for Puppet {
                     (0..20_000).map(|number| Edit::Tag((0, format!("t{number}")))).collect();
                 batch.apply(&edits);
             }
+            "hands-over-much" => {
+                // The same text many times over, which costs the guest nothing.
+                let text = "x".repeat(4 << 20);
+                let fields: Vec<(String, String)> =
+                    // SAFETY: nobody writes to the copies, and they are never dropped.
+                    (0..64).map(|_| (String::new(), unsafe { std::ptr::read(&text) })).collect();
+                log::log(log::Level::Warn, "much", &fields);
+                std::mem::forget(fields);
+            }
             "floods-columns" => {
                 for number in 0.. {
                     batch.add_column(&format!("c{number}"), "text");

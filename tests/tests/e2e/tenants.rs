@@ -1,0 +1,190 @@
+//! What tenants may use, as a host tells it: where a document asks for too much, and what there is no room for.
+
+use std::time::Duration;
+
+use deltaforge_testkit::host::{Host, command};
+use deltaforge_testkit::wait;
+use serde_json::json;
+
+use crate::plugins::event_of;
+use crate::{Place, pipeline, shared};
+
+const SOON: Duration = Duration::from_secs(30);
+const SINKS: &str = "  sinks:\n    - { type: file, config: { id: out, path: out.jsonl } }\n";
+const MASK: &str = "plugin: mask@1.0.0, config: { columns: [{ name: customers.email, action: redact }] }";
+const SCRIPT: &str = "type: javascript, inline: '(event) => event'";
+
+fn stages(stages: &[String]) -> String {
+    let all: String = stages.iter().map(|stage| format!("    - {{ {stage} }}\n")).collect();
+    pipeline(&format!("  processors:\n{all}{SINKS}"))
+}
+
+/// A host whose tenants have these bounds.
+fn host(place: &Place, yaml: &str, tenants: &str) -> Host {
+    let file = place.file("tenants.yaml");
+    std::fs::write(&file, tenants).unwrap();
+    Host::new(place.path(), yaml).arg("--tenants").arg(file.to_str().unwrap())
+}
+
+#[test]
+fn what_asks_for_more_than_a_ceiling_is_refused_with_its_place_before_anything_starts() {
+    let _machine = shared();
+    let place = Place::new();
+    let greedy = pipeline(
+        "  processors:
+    - id: slow
+      plugin: mask@1.0.0
+      config: { columns: [{ name: customers.email, action: redact }] }
+      limits: { cpu_ms: 201 }
+    - id: large
+      type: javascript
+      inline: '(event) => event'
+      limits: { mem_mb: 97 }
+    - id: small
+      plugin: mask@1.0.0
+      config: { columns: [{ name: customers.email, action: redact }] }
+      limits: { mem_mb: 1 }
+  sinks:
+    - type: file
+      config:
+        id: out
+        path: out.jsonl
+        envelope: { plugin: native@1.0.0, limits: { added_events: 9 } }
+",
+    );
+    let bounds = "host: { limits: { cpu_ms: 200 } }
+tenants:
+  acme: { limits: { mem_mb: 96, added_events: 8 } }
+";
+    let mut host = host(&place, &greedy, bounds);
+    let expected = [
+        (
+            "pipelines.yaml:12:25",
+            "201 is more than the 200 it may be (host.limits.cpu_ms of the host's tenants file)",
+        ),
+        (
+            "pipelines.yaml:16:25",
+            "97 is more than the 96 it may be (tenants.acme.limits.mem_mb of the host's tenants file)",
+        ),
+        ("pipelines.yaml:18:15", "it wanted more memory than 1 MiB (limits.mem_mb)"),
+        (
+            "pipelines.yaml:26:67",
+            "9 is more than the 8 it may be (tenants.acme.limits.added_events of the host's tenants file)",
+        ),
+    ];
+    let (yaml, tenants) = (host.yaml_path(), place.file("tenants.yaml"));
+    let flags = ["validate", "--config", yaml.to_str().unwrap(), "--tenants", tenants.to_str().unwrap()];
+    let validated = command(&flags, &[]);
+    assert_eq!(validated.status.code(), Some(2));
+    let report = String::from_utf8(validated.stderr).unwrap();
+    for (at, says) in expected {
+        assert!(report.contains(at) && report.contains(says), "{at} {says} is missing in:\n{report}");
+    }
+    assert!(
+        command(&flags[..3], &[]).status.code() == Some(2),
+        "without bounds the third is still too small"
+    );
+
+    host.start_armed("source.batch", u64::MAX);
+    assert_eq!(host.wait_exit(wait::SOON).code(), Some(2));
+    let log = host.log();
+    for (at, says) in expected {
+        assert!(log.contains(at) && log.contains(says), "{at} {says} is missing in:\n{log}");
+    }
+    assert!(!place.file("out.jsonl").exists());
+
+    // The same over the API, of a host at work.
+    host.write_yaml(&stages(&[format!("id: mask, {MASK}, limits: {{ cpu_ms: 200, mem_mb: 96 }}")]));
+    host.start_ready();
+    let refused =
+        host.rest().send_as("POST", "/validate", "application/yaml", Some(greedy.into_bytes())).unwrap();
+    assert_eq!(refused.status, 400);
+    let problems = refused.json()["problems"].clone();
+    let told = |path: &str, says: &str| {
+        let mut problems = problems.as_array().unwrap().iter();
+        problems.any(|one| one["path"] == path && one["message"].as_str().unwrap().contains(says))
+    };
+    assert!(told("spec.processors[0].limits.cpu_ms", "host.limits.cpu_ms"), "{problems}");
+    assert!(told("spec.processors[1].limits.mem_mb", "tenants.acme.limits.mem_mb"), "{problems}");
+    assert!(
+        told("spec.sinks[0].config.envelope.limits.added_events", "tenants.acme.limits.added_events"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn what_there_is_no_room_for_is_refused_by_the_limits_name() {
+    let _machine = shared();
+    let place = Place::new();
+    let one = stages(&[format!("id: mask, {MASK}")]);
+    let bounds = "tenants: { acme: { stages: 1, memory_mb: 100 } }";
+    let mut host = host(&place, &one, bounds);
+    host.start_ready();
+    event_of(&place, 1_001);
+    // Looking takes no place of those that are at work.
+    for yaml in [&one, &stages(&[format!("id: script, {SCRIPT}, limits: {{ mem_mb: 100 }}")])] {
+        let looked =
+            host.rest().send_as("POST", "/validate", "application/yaml", Some(yaml.clone().into_bytes()));
+        let looked = looked.unwrap();
+        assert_eq!(looked.status, 200, "{}", looked.text);
+    }
+    let large = stages(&[format!("id: script, {SCRIPT}, limits: {{ mem_mb: 101 }}")]);
+    let refused =
+        host.rest().send_as("POST", "/validate", "application/yaml", Some(large.into_bytes())).unwrap();
+    assert!(refused.status == 400 && refused.text.contains("tenants.acme.memory_mb"), "{}", refused.text);
+    event_of(&place, 1_002);
+    assert!(host.terminate(SOON).0.success());
+
+    // Each fits, both together do not: that is known once they start.
+    std::fs::write(place.file("tenants.yaml"), "tenants: { acme: { memory_mb: 100 } }").unwrap();
+    host.write_yaml(&stages(&[format!("id: mask, {MASK}"), format!("id: again, {MASK}")]));
+    host.start();
+    let says = "tenant acme may reserve 100 MiB for stages, has 64, and this one takes 64 more (tenants.acme.memory_mb \
+                of the host's tenants file)";
+    wait::until("the pipeline says why it does not run", SOON, || {
+        host.pipeline("shop").to_string().contains(says).then_some(())
+    });
+}
+
+#[test]
+fn a_swap_is_held_to_the_ceiling() {
+    let _machine = shared();
+    let place = Place::new();
+    let bounds = "tenants: { acme: { limits: { mem_mb: 3 } } }";
+    let mut host = host(&place, &stages(&[format!("id: mask, {MASK}")]), bounds);
+    host.start_ready();
+    event_of(&place, 1_001);
+    let columns =
+        (0..12_000).map(|number| json!({ "name": format!("customers.c{number:06}"), "action": "redact" }));
+    let large = json!({ "config": { "columns": columns.collect::<Vec<_>>() } });
+    let refused = host.rest().put("/pipelines/shop/processors/mask/plugin", &large);
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (400, &json!("PROCESSOR_INVALID")),
+        "{}",
+        refused.text
+    );
+    assert!(refused.text.contains("it wanted more memory than 3 MiB (limits.mem_mb)"), "{}", refused.text);
+    event_of(&place, 1_002);
+}
+
+#[test]
+fn lines_that_are_left_out_of_the_log_name_the_bound() {
+    let _machine = shared();
+    let place = Place::new();
+    let script =
+        "type: javascript, inline: \"(event) => { for (let n = 0; n < 40; n++) console.log('line', n); }\"";
+    let bounds = "tenants: { acme: { log_lines_per_second: 5 } }";
+    let mut host = host(&place, &stages(&[format!("id: loud, {script}")]), bounds);
+    host.start_ready();
+    let says = "5 lines a second (tenants.acme.log_lines_per_second of the host's tenants file)";
+    let mut id = 1_000;
+    // That some were left out is told with the first line of a later second.
+    wait::until("the log names the bound", SOON, || {
+        id += 1;
+        event_of(&place, id);
+        host.log().contains(says).then_some(())
+    });
+    let written = host.log().matches("script says").count();
+    assert!(written < 40 * (id as usize - 1_000), "{written} lines of {id}");
+}
