@@ -40,10 +40,10 @@ impl StageFactory for OnThreads {
     async fn build(
         &self,
         spec: &StageSpec,
-        digest: Option<&str>,
+        recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
         self.note("built");
-        Markers.build(spec, digest).await
+        Markers.build(spec, recorded).await
     }
 }
 
