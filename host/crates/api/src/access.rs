@@ -15,7 +15,7 @@ mod tokens;
 pub use token::{NewToken, Origin, TOKEN_PREFIX, Token, TokenError, TokenName};
 pub use tokens::Tokens;
 
-pub(crate) use admit::{Gate, admit, forbidden};
+pub(crate) use admit::{Gate, HungUp, admit, forbidden};
 pub(crate) use caller::{Caller, Visitor};
 pub(crate) use throttle::Throttle;
 pub(crate) use tokens::now_ms;

@@ -21,6 +21,7 @@ mod pipelines;
 mod plugins;
 mod routes;
 mod swap;
+mod tap;
 mod tokens;
 mod validate;
 mod view;

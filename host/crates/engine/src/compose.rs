@@ -33,7 +33,11 @@ pub struct SinkFilter {
 }
 
 impl SinkFilter {
-    fn admits(&self, event: &Event<'_>) -> bool {
+    /// Whether the envelope is shown an event.
+    pub(crate) fn admits(&self, event: &Event<'_>) -> bool {
+        if event.op() == Op::Heartbeat {
+            return false;
+        }
         match &event.side().synthetic {
             None => !self.synthetic_only,
             Some(producer) => {
@@ -134,12 +138,8 @@ impl Composer {
         batch: &Arc<Batch>,
         boundary: &Boundary,
     ) -> Result<(MessageBatch, Vec<Unwritten>), StageError> {
-        let rows: Arc<[u32]> = (0..batch.len() as u32)
-            .filter(|row| {
-                let event = batch.event(*row as usize);
-                event.op() != Op::Heartbeat && self.filter.admits(&event)
-            })
-            .collect();
+        let rows: Arc<[u32]> =
+            (0..batch.len() as u32).filter(|row| self.filter.admits(&batch.event(*row as usize))).collect();
         let view = View::new(batch.clone(), rows);
         let tx_end = transaction_ends(&view, boundary);
         let (bodies, failed_on) = self.bodies(&view, &tx_end).await?;

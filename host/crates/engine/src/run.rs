@@ -36,6 +36,7 @@ mod mark;
 mod reader;
 mod sink;
 mod stage_set;
+pub(crate) mod tapped;
 mod unload;
 mod unwritten;
 mod worker;
@@ -139,8 +140,8 @@ impl Attempt {
         }
         let resume = mark::lowest(&marks, compare)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
-        let stages =
-            stage_set::StageSet::build(&plan, &services, resume.clone(), shared.waits().clone()).await?;
+        let (waits, taps) = (shared.waits().clone(), shared.taps().clone());
+        let stages = stage_set::StageSet::build(&plan, &services, resume.clone(), waits, taps).await?;
         shared.set_stages(stages.describe());
         let envelopes = Envelopes::build(&plan, &services, resume.as_ref(), &own).await?;
         shared.set_envelopes(envelopes.describe());

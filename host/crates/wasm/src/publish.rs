@@ -12,8 +12,10 @@ use deltaforge_engine::catalog::{
     CatalogError, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
 };
 use deltaforge_engine::tenants::Tenants;
+use deltaforge_model::Batch;
 use parking_lot::Mutex;
 use semver::Version;
+use serde_json::Value;
 
 use crate::factory::{chain, off_thread, unbounded};
 use crate::inspect::Inspection;
@@ -207,6 +209,10 @@ impl PluginCatalog for WasmCatalog {
 
     async fn try_out(&self, id: &PluginId, sample: Sample) -> Result<Tried, CatalogError> {
         self.tried(id, sample).await
+    }
+
+    fn sample(&self, about: &str, config: &Value, events: &[Batch]) -> String {
+        deltaforge_sdk::testing::record(about, config, events)
     }
 
     async fn upload(&self, id: &PluginId) -> Result<Box<dyn Upload>, CatalogError> {

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use deltaforge_config::auth::Role;
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::caller::Caller;
@@ -29,6 +30,18 @@ use crate::routes::{Rule, Scope};
 pub(crate) struct Gate {
     pub app: App,
     pub rule: Arc<Rule>,
+}
+
+/// Tells a command, which goes to its end all the same, that nobody waits for its answer any more.
+#[derive(Debug, Clone)]
+pub(crate) struct HungUp(watch::Receiver<()>);
+
+impl HungUp {
+    /// Waits for that.
+    pub async fn told(&self) {
+        let mut here = self.0.clone();
+        while here.changed().await.is_ok() {}
+    }
 }
 
 /// What a request names.
@@ -64,6 +77,9 @@ pub(crate) async fn admit(State(gate): State<Gate>, request: Request, next: Next
             if let Some(caller) = caller {
                 parts.extensions.insert(caller);
             }
+            // Ends with the connection.
+            let (_here, hung_up) = watch::channel(());
+            parts.extensions.insert(HungUp(hung_up));
             let request = Request::from_parts(parts, body);
             match entry {
                 None => next.run(request).await,

@@ -23,5 +23,6 @@ mod sinks;
 mod slow_disk;
 mod spills;
 mod swaps;
+mod taps;
 mod told;
 mod validation;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deltaforge_model::{Batch, Boundary, LogSpan, Position, SourceBatch};
+use deltaforge_model::{Batch, Boundary, Event, LogSpan, Position, SourceBatch};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::commit::Progress;
@@ -20,6 +20,7 @@ use crate::plan::PipelinePlan;
 use crate::share::give_way;
 use crate::sink::Delivery;
 use crate::status::{Failure, Shared};
+use crate::tap::Place;
 use crate::waits::Commanding;
 
 /// A swap waiting for the next batch boundary.
@@ -167,6 +168,10 @@ impl Worker {
         failpoint::hit("stage.applied");
         self.send_rejects(&mut batch).await?;
         let batch = Arc::new(batch);
+        for (index, sink) in self.plan.sinks.iter().enumerate() {
+            let admits = |event: &Event<'_>| sink.filter.admits(event);
+            self.shared.taps().enter(Place::Envelope(index), &batch, admits);
+        }
 
         let made = self.envelopes.compose(&batch, &boundary, from).await?;
         if probation {
