@@ -19,10 +19,7 @@ lints() {
 
 go_sdk() {
   local unformatted
-  if ! have go; then
-    note "Go is not installed: the Go SDK was not checked"
-    return
-  fi
+  use_go || die "Go is missing or older than 1.$OLDEST_GO: run ./dev setup"
   unformatted=$(gofmt -l sdk/go)
   [ -z "$unformatted" ] || die "gofmt would change: $unformatted"
   (cd sdk/go && go vet ./...)

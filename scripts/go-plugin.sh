@@ -8,10 +8,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 folder=$(cd "$DELTAFORGE_CALLER" && realpath -- "$1")
 out=$(cd "$DELTAFORGE_CALLER" && realpath -m -- "$2")
 [ -d "$folder" ] || die "there is no folder $folder"
-have go || die "Go is not installed: https://go.dev/dl, 1.25 or newer (Debian: golang-1.25 or newer in backports)"
-version=$(cd "$folder" && go env GOVERSION)
-[[ $version =~ ^go1\.([0-9]+) && ${BASH_REMATCH[1]} -ge 25 ]] || [[ $version =~ ^go[2-9] ]] ||
-  die "$version is too old for plugins: Go 1.25 or newer, https://go.dev/dl"
+use_go || die "Go is missing or older than 1.$OLDEST_GO: run ./dev setup, or https://go.dev/dl"
 need_rust
 
 scratch=$(mktemp -d)

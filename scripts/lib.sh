@@ -93,6 +93,22 @@ node_is_new() {
   [ "${version%%.*}" -ge "$OLDEST_NODE" ]
 }
 
+OLDEST_GO=25 # 1.25
+
+# Puts a Go that builds plugins on the PATH: the machine's, or the one that ./dev setup installed.
+use_go() {
+  go_is_new && return 0
+  [ -x "$TOOLS/go/bin/go" ] && export PATH="$TOOLS/go/bin:$PATH"
+  go_is_new
+}
+
+go_is_new() {
+  local version
+  have go || return 1
+  version=$(cd / && go env GOVERSION 2>/dev/null) || return 1
+  [[ $version =~ ^go1\.([0-9]+) && ${BASH_REMATCH[1]} -ge $OLDEST_GO ]] || [[ $version =~ ^go[2-9] ]]
+}
+
 # .cargo/config.toml links with clang and mold. A machine without one of them still builds: what
 # stands in the environment comes after the file, and the linker takes the last choice.
 use_linker() {

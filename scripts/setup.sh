@@ -89,6 +89,36 @@ guest_languages() {
   fi
 }
 
+GO_VERSION=1.26.8
+GO_PROXY=https://proxy.golang.org
+
+# What plugins in Go are made with, from where Go itself gets its toolchains.
+go_language() {
+  local arch sum zip
+  use_go && return 0
+  case $(uname -m) in
+    x86_64) arch=amd64 sum=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7 ;;
+    aarch64) arch=arm64 sum=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99 ;;
+    *) die "Go 1.$OLDEST_GO or newer is needed: https://go.dev/dl" ;;
+  esac
+  say "installing Go $GO_VERSION (into $TOOLS/go)"
+  zip=$(mktemp)
+  curl --retry 3 --connect-timeout 20 -sSf -o "$zip" \
+    "$GO_PROXY/golang.org/toolchain/@v/v0.0.1-go$GO_VERSION.linux-$arch.zip" ||
+    die "$GO_PROXY cannot be reached; Go 1.$OLDEST_GO or newer is needed: https://go.dev/dl"
+  echo "$sum  $zip" | sha256sum --check --quiet || die "what came from $GO_PROXY is not Go $GO_VERSION"
+  rm -rf "$TOOLS/go" "$TOOLS/go.unpacked"
+  python3 -m zipfile -e "$zip" "$TOOLS/go.unpacked"
+  rm "$zip"
+  mv "$TOOLS/go.unpacked/golang.org/toolchain@v0.0.1-go$GO_VERSION.linux-$arch" "$TOOLS/go"
+  rm -r "$TOOLS/go.unpacked"
+  chmod +x "$TOOLS"/go/bin/* "$TOOLS"/go/pkg/tool/*/*
+  # A module's archive holds no other module: they lie in it under another name.
+  mv "$TOOLS/go/src/_go.mod" "$TOOLS/go/src/go.mod"
+  mv "$TOOLS/go/src/cmd/_go.mod" "$TOOLS/go/src/cmd/go.mod"
+  use_go || die "Go 1.$OLDEST_GO or newer is needed: https://go.dev/dl"
+}
+
 components() {
   cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
   cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
@@ -98,5 +128,6 @@ system_packages
 rust
 components
 guest_languages
+go_language
 "$ROOT/scripts/wasm-target.sh" setup
-say "ready: $(rustc -V), $(cmake --version | head -1), wasm32-unknown-unknown, Node $(node --version), $(python3 --version)"
+say "ready: $(rustc -V), $(cmake --version | head -1), wasm32-unknown-unknown, $(go version | cut -d' ' -f3), Node $(node --version), $(python3 --version)"

@@ -5,7 +5,6 @@
 #   e2e   the built binary, driven through YAML, REST and real servers; the repository's own rules
 #   all   both (the default)
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-need_rust
 
 what=all
 case ${1:-} in
@@ -15,9 +14,18 @@ case ${1:-} in
 esac
 [ "${1:-}" != -- ] || shift
 
+step "setup" "$ROOT/scripts/setup.sh"
+need_rust
+use_go && use_node
+
+# What links the runtimes of plugins and scripts: tested as the binary is built, so that those are compiled once.
+RUNTIMES=(deltaforge deltaforge-author deltaforge-js deltaforge-wasm)
+
 # Not the examples: those are for benchmarks, and lints look at them.
 unit() {
-  cargo test --no-fail-fast --workspace --exclude deltaforge-tests --lib --bins --tests -- "$@"
+  local some=(--no-fail-fast --lib --bins --tests)
+  cargo test "${some[@]}" --workspace --exclude deltaforge-tests "${RUNTIMES[@]/#/--exclude=}" -- "$@"
+  cargo test "${some[@]}" --release "${RUNTIMES[@]/#/--package=}" -- "$@"
   cargo test --manifest-path plugins/Cargo.toml --workspace -- "$@"
   cargo test --manifest-path sdk/rust/samples/Cargo.toml --workspace -- "$@"
   go_sdk
@@ -26,10 +34,6 @@ unit() {
 # The Go SDK, and that its samples become components.
 go_sdk() {
   local sample out
-  if ! have go; then
-    note "Go is not installed: the Go SDK was not tested"
-    return
-  fi
   (cd sdk/go && go test ./...)
   out=$(mktemp -d)
   for sample in sdk/go/examples/*/; do
@@ -40,13 +44,12 @@ go_sdk() {
 
 # The binary is built by itself first: the tests only run it.
 e2e() {
-  use_node || note "Node is missing or too old: the tests of plugins in JavaScript will fail (./dev setup)"
   cargo build --release -p deltaforge
   DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" cargo test --no-fail-fast --release -p deltaforge-tests -- "$@"
 }
 
-say "plugins as components, then the tests ($what): units in the dev profile, the rest on the release binary"
-note "a first build takes 20 to 40 minutes on two cores, a later one about 2, the tests some 15 (DELTAFORGE_TEST_SCALE=0.1: 3)"
+say "plugins as components, then the tests ($what)"
+note "a first build takes 20 to 40 minutes on two cores, a later one about 5, the tests some 12 (DELTAFORGE_TEST_SCALE=0.1: 4)"
 step "plugins" "$ROOT/scripts/plugins.sh"
 [ "$what" = e2e ] || step "unit tests" unit "$@"
 [ "$what" = unit ] || step "end-to-end tests" e2e "$@"

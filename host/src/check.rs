@@ -65,8 +65,11 @@ impl Builders {
             vec![Arc::new(builtin::Processors), scripts.clone(), wasm_stages.clone()];
         let formatters: Vec<Arc<dyn FormatterFactory>> =
             vec![Arc::new(builtin::Envelopes), wasm_formatters.clone()];
-        let catalog = builtin::describe(registry.catalog(), &scripts)
-            .plugins(Arc::new(Components { stages: wasm_stages, formatters: wasm_formatters }));
+        let catalog = builtin::describe(registry.catalog(), &scripts).plugins(Arc::new(Components {
+            stages: wasm_stages,
+            formatters: wasm_formatters,
+            tenants: tenants.clone(),
+        }));
         let plugins = (runtime, components);
         Ok(Self { registry, stages, formatters, catalog: Arc::new(catalog), plugins, tenants })
     }
@@ -96,6 +99,7 @@ pub fn wait<T: Send>(future: impl Future<Output = T> + Send) -> T {
 struct Components {
     stages: Arc<deltaforge_wasm::WasmStageFactory>,
     formatters: Arc<deltaforge_wasm::WasmFormatterFactory>,
+    tenants: Arc<Tenants>,
 }
 
 impl PluginCheck for Components {
@@ -110,9 +114,11 @@ impl PluginCheck for Components {
             grants: plugin.grants.iter().map(|grant| grant.name().to_owned()).collect(),
             base_dir: plugin.folder.map(Path::to_owned),
         };
-        let result: Result<(), Vec<ConfigError>> = match plugin.role {
-            Role::Processor => wait(self.stages.validate(&spec)),
-            Role::Envelope => wait(self.formatters.validate(&spec)),
+        let result: Result<(), Vec<ConfigError>> = match (plugin.role, plugin.effort.may_run()) {
+            (Role::Processor, true) => wait(self.tenants.run(plugin.tenant, self.stages.validate(&spec))),
+            (Role::Envelope, true) => wait(self.tenants.run(plugin.tenant, self.formatters.validate(&spec))),
+            (Role::Processor, false) => wait(self.stages.look(&spec)),
+            (Role::Envelope, false) => wait(self.formatters.look(&spec)),
         };
         findings(result)
     }
@@ -200,3 +206,7 @@ pub fn explain(code: &str) -> anyhow::Result<Exit> {
     writeln!(std::io::stderr(), "error: no page for {code:?}; {help}")?;
     Ok(Exit::Config)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

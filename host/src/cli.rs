@@ -89,6 +89,9 @@ pub struct RunArgs {
     /// Most bytes of compiled plugins in DATA_DIR/cache, such as 1GiB; what nobody asks for goes first
     #[arg(long, default_value_t = deltaforge_wasm::MAX_CACHE as usize, value_parser = bytes)]
     pub plugin_cache_bytes: usize,
+    /// Newest entries of the audit log that are kept, at least 1000
+    #[arg(long, default_value_t = deltaforge_api::ENTRIES_KEPT, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub audit_entries: u64,
     /// Longest time that SIGTERM and SIGINT leave for delivering what is under way, in seconds, such as 30s
     #[arg(long, default_value = "30s", value_parser = seconds)]
     pub shutdown_timeout: std::time::Duration,
@@ -229,6 +232,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_run_is_documented() {
+        let operations = include_str!("../../docs/OPERATIONS.md");
+        let command = <Cli as CommandFactory>::command();
+        let run = command.find_subcommand("run").unwrap();
+        let flags = run.get_arguments().filter(|flag| !flag.is_hide_set()).filter_map(clap::Arg::get_long);
+        for flag in flags.filter(|flag| *flag != "help") {
+            assert!(operations.contains(&format!("\n| `--{flag}` |")), "--{flag}");
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ async fn serve(
     let Some(tokens) = access::tokens(args, store.clone(), files.auth).await? else {
         return Ok(Exit::Config);
     };
-    let audit = Audit::new(store.clone());
+    let audit = Audit::new(store.clone()).keeping(args.audit_entries);
     audit.recover().await.context("read the audit log")?;
     let checkpoints = Arc::new(Checkpoints::start(store.clone(), Checkpoints::DEFAULT_INTERVAL));
     let services = Services {
@@ -142,6 +142,7 @@ async fn serve(
         base_dir: std::env::current_dir().context("find the working directory")?,
         version: VERSION.to_owned(),
         shutdown_timeout: args.shutdown_timeout,
+        own_swaps: Arc::default(),
     };
     let listener = tokio::net::TcpListener::bind(args.api_addr).await.with_context(|| {
         format!("listen on {} for the API; another host may use it (--api-addr)", args.api_addr)
@@ -158,8 +159,10 @@ async fn serve(
     }
     let (runtime, registry) = builders.plugins.clone();
     let plugins = deltaforge_wasm::WasmCatalog::new(runtime, registry, args.max_plugin_bytes as u64)
-        .with_tenants(builders.tenants.clone());
+        .with_tenants(builders.tenants.clone())
+        .on(services.compute.clone());
     let (catalog, plugins) = (builders.catalog.clone(), Arc::new(plugins));
+    let recording = tokio::spawn(audit.clone().record_own_swaps(services.own_swaps.clone()));
     let following = tokio::spawn(deltaforge_engine::follow::follow(control.clone(), plugins.clone()));
     let mut api = Api::new(control.clone(), catalog, plugins, metrics.clone(), tokens, audit)
         .timeout(args.shutdown_timeout + Duration::from_secs(10));
@@ -182,6 +185,8 @@ async fn serve(
     info!("stopping: what was read is delivered and checkpointed");
     following.abort();
     control.shutdown_all().await;
+    // What it has not come to is stored, and recorded at the next start.
+    recording.abort();
     if tokio::time::timeout(args.shutdown_timeout, checkpoints.flush()).await.is_err() {
         warn!("the last checkpoints could not be stored in time; their events will come again");
     }

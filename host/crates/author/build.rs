@@ -9,6 +9,9 @@ use std::{env, fs, io};
 
 use toml::{Table, Value};
 
+/// Not part of an SDK.
+const EXAMPLES: &str = "examples/";
+
 fn main() -> io::Result<()> {
     let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?);
     let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
@@ -30,13 +33,14 @@ fn main() -> io::Result<()> {
     collect(&root.join("sdk/go"), "", &mut go)?;
     go.retain(|(path, _)| {
         let is_test = path.ends_with("_test.go") || path.starts_with("internal/puppet/");
-        !is_test && !path.starts_with("examples/")
+        !is_test && !path.starts_with(EXAMPLES)
     });
 
     let mut text = format!("{}{}", list("RUST_SDK", &rust)?, list("GO_SDK", &go)?);
     for language in ["js", "python"] {
         let mut sdk = Vec::new();
         collect(&root.join("sdk").join(language), "", &mut sdk)?;
+        sdk.retain(|(path, _)| !path.starts_with(EXAMPLES));
         text += &list(&format!("{}_SDK", language.to_uppercase()), &sdk)?;
     }
     for language in ["rust", "go", "js", "python"] {

@@ -56,7 +56,7 @@ pub async fn run(args: &PublishArgs) -> anyhow::Result<Exit> {
 async fn into_folder(registry: &Path, id: &PluginId, bytes: &[u8]) -> anyhow::Result<bool> {
     let (runtime, registry) = Builders::new(registry, None)?.plugins;
     let catalog = WasmCatalog::new(runtime, registry, MAX_UPLOAD);
-    let mut upload = catalog.upload(id).await?;
+    let mut upload = catalog.upload(id, Some(bytes.len() as u64)).await?;
     upload.write(bytes).await?;
     Ok(matches!(upload.publish().await?, Published::New(_)))
 }

@@ -52,12 +52,14 @@
 //! assert_eq!(outcome.events()[0]["after"]["phone"], "###-####");
 //! ```
 //!
-//! There are four ways to touch a batch, and they mix: whole [columns](Batch#columns) (by far the fastest),
-//! [rows](Batch::rows), single [cells](Batch::get), and [JSON](Batch::to_json). Getters answer the batch as it came;
+//! There are five ways to touch a batch, and they mix: whole [columns](Batch#columns) (by far the fastest),
+//! [rows](Batch::rows), single [cells](Batch::get), [event after event](Batch::for_each) (the easiest), and
+//! [JSON](Batch::to_json). Getters answer the batch as it came;
 //! changes are kept aside and take effect together when the call has returned `Ok`.
 
 mod batch;
 mod bodies;
+mod event;
 mod events;
 mod failure;
 #[cfg(target_arch = "wasm32")]
@@ -84,6 +86,7 @@ pub use deltaforge_model::pattern::Patterns;
 pub use deltaforge_model::value::CellKind;
 pub use deltaforge_model::view::{Column as Ints, Column as Floats, Flat, presence};
 pub use deltaforge_model::{EventId, Image, Kind, Op};
+pub use event::Event;
 pub use events::{ColumnId, Extras, NewEvent, Origin, Route, Source, Table};
 pub use failure::{Failure, FailureKind};
 pub use host::{clock, log, metrics};

@@ -3,6 +3,7 @@
 //! given.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use deltaforge_testkit::arrivals::Arrivals;
 use deltaforge_testkit::host::Host;
@@ -267,6 +268,14 @@ fn whatever_is_done_in_whatever_order_over_kills() {
                 let (ended, _) = host.terminate(wait::SOON);
                 assert!(ended.success() || armed, "{ended}");
                 run.count("restarts");
+                true
+            }
+            8..14 => {
+                // In the middle of it: between the request and its answer there are disks, a sandbox, a store.
+                let killer = host.kill_in(Duration::from_micros(run.random.below(30_000)));
+                run.count("kills during an operation");
+                let _ = run.operate(&rest);
+                killer.join().unwrap();
                 true
             }
             _ => run.operate(&rest).is_err(),

@@ -17,7 +17,7 @@ pub use tokens::Tokens;
 
 pub(crate) use admit::{Gate, HungUp, admit, forbidden};
 pub(crate) use caller::{Caller, Visitor};
-pub(crate) use throttle::Throttle;
+pub(crate) use throttle::{Failure, Throttle};
 pub(crate) use tokens::now_ms;
 
 /// Who commands a host that knows no token, in histories and in the audit log.

@@ -1,12 +1,14 @@
 //! The audit log: who commanded what, from where, and what came of it.
 //!
-//! It is a log of the state store, appended to and never changed, and it is on disk before the answer goes out. That a
-//! command begins is stored before it does: one that a kill cut short is in the log too, from the next start on. Each
+//! It is a log of the state store, appended to and never changed, and it is on disk before the answer goes out. Of more
+//! entries than it keeps the oldest go; they stand in the host's log as well. That a command begins is stored before it does: one that a kill cut short is in the log too, from the next start on. Each
 //! entry is also a line of the host's log with the target `audit`; so are refused tokens and what was forbidden, which
 //! are not stored: nobody without a right may fill the disk, or bury what others did.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,15 +16,18 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use deltaforge_engine::failpoint;
 use deltaforge_engine::state::{StateError, StateStore};
+pub(crate) use deltaforge_engine::swap::cut;
+use deltaforge_engine::swap::{BY_ITSELF, OwnSwap};
 use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Notify;
 use tracing::{Instrument as _, error, info, warn};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::App;
-use crate::access::{Caller, now_ms};
+use crate::access::{Caller, Failure, LOCAL, Throttle, now_ms};
 use crate::error::{ApiError, ErrorBody, ErrorCode};
 use crate::extract::Params;
 use crate::view::rfc3339;
@@ -31,10 +36,17 @@ use crate::view::rfc3339;
 const LOG: &str = "audit";
 /// Before the keys of commands that are under way.
 const OPEN: &str = "audit-open/";
+/// How long the next try waits to record what the host swapped by itself, at first and at most.
+const RETRIES: (std::time::Duration, std::time::Duration) =
+    (std::time::Duration::from_secs(1), std::time::Duration::from_secs(60));
 /// A command waits no longer than this for the note that it begins.
 const STORED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 /// What came of a command that a kill cut short.
 const UNKNOWN: &str = "unknown";
+/// Entries that are kept where nobody says how many.
+pub const ENTRIES_KEPT: u64 = 100_000;
+/// After so many entries those that are too many go: not after each one.
+const CUT_EVERY: u64 = 64;
 /// Most entries in one answer.
 const MOST: usize = 1000;
 /// Most entries that are looked at for one answer.
@@ -45,9 +57,9 @@ const MOST_SEEN: usize = 20_000;
 pub struct Entry {
     /// When, milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// The token's name; `local`: nobody needed one.
+    /// The token's name; `local`: nobody needed one; `deltaforge`: the host did it by itself.
     pub who: String,
-    /// The address it came from.
+    /// The address it came from; `host`: nobody asked for it.
     pub from: String,
     /// What.
     pub action: String,
@@ -66,14 +78,52 @@ pub struct Entry {
     pub request_id: String,
 }
 
+impl Entry {
+    /// What the host swapped by itself. The key that it is stored under stands in the place of a request's id.
+    fn of_own_swap(key: &str, own: OwnSwap) -> Self {
+        let OwnSwap { at_ms, tenant, pipeline, part, previous, current, digest, generation, .. } = own;
+        let mut detail = serde_json::json!({
+            "previous": previous,
+            "current": current,
+            "digest": digest,
+            "generation": generation,
+            "why": cut(&own.why),
+        });
+        if let Some(worse) = own.instead_of {
+            detail["instead_of"] = worse.into();
+        }
+        Self {
+            at_ms,
+            who: BY_ITSELF.to_owned(),
+            from: "host".to_owned(),
+            action: if own.instead_of.is_some() { "rollback" } else { "swap" }.to_owned(),
+            target: format!("{pipeline}/{part}"),
+            tenant: Some(tenant),
+            outcome: "ok".to_owned(),
+            detail,
+            request_id: key.to_owned(),
+        }
+    }
+}
+
 /// Appends to the audit log. Cheap to clone.
 #[derive(Clone)]
-pub struct Audit(Arc<dyn StateStore>);
+pub struct Audit {
+    store: Arc<dyn StateStore>,
+    /// So many of the newest entries.
+    keeps: u64,
+}
 
 impl Audit {
     /// The audit log in a state store.
     pub fn new(store: Arc<dyn StateStore>) -> Self {
-        Self(store)
+        Self { store, keeps: ENTRIES_KEPT }
+    }
+
+    /// Keeps so many of the newest entries, and up to 63 more.
+    #[must_use]
+    pub fn keeping(self, entries: u64) -> Self {
+        Self { keeps: entries, ..self }
     }
 
     /// Appends an entry as of now; it is durable on return.
@@ -91,7 +141,7 @@ impl Audit {
     ///
     /// When the store fails.
     pub async fn recover(&self) -> Result<(), StateError> {
-        for (key, bytes) in self.0.list(OPEN).await? {
+        for (key, bytes) in self.store.list(OPEN).await? {
             let entry: Entry = match serde_json::from_slice(&bytes) {
                 Ok(entry) => entry,
                 Err(error) => {
@@ -100,7 +150,7 @@ impl Audit {
                 }
             };
             self.append_as_it_is(Entry { outcome: UNKNOWN.to_owned(), ..entry }).await?;
-            self.0.delete(&key).await?;
+            self.store.delete(&key).await?;
         }
         Ok(())
     }
@@ -110,7 +160,7 @@ impl Audit {
     async fn begin(&self, entry: &Entry) -> Option<String> {
         let key = format!("{OPEN}{}", Uuid::now_v7());
         let bytes = serde_json::to_vec(&Entry { at_ms: now_ms(), ..entry.clone() }).ok()?;
-        let stored = self.0.put_many(vec![(key.clone(), bytes)], None);
+        let stored = self.store.put_many(vec![(key.clone(), bytes)], None);
         match tokio::time::timeout(STORED_WITHIN, stored).await {
             Ok(Err(_)) => None,
             // Where it takes longer it may be stored yet.
@@ -118,14 +168,74 @@ impl Audit {
         }
     }
 
+    /// Appends what the host swaps by itself, whenever it is told that there is something: each once, also where a kill came
+    /// between. For as long as the host runs; the pipelines do not wait for it.
+    pub async fn record_own_swaps(self, told: Arc<Notify>) {
+        // Those that are in the log; the first time nobody knows.
+        let mut recorded: Option<HashSet<String>> = None;
+        let mut pause = RETRIES.0;
+        loop {
+            match self.take_own_swaps(&mut recorded).await {
+                Ok(()) => {
+                    pause = RETRIES.0;
+                    told.notified().await;
+                }
+                Err(error) => {
+                    warn!(target: "audit", %error, "what the host swapped by itself is not recorded yet; it is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRIES.1);
+                }
+            }
+        }
+    }
+
+    async fn take_own_swaps(&self, recorded: &mut Option<HashSet<String>>) -> Result<(), StateError> {
+        let untold = OwnSwap::untold(&*self.store).await?;
+        if untold.is_empty() {
+            *recorded = Some(HashSet::new());
+            return Ok(());
+        }
+        let recorded = match recorded {
+            Some(recorded) => recorded,
+            None => recorded.insert(self.recorded_own_swaps().await?),
+        };
+        for (key, own) in untold {
+            if !recorded.contains(&key) {
+                self.append_as_it_is(Entry::of_own_swap(&key, own)).await?;
+                recorded.insert(key.clone());
+            }
+            self.store.delete(&key).await?;
+            recorded.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// The keys of all own swaps that are in the log.
+    async fn recorded_own_swaps(&self) -> Result<HashSet<String>, StateError> {
+        let (mut all, mut after) = (HashSet::new(), Some(0));
+        while let Some(from) = after {
+            let (entries, next) = self.read(from, MOST, |entry| entry.who == BY_ITSELF).await?;
+            all.extend(entries.into_iter().map(|(_, entry)| entry.request_id));
+            after = next;
+        }
+        Ok(all)
+    }
+
     async fn append_as_it_is(&self, entry: Entry) -> Result<(), StateError> {
         let bytes =
             serde_json::to_vec(&entry).map_err(|error| StateError::backend("write the audit log", error))?;
-        let stored = self.0.log_append(LOG, vec![bytes]).await;
+        let stored = self.store.log_append(LOG, vec![bytes]).await;
         let Entry { who, from, action, target, tenant, outcome, detail, request_id, .. } = &entry;
         let (seq, detail) = (stored.as_ref().ok(), (!detail.is_null()).then(|| detail.to_string()));
         info!(target: "audit", seq, who, from, action, target, tenant, outcome, detail, request_id, "commanded");
-        stored.map(drop)
+        let seq = stored?;
+        if seq % CUT_EVERY == 0 {
+            let first_kept = (seq + 1).saturating_sub(self.keeps);
+            if let Err(error) = self.store.log_truncate(LOG, first_kept).await {
+                warn!(target: "audit", %error, "old entries of the audit log are not removed; it is tried again");
+            }
+        }
+        Ok(())
     }
 
     /// Entries after a number that `wanted` takes, oldest first, and the number to go on after, if there may be more.
@@ -137,7 +247,7 @@ impl Audit {
     ) -> Result<(Vec<(u64, Entry)>, Option<u64>), StateError> {
         let (mut found, mut after, mut seen) = (Vec::new(), after, 0);
         while seen < MOST_SEEN {
-            let records = self.0.log_read(LOG, after.saturating_add(1), MOST).await?;
+            let records = self.store.log_read(LOG, after.saturating_add(1), MOST).await?;
             let is_last = records.len() < MOST;
             for (seq, bytes) in records {
                 after = seq;
@@ -157,15 +267,6 @@ impl Audit {
             }
         }
         Ok((found, Some(after)))
-    }
-}
-
-/// What a caller wrote, as far as it is kept: the log must not grow by what somebody likes to write.
-pub(crate) fn cut(text: &str) -> String {
-    const MOST: usize = 300;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 
@@ -190,6 +291,7 @@ pub(crate) fn told<T>(detail: Value, answer: T) -> Audited<T> {
 /// it took too long: what is done is also recorded.
 pub(crate) async fn audited(
     audit: Audit,
+    refusals: Arc<Throttle<String>>,
     entry: Entry,
     command: impl Future<Output = Response> + Send + 'static,
 ) -> Response {
@@ -200,9 +302,9 @@ pub(crate) async fn audited(
             ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", message).into_response()
         });
         failpoint::hit("audit.done");
-        let response = record(&audit, entry, response).await;
+        let response = record(&audit, &refusals, entry, response).await;
         if let Some(key) = open
-            && let Err(error) = audit.0.delete(&key).await
+            && let Err(error) = audit.store.delete(&key).await
         {
             warn!(target: "audit", %error, "a command that has ended will be told as one that was cut short");
         }
@@ -215,7 +317,12 @@ pub(crate) async fn audited(
     })
 }
 
-async fn record(audit: &Audit, mut entry: Entry, response: Response) -> Response {
+async fn record(
+    audit: &Audit,
+    refusals: &Throttle<String>,
+    mut entry: Entry,
+    response: Response,
+) -> Response {
     let is_done = response.status().is_success();
     entry.outcome = match response.extensions().get::<ErrorCode>() {
         Some(ErrorCode(code)) => code.to_string(),
@@ -227,6 +334,20 @@ async fn record(audit: &Audit, mut entry: Entry, response: Response) -> Response
         if let Some((target, tenant)) = target {
             (entry.target, entry.tenant) = (target, tenant);
         }
+    }
+    // Nobody buries what others did under what is refused. Who needs no token is trusted with all of it.
+    if response.status().is_client_error()
+        && entry.who != LOCAL
+        && let Failure::TooMany { after, first } = refusals.failed(&*entry.who, Instant::now())
+    {
+        let Entry { who, outcome, .. } = entry;
+        if first {
+            warn!(target: "audit", who, "too many commands of this token are refused; further ones are not recorded");
+        }
+        let message = format!(
+            "too many commands of {who} were refused in a short time; this one too, with {outcome}, and it is not recorded"
+        );
+        return ApiError::too_many_failures(message, after).into_response();
     }
     match audit.append(entry).await {
         Ok(()) => response,
@@ -266,10 +387,10 @@ pub(crate) struct EntryView {
     seq: u64,
     /// When.
     at: String,
-    /// The token's name; `local`: nobody needed one.
+    /// The token's name; `local`: nobody needed one; `deltaforge`: the host did it by itself.
     #[schema(example = "@acme/ci")]
     who: String,
-    /// The address it came from.
+    /// The address it came from; `host`: nobody asked for it.
     from: String,
     /// `upload`, `delete`, `plugin-gc`, `swap`, `script`, `rollback`, `tap`, `pause`, `resume`, `stop`, `forget-checkpoints`, `ack-gaps`,
     /// `dlq-ack`, `dlq-purge`, `token-create` or `token-revoke`.

@@ -1,8 +1,10 @@
 //! What a refused or failed request answers.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use deltaforge_config::hide_passwords;
@@ -48,12 +50,34 @@ pub(crate) struct ErrorCode(pub Cow<'static, str>);
 pub(crate) struct ApiError {
     status: StatusCode,
     body: ErrorBody,
+    /// When it is worth another try.
+    retry_after: Option<Duration>,
 }
 
 impl ApiError {
     pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let message = hide_passwords(&message.into());
-        Self { status, body: ErrorBody { code: code.into(), message, problems: Vec::new() } }
+        Self {
+            status,
+            body: ErrorBody { code: code.into(), message, problems: Vec::new() },
+            retry_after: None,
+        }
+    }
+
+    /// So many are at it that there is no room for this one now.
+    pub fn busy(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).after(Duration::from_secs(1))
+    }
+
+    /// More failures than anybody needs to make.
+    pub fn too_many_failures(message: impl Into<String>, after: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_FAILURES", message).after(after)
+    }
+
+    /// Says when it is worth another try.
+    pub fn after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -76,7 +100,12 @@ impl IntoResponse for ApiError {
             error!(code = %self.body.code, error = self.body.message, "request failed");
         }
         let code = ErrorCode(self.body.code.clone());
-        (self.status, Extension(code), Json(self.body)).into_response()
+        let mut response = (self.status, Extension(code), Json(self.body)).into_response();
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_millis().div_ceil(1_000).max(1) as u64;
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }
 
@@ -138,6 +167,7 @@ impl From<TokenError> for ApiError {
             TokenError::BadName(_) => (StatusCode::BAD_REQUEST, "TOKEN_NAME"),
             TokenError::BadEnd => (StatusCode::BAD_REQUEST, "TOKEN_END"),
             TokenError::Exists(_) => (StatusCode::CONFLICT, "TOKEN_EXISTS"),
+            TokenError::TooMany { .. } => (StatusCode::CONFLICT, "TOKEN_LIMIT"),
             TokenError::NotFound(_) => (StatusCode::NOT_FOUND, "TOKEN_NOT_FOUND"),
             TokenError::InFile(_) => (StatusCode::CONFLICT, "TOKEN_IN_FILE"),
             TokenError::FirstIsAdmin => (StatusCode::CONFLICT, "FIRST_TOKEN"),

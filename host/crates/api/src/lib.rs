@@ -9,6 +9,7 @@
 //! local host, and must never come from another origin.
 
 pub mod access;
+mod at_once;
 mod audit;
 mod dlq;
 mod error;
@@ -42,13 +43,15 @@ use deltaforge_engine::Control;
 use deltaforge_engine::catalog::PluginCatalog;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-pub use audit::{Audit, Entry as AuditEntry};
+pub use audit::{Audit, ENTRIES_KEPT, Entry as AuditEntry};
 pub use error::ErrorBody;
 pub use openapi::document as openapi_document;
 pub use routes::{Rule, Scope, rules};
 pub use tokens::TokenView;
 
 use access::{Throttle, Tokens};
+use at_once::AtOnce;
+use plugins::trial;
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 4 << 20;
@@ -65,9 +68,14 @@ pub(crate) struct App {
     pub guard: guard::Guard,
     pub tokens: Tokens,
     pub audit: Audit,
-    pub failures: Arc<Throttle>,
+    pub failures: Arc<Throttle<IpAddr>>,
+    /// Commands of tokens that were refused.
+    pub refusals: Arc<Throttle<String>>,
     pub uploads: Arc<plugins::publish::Uploads>,
-    pub trials: plugins::trial::Trials,
+    /// Trials that are under way.
+    pub trials: AtOnce,
+    /// Checks of documents that are under way.
+    pub validations: AtOnce,
 }
 
 /// The API before it is served.
@@ -87,8 +95,20 @@ impl Api {
         audit: Audit,
     ) -> Self {
         let guard = guard::Guard { any_host: false, tokens: tokens.clone(), timeout: TIMEOUT };
-        let (failures, uploads, trials) = Default::default();
-        let app = App { control, catalog, plugins, metrics, guard, tokens, audit, failures, uploads, trials };
+        let app = App {
+            control,
+            catalog,
+            plugins,
+            metrics,
+            guard,
+            tokens,
+            audit,
+            failures: Arc::new(Throttle::of_addresses()),
+            refusals: Arc::new(Throttle::of_tokens()),
+            uploads: Default::default(),
+            trials: AtOnce::new(trial::AT_ONCE, trial::AT_ONCE_OF_A_TENANT),
+            validations: AtOnce::new(validate::AT_ONCE, validate::AT_ONCE_OF_A_TENANT),
+        };
         Self { app }
     }
 

@@ -194,7 +194,7 @@ pub(crate) async fn plugin(
     Names((name, id)): Names<(String, String)>,
     JsonBody(new): JsonBody<NewPlugin>,
 ) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
-    if caller.role < Role::Author && brings_script(&app, &name, &id, new.config.as_ref())? {
+    if caller.role < Role::Author && brings_script(&app, &name, &id, new.config.as_ref()).await? {
         let message = format!("another script needs the role author; {} is {}", caller.who, caller.role);
         return Err(forbidden(message));
     }
@@ -355,8 +355,8 @@ async fn generations(
 }
 
 /// Whether a configuration changes the script that a processor runs: that is code, whichever way it comes.
-fn brings_script(app: &App, name: &str, id: &str, config: Option<&Value>) -> Result<bool, ApiError> {
-    let stage = app.control.runs(name, Swappable::Stage(id))?;
+async fn brings_script(app: &App, name: &str, id: &str, config: Option<&Value>) -> Result<bool, ApiError> {
+    let stage = app.control.runs(name, Swappable::Stage(id)).await?;
     let runs = stage.config.get("inline").filter(|_| matches!(stage.code, StageCode::Builtin(_)));
     let (Some(runs), Some(config)) = (runs, config) else { return Ok(false) };
     Ok(config.get("inline") != Some(runs))

@@ -119,7 +119,7 @@ async fn record(
     let (tapped, runs) = tokio::select! {
         tapped = tapping => tapped?,
         // Nobody reads the answer any more.
-        () = hung_up.told() => return Ok(answer(json!({ "hung_up": true }), String::new())),
+        () = hung_up.0.cancelled() => return Ok(answer(json!({ "hung_up": true }), String::new())),
     };
     let count: usize = tapped.events.iter().map(Batch::len).sum();
     let about = about(name, part, &tapped, count, wait);

@@ -101,7 +101,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Json<Vec<Tok
     (status = 201, description = "The token, shown this one time", body = MadeToken),
     (status = 400, description = "The name is none, or the token would never end or end at once", body = ErrorBody),
     (status = 403, description = "For another tenant than the caller's", body = ErrorBody),
-    (status = 409, description = "The name is taken, or it is the first one and no admin for all tenants", body = ErrorBody),
+    (status = 409, description = "The name is taken, the tenant has as many as it may have, or it is the first one and no admin for all tenants", body = ErrorBody),
     (status = 422, description = "A body of another shape", body = ErrorBody),
     (status = 503, description = "The state store fails", body = ErrorBody),
 ))]

@@ -5,6 +5,7 @@ use std::path::Path as FilePath;
 use serde_json::Value;
 
 use crate::catalog::{Block, Catalog, Finding, PluginUse, Role};
+use crate::effort::{Effort, Scrutiny};
 use crate::path::Path;
 use crate::problem::{Code, quoted};
 use crate::problems::Problems;
@@ -14,9 +15,16 @@ use crate::typed::{self, ENVELOPE_KEYS, SINK_KEYS, SOURCE_KEYS};
 use crate::yaml::{Kind, Node, Style};
 
 /// Adds what the parts themselves find; a part whose block is already known to be wrong is not asked.
-pub(crate) fn check(catalog: &Catalog, document: &Node, folder: Option<&FilePath>, problems: &mut Problems) {
+pub(crate) fn check(
+    catalog: &Catalog,
+    document: &Node,
+    folder: Option<&FilePath>,
+    effort: &Effort,
+    problems: &mut Problems,
+) {
     let tenant = document.find(&["metadata", "tenant"]).and_then(Node::text).unwrap_or_default();
-    let mut asking = Asking { catalog, document, tenant, folder, problems };
+    let scrutiny = Scrutiny { tenant: effort.tenant(tenant), effort };
+    let mut asking = Asking { catalog, document, scrutiny, folder, problems };
     let root = Path::default().below(&["spec"]);
     if let Some(source) = document.find(&["spec", "source"]) {
         asking.source(source, &root.below(&["source"]));
@@ -37,7 +45,7 @@ pub(crate) fn check(catalog: &Catalog, document: &Node, folder: Option<&FilePath
 struct Asking<'a> {
     catalog: &'a Catalog,
     document: &'a Node,
-    tenant: &'a str,
+    scrutiny: Scrutiny<'a>,
     folder: Option<&'a FilePath>,
     problems: &'a mut Problems,
 }
@@ -107,7 +115,10 @@ impl<'a> Asking<'a> {
         if self.problems.any_within(path) || self.document.nearest(path).has_broken() {
             return;
         }
-        for finding in block.findings(own) {
+        if self.scrutiny.effort.is_over() {
+            return;
+        }
+        for finding in block.findings(own, self.scrutiny) {
             self.report(place(finding), path, Code::Invalid);
         }
     }
@@ -140,6 +151,9 @@ impl<'a> Asking<'a> {
             return;
         }
         let Some(check) = self.catalog.plugins.clone() else { return };
+        if self.scrutiny.effort.is_over() {
+            return;
+        }
         let config = node.get("config").map_or_else(|| Value::Object(serde_json::Map::new()), Node::to_json);
         let grants: Vec<Grant> = node
             .get("grants")
@@ -150,8 +164,9 @@ impl<'a> Asking<'a> {
             role,
             config: &config,
             grants: &grants,
-            tenant: self.tenant,
+            tenant: self.scrutiny.tenant,
             folder: self.folder,
+            effort: self.scrutiny.effort,
         };
         for finding in check.check(&plugin) {
             let code = if finding.pointer.trim_start_matches('/') == "plugin" {

@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
+use crate::Effort;
+
 mod block;
 mod schema;
 
@@ -74,6 +76,8 @@ pub struct PluginUse<'a> {
     /// The folder of the document, which `./path.wasm` starts from; `None` for a document that came
     /// over the network.
     pub folder: Option<&'a Path>,
+    /// How far it is checked.
+    pub effort: &'a Effort,
 }
 
 /// Looks a plugin up before anything starts.
@@ -81,7 +85,7 @@ pub trait PluginCheck: Send + Sync {
     /// What is wrong with this use: no such plugin, another kind of plugin, grants it lacks.
     ///
     /// The findings point below the stage's block: `/plugin`, `/grants/0`, `/config/columns`. Called
-    /// from `validate`: reads the registry, runs nothing.
+    /// from `validate`: it reads the registry, and runs the plugin where the effort allows it.
     fn check(&self, plugin: &PluginUse<'_>) -> Vec<Finding>;
 }
 

@@ -16,6 +16,7 @@
 pub mod auth;
 mod blocks;
 mod catalog;
+mod effort;
 mod expand;
 mod files;
 mod path;
@@ -32,6 +33,7 @@ mod typed;
 mod yaml;
 
 pub use catalog::{Block, Catalog, Finding, Part, PluginCheck, PluginUse, Role};
+pub use effort::{Effort, Scrutiny};
 pub use expand::Lookup;
 pub use problem::{Code, Problem, Report};
 pub use read::{Origin, Pipeline};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::catalog::{Catalog, Finding};
+use crate::effort::Effort;
 use crate::expand::{self, Lookup};
 use crate::files::Files;
 use crate::path::Path;
@@ -127,7 +128,7 @@ impl Catalog {
     }
 
     /// Reads the documents in a text that came over the network: as [`Catalog::read_text`], but what they name by file
-    /// is refused, since whoever sent them must not choose what this host reads.
+    /// is refused, since whoever sent them must not choose what this host reads; and it is checked as far as `effort` goes.
     ///
     /// # Errors
     ///
@@ -137,8 +138,9 @@ impl Catalog {
         name: &str,
         text: &str,
         environment: Lookup<'_>,
+        effort: &Effort,
     ) -> Result<Vec<Pipeline>, Report> {
-        let mut reading = Reading { sent: true, ..Reading::new(self, environment) };
+        let mut reading = Reading { sent: true, effort, ..Reading::new(self, environment) };
         reading.text(FilePath::new(name), text);
         reading.finish()
     }
@@ -156,6 +158,15 @@ impl Catalog {
     ///
     /// A report of everything that is wrong, without lines.
     pub fn read_json(&self, document: &Value) -> Result<Pipeline, Report> {
+        self.read_sent_json(document, Effort::whole())
+    }
+
+    /// The same as far as `effort` goes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Catalog::read_json`].
+    pub fn read_sent_json(&self, document: &Value, effort: &Effort) -> Result<Pipeline, Report> {
         let mut problems = Problems::default();
         let node = match Node::from_json(document, 0) {
             Some(node) if node.size() <= yaml::MAX_VALUES => node,
@@ -165,7 +176,7 @@ impl Catalog {
                 Node::broken(Place::default())
             }
         };
-        self.checked(node, None, &mut Files::default(), &mut problems).ok_or_else(|| report(problems))
+        self.checked(node, None, effort, &mut Files::default(), &mut problems).ok_or_else(|| report(problems))
     }
 
     /// Checks one document whose reading added `problems`; `None` when there are any in the end.
@@ -173,11 +184,12 @@ impl Catalog {
         &self,
         mut node: Node,
         folder: Option<&FilePath>,
+        effort: &Effort,
         files: &mut Files,
         problems: &mut Problems,
     ) -> Option<Pipeline> {
         shape::check(self, &mut node, problems);
-        blocks::check(self, &node, folder, problems);
+        blocks::check(self, &node, folder, effort, problems);
         rules::check(self, &node, problems);
         files.check(self, &node, folder, problems);
         if !problems.is_empty() {
@@ -212,6 +224,7 @@ struct Reading<'a> {
     files: Files,
     /// Whether the documents came over the network, so that they lie in no folder.
     sent: bool,
+    effort: &'a Effort,
 }
 
 impl<'a> Reading<'a> {
@@ -224,6 +237,7 @@ impl<'a> Reading<'a> {
             names: BTreeMap::new(),
             files: Files::default(),
             sent: false,
+            effort: Effort::whole(),
         }
     }
 
@@ -243,7 +257,7 @@ impl<'a> Reading<'a> {
             let origin = Origin { file: file.to_owned(), line: node.place.line };
             self.unique(&node, &origin, &mut problems);
             let folder = file.parent().filter(|_| !self.sent);
-            let pipeline = self.catalog.checked(node, folder, &mut self.files, &mut problems);
+            let pipeline = self.catalog.checked(node, folder, self.effort, &mut self.files, &mut problems);
             self.problems.extend(problems.finish());
             if let (Some(mut pipeline), false) = (pipeline, broken) {
                 pipeline.origin = (!self.sent).then_some(origin);

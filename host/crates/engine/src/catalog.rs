@@ -252,12 +252,12 @@ pub trait PluginCatalog: Send + Sync + 'static {
     /// with where they are written. `about` is for people.
     fn sample(&self, about: &str, config: &Value, events: &[Batch]) -> String;
 
-    /// Begins to publish a version.
+    /// Begins to publish a version, of so many bytes if that is known.
     ///
     /// # Errors
     ///
-    /// When the name is none, or there is no room.
-    async fn upload(&self, id: &PluginId) -> Result<Box<dyn Upload>, CatalogError>;
+    /// When the name is none, it is too large, or there is no room.
+    async fn upload(&self, id: &PluginId, announced: Option<u64>) -> Result<Box<dyn Upload>, CatalogError>;
 
     /// Takes a version away. What runs with it goes on, and a replay finds its code.
     ///

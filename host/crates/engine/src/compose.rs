@@ -121,14 +121,16 @@ impl Composer {
         &mut self,
         batch: &Arc<Batch>,
         boundary: &Boundary,
+        first_row: u32,
     ) -> Result<(MessageBatch, Vec<Unwritten>), StageError> {
         self.whole = true;
-        let made = self.compose(batch, boundary).await;
+        let made = self.compose(batch, boundary, first_row).await;
         self.whole = false;
         made
     }
 
-    /// Makes one message for each event that the filter admits, in order. Progress-only entries make none.
+    /// Makes one message for each event that the filter admits, in order. Progress-only entries make none, nor do events
+    /// whose `source_row` is before the first one: they have been delivered.
     ///
     /// # Errors
     ///
@@ -137,9 +139,14 @@ impl Composer {
         &mut self,
         batch: &Arc<Batch>,
         boundary: &Boundary,
+        first_row: u32,
     ) -> Result<(MessageBatch, Vec<Unwritten>), StageError> {
-        let rows: Arc<[u32]> =
-            (0..batch.len() as u32).filter(|row| self.filter.admits(&batch.event(*row as usize))).collect();
+        let rows: Arc<[u32]> = (0..batch.len() as u32)
+            .filter(|row| {
+                let event = batch.event(*row as usize);
+                event.source_row() >= first_row && self.filter.admits(&event)
+            })
+            .collect();
         let view = View::new(batch.clone(), rows);
         let tx_end = transaction_ends(&view, boundary);
         let (bodies, failed_on) = self.bodies(&view, &tx_end).await?;

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
 use crate::follow::Followed;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Patience, Pipeline};
 use crate::run::{SinkCheckpoint, Swapped};
 use crate::stage::{StageCode, StageSpec};
 use crate::state::StateError;
@@ -22,6 +22,10 @@ use crate::swap::{Generation, History, Note, Part, Swappable};
 use crate::takings::{Leaving, Taking, Takings};
 use crate::tap::Tapped;
 
+/// Largest configuration that a swap brings, bytes of JSON.
+const MOST_CONFIG: usize = 64 << 10;
+/// Longest script that a swap brings, bytes.
+const MOST_SCRIPT: usize = 256 << 10;
 /// How long a resumed pipeline may take to show what came of it.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
@@ -74,6 +78,34 @@ pub enum Change {
     },
     /// Another script, for a stage that runs one.
     Script(String),
+}
+
+impl Change {
+    /// Whether it is small enough to be kept with every swap that follows it.
+    fn fits(&self) -> Result<(), ConfigError> {
+        let refused = |path: &str, bytes: usize, most: usize| {
+            let text = format!(
+                "it has {bytes} bytes, and a swap takes {most}: what is larger goes into the pipeline's document"
+            );
+            Err(ConfigError::new(path, text))
+        };
+        let script = |text: &str| match text.len() {
+            0..=MOST_SCRIPT => Ok(()),
+            bytes => refused("inline", bytes, MOST_SCRIPT),
+        };
+        match self {
+            Self::Script(text) => script(text),
+            Self::Plugin { config: None, .. } => Ok(()),
+            Self::Plugin { config: Some(config), .. } => {
+                // A script among the settings has a bound of its own.
+                let inline = config.get("inline").and_then(Value::as_str).unwrap_or_default();
+                script(inline)?;
+                let bytes = config.to_string().len();
+                let beside = bytes.saturating_sub(Value::from(inline).to_string().len());
+                if beside > MOST_CONFIG { refused("config", bytes, MOST_CONFIG) } else { Ok(()) }
+            }
+        }
+    }
 }
 
 /// A place where a version of a plugin is used.
@@ -277,13 +309,14 @@ impl Control {
         Ok(entry.known())
     }
 
-    /// What a stage or an envelope runs, or is to run once its pipeline does.
+    /// What a stage or an envelope was given last: it runs that, or is to run it once its stream, or its pipeline, has
+    /// come so far.
     ///
     /// # Errors
     ///
-    /// When the pipeline does not have it.
-    pub fn runs(&self, name: &str, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
-        self.entry(name)?.current(part)
+    /// When the pipeline does not have it, or the state store fails.
+    pub async fn runs(&self, name: &str, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
+        self.entry(name)?.newest(part).await
     }
 
     /// Gives a stage or an envelope other code or another configuration, from a batch boundary on. What it does to the
@@ -302,16 +335,16 @@ impl Control {
         note: Note,
     ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
-        let _turn = entry.swapping.lock().await;
-        let spec = entry.changed(part, change)?;
+        let mut patience = Patience::of(&entry.pipeline);
+        let _turn = patience.wait(entry.swapping.lock()).await?;
+        let invalid =
+            |problems| ControlError::Invalid { part: part.part(), what: part.to_string(), problems };
+        change.fits().map_err(|problem| invalid(vec![problem]))?;
+        let spec = entry.changed(part, change).await?;
         let _taking = self.taking(&spec.code).await;
         let checked = entry.pipeline.check(part, &spec).await;
-        checked.map_err(|problems| ControlError::Invalid {
-            part: part.part(),
-            what: part.to_string(),
-            problems,
-        })?;
-        let swapped = entry.pipeline.swap(part, spec, None, probation, note).await?;
+        checked.map_err(invalid)?;
+        let swapped = entry.pipeline.swap_within(&mut patience, part, spec, None, probation, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }
@@ -328,7 +361,8 @@ impl Control {
         note: Note,
     ) -> Result<Swapped, ControlError> {
         let entry = self.commanded(name)?;
-        let _turn = entry.swapping.lock().await;
+        let mut patience = Patience::of(&entry.pipeline);
+        let _turn = patience.wait(entry.swapping.lock()).await?;
         let mut spec = entry.planned(part)?;
         let history = entry.pipeline.history(part).await?;
         let before = history.as_ref().and_then(History::before);
@@ -336,7 +370,8 @@ impl Control {
         spec.code = StageCode::of_text(&before.code);
         spec.config = before.config.clone();
         let _taking = self.taking(&spec.code).await;
-        let swapped = entry.pipeline.swap(part, spec, Some(&before.version.digest), 0, note).await?;
+        let digest = Some(before.version.digest.as_str());
+        let swapped = entry.pipeline.swap_within(&mut patience, part, spec, digest, 0, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
     }
@@ -617,26 +652,29 @@ impl Entry {
         }
     }
 
-    /// What runs now; before it has run, what the document says.
-    fn current(&self, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
+    /// What was put in place last, be it at work yet or not; what the document says where that is something else than
+    /// it was put in place of.
+    async fn newest(&self, part: Swappable<'_>) -> Result<StageSpec, ControlError> {
         let mut spec = self.planned(part)?;
-        let status = self.pipeline.status();
-        let now = match part {
-            Swappable::Stage(id) => status.stages.into_iter().find(|now| now.id == id),
-            Swappable::Envelope(id) => {
-                status.sinks.into_iter().find(|now| now.id == id).and_then(|sink| sink.envelope)
+        let block = match part {
+            Swappable::Stage(id) => {
+                let stages = &self.pipeline.plan().stages;
+                stages.iter().find(|stage| stage.spec.id == id).map(|stage| stage.block.clone())
             }
+            Swappable::Envelope(_) => Some(spec.code.block(&spec.config)),
         };
-        if let Some(now) = now {
-            spec.code = now.code;
-            spec.config = now.config;
+        let history =
+            self.pipeline.history(part).await?.filter(|history| block.as_ref() == Some(&history.block));
+        if let Some(newest) = history.as_ref().and_then(|history| history.generations.last()) {
+            spec.code = StageCode::of_text(&newest.code);
+            spec.config = newest.config.clone();
         }
         Ok(spec)
     }
 
-    /// What runs now with a change to it.
-    fn changed(&self, part: Swappable<'_>, change: Change) -> Result<StageSpec, ControlError> {
-        let mut spec = self.current(part)?;
+    /// What was put in place last with a change to it.
+    async fn changed(&self, part: Swappable<'_>, change: Change) -> Result<StageSpec, ControlError> {
+        let mut spec = self.newest(part).await?;
         let wrong = |message: String| ControlError::WrongKind { part: part.part(), message };
         match change {
             Change::Plugin { plugin: None, config: None } => {

@@ -9,7 +9,7 @@ use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use serde_json::{Value, json, value::RawValue};
-use tracing::{Instrument, error};
+use tracing::{Instrument, error, warn};
 
 use crate::secrets::Secrets;
 use crate::state::{Pushed, QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
@@ -71,21 +71,47 @@ pub struct Dlq {
     waits: Waits,
     secrets: Secrets,
     patience: Option<Duration>,
-    /// Entries lost to the bound, for the log.
+    /// Entries lost to the bound, for the log. A queue has one policy, so it loses them one way.
     losses: Arc<Mutex<Losses>>,
+    /// Entries that went by their age, for the log.
+    expired: Arc<Mutex<Losses>>,
 }
 
 #[derive(Default)]
 struct Losses {
     tally: Tally,
-    /// A queue has one policy, so it loses them one way.
-    how: &'static str,
     is_later: bool,
 }
 
-impl Losses {
-    fn say(&self, count: u64) {
-        error!(count, how = self.how, "dead-letter entries are lost, as overflow_policy asks");
+/// How an entry is lost.
+#[derive(Debug, Clone, Copy)]
+enum Loss {
+    /// A newer one took its place.
+    Evicted,
+    /// It was a new one, and there was no room.
+    Rejected,
+    /// It was older than it may get.
+    Expired,
+}
+
+impl Loss {
+    fn counter(self) -> &'static str {
+        match self {
+            Self::Evicted => "deltaforge_dlq_evicted_total",
+            Self::Rejected => "deltaforge_dlq_rejected_total",
+            Self::Expired => "deltaforge_dlq_expired_total",
+        }
+    }
+
+    fn say(self, count: u64) {
+        let how = match self {
+            Self::Evicted => "evicted",
+            Self::Rejected => "rejected",
+            Self::Expired => {
+                return warn!(count, "dead-letter entries nobody acknowledged are gone, by max_age_secs");
+            }
+        };
+        error!(count, how, "dead-letter entries are lost, as overflow_policy asks");
     }
 }
 
@@ -102,6 +128,7 @@ impl Dlq {
             secrets: Secrets::default(),
             patience: Some(STALLED_AFTER),
             losses: Arc::default(),
+            expired: Arc::default(),
         }
     }
 
@@ -116,7 +143,7 @@ impl Dlq {
     }
 
     /// Stores letters; durable on return. With [`Overflow::Block`] this waits while the queue is full. Answers how
-    /// many entries, old or new, were lost to the bound.
+    /// many entries, old or new, were lost to the bounds, of age too.
     ///
     /// # Errors
     ///
@@ -132,8 +159,8 @@ impl Dlq {
         let most = usize::try_from(self.limits.max_entries.max(1)).unwrap_or(usize::MAX);
         let mut lost = 0;
         for (some, letters) in items.chunks(most).zip(letters.chunks(most)) {
-            let pushed = self.push(some, overflow).await?;
-            lost += pushed.evicted + pushed.rejected;
+            let (pushed, expired) = self.push(some, overflow).await?;
+            lost += pushed.evicted + pushed.rejected + expired;
             for at in pushed.added_at {
                 let Letter { sink_id, kind, .. } = letters[at];
                 counter!("deltaforge_dlq_events_total", "pipeline" => self.pipeline.clone(),
@@ -144,18 +171,20 @@ impl Dlq {
         Ok(lost)
     }
 
-    async fn push(&self, items: &[QueueItem], overflow: QueueOverflow) -> Result<Pushed, StateError> {
+    /// Answers what came of it, and how many old ones expired.
+    async fn push(&self, items: &[QueueItem], overflow: QueueOverflow) -> Result<(Pushed, u64), StateError> {
+        let mut expired = 0;
         let mut pause = Duration::from_millis(100);
         let mut waiting: Option<Waiting> = None;
         loop {
-            self.expire().await?;
+            expired += self.expire().await?;
             match self.store.queue_push(&self.queue, items.to_vec(), self.limits.max_entries, overflow).await
             {
                 Ok(pushed) => {
-                    self.lost("evicted", pushed.evicted);
-                    self.lost("rejected", pushed.rejected);
+                    self.lost(Loss::Evicted, pushed.evicted);
+                    self.lost(Loss::Rejected, pushed.rejected);
                     self.observe().await?;
-                    return Ok(pushed);
+                    return Ok((pushed, expired));
                 }
                 Err(StateError::QueueFull { entries, max_entries, more, .. }) => {
                     let text = format!(
@@ -177,28 +206,29 @@ impl Dlq {
         }
     }
 
-    fn lost(&self, how: &'static str, count: u64) {
+    fn lost(&self, how: Loss, count: u64) {
         if count == 0 {
             return;
         }
-        let name =
-            if how == "evicted" { "deltaforge_dlq_evicted_total" } else { "deltaforge_dlq_rejected_total" };
-        counter!(name, "pipeline" => self.pipeline.clone()).increment(count);
-        let mut losses = self.losses.lock();
+        counter!(how.counter(), "pipeline" => self.pipeline.clone()).increment(count);
+        let of_them = match how {
+            Loss::Evicted | Loss::Rejected => &self.losses,
+            Loss::Expired => &self.expired,
+        };
+        let mut losses = of_them.lock();
         losses.tally.add(count);
-        losses.how = how;
         match losses.tally.due() {
-            Some(count) => losses.say(count),
+            Some(count) => how.say(count),
             // Said when it is due, also if nothing more is lost.
             None if !losses.is_later => {
                 losses.is_later = true;
-                let losses = self.losses.clone();
+                let losses = of_them.clone();
                 let later = async move {
                     tokio::time::sleep(tally::PAUSE).await;
                     let mut losses = losses.lock();
                     losses.is_later = false;
                     if let Some(count) = losses.tally.rest() {
-                        losses.say(count);
+                        how.say(count);
                     }
                 };
                 tokio::spawn(later.in_current_span());
@@ -207,10 +237,11 @@ impl Dlq {
         }
     }
 
-    /// Lets old entries go, and shows how full it is.
-    pub(crate) async fn look(&self) -> Result<(), StateError> {
-        self.expire().await?;
-        self.observe().await
+    /// Lets old entries go, and shows how full it is. Answers how many went.
+    pub(crate) async fn look(&self) -> Result<u64, StateError> {
+        let expired = self.expire().await?;
+        self.observe().await?;
+        Ok(expired)
     }
 
     async fn observe(&self) -> Result<(), StateError> {
@@ -221,10 +252,12 @@ impl Dlq {
         Ok(())
     }
 
-    async fn expire(&self) -> Result<(), StateError> {
+    async fn expire(&self) -> Result<u64, StateError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let before = now.saturating_sub(self.limits.max_age).as_millis() as i64;
-        self.store.queue_expire(&self.queue, before).await.map(drop)
+        let expired = self.store.queue_expire(&self.queue, before).await?;
+        self.lost(Loss::Expired, expired);
+        Ok(expired)
     }
 
     fn item(&self, letter: &Letter<'_>) -> QueueItem {

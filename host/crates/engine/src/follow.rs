@@ -18,8 +18,7 @@ use tracing::{info, warn};
 use crate::catalog::{PluginCatalog, PluginId};
 use crate::control::{Change, Control, ControlError};
 use crate::retry::Backoff;
-use crate::run::BY_ITSELF;
-use crate::swap::{Generation, Note, Swappable};
+use crate::swap::{BY_ITSELF, Generation, Note, Swappable};
 
 /// How often it is looked for new versions.
 const EVERY: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use metrics::counter;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, warn};
@@ -18,10 +18,10 @@ use crate::narrate;
 use crate::plan::{PipelinePlan, Services};
 use crate::retry::Backoff;
 use crate::run::{
-    self, Attempt, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, SwapRequest, Swapped,
+    self, Attempt, HandedOut, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, Swapped, Swaps,
 };
 use crate::span;
-use crate::stage::StageSpec;
+use crate::stage::{StageError, StageSpec};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, Shared, State};
 use crate::swap::{Generation, History, Note, Swappable};
@@ -45,7 +45,8 @@ pub struct Pipeline {
     shared: Arc<Shared>,
     want: Arc<watch::Sender<Want>>,
     paused: Arc<watch::Sender<bool>>,
-    swaps: mpsc::Sender<SwapRequest>,
+    swaps: Arc<Swaps>,
+    handed: Arc<HandedOut>,
     supervisor: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -56,14 +57,16 @@ impl Pipeline {
         let shared = Arc::new(Shared::new(&plan));
         let (want, wanted) = watch::channel(Want::Run);
         let (paused, is_paused) = watch::channel(false);
-        let (swaps, swap_requests) = mpsc::channel(8);
+        let swaps = Arc::<Swaps>::default();
+        let handed = Arc::new(HandedOut::nothing(plan.sinks.len()));
         let supervisor = Supervisor {
             plan: plan.clone(),
             services: services.clone(),
             shared: shared.clone(),
             wanted,
             paused: is_paused,
-            swaps: Arc::new(Mutex::new(swap_requests)),
+            swaps: swaps.clone(),
+            handed: handed.clone(),
         };
         counter!("deltaforge_pipelines_total").increment(1);
         let narrate = narrate::narrate(shared.clone());
@@ -81,6 +84,7 @@ impl Pipeline {
             want: Arc::new(want),
             paused: Arc::new(paused),
             swaps,
+            handed,
             supervisor: Arc::new(Mutex::new(Some(task))),
         }
     }
@@ -153,7 +157,15 @@ impl Pipeline {
                 format!("pipeline {} is {}; stop it first", self.plan.name, status.word()),
             ));
         }
-        run::forget_checkpoints(&self.plan, &self.services, sink).await
+        let forgotten = run::forget_checkpoints(&self.plan, &self.services, sink).await?;
+        let index = |sink| self.plan.sinks.iter().position(|known| known.id == sink);
+        match sink.map(index) {
+            None => self.handed.forget(None),
+            Some(Some(index)) => self.handed.forget(Some(index)),
+            // It is in the document no more.
+            Some(None) => {}
+        }
+        Ok(forgotten)
     }
 
     /// Acknowledges the recorded gaps of a sink: they are still shown, but the pipeline is not degraded by them. Answers
@@ -174,16 +186,16 @@ impl Pipeline {
     ///
     /// Every problem found.
     pub async fn check(&self, part: Swappable<'_>, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        let checked = match part {
-            Swappable::Stage(_) => match self.services.stage_factory(spec) {
-                Some(factory) => Some(factory.validate(spec).await),
-                None => None,
-            },
-            Swappable::Envelope(_) => match self.services.formatter_factory(spec) {
-                Some(factory) => Some(factory.validate(spec).await),
-                None => None,
-            },
-        };
+        let (services, spec) = (self.services.clone(), spec.clone());
+        let is_stage = matches!(part, Swappable::Stage(_));
+        let checked = self.compute(async move {
+            if is_stage {
+                Some(services.stage_factory(&spec)?.validate(&spec).await)
+            } else {
+                Some(services.formatter_factory(&spec)?.validate(&spec).await)
+            }
+        });
+        let checked = checked.await;
         let nothing = || Err(vec![ConfigError::new("", "this host has nothing that builds such code")]);
         checked.unwrap_or_else(nothing).map_err(|problems| {
             let hide = |problem: ConfigError| ConfigError {
@@ -192,6 +204,12 @@ impl Pipeline {
             };
             problems.into_iter().map(hide).collect()
         })
+    }
+
+    /// Runs what a new version begins with as its later calls are run: on the compute threads, on its tenant's account.
+    async fn compute<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let Services { tenants, compute, .. } = &self.services;
+        tenants.run_on(compute, &self.plan.tenant, work.instrument(span::of_pipeline(&self.plan.name))).await
     }
 
     /// Stops reading the source; what was read is delivered.
@@ -249,6 +267,19 @@ impl Pipeline {
         probation: u32,
         note: Note,
     ) -> Result<Swapped, Failure> {
+        self.swap_within(&mut Patience::of(self), part, spec, digest, probation, note).await
+    }
+
+    /// The same for one that has been waited for already.
+    pub(crate) async fn swap_within(
+        &self,
+        patience: &mut Patience,
+        part: Swappable<'_>,
+        spec: StageSpec,
+        digest: Option<&str>,
+        probation: u32,
+        note: Note,
+    ) -> Result<Swapped, Failure> {
         if self.status().status == State::Stopped {
             return Err(Failure::operator(
                 "pipeline_not_running",
@@ -262,7 +293,7 @@ impl Pipeline {
                 self.new_envelope(sink, spec, digest, probation, note).await.map(Swap::Envelope)
             }
         };
-        self.put_in(built.map_err(|failure| self.plan.secrets.hide_in(failure))?).await
+        self.put_in(built.map_err(|failure| self.plan.secrets.hide_in(failure))?, patience).await
     }
 
     async fn new_stage(
@@ -272,16 +303,20 @@ impl Pipeline {
         probation: u32,
         note: Note,
     ) -> Result<NewStage, Failure> {
-        let factory = self.services.stage_factory(&spec).ok_or_else(|| {
+        let factory = self.services.stage_factory(&spec).cloned().ok_or_else(|| {
             Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
         })?;
-        let in_pipeline = span::of_pipeline(&self.plan.name);
-        let (stage, version) = factory.build(&spec, digest).instrument(in_pipeline).await?;
         let hides = self.plan.stages.iter().any(|stage| stage.spec.id == spec.id && stage.masks);
-        let mask = match hides {
-            true => Some(factory.build(&spec, Some(&version.digest)).await?.0),
-            false => None,
-        };
+        let digest = digest.map(str::to_owned);
+        let built = self.compute(async move {
+            let (stage, version) = factory.build(&spec, digest.as_deref()).await?;
+            let mask = match hides {
+                true => Some(factory.build(&spec, Some(&version.digest)).await?.0),
+                false => None,
+            };
+            Ok::<_, StageError>((stage, mask, spec, version))
+        });
+        let (stage, mask, spec, version) = built.await?;
         let successor = Successor { note, probation, instead_of: None, spec, version };
         Ok(NewStage { successor, stage, mask })
     }
@@ -297,11 +332,15 @@ impl Pipeline {
         let index = self.plan.sinks.iter().position(|known| known.id == sink);
         let index = index
             .ok_or_else(|| Failure::operator("unknown_sink", format!("the pipeline has no sink {sink}")))?;
-        let factory = self.services.formatter_factory(&spec).ok_or_else(|| {
+        let factory = self.services.formatter_factory(&spec).cloned().ok_or_else(|| {
             Failure::operator("unknown_envelope", format!("nothing builds the envelope for sink {sink}"))
         })?;
-        let in_pipeline = span::of_pipeline(&self.plan.name);
-        let (formatter, version) = factory.build(&spec, digest).instrument(in_pipeline).await?;
+        let digest = digest.map(str::to_owned);
+        let built = self.compute(async move {
+            let built = factory.build(&spec, digest.as_deref()).await?;
+            Ok::<_, StageError>((built, spec))
+        });
+        let ((formatter, version), spec) = built.await?;
         let successor = Successor { note, probation, instead_of: None, spec, version };
         Ok(NewEnvelope { sink: index, successor, formatter })
     }
@@ -373,35 +412,61 @@ impl Pipeline {
     }
 
     /// Hands over what was built, and waits until it is in place.
-    async fn put_in(&self, swap: Swap) -> Result<Swapped, Failure> {
-        let status = self.status();
-        let (reply, mut answer) = oneshot::channel();
-        let request = SwapRequest { swap, reply, _commanding: self.shared.waits().command() };
-        let gone =
-            || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
-        self.swaps.send(request).await.map_err(|_| gone())?;
-        if !matches!(status.status, State::Running | State::Paused) {
+    async fn put_in(&self, swap: Swap, patience: &mut Patience) -> Result<Swapped, Failure> {
+        let status = self.status().status;
+        let mut asked = self.swaps.ask(swap, self.shared.waits().command());
+        if !matches!(status, State::Running | State::Paused) {
             // It may be what mends the pipeline: the next attempt begins with it, and begins now.
             self.want.send_modify(|_| {});
         }
+        let gone =
+            || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
+        patience.wait(asked.answer()).await?.ok_or_else(gone)?
+    }
+}
+
+/// How long a swap waits for a pipeline that does not run to come so far that it can take it.
+const SWAPS_WITHIN: Duration = Duration::from_secs(20);
+
+/// For how long a swap may yet be waited for, with its turn to be made: [`SWAPS_WITHIN`] in all, and as long as it
+/// takes while the pipeline runs.
+pub(crate) struct Patience {
+    pipeline: Pipeline,
+    left: Duration,
+}
+
+impl Patience {
+    /// Of somebody who asks a pipeline now.
+    pub fn of(pipeline: &Pipeline) -> Self {
+        Self { pipeline: pipeline.clone(), left: SWAPS_WITHIN }
+    }
+
+    /// Waits for something that comes when the pipeline gets on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub async fn wait<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::pin!(what);
         let status = loop {
-            match tokio::time::timeout(SWAPS_WITHIN, &mut answer).await {
-                Ok(answer) => return answer.map_err(|_| gone())?,
-                Err(_) => {
-                    let status = self.status();
-                    // Of a large transaction the rest comes first.
-                    if status.status != State::Running {
-                        break status;
-                    }
-                }
+            let began = tokio::time::Instant::now();
+            if let Ok(came) = tokio::time::timeout(self.left, &mut what).await {
+                self.left = self.left.saturating_sub(began.elapsed());
+                return Ok(came);
             }
+            let status = self.pipeline.status();
+            // Of a large transaction the rest comes first.
+            if status.status != State::Running {
+                break status;
+            }
+            self.left = SWAPS_WITHIN;
         };
         let why = status.error.map(|error| format!(": {}", error.message)).unwrap_or_default();
         Err(Failure::operator(
             "pipeline_not_running",
             format!(
                 "pipeline {} is {} and does not come far enough to take the swap, which is given up{why}",
-                self.plan.name,
+                status.name,
                 status.status.word()
             ),
         ))
@@ -410,9 +475,6 @@ impl Pipeline {
 
 /// How often a tap looks whether its pipeline was stopped.
 const LOOKS_EVERY: Duration = Duration::from_millis(100);
-/// How long a swap waits for a pipeline that does not run to come so far that it can take it.
-const SWAPS_WITHIN: Duration = Duration::from_secs(20);
-
 /// How an attempt came to a good end.
 enum Ended {
     /// The source has nothing more, for good.
@@ -427,15 +489,23 @@ struct Supervisor {
     shared: Arc<Shared>,
     wanted: watch::Receiver<Want>,
     paused: watch::Receiver<bool>,
-    swaps: Arc<Mutex<mpsc::Receiver<SwapRequest>>>,
+    swaps: Arc<Swaps>,
+    handed: Arc<HandedOut>,
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.swaps.close();
+    }
 }
 
 /// Refuses swaps, as long as it is waited for: they would wait for the next attempt, and whoever is to begin that
 /// waits for them.
-async fn refuse_swaps(swaps: &Mutex<mpsc::Receiver<SwapRequest>>) {
-    let mut swaps = swaps.lock().await;
-    while swaps.recv().await.is_some() {}
-    std::future::pending().await
+async fn refuse_swaps(swaps: &Swaps) {
+    let _turn = swaps.turn().await;
+    loop {
+        drop(swaps.next().await);
+    }
 }
 
 impl Supervisor {
@@ -514,6 +584,7 @@ impl Supervisor {
             drain: drain.clone(),
             paused: self.paused.clone(),
             swaps: self.swaps.clone(),
+            handed: self.handed.clone(),
         };
         let run = attempt.run();
         tokio::pin!(run);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::batcher::BatchLimits;
 use crate::budget::Budget;
@@ -128,6 +129,8 @@ pub struct Services {
     pub version: String,
     /// How long a graceful stop may take.
     pub shutdown_timeout: Duration,
+    /// Told when the host has swapped something by itself; see [`crate::swap::OwnSwap`].
+    pub own_swaps: Arc<Notify>,
 }
 
 impl Services {

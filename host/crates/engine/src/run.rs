@@ -30,12 +30,14 @@ mod drain;
 mod envelopes;
 mod feed;
 pub(crate) mod gaps;
+mod handed;
 mod hearing;
 mod lineage;
 mod mark;
 mod reader;
 mod sink;
 mod stage_set;
+mod swaps;
 pub(crate) mod tapped;
 mod unload;
 mod unwritten;
@@ -44,6 +46,7 @@ mod worker;
 use backlog::{Backlog, Closing};
 use envelopes::Envelopes;
 pub(crate) use envelopes::NewEnvelope;
+pub(crate) use handed::HandedOut;
 pub(crate) use lineage::Successor;
 use mark::Beginnings;
 pub use mark::SinkCheckpoint;
@@ -52,10 +55,8 @@ pub(crate) use mark::{
 };
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
-pub(crate) use worker::{Swap, SwapRequest};
+pub(crate) use swaps::{Swap, Swaps};
 
-/// Who puts a version back that was no good.
-pub(crate) const BY_ITSELF: &str = "deltaforge";
 /// Counts versions that were put back for another one.
 const ROLLED_BACK: &str = "deltaforge_swap_rollbacks_total";
 /// How long the state store may take for checkpoints of an earlier attempt.
@@ -71,7 +72,9 @@ pub(crate) struct Attempt {
     /// While true nothing is read from the source.
     pub paused: watch::Receiver<bool>,
     /// Swaps, carried out by the worker between batches.
-    pub swaps: Arc<tokio::sync::Mutex<mpsc::Receiver<SwapRequest>>>,
+    pub swaps: Arc<Swaps>,
+    /// What sinks may have had in the attempts before.
+    pub handed: Arc<HandedOut>,
 }
 
 /// How long deliveries under way may take when a failure ends the attempt.
@@ -111,7 +114,7 @@ impl Fuse {
 impl Attempt {
     /// Runs until the source ends, a drain is done, or something fails.
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { plan, services, shared, drain, paused, swaps } = self;
+        let Self { plan, services, shared, drain, paused, swaps, handed } = self;
         let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
         // What the attempt before handed in must not be stored over what this one begins with.
         let flushed = tokio::time::timeout(FLUSHED_WITHIN, services.checkpoints.flush()).await;
@@ -138,7 +141,7 @@ impl Attempt {
             let opened = Backlog::open(index, &plan, &services, budget, shared, ends, &mut marks[index]);
             backlogs.push(Some(opened.await?).filter(|backlog| may_spill || backlog.is_spilling()));
         }
-        let resume = mark::lowest(&marks, compare)?;
+        let resume = mark::lowest(&marks, &*plan.source.factory)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
         let (waits, taps) = (shared.waits().clone(), shared.taps().clone());
         let stages = stage_set::StageSet::build(&plan, &services, resume.clone(), waits, taps).await?;
@@ -150,7 +153,7 @@ impl Attempt {
                 .telling(shared.waits().clone(), plan.secrets.clone())
         });
         if let Some(dlq) = &dlq {
-            dlq.look().await?;
+            shared.dead_letters_lost(dlq.look().await?);
         }
 
         let (batch_tx, batch_rx) = mpsc::channel(1);
@@ -166,6 +169,7 @@ impl Attempt {
             run: uuid::Uuid::new_v4().to_string().into(),
             hurry: shared.waits().hurry().clone(),
             drain: fuse.winding_down.clone(),
+            handed: handed.clone(),
         };
         let kept_backlogs = backlogs.clone();
         let _closing = Closing(backlogs.clone());
@@ -193,7 +197,8 @@ impl Attempt {
             () = fuse.winding_down.cancelled() => return end(tasks, &fuse).await,
             _ = opened => {}
         }
-        let connected = connect(&plan, &services, &shared, resume.clone()).await;
+        let stands = marks.iter().filter_map(|start| start.resume.clone()).collect();
+        let connected = connect(&plan, &services, &shared, resume.clone(), stands).await;
         let source = match connected {
             Ok(source) => source,
             Err(failure) => {
@@ -219,6 +224,7 @@ impl Attempt {
             seq: 0,
             through: resume,
             had: mark::highest(&marks, compare),
+            handed,
             inside: false,
         };
         {
@@ -299,6 +305,7 @@ async fn connect(
     services: &Services,
     shared: &Shared,
     resume: Option<Position>,
+    stands: Vec<Position>,
 ) -> Result<Box<dyn SourceReader>, Failure> {
     let info = SourceInfo {
         connector: plan.source.factory.kind().to_owned(),
@@ -312,6 +319,7 @@ async fn connect(
     let context = SourceContext {
         info,
         resume: resume.clone(),
+        stands,
         limits: plan.limits,
         state: services.store.clone(),
         waits: shared.waits().clone(),

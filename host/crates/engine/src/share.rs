@@ -1,7 +1,7 @@
 //! Who computes next: the compute threads are shared among tenants by weight, not among pipelines.
 //!
 //! A pipeline's stages and encoding run as one future, and each of its turns (one poll; a plugin gives way every
-//! 10 ms) takes a place. While places are free nobody notices. When all are taken, the next one goes to the tenant that
+//! millisecond) takes a place. While places are free nobody notices. When all are taken, the next one goes to the tenant that
 //! has had the least thread time for its weight, so a tenant with a hundred busy pipelines gets no more than one with
 //! one of the same weight. A tenant that was idle does not save up time: it begins where the least served one stands.
 //!

@@ -48,6 +48,9 @@ pub struct SourceContext {
     pub info: SourceInfo,
     /// Where to go on; `None`: nothing was ever checkpointed.
     pub resume: Option<Position>,
+    /// Where the sinks stand, none of them before `resume`. What the source hands out once more, and cannot tell from what
+    /// one of them has had, must come after all of these.
+    pub stands: Vec<Position>,
     /// When to close a batch.
     pub limits: BatchLimits,
     /// For what the source itself must remember (schema history).
@@ -86,6 +89,16 @@ pub trait SourceFactory: Send + Sync + 'static {
     ) -> Result<Box<dyn SourceReader>, SourceError>;
     /// How two of this source's positions relate. Pure.
     fn compare(&self, a: &Position, b: &Position) -> Order;
+    /// The highest position at which no sink that stands at `a` or at `b` lacks anything: one of the two, unless the
+    /// source can begin at a position that another run before came by differently. `None`: they belong to different
+    /// histories. Pure.
+    fn meet(&self, a: &Position, b: &Position) -> Option<Position> {
+        match self.compare(a, b) {
+            Order::Before | Order::Same => Some(a.clone()),
+            Order::After => Some(b.clone()),
+            Order::Unrelated => None,
+        }
+    }
     /// How many leading events of `batch`, as the source handed it out, are at or before `position`. Pure.
     /// `position` lies inside the stretch that the batch covers.
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize;

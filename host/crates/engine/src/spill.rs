@@ -399,9 +399,7 @@ impl Spill {
     ///
     /// When a segment could not be removed; the next call tries again.
     pub fn ack(&mut self, number: u64) -> Result<(), SpillError> {
-        self.acked = self.acked.max(number.min(self.next_number - 1));
-        self.next_read = self.next_read.max(self.acked + 1);
-        self.lost.retain(|lost| *lost.end() > self.acked);
+        self.had(number);
         while let Some(oldest) = self.segments.first().filter(|oldest| oldest.next() <= self.acked + 1) {
             let first = oldest.first;
             let path = self.path(first);
@@ -418,6 +416,13 @@ impl Spill {
             self.active = None;
         }
         Ok(())
+    }
+
+    /// As [`Spill::ack`], before a checkpoint says so: the files stay until the next call of that.
+    pub fn had(&mut self, number: u64) {
+        self.acked = self.acked.max(number.min(self.next_number - 1));
+        self.next_read = self.next_read.max(self.acked + 1);
+        self.lost.retain(|lost| *lost.end() > self.acked);
     }
 
     /// Bytes on disk.

@@ -241,7 +241,7 @@ pub struct PipelineStatus {
     pub events: u64,
     /// What it waits for that somebody has to bring about.
     pub waits: Vec<Awaited>,
-    /// Dead-letter entries lost to the queue's bound since the host started, as `overflow_policy` asks.
+    /// Dead-letter entries lost since the host started: to the queue's bound, as `overflow_policy` asks, or by their age.
     pub dead_letters_lost: u64,
     /// The sinks.
     pub sinks: Vec<SinkStatus>,

@@ -8,12 +8,29 @@ use deltaforge_model::Position;
 use deltaforge_model::position::Order;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::stage::StageVersion;
 use crate::state::{StateError, StateStore};
 
+/// Who swaps in the host's own name.
+pub const BY_ITSELF: &str = "deltaforge";
 /// Generations that are kept for people to see, beside those that a replay may need.
 const MOST_PAST: usize = 100;
+/// Generations that a replay may need before no more are taken: a checkpoint that stays behind keeps them all.
+pub const MOST_NEEDED: usize = 1_000;
+/// Bytes of the ones, and of the others, in the state store: a history is one value, written with every swap.
+const MOST_BYTES: usize = 8 << 20;
+/// Characters that are kept of what somebody says a swap is for.
+const MOST_WHY: usize = 300;
+
+/// What somebody wrote, as far as it is kept: nothing grows by what somebody likes to write.
+pub fn cut(text: &str) -> String {
+    match text.char_indices().nth(MOST_WHY) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
 
 /// What can be swapped in a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +89,9 @@ pub struct Note {
 }
 
 impl Note {
-    /// A note.
-    pub fn new(by: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { by: by.into(), why: why.into() }
+    /// A note. A long text is cut.
+    pub fn new(by: impl Into<String>, why: impl AsRef<str>) -> Self {
+        Self { by: by.into(), why: cut(why.as_ref()) }
     }
 }
 
@@ -109,10 +126,28 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+/// About how many bytes a value is as JSON, without making it.
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| bytes_of(item) + 1).sum::<usize>() + 2,
+        Value::Object(members) => {
+            members.iter().map(|(key, value)| key.len() + bytes_of(value) + 4).sum::<usize>() + 2
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
+}
+
 impl Generation {
     /// Whether it is the same code with the same configuration.
     fn is_same_as(&self, other: &Self) -> bool {
         (&self.version.digest, &self.config) == (&other.version.digest, &other.config)
+    }
+
+    /// About how large it is in the state store.
+    fn bytes(&self) -> usize {
+        const THE_REST: usize = 500;
+        bytes_of(&self.config) + THE_REST
     }
 
     /// The position it takes over from.
@@ -155,9 +190,25 @@ impl History {
     ///
     /// When the store fails.
     pub async fn save(&self, store: &dyn StateStore, key: &str) -> Result<(), StateError> {
-        let bytes =
-            serde_json::to_vec(self).map_err(|error| StateError::backend(format!("write {key}"), error))?;
-        store.put_many(vec![(key.to_owned(), bytes)], None).await
+        self.save_with(store, key, None).await
+    }
+
+    /// The same, and with it a swap that the host did by itself: both or neither.
+    pub(crate) async fn save_with(
+        &self,
+        store: &dyn StateStore,
+        key: &str,
+        own: Option<&OwnSwap>,
+    ) -> Result<(), StateError> {
+        let failed = |key: &str, error| StateError::backend(format!("write {key}"), error);
+        let bytes = serde_json::to_vec(self).map_err(|error| failed(key, error))?;
+        let mut entries = vec![(key.to_owned(), bytes)];
+        if let Some(own) = own {
+            let key = format!("{}{}", OwnSwap::PREFIX, Uuid::now_v7());
+            let bytes = serde_json::to_vec(own).map_err(|error| failed(&key, error))?;
+            entries.push((key, bytes));
+        }
+        store.put_many(entries, None).await
     }
 
     /// The index of the generation that events after `position` pass.
@@ -190,8 +241,30 @@ impl History {
     /// Keeps a generation for people to see that no position is processed with any more.
     pub fn retire(&mut self, generation: Generation) {
         self.past.push(generation);
-        let over = self.past.len().saturating_sub(MOST_PAST);
-        self.past.drain(..over);
+        let mut bytes = 0;
+        let kept = self.past.iter().rev().take(MOST_PAST).take_while(|one| {
+            bytes += one.bytes();
+            bytes <= MOST_BYTES
+        });
+        // What a rollback puts back stays, however large it is.
+        let kept = kept.count().max(2);
+        self.past.drain(..self.past.len().saturating_sub(kept));
+    }
+
+    /// Whether a replay needs so much already that no other generation may come.
+    pub fn is_full(&self) -> bool {
+        let bytes = || self.generations.iter().map(Generation::bytes).sum::<usize>();
+        self.generations.len() >= MOST_NEEDED || bytes() >= MOST_BYTES
+    }
+
+    /// The newest generation is for all events, and the others are past.
+    pub fn begin_anew(&mut self) {
+        let Some(mut newest) = self.generations.pop() else { return };
+        for ended in std::mem::take(&mut self.generations) {
+            self.retire(ended);
+        }
+        newest.from = None;
+        self.generations.push(newest);
     }
 
     /// Retires generations that ended at or before `lowest`, the lowest position a replay can begin at. Answers whether
@@ -201,10 +274,59 @@ impl History {
         lowest: Option<&Position>,
         compare: impl Fn(&Position, &Position) -> Order,
     ) -> bool {
-        let ended: Vec<Generation> = self.generations.drain(..self.at(lowest, compare)).collect();
+        self.retire_first(self.at(lowest, compare))
+    }
+
+    /// Retires the `first` generations of those that a replay may need. Answers whether there were any.
+    pub(crate) fn retire_first(&mut self, first: usize) -> bool {
+        let ended: Vec<Generation> = self.generations.drain(..first).collect();
         let any = !ended.is_empty();
         ended.into_iter().for_each(|one| self.retire(one));
         any
+    }
+}
+
+/// A swap that the host did by itself: a version that is followed, or one that was put back. It is stored with the history
+/// that it is in, until whoever keeps account of commands has taken it away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnSwap {
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The pipeline's tenant.
+    pub tenant: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// The stage, or the sink whose envelope it is.
+    pub part: String,
+    /// What ran before.
+    pub previous: String,
+    /// What runs now.
+    pub current: String,
+    /// SHA-256 of its code, hex.
+    pub digest: String,
+    /// Its generation.
+    pub generation: u64,
+    /// The generation that did worse, where it was put back for that.
+    pub instead_of: Option<u64>,
+    /// What for.
+    pub why: String,
+}
+
+impl OwnSwap {
+    /// What the keys of all begin with.
+    const PREFIX: &str = "own-swap/";
+
+    /// Those that nobody has taken away yet, oldest first, each by its key.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails or holds something else.
+    pub async fn untold(store: &dyn StateStore) -> Result<Vec<(String, Self)>, StateError> {
+        let read = |(key, bytes): (String, Vec<u8>)| match serde_json::from_slice(&bytes) {
+            Ok(own) => Ok((key, own)),
+            Err(error) => Err(StateError::backend(format!("read {key}"), error)),
+        };
+        store.list(Self::PREFIX).await?.into_iter().map(read).collect()
     }
 }
 
@@ -214,12 +336,13 @@ pub(crate) fn generation_at(
     position: Option<&Position>,
     compare: impl Fn(&Position, &Position) -> Order,
 ) -> usize {
-    let reached = |generation: &Generation| match (generation.from(), position) {
+    let reached = |generation: &&Generation| match (generation.from(), position) {
         (None, _) => true,
         (Some(_), None) => false,
-        (Some(from), Some(position)) => matches!(compare(&from, position), Order::Before | Order::Same),
+        // A position of another history of the source is none that is yet to come.
+        (Some(from), Some(position)) => compare(&from, position) != Order::After,
     };
-    generations.iter().rposition(reached).unwrap_or(0)
+    generations.iter().skip(1).take_while(reached).count()
 }
 
 #[cfg(test)]
@@ -267,6 +390,17 @@ mod tests {
         history.prune(Some(&Position::new("15")), compare);
         assert_eq!(history.generations[0].generation, 2);
         assert_eq!(history.past[0].generation, 1);
+        history.begin_anew();
+        assert_eq!((history.generations.len(), history.past.len()), (1, 2));
+        assert_eq!((history.generations[0].generation, history.generations[0].from()), (3, None));
+    }
+
+    #[test]
+    fn a_position_of_another_history_of_the_source_is_reached() {
+        let generations = [generation(1, None), generation(2, Some(10)), generation(3, Some(20))];
+        let at = |n: &str| generation_at(&generations, Some(&Position::new(n)), |_, _| Order::Unrelated);
+        assert_eq!(at("5 in another"), 2);
+        assert_eq!(generation_at(&generations, None, compare), 0);
     }
 
     #[test]
@@ -295,5 +429,41 @@ mod tests {
             history.retire(generation(number, Some(number)));
         }
         assert_eq!((history.past.len(), history.past[99].generation), (MOST_PAST, 299));
+    }
+
+    #[test]
+    fn a_history_has_a_bound_by_number_and_by_bytes() {
+        let large = |number: u64| Generation {
+            config: Value::String("x".repeat(64 << 10)),
+            ..generation(number, Some(number))
+        };
+        let size = |history: &History| serde_json::to_vec(history).expect("a history").len();
+        let mut history = History::default();
+        for number in 0..300 {
+            history.retire(large(number));
+        }
+        assert!(size(&history) < MOST_BYTES + (1 << 20), "{}", size(&history));
+        assert_eq!((history.past.len(), history.past.last().expect("one").generation), (100, 299));
+        let huge = Generation { config: Value::String("x".repeat(MOST_BYTES)), ..generation(300, Some(300)) };
+        history.retire(huge.clone());
+        history.retire(Generation { generation: 301, ..huge });
+        assert_eq!(history.past.iter().map(|one| one.generation).collect::<Vec<_>>(), [300, 301]);
+
+        let mut history = History::default();
+        while !history.is_full() {
+            history.generations.push(large(1));
+        }
+        assert!(size(&history) < MOST_BYTES + (1 << 20), "{}", size(&history));
+        let generations = (0..MOST_NEEDED as u64).map(|number| generation(number, Some(number))).collect();
+        let mut history = History { generations, ..History::default() };
+        assert!(history.is_full());
+        history.generations.pop();
+        assert!(!history.is_full());
+    }
+
+    #[test]
+    fn what_a_swap_is_for_is_cut() {
+        assert_eq!(Note::new("me", "é".repeat(300)).why, "é".repeat(300));
+        assert_eq!(Note::new("me", "é".repeat(3_000)).why, format!("{}…", "é".repeat(300)));
     }
 }

@@ -11,6 +11,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::share::{Fair, Place, Share};
 use crate::stage::StageLimits;
@@ -151,6 +154,22 @@ impl Tenants {
     /// Runs `work` on the compute threads as one of a tenant's.
     pub fn run<F: Future>(&self, tenant: &str, work: F) -> Fair<F> {
         self.share.run(tenant, self.weight(tenant), work)
+    }
+
+    /// The same from another runtime: the turns are taken on the threads of `compute`. The work ends with the future.
+    pub async fn run_on<F>(&self, compute: &Handle, tenant: &str, work: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let work = self.run(tenant, work.in_current_span());
+        match AbortOnDropHandle::new(compute.spawn(work)).await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => std::future::pending().await, // the host is shutting down
+            },
+        }
     }
 
     /// Waits for a place on the compute threads for work on a thread of its own.

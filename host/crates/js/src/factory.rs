@@ -12,8 +12,9 @@ use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use sha2::{Digest, Sha256};
 
 use crate::console::Owner;
-use crate::stage::{NotReady, ScriptStage};
-use crate::worker::Workshop;
+use crate::script::ScriptError;
+use crate::stage::{LOAD, NotReady, ScriptStage, ended, patience};
+use crate::worker::{Kind, Workshop};
 
 /// The block of a `type: javascript` processor, besides what all processors have.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
@@ -83,6 +84,34 @@ impl Javascript {
         if problems.is_empty() { Ok((config.inline.into(), limits)) } else { Err(problems) }
     }
 
+    /// Checks a stage as far as its script need not be run for it: it compiles, whatever it does then.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found.
+    pub async fn compile(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        let (source, _) = self.check(spec)?;
+        self.compiled(source).await.map_err(|error| vec![problem(&error)])
+    }
+
+    async fn compiled(&self, source: Arc<str>) -> Result<(), ScriptError> {
+        // Nothing of the script is left in the engine, which so is nobody's.
+        let kind = Kind { tenant: String::new(), mem_mb: DEFAULT_LIMITS.mem_mb };
+        let worker = self.workshop.worker(&kind).await?;
+        match tokio::time::timeout(patience(&LOAD), worker.compile(source, LOAD)).await {
+            Ok(Ok(compiled @ (Ok(()) | Err(ScriptError::Thrown { .. })))) => {
+                self.workshop.keep(worker);
+                compiled
+            }
+            Ok(Ok(failed)) => failed,
+            Ok(Err(_)) => Err(ended()),
+            Err(_) => {
+                worker.abandon(&self.workshop);
+                Err(ScriptError::Stuck { timeout_ms: LOAD.timeout_ms })
+            }
+        }
+    }
+
     async fn start(
         &self,
         spec: &StageSpec,
@@ -96,6 +125,15 @@ impl Javascript {
             tenants: Some(self.workshop.tenants().clone()),
         };
         ScriptStage::start(self.workshop.clone(), owner, source, limits).await
+    }
+}
+
+/// What is wrong with a script, and where in its text.
+fn problem(error: &ScriptError) -> ConfigError {
+    let problem = ConfigError::new("inline", error.to_string());
+    match error.place() {
+        Some(place) => problem.at_line(place.line, place.column),
+        None => problem,
     }
 }
 
@@ -115,16 +153,8 @@ impl StageFactory for Javascript {
         let (source, limits) = self.check(spec)?;
         match self.start(spec, source, limits).await {
             Ok(_) => Ok(()),
-            Err(error) => {
-                let problem = ConfigError::new("inline", error.to_string());
-                Err(vec![match &error {
-                    NotReady::Script(error) => match error.place() {
-                        Some(place) => problem.at_line(place.line, place.column),
-                        None => problem,
-                    },
-                    NotReady::Abandoned | NotReady::Limit(_) => problem,
-                }])
-            }
+            Err(NotReady::Script(error)) => Err(vec![problem(&error)]),
+            Err(error) => Err(vec![ConfigError::new("inline", error.to_string())]),
         }
     }
 

@@ -194,6 +194,26 @@ impl Engine {
         Ok(Self { runtime, isolate, watchdog, mem_mb, full, bind, reset, run: None })
     }
 
+    /// Compiles a text as a script is compiled, and runs nothing of it.
+    pub(crate) fn compile(&mut self, source: &str, limits: &StageLimits) -> Result<(), ScriptError> {
+        let mem_mb = self.mem_mb;
+        self.guarded(limits, |engine| {
+            deno_core::scope!(scope, &mut engine.runtime);
+            v8::tc_scope!(let scope, scope);
+            let text = format!("{HEAD}{source}{TAIL}");
+            let (Some(name), Some(text)) = (v8::String::new(scope, INLINE), v8::String::new(scope, &text))
+            else {
+                return Err(ScriptError::Memory { mem_mb });
+            };
+            let origin =
+                v8::ScriptOrigin::new(scope, name.into(), 0, 0, false, 0, None, false, false, false, None);
+            match v8::Script::compile(scope, text, Some(&origin)) {
+                Some(_) => Ok(()),
+                None => Err(thrown(scope, mem_mb).within(source)),
+            }
+        })
+    }
+
     /// Compiles a script and runs its definitions. The one before is gone, even when this fails.
     pub(crate) fn load(
         &mut self,

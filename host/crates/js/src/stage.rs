@@ -15,7 +15,7 @@ use tracing::error;
 use crate::changes::{ApplyError, apply};
 use crate::console::Owner;
 use crate::script::{Outcome, ScriptError};
-use crate::worker::{Kind, MAX_ABANDONED, Ran, Worker, Workshop};
+use crate::worker::{Kind, Loaded, MAX_ABANDONED, MAX_ABANDONED_OF_A_TENANT, Ran, Worker, Workshop};
 
 /// Counts threads given up because their script would not stop.
 pub(crate) const ABANDONED: &str = "deltaforge_script_abandoned_total";
@@ -23,7 +23,8 @@ pub(crate) const ABANDONED: &str = "deltaforge_script_abandoned_total";
 pub(crate) const LIMITS: &str = "deltaforge_script_limits_total";
 
 /// How long definitions may take when a script is loaded; a slice's limits are not meant for them.
-const LOAD: StageLimits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: 0, ..StageLimits::DEFAULT };
+pub(crate) const LOAD: StageLimits =
+    StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: 0, ..StageLimits::DEFAULT };
 
 /// A script, its limits and, while all is well, the thread that runs it.
 pub(crate) struct ScriptStage {
@@ -57,6 +58,12 @@ pub(crate) enum NotReady {
          started until one of them ends or the host is started anew"
     )]
     Abandoned,
+    /// Too many of its tenant's do.
+    #[error(
+        "{MAX_ABANDONED_OF_A_TENANT} scripts of this tenant did not stop at their limits and keep their threads; no new \
+         one of it is started until one of them ends or the host is started anew"
+    )]
+    AbandonedOfTenant,
     /// Its tenant may have no more.
     #[error(transparent)]
     Limit(#[from] LimitReached),
@@ -67,7 +74,9 @@ impl From<NotReady> for StageError {
         match error {
             NotReady::Script(error) => error.into(),
             NotReady::Limit(reached) => Self::stop("tenant_limit", reached.to_string()),
-            NotReady::Abandoned => Self::stop("script_abandoned_limit", error.to_string()),
+            NotReady::Abandoned | NotReady::AbandonedOfTenant => {
+                Self::stop("script_abandoned_limit", error.to_string())
+            }
         }
     }
 }
@@ -111,20 +120,31 @@ impl ScriptStage {
         if self.workshop.abandoned() >= MAX_ABANDONED {
             return Err(NotReady::Abandoned);
         }
+        if self.workshop.abandoned_of(&self.kind.tenant) >= MAX_ABANDONED_OF_A_TENANT {
+            return Err(NotReady::AbandonedOfTenant);
+        }
         let worker = self.workshop.worker(&self.kind).await?;
+        let mut place = self.workshop.tenants().place(&self.kind.tenant).await;
         let answer = worker.load(self.source.clone(), self.owner.clone(), LOAD);
-        match tokio::time::timeout(patience(&LOAD), answer).await {
-            Ok(Ok(Ok(()))) => {
+        let loaded = match tokio::time::timeout(patience(&LOAD), answer).await {
+            Ok(loaded) => loaded,
+            Err(_) => {
+                place.charge(Duration::from_millis(LOAD.timeout_ms));
+                return Err(self.give_up(worker, &LOAD).into());
+            }
+        };
+        let Ok(Loaded { result, took }) = loaded else { return Err(ended().into()) };
+        place.charge(took);
+        match result {
+            Ok(()) => {
                 self.worker = Some(worker);
                 Ok(())
             }
-            Ok(Ok(Err(error @ (ScriptError::Failed(_) | ScriptError::Thrown { .. })))) => {
+            Err(error @ (ScriptError::Failed(_) | ScriptError::Thrown { .. })) => {
                 worker.retire(&self.workshop);
                 Err(error.into())
             }
-            Ok(Ok(Err(error))) => Err(error.into()),
-            Ok(Err(_)) => Err(ended().into()),
-            Err(_) => Err(self.give_up(worker, &LOAD).into()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -189,7 +209,7 @@ impl ScriptStage {
 }
 
 /// How long a script may take to come back before its thread is given up.
-fn patience(limits: &StageLimits) -> Duration {
+pub(crate) fn patience(limits: &StageLimits) -> Duration {
     Duration::from_millis(limits.timeout_ms.saturating_mul(2).saturating_add(100))
 }
 
@@ -199,12 +219,12 @@ fn gone(error: NotReady) -> StageError {
         NotReady::Script(ScriptError::Thrown { .. }) => StageAction::Stop,
         // There was no time, no memory or no thread for it.
         NotReady::Script(_) => StageAction::Retry,
-        NotReady::Abandoned | NotReady::Limit(_) => StageAction::Stop,
+        NotReady::Abandoned | NotReady::AbandonedOfTenant | NotReady::Limit(_) => StageAction::Stop,
     };
     StageError { action, ..error.into() }
 }
 
-fn ended() -> ScriptError {
+pub(crate) fn ended() -> ScriptError {
     ScriptError::Failed("the script engine ended unexpectedly".to_owned())
 }
 

@@ -1,5 +1,6 @@
 //! The thread that a script has to itself, and the idle ones kept for the next script.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -19,6 +20,8 @@ use crate::watchdog::Watchdog;
 
 /// Most threads that scripts may keep for good before stages refuse to start new ones.
 pub(crate) const MAX_ABANDONED: usize = 4;
+/// Most of them that one tenant's scripts may keep before its own stages do: one tenant does not stop the others.
+pub(crate) const MAX_ABANDONED_OF_A_TENANT: usize = 3;
 /// Most idle engines kept; each holds about 2.5 MiB. A new one costs 25 ms, and 0.9 MiB that never come back.
 const MAX_IDLE: usize = 4;
 /// Deep enough for the engine's own bound of 1 MiB on the script's stack, with the host's frames on top.
@@ -36,8 +39,28 @@ pub(crate) struct Workshop {
     tenants: Arc<Tenants>,
     watchdog: Watchdog,
     idle: Mutex<Vec<Worker>>,
-    abandoned: Arc<AtomicUsize>,
+    abandoned: Abandoned,
     started: AtomicUsize,
+}
+
+/// How many threads scripts keep that would not stop, by tenant.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Abandoned(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Abandoned {
+    fn add(&self, tenant: &str) {
+        *self.0.lock().entry(tenant.to_owned()).or_default() += 1;
+    }
+
+    fn remove(&self, tenant: &str) {
+        let mut all = self.0.lock();
+        if let Some(count) = all.get_mut(tenant) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(tenant);
+            }
+        }
+    }
 }
 
 /// A slice that a script has been through.
@@ -48,22 +71,19 @@ pub(crate) struct Ran {
     pub took: Duration,
 }
 
+/// A script that was loaded, or was not.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub result: Result<(), ScriptError>,
+    /// Thread time.
+    pub took: Duration,
+}
+
 enum Job {
-    Load {
-        source: Arc<str>,
-        owner: Owner,
-        limits: StageLimits,
-        reply: oneshot::Sender<Result<(), ScriptError>>,
-    },
-    Run {
-        view: View,
-        limits: StageLimits,
-        reply: oneshot::Sender<Ran>,
-    },
-    Retire {
-        workshop: std::sync::Weak<Workshop>,
-        worker: Worker,
-    },
+    Load { source: Arc<str>, owner: Owner, limits: StageLimits, reply: oneshot::Sender<Loaded> },
+    Compile { source: Arc<str>, limits: StageLimits, reply: oneshot::Sender<Result<(), ScriptError>> },
+    Run { view: View, limits: StageLimits, reply: oneshot::Sender<Ran> },
+    Retire { workshop: std::sync::Weak<Workshop>, worker: Worker },
 }
 
 /// A thread with a script engine. Dropping it ends the thread once it is idle.
@@ -86,7 +106,7 @@ impl Workshop {
             tenants,
             watchdog: Watchdog::default(),
             idle: Mutex::default(),
-            abandoned: Arc::default(),
+            abandoned: Abandoned::default(),
             started: AtomicUsize::new(0),
         }
     }
@@ -118,7 +138,12 @@ impl Workshop {
 
     /// How many threads scripts keep that would not stop.
     pub(crate) fn abandoned(&self) -> usize {
-        self.abandoned.load(Ordering::Relaxed)
+        self.abandoned.0.lock().values().sum()
+    }
+
+    /// How many of them are a tenant's.
+    pub(crate) fn abandoned_of(&self, tenant: &str) -> usize {
+        self.abandoned.0.lock().get(tenant).copied().unwrap_or(0)
     }
 
     /// How many engines were started so far.
@@ -126,7 +151,8 @@ impl Workshop {
         self.started.load(Ordering::Relaxed)
     }
 
-    fn keep(&self, worker: Worker) {
+    /// Keeps an engine for the next script.
+    pub(crate) fn keep(&self, worker: Worker) {
         let mut idle = self.idle.lock();
         idle.push(worker);
         if idle.len() > MAX_IDLE {
@@ -136,16 +162,16 @@ impl Workshop {
 }
 
 impl Worker {
-    async fn start(kind: Kind, watchdog: Watchdog, abandoned: Arc<AtomicUsize>) -> Result<Self, ScriptError> {
+    async fn start(kind: Kind, watchdog: Watchdog, abandoned: Abandoned) -> Result<Self, ScriptError> {
         let (jobs, queue) = mpsc::channel();
         let given_up = Arc::new(AtomicBool::new(false));
         let (ready, is_ready) = oneshot::channel();
-        let (mem_mb, flag) = (kind.mem_mb, given_up.clone());
+        let (mem_mb, tenant, flag) = (kind.mem_mb, kind.tenant.clone(), given_up.clone());
         std::thread::Builder::new()
             .name("script".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let _back = ComeBack { given_up: flag.clone(), abandoned };
+                let _back = ComeBack { given_up: flag.clone(), tenant, abandoned };
                 match Engine::new(mem_mb, watchdog) {
                     Ok(engine) => {
                         let _ = ready.send(Ok(()));
@@ -169,10 +195,21 @@ impl Worker {
         source: Arc<str>,
         owner: Owner,
         limits: StageLimits,
-    ) -> oneshot::Receiver<Result<(), ScriptError>> {
+    ) -> oneshot::Receiver<Loaded> {
         let (reply, answer) = oneshot::channel();
         // Should the thread be gone, the answer's sender is dropped with the job.
         let _ = self.jobs.send(Job::Load { source, owner, limits, reply });
+        answer
+    }
+
+    /// Starts compiling a script, without running any of it.
+    pub(crate) fn compile(
+        &self,
+        source: Arc<str>,
+        limits: StageLimits,
+    ) -> oneshot::Receiver<Result<(), ScriptError>> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.jobs.send(Job::Compile { source, limits, reply });
         answer
     }
 
@@ -185,7 +222,7 @@ impl Worker {
 
     /// Gives the thread up. It counts until it comes back; then it ends itself.
     pub(crate) fn abandon(self, workshop: &Workshop) {
-        workshop.abandoned.fetch_add(1, Ordering::Relaxed);
+        workshop.abandoned.add(&self.kind.tenant);
         self.given_up.store(true, Ordering::Release);
     }
 
@@ -199,27 +236,33 @@ impl Worker {
 /// Takes a thread that was given up off the count when it ends after all.
 struct ComeBack {
     given_up: Arc<AtomicBool>,
-    abandoned: Arc<AtomicUsize>,
+    tenant: String,
+    abandoned: Abandoned,
 }
 
 impl Drop for ComeBack {
     fn drop(&mut self) {
         if self.given_up.load(Ordering::Acquire) {
-            self.abandoned.fetch_sub(1, Ordering::Relaxed);
+            self.abandoned.remove(&self.tenant);
             warn!("a script that had been given up has ended");
         }
     }
 }
 
 fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) {
+    let clock = ThreadClock::current();
+    let used = || clock.and_then(ThreadClock::read).unwrap_or_default();
     while let Ok(job) = queue.recv() {
         match job {
             Job::Load { source, owner, limits, reply } => {
-                let _ = reply.send(engine.load(&source, owner, &limits));
+                let before = used();
+                let result = engine.load(&source, owner, &limits);
+                let _ = reply.send(Loaded { result, took: used().saturating_sub(before) });
+            }
+            Job::Compile { source, limits, reply } => {
+                let _ = reply.send(engine.compile(&source, &limits));
             }
             Job::Run { view, limits, reply } => {
-                let clock = ThreadClock::current();
-                let used = || clock.and_then(ThreadClock::read).unwrap_or_default();
                 let before = used();
                 let result = engine.process(view, &limits);
                 let _ = reply.send(Ran { result, took: used().saturating_sub(before) });

@@ -49,6 +49,7 @@ async fn main() {
         waits: Default::default(),
         info,
         resume: None,
+        stands: Vec::new(),
         limits: BatchLimits::default(),
         state: Arc::new(deltaforge_store::MemoryStore::new()),
     };

@@ -299,9 +299,10 @@ impl Changes {
             self.note(batcher, &schema, sequence, 1, ts_ms, Op::Message, side);
         }
         if marker.snapshot {
-            at.jobs.push(Job {
+            at.begin(Job {
                 generation: format!("{}-{sequence}", self.identity),
                 started_ms: ts_ms,
+                since: sequence,
                 tables: vec![table],
                 after: Vec::new(),
                 schema: None,

@@ -141,6 +141,10 @@ impl SourceFactory for SqliteSource {
         position::compare(a, b)
     }
 
+    fn meet(&self, a: &Position, b: &Position) -> Option<Position> {
+        position::meet(a, b)
+    }
+
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize {
         position::rows_through(batch, position)
     }

@@ -32,6 +32,8 @@ pub(crate) struct Polling {
     info: Arc<SourceInfo>,
     limits: BatchLimits,
     at: At,
+    /// The position told last.
+    told: At,
     tables: Vec<Polled>,
     schema_version: i64,
     data_version: i64,
@@ -78,6 +80,12 @@ impl Polling {
                 at.tables.insert(table.name.clone(), highest);
             }
         }
+        let told = at.clone();
+        // Rows may have come that are read before those that some sink has had. So what is read from here on is counted
+        // after all that any sink has had, and comes to all of them.
+        for stand in &context.stands {
+            at.sequence = at.sequence.max(At::parse(stand)?.sequence);
+        }
         let info = SourceInfo {
             connector: "sqlite".into(),
             pos_name: "sequence".into(),
@@ -92,6 +100,7 @@ impl Polling {
             info: Arc::new(info),
             limits: context.limits,
             at,
+            told,
             tables,
             schema_version: -1,
             data_version: -1,
@@ -166,11 +175,13 @@ impl Polling {
             self.schema_version = schema_version;
         }
         drop(tx);
-        let mut batcher = Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, self.at.position());
+        let mut batcher =
+            Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, self.told.position());
         let more = self.read(&mut batcher)?;
         if batcher.builder.is_empty() {
             return Ok(None);
         }
+        self.told = self.at.clone();
         Ok(Some((batcher.close(self.at.position(), Boundary::Transaction), more)))
     }
 }

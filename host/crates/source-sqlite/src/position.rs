@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SqliteError;
 
+#[cfg(test)]
+mod tests;
+
 /// A value that marks where a table's copy has got to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -29,6 +32,9 @@ pub(crate) struct Job {
     pub generation: String,
     /// When it began, milliseconds since the Unix epoch.
     pub started_ms: i64,
+    /// The change of the log that asked for it; 0: none did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since: i64,
     /// Tables still to be read, the present one first.
     pub tables: Vec<String>,
     /// The last row read of the present table; empty: none yet.
@@ -40,6 +46,20 @@ pub(crate) struct Job {
     /// Rows read by this copy so far.
     #[serde(default)]
     pub rows: u64,
+}
+
+/// Where copies went on that some sink had got further with. Rows have other numbers from then on: only among positions
+/// of the same fork does the count say who has more of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Fork {
+    /// Grows with every fork.
+    number: u64,
+    /// Rows that every sink had of the copies then.
+    rows: u64,
+    /// The copies as they were then, and those that the log has asked for since: all that may be under way for a sink
+    /// that is still on an older fork.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    jobs: Vec<Job>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +88,8 @@ pub(crate) struct At {
     /// Copies under way, in turn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<Job>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fork: Option<Fork>,
     /// Until it is passed, the last change there was when this reader began without a copy: tables captured up to
     /// here are not new to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,6 +120,7 @@ impl At {
             nonce: None,
             snapshot_rows: 0,
             jobs: Vec::new(),
+            fork: None,
             began: None,
             tables: BTreeMap::new(),
             started_ms: None,
@@ -118,6 +141,69 @@ impl At {
         let at = Self { phase, ..self.clone() };
         Position::new(serde_json::to_string(&at).expect("a position is plain data"))
     }
+
+    /// Another copy is under way.
+    pub fn begin(&mut self, job: Job) {
+        if let Some(fork) = &mut self.fork {
+            fork.jobs.push(job.clone());
+        }
+        self.jobs.push(job);
+    }
+
+    /// Goes on from here, where every sink has everything up to, with sinks that `stand` where they do.
+    ///
+    /// A count of rows is no function of what the tables hold: rows may be gone, or new, between here and where a sink
+    /// stands. So rows that are read from here on are numbered after all that any sink has had, and come to all of
+    /// them: to some once more, to none too late.
+    pub fn go_on(&mut self, stands: &[Self]) {
+        let furthest = stands.iter().map(|at| at.snapshot_rows).fold(self.snapshot_rows, u64::max);
+        let newest = stands.iter().map(Self::forks).fold(self.forks(), u64::max);
+        let apart = furthest > self.snapshot_rows || stands.iter().any(|at| at.forks() < newest);
+        let number = newest + u64::from(apart);
+        if number > 0 {
+            self.fork = Some(Fork { number, rows: self.snapshot_rows, jobs: self.jobs.clone() });
+        }
+        self.snapshot_rows = furthest;
+    }
+
+    /// How often copies forked before here.
+    fn forks(&self) -> u64 {
+        self.fork.as_ref().map_or(0, |fork| fork.number)
+    }
+
+    fn meet(self, other: Self) -> Self {
+        let order = |at: &Self| (at.sequence, at.snapshot_rows);
+        let (low, high) = if order(&other) < order(&self) { (other, self) } else { (self, other) };
+        let rows = low.snapshot_rows.min(high.snapshot_rows);
+        let (older, newer) = if low.forks() <= high.forks() { (&low, &high) } else { (&high, &low) };
+        let (jobs, fork) = match &newer.fork {
+            // Which of the two has more rows cannot be told. What all had when they forked, both have.
+            Some(fork) if older.forks() < fork.number && older.snapshot_rows >= fork.rows => {
+                (&fork.jobs, &newer.fork)
+            }
+            Some(fork) if older.forks() < fork.number => (&older.jobs, &older.fork),
+            _ => (&low.jobs, &low.fork),
+        };
+        // The log asks for the others again.
+        let jobs = jobs.iter().filter(|job| job.since <= low.sequence).cloned().collect();
+        let tables = low.tables.iter().filter_map(|(table, row)| {
+            let other = high.tables.get(table)?;
+            Some((table.clone(), *row.min(other)))
+        });
+        let (fork, tables) = (fork.clone(), tables.collect());
+        Self { snapshot_rows: rows, jobs, fork, tables, ..low.clone() }
+    }
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+/// The highest position at which no sink that is at `a` or at `b` lacks anything; `None`: they have nothing to do with
+/// each other.
+pub(crate) fn meet(a: &Position, b: &Position) -> Option<Position> {
+    let (a, b) = (At::parse(a).ok()?, At::parse(b).ok()?);
+    (a.identity == b.identity).then(|| a.meet(b).position())
 }
 
 /// How two positions relate.
@@ -219,75 +305,5 @@ mod exact {
             let read = BTreeMap::<String, Either<i64>>::deserialize(from)?;
             read.into_iter().map(|(key, number)| Ok((key, number.number()?))).collect()
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_that_doubles_round_are_texts_and_stored_ones_are_read() {
-        let large = [i64::MAX, i64::MIN, (1 << 53) + 1, -7];
-        for number in large {
-            let mut at = At::start("x".into());
-            at.sequence = 120;
-            at.nonce = Some(number);
-            at.tables = BTreeMap::from([("t".to_owned(), number)]);
-            at.jobs.push(Job {
-                generation: "g".into(),
-                started_ms: 1,
-                tables: vec!["t".into()],
-                after: vec![Mark::Int(number), Mark::Real((number as f64).to_bits())],
-                schema: None,
-                rows: 0,
-            });
-            at.phase = Phase::Snapshot;
-            let position = at.position();
-            let json: serde_json::Value = serde_json::from_str(position.as_str()).expect("JSON");
-            assert_eq!(json["nonce"], number.to_string());
-            assert_eq!(json["tables"]["t"], number.to_string());
-            assert_eq!(json["jobs"][0]["after"][0]["int"], number.to_string());
-            assert_eq!(json["sequence"], 120);
-            assert_eq!(At::parse(&position).expect("parses"), at);
-            // As an earlier build stored it.
-            let bits = (number as f64).to_bits();
-            let mut stored = json;
-            stored["nonce"] = number.into();
-            stored["tables"]["t"] = number.into();
-            stored["jobs"][0]["after"] = serde_json::json!([{ "int": number }, { "real": bits }]);
-            let stored = Position::new(stored.to_string());
-            assert_eq!(At::parse(&stored).expect("parses"), at);
-            assert_eq!(compare(&stored, &position), Order::Same);
-        }
-        assert!(At::parse(&Position::new(At::start("x".into()).position().as_str())).is_ok(), "no nonce yet");
-    }
-
-    #[test]
-    fn positions_order_by_sequence_then_by_copied_rows() {
-        let at = |sequence, rows| At { sequence, snapshot_rows: rows, ..At::start("a".into()) }.position();
-        assert_eq!(compare(&at(1, 0), &at(2, 0)), Order::Before);
-        assert_eq!(compare(&at(2, 5), &at(2, 4)), Order::After);
-        assert_eq!(compare(&at(2, 5), &at(2, 5)), Order::Same);
-        let other = At::start("b".into()).position();
-        assert_eq!(compare(&at(0, 0), &other), Order::Unrelated);
-        assert_eq!(compare(&at(0, 0), &Position::new("{}")), Order::Unrelated);
-    }
-
-    #[test]
-    fn a_position_reads_back_and_names_its_phase() {
-        let mut at = At::start("x".into());
-        assert!(at.position().as_str().contains(r#""phase":"log""#));
-        at.jobs.push(Job {
-            generation: "g".into(),
-            started_ms: 1,
-            tables: vec!["t".into()],
-            after: vec![Mark::Int(3), Mark::Real(1.5f64.to_bits()), Mark::Blob("00".into())],
-            schema: Some(2),
-            rows: 9,
-        });
-        let position = at.position();
-        assert!(position.as_str().contains(r#""phase":"snapshot""#));
-        assert_eq!(At::parse(&position).expect("parses").jobs, at.jobs);
     }
 }

@@ -92,6 +92,10 @@ impl Worker {
         if let Some(at) = &held {
             resume::check(&db, at)?;
         }
+        let stands = context.stands.iter().map(At::parse).collect::<Result<Vec<_>, _>>()?;
+        for at in &stands {
+            resume::check(&db, at)?;
+        }
         let patterns = config.patterns();
         let known =
             Known { reading: held.is_some(), consistent_through: held.as_ref().map_or(0, |at| at.sequence) };
@@ -131,6 +135,7 @@ impl Worker {
         if snapshot {
             at.jobs = vec![initial_job(&db, &database, &patterns)?];
         }
+        at.go_on(&stands);
         log::register(&db, &reader, at.sequence)?;
         db.busy_timeout(READ_WAIT).doing(|| "set the lock time-out".into())?;
         install::warn_of_journal(&db, &path)?;
@@ -411,6 +416,7 @@ fn initial_job(db: &Connection, database: &str, patterns: &Patterns) -> Result<J
     Ok(Job {
         generation: new_generation(db)?,
         started_ms,
+        since: 0,
         tables: crate::table::matching(db, database, patterns)?,
         after: Vec::new(),
         schema: None,

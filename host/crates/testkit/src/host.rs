@@ -210,6 +210,16 @@ impl Host {
         values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
     }
 
+    /// Kills the process with SIGKILL so much later, while the caller goes on. [`Host::kill`] takes note of it.
+    pub fn kill_in(&self, time: Duration) -> std::thread::JoinHandle<()> {
+        let pid = Pid::from_child(&self.process.as_ref().expect("a started host").child);
+        std::thread::spawn(move || {
+            std::thread::sleep(time);
+            // It may have ended by itself; nobody has waited for it, so its number is nobody else's.
+            let _ = kill_process(pid, Signal::KILL);
+        })
+    }
+
     /// SIGKILL, as a crash.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

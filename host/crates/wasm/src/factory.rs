@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use deltaforge_engine::catalog::PluginId;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::{Formatter, FormatterFactory};
 use deltaforge_engine::stage::{
@@ -11,6 +12,7 @@ use deltaforge_engine::stage::{
 use deltaforge_engine::tenants::{LimitReached, Seat, TenantLimits, Tenants};
 use deltaforge_engine::usage::Usage;
 use deltaforge_model::pattern::Patterns;
+use semver::Version;
 
 use crate::error::{LOAD, cut};
 use crate::formatter::WasmFormatter;
@@ -64,6 +66,29 @@ impl WasmFormatterFactory {
     pub fn with_tenants(mut self, tenants: Arc<Tenants>) -> Self {
         self.workshop.tenants = tenants;
         self
+    }
+}
+
+impl WasmStageFactory {
+    /// Checks a stage as far as its plugin need not be run for it: it is there, it is a processor, its grants suffice,
+    /// and the configuration fits what it said of itself when it was published.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found.
+    pub async fn look(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        self.workshop.look(spec, PluginKind::Processor).await.map_err(Problem::into_config)
+    }
+}
+
+impl WasmFormatterFactory {
+    /// The same for an envelope.
+    ///
+    /// # Errors
+    ///
+    /// Every problem found.
+    pub async fn look(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
+        self.workshop.look(spec, PluginKind::Formatter).await.map_err(Problem::into_config)
     }
 }
 
@@ -237,6 +262,27 @@ impl Workshop {
             }
             Ok(Err(failure)) => Err(Problem::at("config", cut(&failure.message))),
             Err(error) => Err(Problem::at("config", format!("opening the plugin: {}", error.describe().1))),
+        }
+    }
+
+    /// Checks a stage without running its plugin.
+    async fn look(&self, spec: &StageSpec, kind: PluginKind) -> Result<(), Problem> {
+        let grants = Grants::parse(&spec.grants).map_err(Problem::Config)?;
+        let asked = check_limits(spec.limits).map_err(Problem::Config)?;
+        let bounded = self.tenants.stage_limits(&spec.tenant, asked, DEFAULT_LIMITS);
+        bounded.map_err(|reached| Problem::reached("limits", reached))?;
+        let (resolved, loaded) = self.load(spec, None).await?;
+        check(&loaded, grants, kind).map_err(Problem::Config)?;
+        let Ok(id) = resolved.plugin.parse::<PluginId>() else { return Ok(()) };
+        let registry = self.registry.clone();
+        let says = off_thread(move || {
+            let version = Version::parse(&id.version).ok()?;
+            let info = registry.version(id.tenant.as_deref(), &id.name, &version).ok()?;
+            schema::compile(&info.manifest.config_schema).ok()?
+        });
+        match says.await {
+            Some(validator) => schema::check(&validator, &spec.config).map_err(Problem::Config),
+            None => Ok(()),
         }
     }
 

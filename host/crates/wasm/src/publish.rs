@@ -1,5 +1,6 @@
 //! The registry as the engine's catalog: looked at, published to, taken away from.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -16,6 +17,7 @@ use deltaforge_model::Batch;
 use parking_lot::Mutex;
 use semver::Version;
 use serde_json::Value;
+use tokio::runtime::Handle;
 
 use crate::factory::{chain, off_thread, unbounded};
 use crate::inspect::Inspection;
@@ -37,17 +39,21 @@ pub struct WasmCatalog {
     registry: Arc<Registry>,
     max_bytes: u64,
     pub(crate) tenants: Arc<Tenants>,
+    /// Where guests run; `None`: where they are asked for.
+    compute: Option<Handle>,
     /// What counts the instructions of trials, once somebody has tried something.
     pub(crate) metered: Arc<Mutex<Option<Arc<Runtime>>>>,
     /// Held while a version is put in place, so that two do not take the same room.
     placing: Arc<Mutex<()>>,
+    /// Bytes of components that are being received, by tenant.
+    incoming: Arc<Mutex<HashMap<Option<String>, u64>>>,
 }
 
 impl WasmCatalog {
     /// A catalog over a runtime and a registry, which takes components of at most `max_bytes`.
     pub fn new(runtime: Arc<Runtime>, registry: Arc<Registry>, max_bytes: u64) -> Self {
-        let (metered, placing) = Default::default();
-        Self { runtime, registry, max_bytes, tenants: unbounded(), metered, placing }
+        let (metered, placing, incoming) = Default::default();
+        Self { runtime, registry, max_bytes, tenants: unbounded(), compute: None, metered, placing, incoming }
     }
 
     /// With the bounds of a host's tenants.
@@ -55,6 +61,25 @@ impl WasmCatalog {
     pub fn with_tenants(mut self, tenants: Arc<Tenants>) -> Self {
         self.tenants = tenants;
         self
+    }
+
+    /// Runs guests on the threads of another runtime.
+    #[must_use]
+    pub fn on(mut self, compute: Handle) -> Self {
+        self.compute = Some(compute);
+        self
+    }
+
+    /// Runs what a guest is part of on the account of a tenant.
+    pub(crate) async fn compute<F>(&self, tenant: &str, work: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.compute {
+            Some(compute) => self.tenants.run_on(compute, tenant, work).await,
+            None => self.tenants.run(tenant, work).await,
+        }
     }
 
     pub(crate) async fn with_registry<T: Send + 'static>(
@@ -215,8 +240,20 @@ impl PluginCatalog for WasmCatalog {
         deltaforge_sdk::testing::record(about, config, events)
     }
 
-    async fn upload(&self, id: &PluginId) -> Result<Box<dyn Upload>, CatalogError> {
+    async fn upload(&self, id: &PluginId, announced: Option<u64>) -> Result<Box<dyn Upload>, CatalogError> {
         let version = version_of(id)?;
+        let (wanted, what) = (id.clone(), version.clone());
+        let held = self.with_registry(move |registry| {
+            let tenant = wanted.tenant.as_deref();
+            match registry.version(tenant, &wanted.name, &what) {
+                // The same again takes no room, and something else is refused.
+                Ok(_) => Ok(None),
+                Err(_) => held(registry, tenant).map(Some),
+            }
+        });
+        let mut room = Room { catalog: self.clone(), tenant: id.tenant.clone(), held: held.await?, taken: 0 };
+        // Before a byte of it is stored.
+        room.take(announced.unwrap_or_default())?;
         let path = self.with_registry(|registry| registry.incoming()).await?;
         let doing = format!("make {}", path.display());
         let open = path.clone();
@@ -224,7 +261,14 @@ impl PluginCatalog for WasmCatalog {
             .await
             .map_err(|error| CatalogError::Storage(format!("{doing}: {error}")))?;
         let part = Part { path, bytes: 0 };
-        Ok(Box::new(Incoming { catalog: self.clone(), id: id.clone(), version, part, file: Some(file) }))
+        Ok(Box::new(Incoming {
+            catalog: self.clone(),
+            id: id.clone(),
+            version,
+            room,
+            part,
+            file: Some(file),
+        }))
     }
 
     async fn delete(&self, id: &PluginId) -> Result<(), CatalogError> {
@@ -246,11 +290,57 @@ impl Drop for Part {
     }
 }
 
+/// What a component that is being received may take.
+struct Room {
+    catalog: WasmCatalog,
+    tenant: Option<String>,
+    /// What the tenant's and all components took when it began; `None`: it is there already.
+    held: Option<(u64, u64)>,
+    /// What it counts for among those that are being received.
+    taken: u64,
+}
+
+impl Room {
+    /// Takes room for so many bytes in all.
+    fn take(&mut self, bytes: u64) -> Result<(), CatalogError> {
+        let most = self.catalog.max_bytes;
+        if bytes > most {
+            return Err(CatalogError::TooLarge(format!(
+                "the component is larger than {most} bytes, the most that this host takes (--max-plugin-bytes)"
+            )));
+        }
+        let Some((own, all)) = self.held else { return Ok(()) };
+        let mut incoming = self.catalog.incoming.lock();
+        let others = |bytes: u64| bytes - self.taken;
+        let own = own + others(incoming.get(&self.tenant).copied().unwrap_or(0));
+        let all = all + others(incoming.values().sum());
+        let room = self.catalog.tenants.registry_room(self.tenant.as_deref(), own, all, bytes);
+        room.map_err(|reached| CatalogError::TooLarge(reached.to_string()))?;
+        let more = bytes.saturating_sub(self.taken);
+        *incoming.entry(self.tenant.clone()).or_default() += more;
+        self.taken += more;
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut incoming = self.catalog.incoming.lock();
+        if let Some(bytes) = incoming.get_mut(&self.tenant) {
+            *bytes -= self.taken;
+            if *bytes == 0 {
+                incoming.remove(&self.tenant);
+            }
+        }
+    }
+}
+
 /// A component that is being received.
 struct Incoming {
     catalog: WasmCatalog,
     id: PluginId,
     version: Version,
+    room: Room,
     part: Part,
     /// `None` after a write that failed.
     file: Option<File>,
@@ -260,12 +350,7 @@ struct Incoming {
 impl Upload for Incoming {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), CatalogError> {
         self.part.bytes += bytes.len() as u64;
-        if self.part.bytes > self.catalog.max_bytes {
-            let most = self.catalog.max_bytes;
-            return Err(CatalogError::TooLarge(format!(
-                "the component is larger than {most} bytes, the most that this host takes (--max-plugin-bytes)"
-            )));
-        }
+        self.room.take(self.part.bytes)?;
         let Some(mut file) = self.file.take() else {
             return Err(CatalogError::Storage("an earlier part could not be stored".to_owned()));
         };
@@ -277,14 +362,16 @@ impl Upload for Incoming {
     }
 
     async fn publish(self: Box<Self>) -> Result<Published, CatalogError> {
-        let Self { catalog, id, version, part, file } = *self;
+        let Self { catalog, id, version, room: _room, part, file } = *self;
         drop(file);
         let path = part.path.clone();
         let bytes = off_thread(move || fs::read(path))
             .await
             .map_err(|error| CatalogError::Storage(format!("read {}: {error}", part.path.display())))?;
         let bytes = Bytes::from(bytes);
-        let looked = catalog.runtime.inspect(bytes.clone()).await;
+        let (runtime, content) = (catalog.runtime.clone(), bytes.clone());
+        let tenant = id.tenant.as_deref().unwrap_or_default();
+        let looked = catalog.compute(tenant, async move { runtime.inspect(content).await }).await;
         let Inspection { sha256, kind, interface, grants, description, author, licence, .. } =
             looked.map_err(|error| CatalogError::Invalid(format!("{id}: {error}")))?;
         if (description.name.as_str(), description.version.as_str())

@@ -18,7 +18,7 @@ use crate::grants::Grants;
 use crate::plugin::{PluginKind, digest_of};
 
 /// How often a running guest is looked at: it gives way to others, or is ended.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// The most bytes of compiled plugins that are kept by default.
 pub const MAX_CACHE: u64 = 1 << 30;
 /// Ticking stops when no guest has run for so many ticks.

@@ -72,8 +72,9 @@ impl WasmCatalog {
             tenant: sample.tenant.clone(),
             transcript: Some(Transcript::default()),
         };
-        let work = self.in_turn(&component, spec, View::all(batch), limits);
-        self.tenants.run(&sample.tenant, work).await
+        let catalog = self.clone();
+        let work = async move { catalog.in_turn(&component, spec, View::all(batch), limits).await };
+        self.compute(&sample.tenant, work).await
     }
 
     /// A version's component, and the grants it cannot do without.

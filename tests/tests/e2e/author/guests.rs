@@ -133,6 +133,17 @@ impl Language {
         assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".deltaforge-")), "{left:?}");
     }
 
+    /// The example that stands beside those in Rust and Go passes the same golden files.
+    fn the_example_passes_the_golden_files_of_all_languages(&self) {
+        let (_dir, project) = self.project("processor", "scrub");
+        let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk");
+        let (file, golden) = (self.plugin.0, sdk.join("golden/scrub"));
+        fs::copy(sdk.join(self.name).join("examples/scrub").join(file), project.join(file)).unwrap();
+        let ran = tested(&project, &["--json", "--golden", golden.to_str().unwrap()]);
+        let answer: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}", ran.err));
+        assert_eq!((&answer["passed"], &answer["failed"]), (&json!(3), &json!(0)), "{answer:#}");
+    }
+
     /// A plugin that looks at event after event and does to them all that one can do.
     fn everything_of_an_event_can_be_touched(&self) {
         let (_dir, project) = self.project("processor", "touches");
@@ -188,6 +199,16 @@ fn a_processor_in_js_can_touch_everything() {
 #[test]
 fn a_processor_in_python_can_touch_everything() {
     PYTHON.everything_of_an_event_can_be_touched();
+}
+
+#[test]
+fn the_example_in_js_passes_the_golden_files_of_all_languages() {
+    JS.the_example_passes_the_golden_files_of_all_languages();
+}
+
+#[test]
+fn the_example_in_python_passes_the_golden_files_of_all_languages() {
+    PYTHON.the_example_passes_the_golden_files_of_all_languages();
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, FromRequestParts as _, RawPathParams, Request, State};
-use axum::http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use deltaforge_config::auth::Role;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::caller::Caller;
@@ -32,24 +32,16 @@ pub(crate) struct Gate {
     pub rule: Arc<Rule>,
 }
 
-/// Tells a command, which goes to its end all the same, that nobody waits for its answer any more.
-#[derive(Debug, Clone)]
-pub(crate) struct HungUp(watch::Receiver<()>);
-
-impl HungUp {
-    /// Waits for that.
-    pub async fn told(&self) {
-        let mut here = self.0.clone();
-        while here.changed().await.is_ok() {}
-    }
-}
-
 /// What a request names.
 struct Target {
     text: String,
     /// Whose it is; `None`: everybody's, or the host's.
     tenant: Option<String>,
 }
+
+/// Tells a command, which goes to its end also when nobody waits for its answer, that nobody does any more.
+#[derive(Clone)]
+pub(crate) struct HungUp(pub CancellationToken);
 
 /// Lets a request in, and has it recorded where it commands.
 pub(crate) async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
@@ -77,13 +69,14 @@ pub(crate) async fn admit(State(gate): State<Gate>, request: Request, next: Next
             if let Some(caller) = caller {
                 parts.extensions.insert(caller);
             }
-            // Ends with the connection.
-            let (_here, hung_up) = watch::channel(());
-            parts.extensions.insert(HungUp(hung_up));
+            // Dropped with this future before its end: the client hung up, or has had its answer that it took too long.
+            let hung_up = CancellationToken::new();
+            parts.extensions.insert(HungUp(hung_up.clone()));
+            let _hangs_up = hung_up.drop_guard();
             let request = Request::from_parts(parts, body);
             match entry {
                 None => next.run(request).await,
-                Some(entry) => audited(gate.app.audit, entry, next.run(request)).await,
+                Some(entry) => audited(gate.app.audit, gate.app.refusals, entry, next.run(request)).await,
             }
         }
     }
@@ -135,7 +128,7 @@ impl Gate {
                 None => "the Authorization header is not `Bearer` and a token",
             },
         };
-        Err(match self.app.failures.failed(from, Instant::now()) {
+        Err(match self.app.failures.failed_from(from, Instant::now()) {
             Failure::Counted => {
                 warn!(target: "audit", %from, path = self.rule.path, reason = message, "refused a token");
                 refuse(unauthorized(message, "Bearer error=\"invalid_token\""))
@@ -144,10 +137,7 @@ impl Gate {
                 if first {
                     warn!(target: "audit", %from, "too many wrong tokens; further ones are not logged");
                 }
-                let message = "too many wrong tokens came from this address";
-                let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_FAILURES", message);
-                let seconds = HeaderValue::from(after.as_secs() + 1);
-                refuse(([(RETRY_AFTER, seconds)], error))
+                refuse(ApiError::too_many_failures("too many wrong tokens came from this address", after))
             }
         })
     }
@@ -155,7 +145,8 @@ impl Gate {
     /// What the request names, if it is there for the caller.
     async fn target(&self, parts: &mut Parts, caller: &Caller) -> Result<Target, ApiError> {
         if self.rule.scope == Scope::Host {
-            return Ok(Target { text: String::new(), tenant: None });
+            // What a tenant's own token commands of the host reaches no further than its tenant.
+            return Ok(Target { text: String::new(), tenant: caller.tenant.as_deref().map(str::to_owned) });
         }
         if self.rule.scope == Scope::Plugin {
             let id = plugins::in_path(parts).await?;
@@ -203,6 +194,15 @@ impl Gate {
         } else {
             return Ok(());
         };
+        if let Failure::TooMany { after, first } = self.app.refusals.failed(&**who, Instant::now()) {
+            if first {
+                warn!(target: "audit", %who, %from, "too many requests of this token are refused; further ones are not logged");
+            }
+            return Err(ApiError::too_many_failures(
+                format!("too many requests of {who} were refused in a short time; this one too: {message}"),
+                after,
+            ));
+        }
         let action = self.rule.action.unwrap_or("look");
         warn!(target: "audit", %who, %from, action, target = cut(&target.text), path = self.rule.path, "forbidden");
         Err(forbidden(message))

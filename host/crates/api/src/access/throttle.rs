@@ -1,25 +1,40 @@
-//! How often an address may be wrong.
+//! How often an address may show a wrong token, and how often a token may command what is refused.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Failures that an address may make at once.
-const BURST: f64 = 20.0;
-/// How long it takes until one more is allowed.
-const REFILL: Duration = Duration::from_secs(3);
-/// Most addresses that are remembered.
-const MOST_ADDRESSES: usize = 10_000;
+/// Most addresses or tokens that are remembered.
+const MOST_KEYS: usize = 10_000;
 
-/// Counts failed attempts by address.
+/// How many failures pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Pace {
+    /// So many at once.
+    burst: f64,
+    /// How long it takes until one more is allowed.
+    refill: Duration,
+}
+
+/// Wrong tokens of an address.
+const WRONG_TOKENS: Pace = Pace { burst: 20.0, refill: Duration::from_secs(3) };
+/// Commands of a token that were refused.
+const REFUSED: Pace = Pace { burst: 100.0, refill: Duration::from_secs(1) };
+
+/// Counts failed attempts by address, or by the name of a token.
 ///
 /// Only what has failed is counted and held back: whoever shows a token that is right is let in, since behind a proxy all
 /// callers have one address, and a stranger must not lock the others out. That gives nothing away: a token has 256 random
 /// bits, or at least 32 characters, and is not found by trying. What is bounded is the noise that failures make.
-#[derive(Debug, Default)]
-pub(crate) struct Throttle(Mutex<HashMap<IpAddr, Bucket>>);
+#[derive(Debug)]
+pub(crate) struct Throttle<K> {
+    pace: Pace,
+    buckets: Mutex<HashMap<K, Bucket>>,
+}
 
 #[derive(Debug)]
 struct Bucket {
@@ -43,23 +58,50 @@ pub(crate) enum Failure {
     },
 }
 
-impl Throttle {
-    /// Counts a failure of an address.
-    pub fn failed(&self, from: IpAddr, now: Instant) -> Failure {
-        let mut buckets = self.0.lock();
-        let from = network(from);
-        if buckets.len() >= MOST_ADDRESSES && !buckets.contains_key(&from) {
+impl Throttle<IpAddr> {
+    /// Of wrong tokens.
+    pub fn of_addresses() -> Self {
+        Self::new(WRONG_TOKENS)
+    }
+
+    /// Counts a wrong token from an address.
+    pub fn failed_from(&self, from: IpAddr, now: Instant) -> Failure {
+        self.failed(&network(from), now)
+    }
+}
+
+impl Throttle<String> {
+    /// Of commands that are refused.
+    pub fn of_tokens() -> Self {
+        Self::new(REFUSED)
+    }
+}
+
+impl<K: Eq + Hash> Throttle<K> {
+    fn new(pace: Pace) -> Self {
+        Self { pace, buckets: Mutex::default() }
+    }
+
+    /// Counts a failure.
+    pub fn failed<Q>(&self, key: &Q, now: Instant) -> Failure
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let Pace { burst, refill } = self.pace;
+        let mut buckets = self.buckets.lock();
+        if buckets.len() >= MOST_KEYS && !buckets.contains_key(key) {
             // Those that have been quiet for long are as new; if there are none, all begin anew.
-            buckets.retain(|_, bucket| bucket.filled(now) < BURST);
-            if buckets.len() >= MOST_ADDRESSES {
+            buckets.retain(|_, bucket| bucket.filled(self.pace, now) < burst);
+            if buckets.len() >= MOST_KEYS {
                 buckets.clear();
             }
         }
-        let bucket = buckets.entry(from).or_insert(Bucket { left: BURST, at: now, over: false });
-        (bucket.left, bucket.at) = (bucket.filled(now), now);
+        let bucket = buckets.entry(key.to_owned()).or_insert(Bucket { left: burst, at: now, over: false });
+        (bucket.left, bucket.at) = (bucket.filled(self.pace, now), now);
         if bucket.left < 1.0 {
             let first = !std::mem::replace(&mut bucket.over, true);
-            return Failure::TooMany { after: REFILL.mul_f64(1.0 - bucket.left), first };
+            return Failure::TooMany { after: refill.mul_f64(1.0 - bucket.left), first };
         }
         bucket.left -= 1.0;
         bucket.over = false;
@@ -68,9 +110,9 @@ impl Throttle {
 }
 
 impl Bucket {
-    fn filled(&self, now: Instant) -> f64 {
+    fn filled(&self, pace: Pace, now: Instant) -> f64 {
         let passed = now.saturating_duration_since(self.at);
-        (self.left + passed.as_secs_f64() / REFILL.as_secs_f64()).min(BURST)
+        (self.left + passed.as_secs_f64() / pace.refill.as_secs_f64()).min(pace.burst)
     }
 }
 
@@ -90,31 +132,37 @@ mod tests {
 
     #[test]
     fn failures_pass_up_to_a_bound_and_again_after_a_while() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::of_addresses();
         let start = Instant::now();
         for _ in 0..20 {
-            assert_eq!(throttle.failed(HERE, start), Failure::Counted);
+            assert_eq!(throttle.failed_from(HERE, start), Failure::Counted);
         }
-        assert_eq!(throttle.failed(HERE, start), Failure::TooMany { after: REFILL, first: true });
-        assert_eq!(throttle.failed(HERE, start), Failure::TooMany { after: REFILL, first: false });
+        assert_eq!(
+            throttle.failed_from(HERE, start),
+            Failure::TooMany { after: WRONG_TOKENS.refill, first: true }
+        );
+        assert_eq!(
+            throttle.failed_from(HERE, start),
+            Failure::TooMany { after: WRONG_TOKENS.refill, first: false }
+        );
         let other = IpAddr::from([10, 0, 0, 1]);
-        assert_eq!(throttle.failed(other, start), Failure::Counted, "another address");
-        assert_eq!(throttle.failed(HERE, start + REFILL), Failure::Counted);
-        assert!(matches!(throttle.failed(HERE, start + REFILL), Failure::TooMany { .. }));
+        assert_eq!(throttle.failed_from(other, start), Failure::Counted, "another address");
+        assert_eq!(throttle.failed_from(HERE, start + WRONG_TOKENS.refill), Failure::Counted);
+        assert!(matches!(throttle.failed_from(HERE, start + WRONG_TOKENS.refill), Failure::TooMany { .. }));
     }
 
     #[test]
     fn addresses_of_one_network_count_as_one_and_the_memory_is_bounded() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::of_addresses();
         let start = Instant::now();
         let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]);
         for n in 0..20 {
-            assert_eq!(throttle.failed(v6(n), start), Failure::Counted);
+            assert_eq!(throttle.failed_from(v6(n), start), Failure::Counted);
         }
-        assert!(matches!(throttle.failed(v6(99), start), Failure::TooMany { .. }));
+        assert!(matches!(throttle.failed_from(v6(99), start), Failure::TooMany { .. }));
         for n in 0..30_000_u32 {
-            throttle.failed(IpAddr::from(n.to_be_bytes()), start);
-            assert!(throttle.0.lock().len() <= MOST_ADDRESSES);
+            throttle.failed_from(IpAddr::from(n.to_be_bytes()), start);
+            assert!(throttle.buckets.lock().len() <= MOST_KEYS);
         }
     }
 }

@@ -127,6 +127,17 @@ pub enum TokenError {
     /// The name is taken.
     #[error("there is a token {0} already; revoke it first, or choose another name")]
     Exists(TokenName),
+    /// A tenant has as many as it may have.
+    #[error(
+        "{} has {most} tokens, the most that this host keeps: revoke those that are not used any more first",
+        .tenant.as_ref().map_or_else(|| "the host itself".to_owned(), |tenant| format!("tenant {tenant}"))
+    )]
+    TooMany {
+        /// Whose they are; `None`: they are for all tenants.
+        tenant: Option<String>,
+        /// How many there may be.
+        most: usize,
+    },
     /// There is none of that name.
     #[error("there is no token {0}")]
     NotFound(TokenName),

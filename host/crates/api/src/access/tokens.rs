@@ -1,5 +1,6 @@
 //! The tokens that a host knows.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,6 +21,8 @@ const PREFIX: &str = "token/";
 const USED_PREFIX: &str = "token-used/";
 /// How exactly the last use is stored: not with every request.
 const USED_EVERY_MS: u64 = 60_000;
+/// Most tokens of one tenant, and of those for all tenants, that the store keeps.
+pub(crate) const MOST_OF_A_TENANT: usize = 1_000;
 /// Longest time that a token may last.
 const MAX_LASTS: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
@@ -31,11 +34,39 @@ pub struct Tokens {
 
 struct Inner {
     store: Arc<dyn StateStore>,
-    known: RwLock<Vec<Arc<Known>>>,
+    known: RwLock<AllKnown>,
     /// Whether a token was ever known here. It does not go back: revoking the last one does not open the host.
     required: AtomicBool,
     /// Tokens are made and revoked one after the other.
     changing: tokio::sync::Mutex<()>,
+}
+
+/// Every token, found by its name and by its digest.
+#[derive(Default)]
+struct AllKnown {
+    by_name: BTreeMap<TokenName, Arc<Known>>,
+    by_digest: HashMap<[u8; 32], Arc<Known>>,
+}
+
+impl AllKnown {
+    fn insert(&mut self, known: Known) {
+        let known = Arc::new(known);
+        self.by_digest.insert(known.digest, known.clone());
+        self.by_name.insert(known.token.name.clone(), known);
+    }
+
+    fn remove(&mut self, name: &TokenName) {
+        self.by_name.remove(name);
+        // What else has its digest is found by that again.
+        self.by_digest = self.by_name.values().map(|known| (known.digest, known.clone())).collect();
+    }
+
+    /// Tokens of the store that are of this tenant, or for all.
+    fn stored_of(&self, tenant: Option<&str>) -> usize {
+        let is_theirs =
+            |token: &Token| token.origin == Origin::Store && token.name.tenant.as_deref() == tenant;
+        self.by_name.values().filter(|known| is_theirs(&known.token)).count()
+    }
 }
 
 /// A token as it is kept in memory.
@@ -84,18 +115,18 @@ impl Tokens {
     ///
     /// When the store fails or holds something else, or two tokens have one name.
     pub async fn load(store: Arc<dyn StateStore>, file: Vec<FileToken>) -> Result<Self, TokenError> {
-        let mut known: Vec<Arc<Known>> = Vec::new();
+        let mut known = AllKnown::default();
         for (key, bytes) in store.list(PREFIX).await? {
-            known.push(Arc::new(read(&*store, &key, &bytes).await?));
+            known.insert(read(&*store, &key, &bytes).await?);
         }
         for token in file {
             let token = of_file(token);
-            if known.iter().any(|other| other.token.name == token.token.name) {
+            if known.by_name.contains_key(&token.token.name) {
                 return Err(TokenError::Exists(token.token.name));
             }
-            known.push(Arc::new(token));
+            known.insert(token);
         }
-        let required = AtomicBool::new(!known.is_empty());
+        let required = AtomicBool::new(!known.by_name.is_empty());
         let inner = Inner { store, known: RwLock::new(known), required, changing: Default::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -107,16 +138,14 @@ impl Tokens {
 
     /// All tokens, by name; first those for all tenants.
     pub fn list(&self) -> Vec<Token> {
-        let mut all: Vec<Token> = self.inner.known.read().iter().map(|known| known.shown()).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+        self.inner.known.read().by_name.values().map(|known| known.shown()).collect()
     }
 
     /// Makes a token and answers it: this one time.
     ///
     /// # Errors
     ///
-    /// When the name is taken, the first one is not an admin for all tenants, or the store fails.
+    /// When the name is taken, there are too many, the first one is not an admin for all tenants, or the store fails.
     pub async fn create(&self, new: NewToken) -> Result<(Token, String), TokenError> {
         let inner = &*self.inner;
         let _turn = inner.changing.lock().await;
@@ -124,8 +153,14 @@ impl Tokens {
         if lasts.is_some_and(|lasts| lasts < Duration::from_secs(1) || lasts > MAX_LASTS) {
             return Err(TokenError::BadEnd);
         }
-        if inner.known.read().iter().any(|known| known.token.name == name) {
-            return Err(TokenError::Exists(name));
+        {
+            let known = inner.known.read();
+            if known.by_name.contains_key(&name) {
+                return Err(TokenError::Exists(name));
+            }
+            if known.stored_of(name.tenant.as_deref()) >= MOST_OF_A_TENANT {
+                return Err(TokenError::TooMany { tenant: name.tenant, most: MOST_OF_A_TENANT });
+            }
         }
         if !self.are_required() && (role, &name.tenant) != (Role::Admin, &None) {
             return Err(TokenError::FirstIsAdmin);
@@ -147,7 +182,7 @@ impl Tokens {
             expires_ms,
             used_ms: None,
         };
-        inner.known.write().push(Arc::new(Known::new(token.clone(), digest, 0)));
+        inner.known.write().insert(Known::new(token.clone(), digest, 0));
         inner.required.store(true, Ordering::SeqCst);
         Ok((token, secret))
     }
@@ -161,7 +196,7 @@ impl Tokens {
     pub async fn revoke(&self, name: &TokenName, keep_admin: bool) -> Result<Token, TokenError> {
         let inner = &*self.inner;
         let _turn = inner.changing.lock().await;
-        let all = inner.known.read().clone();
+        let all: Vec<Arc<Known>> = inner.known.read().by_name.values().cloned().collect();
         let found = all.iter().find(|known| known.token.name == *name);
         let found = found.ok_or_else(|| TokenError::NotFound(name.clone()))?;
         if found.token.origin == Origin::File {
@@ -177,7 +212,7 @@ impl Tokens {
             return Err(TokenError::LastAdmin(name.clone()));
         }
         inner.store.delete(&format!("{PREFIX}{name}")).await?;
-        inner.known.write().retain(|known| !Arc::ptr_eq(known, found));
+        inner.known.write().remove(name);
         // What is left of it says nothing of a later one.
         if let Err(error) = inner.store.delete(&format!("{USED_PREFIX}{name}")).await {
             warn!(token = %name, %error, "the last use of a revoked token stays in the store");
@@ -190,18 +225,11 @@ impl Tokens {
         if !(MIN_TOKEN_LEN..=MAX_TOKEN_LEN).contains(&secret.len()) {
             return Err(Rejected::Unknown);
         }
+        // It is looked up by its digest, whose bits nobody can choose: how long that takes says nothing that brings
+        // anybody nearer to a token. What is found is compared in constant time.
         let shown = digest(secret);
-        let mut found = None;
-        {
-            // All are compared, each in constant time: how long it takes says nothing of what is stored.
-            let known = self.inner.known.read();
-            for one in known.iter() {
-                if bool::from(one.digest.ct_eq(&shown)) {
-                    found = Some(one.clone());
-                }
-            }
-        }
-        let known = found.ok_or(Rejected::Unknown)?;
+        let found = self.inner.known.read().by_digest.get(&shown).cloned();
+        let known = found.filter(|known| known.digest.ct_eq(&shown).into()).ok_or(Rejected::Unknown)?;
         let now = now_ms();
         if known.token.has_expired(now) {
             return Err(Rejected::Expired);

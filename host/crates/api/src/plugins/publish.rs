@@ -1,11 +1,11 @@
 //! Publishing a version.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use deltaforge_engine::catalog::{PluginId, Published, Upload};
 use futures::StreamExt as _;
 use serde_json::json;
@@ -15,24 +15,27 @@ use tracing::info;
 use super::uses::Uses;
 use super::{InPath, PluginVersionView};
 use crate::App;
-use crate::access::Caller;
+use crate::access::{Caller, HungUp};
+use crate::at_once::AtOnce;
 use crate::audit::{Audited, told};
 use crate::error::{ApiError, ErrorBody};
 
-/// Most uploads that are received at once: each one holds a file.
-const RECEIVING: usize = 32;
+/// Most uploads at once: each one holds a file, until it is published.
+const UPLOADS: usize = 32;
+/// Most of them of one tenant.
+const UPLOADS_OF_A_TENANT: usize = 4;
 /// Most components that are checked at once: each one holds its bytes and a core.
 const PUBLISHING: usize = 2;
 
 /// How many uploads are under way.
 pub(crate) struct Uploads {
-    receiving: Semaphore,
+    all: AtOnce,
     publishing: Semaphore,
 }
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self { receiving: Semaphore::new(RECEIVING), publishing: Semaphore::new(PUBLISHING) }
+        Self { all: AtOnce::new(UPLOADS, UPLOADS_OF_A_TENANT), publishing: Semaphore::new(PUBLISHING) }
     }
 }
 
@@ -45,29 +48,34 @@ impl Default for Uploads {
         (status = 400, description = "The name, the version or the component is none", body = ErrorBody),
         (status = 408, description = "The component did not come in time", body = ErrorBody),
         (status = 409, description = "The version is there with other bytes", body = ErrorBody),
-        (status = 413, description = "The component is too large", body = ErrorBody),
-        (status = 503, description = "Too many uploads are under way, or the registry cannot be written", body = ErrorBody),
+        (status = 413, description = "The component is too large, or the registry has no room for it", body = ErrorBody),
+        (status = 503, description = "Too many uploads are under way, of the tenant or in all, or the registry cannot be written", body = ErrorBody),
     ))]
 pub(crate) async fn publish(
     State(app): State<App>,
     caller: Caller,
     InPath(id): InPath,
+    Extension(HungUp(hung_up)): Extension<HungUp>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Audited<Response>, ApiError> {
-    let receiving = app.uploads.receiving.try_acquire();
-    let receiving = receiving.map_err(|_| {
-        let text = format!("{RECEIVING} plugins are being received already; try again in a moment");
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "UPLOADS_BUSY", text)
-    })?;
+    let tenant = caller.tenant.as_deref().or(id.tenant.as_deref()).unwrap_or_default();
+    let under_way = app.uploads.all.begin(tenant);
+    let _under_way = under_way.map_err(|busy| ApiError::busy("UPLOADS_BUSY", format!("uploads: {busy}")))?;
     let received = tokio::time::timeout(app.guard.timeout, receive(&app, &id, &headers, body)).await;
     let upload = received.map_err(|_| {
         let text = format!("the component did not come within {} s", app.guard.timeout.as_secs_f64());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", text)
     })??;
-    drop(receiving);
     let published = {
-        let _turn = app.uploads.publishing.acquire().await.expect("it is never closed");
+        let _turn = tokio::select! {
+            turn = app.uploads.publishing.acquire() => turn.expect("it is never closed"),
+            // Nobody waits for it any more: its file is not kept until it is its turn.
+            () = hung_up.cancelled() => {
+                let text = "the client hung up before it was the component's turn to be checked";
+                return Err(ApiError::bad_request(text));
+            }
+        };
         upload.publish().await?
     };
     let (status, version) = match published {
@@ -90,7 +98,8 @@ async fn receive(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Box<dyn Upload>, ApiError> {
-    let mut upload = app.plugins.upload(id).await?;
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut upload = app.plugins.upload(id, announced).await?;
     let mut received = 0_u64;
     let mut parts = body.into_data_stream();
     while let Some(part) = parts.next().await {
@@ -98,7 +107,6 @@ async fn receive(
         received += part.len() as u64;
         upload.write(&part).await?;
     }
-    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if announced.is_some_and(|announced: u64| announced != received) {
         return Err(ApiError::bad_request("the upload broke off"));
     }

@@ -1,15 +1,10 @@
 //! Running a version on sample events.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use deltaforge_engine::catalog::{LogLine, Sample, TrialFailure, Tried};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::stage::StageLimits;
-use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -23,47 +18,9 @@ use crate::error::{ApiError, ErrorBody};
 use crate::extract::JsonBody;
 
 /// Most trials at once: each one computes.
-const AT_ONCE: usize = 4;
+pub(crate) const AT_ONCE: usize = 4;
 /// Most of them of one tenant.
-const AT_ONCE_OF_A_TENANT: usize = 2;
-
-/// How many trials are under way, by tenant.
-#[derive(Clone, Default)]
-pub(crate) struct Trials(Arc<Mutex<HashMap<String, usize>>>);
-
-/// A trial that is under way.
-struct UnderWay {
-    trials: Trials,
-    tenant: String,
-}
-
-impl Trials {
-    fn begin(&self, tenant: &str) -> Result<UnderWay, ApiError> {
-        let mut trials = self.0.lock();
-        let (own, all) = (trials.get(tenant).copied().unwrap_or(0), trials.values().sum::<usize>());
-        if own >= AT_ONCE_OF_A_TENANT || all >= AT_ONCE {
-            let text = format!(
-                "{own} tests of this tenant are under way, {all} in all; the most is {AT_ONCE_OF_A_TENANT}, and {AT_ONCE} \
-                 in all: try again in a moment"
-            );
-            return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "TESTS_BUSY", text));
-        }
-        *trials.entry(tenant.to_owned()).or_default() += 1;
-        Ok(UnderWay { trials: self.clone(), tenant: tenant.to_owned() })
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let mut trials = self.trials.0.lock();
-        if let Some(count) = trials.get_mut(&self.tenant) {
-            *count -= 1;
-            if *count == 0 {
-                trials.remove(&self.tenant);
-            }
-        }
-    }
-}
+pub(crate) const AT_ONCE_OF_A_TENANT: usize = 2;
 
 /// Sample events in the form of golden files (`*.in.json`), and what the version gets to work with.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -240,7 +197,8 @@ pub(crate) async fn test(
         input.push_str(&format!(",\"tables\":{tables}"));
     }
     input.push('}');
-    let _turn = app.trials.begin(&tenant)?;
+    let turn = app.trials.begin(&tenant);
+    let _turn = turn.map_err(|busy| ApiError::busy("TESTS_BUSY", format!("tests: {busy}")))?;
     let sample = Sample { input, limits, grants: body.grants, tenant };
     let Tried { output, failure, logs, logs_left_out, fuel, micros, cpu_micros, memory_bytes } =
         app.plugins.try_out(&id, sample).await?;

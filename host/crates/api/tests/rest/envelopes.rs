@@ -13,7 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::host::{Answer, Host, Plan, code};
-use crate::parts::{Numbers, Shelf, ShelfFactory};
+use crate::parts::{Numbers, Paced, Shelf, ShelfFactory};
 use crate::setup::{self, within};
 
 const ENVELOPE: &str = "/pipelines/orders/sinks/out/envelope";
@@ -229,4 +229,50 @@ async fn what_waits_on_disk_is_shaped_by_the_envelope_of_its_time_and_other_sink
     assert_eq!(shaped(&late), by_position);
     assert_eq!(shaped(&kept), expected(&|_| 1));
     pipeline.shutdown().await;
+}
+
+/// What a sink got out of memory, and what lies in its spill too, is not sent again from there: its envelope may be gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sink_had_of_its_spill_is_not_shaped_again_by_a_later_envelope() {
+    let (services, _spill) = setup::services(Duration::from_millis(600));
+    let numbers = Arc::new(Numbers::default());
+    let (kept, late) = (Arc::new(Shelf::default()), Arc::new(Shelf::default()));
+    let (kept_pace, late_pace) = (Paced::new(&kept), Paced::new(&late));
+    let start = || {
+        let mut plan = two_sinks(&numbers, [&kept, &late]);
+        plan.max_inflight = 3;
+        plan.sinks[0].factory = kept_pace.factory();
+        plan.sinks[1].factory = late_pace.factory();
+        // The late one is given its batches first.
+        plan.sinks.reverse();
+        Pipeline::start(plan, services.clone())
+    };
+    let at = async |pipeline: &Pipeline, sink: &str, n: u64| {
+        let stored = pipeline.checkpoints().await.unwrap();
+        stored.iter().any(|one| one.sink_id == sink && one.position == json!({ "n": n }))
+    };
+    kept_pace.permits.add_permits(2);
+    let pipeline = start();
+    numbers.bound.send_replace(20);
+    within("one has twenty", async || at(&pipeline, "s0", 20).await).await;
+    let spec = deltaforge_engine::stage::StageSpec {
+        code: StageCode::Plugin("rows@2".to_owned()),
+        ..pipeline.plan().sinks[0].envelope.clone()
+    };
+    pipeline.swap(Swappable::Envelope("s1"), spec, None, 0, Note::new("test", "")).await.unwrap();
+    numbers.bound.send_replace(100);
+    within("its batches go to disk", async || pipeline.status().sinks[0].spill_bytes > 0).await;
+    // The other one holds the source back, so that this is written down.
+    late_pace.permits.add_permits(3);
+    within("three batches came out of memory", async || at(&pipeline, "s1", 30).await).await;
+    pipeline.shutdown().await;
+
+    kept_pace.permits.add_permits(1_000);
+    late_pace.permits.add_permits(1_000);
+    let pipeline = start();
+    within("the rest arrives", async || at(&pipeline, "s1", 100).await).await;
+    pipeline.shutdown().await;
+    let expected: Vec<String> =
+        (0..100).map(|n| format!("{n} none as {}", if n < 20 { 1 } else { 2 })).collect();
+    assert_eq!(shaped(&late), expected);
 }

@@ -25,4 +25,6 @@ mod spills;
 mod swaps;
 mod taps;
 mod told;
+mod turns;
 mod validation;
+mod versions;

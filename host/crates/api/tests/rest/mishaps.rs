@@ -7,10 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::checkpoint::Checkpoints;
+use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, SinkPlan, StagePlan};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError, SinkFactory};
 use deltaforge_engine::stage::StageCode;
+use deltaforge_engine::stages::OnError;
 use deltaforge_engine::state::StateStore;
 use deltaforge_engine::status::State;
 use deltaforge_engine::swap::{Note, Swappable};
@@ -339,4 +341,62 @@ async fn a_swap_that_waits_does_not_keep_a_stopped_pipeline_from_going_on() {
     swap.abort();
     pipeline.shutdown().await;
     assert!(resumed.is_ok(), "it was {stopped:?} and cannot be resumed; the swap still waits: {waits}");
+}
+
+/// Events that no message can be made of, of a sink that has had them before a restart at another one's checkpoint.
+async fn poison_that_was_told(on_error: OnError) {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let moody = Moody::default();
+    let start = |max_events: usize, on_error: OnError| {
+        let mut plan = plan(&numbers, &good, moody.factory(), CommitPolicy::All, true);
+        plan.sinks[0].envelope.code = StageCode::Plugin("rows@picky".into());
+        plan.sinks[0].on_error = on_error;
+        plan.limits.max_events = max_events;
+        plan.dlq = Some(DlqLimits {
+            max_entries: 1_000,
+            max_age: Duration::from_secs(3_600),
+            overflow: Overflow::Block,
+            max_event_bytes: 100_000,
+        });
+        Pipeline::start(plan, services.clone())
+    };
+    moody.works.store(true, Ordering::SeqCst);
+    let pipeline = start(10, OnError::Dlq);
+    numbers.bound.send_replace(10);
+    within("both have ten", async || is_at(&pipeline, "s0", 10).await && is_at(&pipeline, "s1", 10).await)
+        .await;
+    moody.works.store(false, Ordering::SeqCst);
+    numbers.bound.send_replace(50);
+    within("one has more", async || is_at(&pipeline, "s0", 50).await).await;
+    let dlq = pipeline.dlq().unwrap();
+    assert_eq!(dlq.count().await.unwrap(), 8);
+    // Somebody has seen to them.
+    dlq.purge().await.unwrap();
+    pipeline.shutdown().await;
+
+    moody.works.store(true, Ordering::SeqCst);
+    // The last batch begins before where the first sink is.
+    let pipeline = start(15, on_error);
+    numbers.bound.send_replace(55);
+    within("both have it all", async || {
+        assert_eq!(pipeline.status().error.map(|error| error.message), None);
+        is_at(&pipeline, "s0", 55).await && is_at(&pipeline, "s1", 55).await
+    })
+    .await;
+    assert_eq!(dlq.count().await.unwrap(), 0, "nobody is told again");
+    pipeline.shutdown().await;
+    let got: Vec<u64> = good.rows.lock().iter().map(|(n, _)| *n).collect();
+    assert_eq!(got, (0..55).filter(|n| n % 7 > 0).collect::<Vec<_>>());
+    assert_eq!(moody.numbers(), (0..55).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn poison_that_a_sink_has_passed_is_not_queued_again() {
+    poison_that_was_told(OnError::Dlq).await;
+}
+
+#[tokio::test]
+async fn poison_that_a_sink_has_passed_is_not_its_end() {
+    poison_that_was_told(OnError::Fail).await;
 }

@@ -19,7 +19,7 @@ use deltaforge_model::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Reads the numbers below a bound that the test moves on.
 pub struct Numbers {
@@ -30,6 +30,8 @@ pub struct Numbers {
     pub unreadable: AtomicU64,
     /// How often it was tried.
     pub connects: AtomicUsize,
+    /// The number before which all is done.
+    pub confirmed: AtomicU64,
 }
 
 impl Default for Numbers {
@@ -39,6 +41,7 @@ impl Default for Numbers {
             broken: AtomicBool::new(false),
             unreadable: AtomicU64::new(u64::MAX),
             connects: AtomicUsize::new(0),
+            confirmed: AtomicU64::new(0),
         }
     }
 }
@@ -98,7 +101,8 @@ impl SourceReader for NumbersReader {
         Ok(Some(batcher.close(position(self.at), Boundary::Transaction)))
     }
 
-    async fn confirm(&mut self, _position: &Position) -> Result<(), SourceError> {
+    async fn confirm(&mut self, position: &Position) -> Result<(), SourceError> {
+        self.numbers.confirmed.store(number(position), Ordering::SeqCst);
         Ok(())
     }
 }
@@ -337,9 +341,10 @@ pub struct Shelf {
     pub broken: AtomicBool,
 }
 
-struct ShelfSink {
-    shelf: Arc<Shelf>,
-    through: u64,
+/// Puts messages onto a [`Shelf`].
+pub struct ShelfSink {
+    pub shelf: Arc<Shelf>,
+    pub through: u64,
 }
 
 #[async_trait]
@@ -394,6 +399,45 @@ impl SinkFactory for ShelfFactory {
 
     async fn open(&self, _config: &Value, _context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(ShelfSink { shelf: self.0.clone(), through: 0 }))
+    }
+}
+
+/// Puts as many deliveries on its shelf as it has permits, and hangs for more.
+#[derive(Clone)]
+pub struct Paced {
+    pub permits: Arc<Semaphore>,
+    shelf: Arc<Shelf>,
+}
+
+impl Paced {
+    /// Without any.
+    pub fn new(shelf: &Arc<Shelf>) -> Self {
+        Self { permits: Arc::new(Semaphore::new(0)), shelf: shelf.clone() }
+    }
+
+    pub fn factory(&self) -> Arc<dyn SinkFactory> {
+        let own = self.clone();
+        opens(move |_| {
+            let sink = ShelfSink { shelf: own.shelf.clone(), through: 0 };
+            Ok(Box::new(PacedSink { permits: own.permits.clone(), sink }))
+        })
+    }
+}
+
+struct PacedSink {
+    permits: Arc<Semaphore>,
+    sink: ShelfSink,
+}
+
+#[async_trait]
+impl Sink for PacedSink {
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        self.permits.acquire().await.expect("it is never closed").forget();
+        self.sink.write(delivery).await
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        self.sink.durable().await
     }
 }
 

@@ -50,6 +50,8 @@ struct Counts {
     asked: AtomicUsize,
     /// The most that were being published at once.
     most: AtomicUsize,
+    /// Uploads that are there, published or not.
+    files: AtomicUsize,
 }
 
 fn known(id: &PluginId, bytes: &[u8]) -> PluginVersion {
@@ -129,8 +131,12 @@ impl PluginCatalog for MapCatalog {
         json!({ "about": about, "config": config, "events": numbers, "marks": marks }).to_string()
     }
 
-    async fn upload(&self, id: &PluginId) -> Result<Box<dyn Upload>, CatalogError> {
+    async fn upload(&self, id: &PluginId, announced: Option<u64>) -> Result<Box<dyn Upload>, CatalogError> {
         let (held, counts) = (self.held.subscribe(), self.counts.clone());
+        if announced.is_some_and(|announced| announced >= 10_000_000) {
+            return Err(CatalogError::TooLarge("it says that it is too large".to_owned()));
+        }
+        counts.files.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(Part {
             versions: self.versions.clone(),
             id: id.clone(),
@@ -151,6 +157,12 @@ struct Part {
     bytes: Vec<u8>,
     held: watch::Receiver<bool>,
     counts: Arc<Counts>,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.counts.files.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]
@@ -179,7 +191,7 @@ impl Upload for Part {
             Some(held) if *held == self.bytes => Ok(Published::Same(version)),
             Some(_) => Err(CatalogError::Exists(format!("{} is there", self.id))),
             None => {
-                versions.insert(self.id, self.bytes);
+                versions.insert(self.id.clone(), std::mem::take(&mut self.bytes));
                 Ok(Published::New(version))
             }
         }
@@ -270,8 +282,8 @@ fn unfinished() -> Body {
 async fn uploads_have_a_bound_and_those_that_do_not_end_are_ended() {
     let host = Arc::new(Host::start_with(|api| api.timeout(Duration::from_secs(2))).await);
     let send = |n: usize| {
-        let request =
-            host.request(Method::PUT, &format!("/plugins/slow/versions/{n}.0.0")).body(unfinished());
+        let path = format!("/plugins/@t{}/slow/versions/{n}.0.0", n % 8);
+        let request = host.request(Method::PUT, &path).body(unfinished());
         tokio::spawn(async move { request.send().await.map(|answer| answer.status().as_u16()) })
     };
     let slow: Vec<_> = (0..32).map(send).collect();
@@ -295,7 +307,7 @@ async fn uploads_have_a_bound_and_those_that_do_not_end_are_ended() {
         let (_, page) = host.get("/audit?limit=1000").await;
         let entries = page["entries"].as_array().unwrap().clone();
         let ended = |entry: &&Value| {
-            entry["target"].as_str().unwrap().starts_with("slow@") && entry["outcome"] == "TIMEOUT"
+            entry["target"].as_str().unwrap().contains("/slow@") && entry["outcome"] == "TIMEOUT"
         };
         entries.iter().filter(ended).count() == 32
     })
@@ -307,7 +319,8 @@ async fn components_are_checked_two_at_a_time() {
     let host = Host::start().await;
     host.plugins.held.send_replace(true);
     let uploads = (0..6).map(|n| {
-        let request = host.request(Method::PUT, &format!("/plugins/mask/versions/{n}.0.0")).body("plugin");
+        let path = format!("/plugins/@t{}/mask/versions/{n}.0.0", n % 2);
+        let request = host.request(Method::PUT, &path).body("plugin");
         tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
     });
     let uploads: Vec<_> = uploads.collect();
@@ -320,6 +333,48 @@ async fn components_are_checked_two_at_a_time() {
         assert_eq!(upload.await.unwrap(), 201);
     }
     assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_uploads_leave_room_for_others_until_they_are_published() {
+    let host = Host::start_knowing(tokens(), |api| api).await;
+    host.plugins.held.send_replace(true);
+    let upload = |tenant: &'static str, n: usize| {
+        let path = format!("/plugins/@{tenant}/mask/versions/{n}.0.0");
+        let request = host.request(Method::PUT, &path).held_by(Some(tenant), Role::Author).body("plugin");
+        tokio::spawn(async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.headers().get("retry-after").is_some())
+        })
+    };
+    let own: Vec<_> = (0..4).map(|n| upload("acme", n)).collect();
+    let Counts { received, publishing, files, .. } = &*host.plugins.counts;
+    crate::setup::within("all are received", async || received.load(Ordering::SeqCst) == 4).await;
+    // They came whole, and each one still holds its file.
+    assert_eq!(upload("acme", 4).await.unwrap(), (503, true));
+    let other = upload("zeta", 0);
+    crate::setup::within("another tenant's is received", async || received.load(Ordering::SeqCst) == 5).await;
+    crate::setup::within("two are at work", async || publishing.load(Ordering::SeqCst) == 2).await;
+    // Nobody waits for these any more.
+    other.abort();
+    crate::setup::within("its file is gone", async || files.load(Ordering::SeqCst) == 4).await;
+    host.plugins.held.send_replace(false);
+    for one in own {
+        assert_eq!(one.await.unwrap().0, 201);
+    }
+    assert_eq!(upload("acme", 4).await.unwrap().0, 201, "there is room again");
+    let audit = host.request(Method::GET, "/audit?limit=100").held_by(Some("zeta"), Role::Admin);
+    let entry = answer(audit).await.1["entries"][0].clone();
+    assert_eq!((&entry["target"], &entry["outcome"]), (&json!("@zeta/mask@0.0.0"), &json!("BAD_REQUEST")));
+    assert!(!host.plugins.versions.lock().keys().any(|id| id.tenant.as_deref() == Some("zeta")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_says_that_it_is_too_large_is_not_read() {
+    let host = Host::start().await;
+    let request = host.request(Method::PUT, "/plugins/mask/versions/1.0.0").body(unfinished());
+    let refused = answer(request.header("content-length", "10000000")).await;
+    assert_eq!(code(&refused), (413, "PLUGIN_TOO_LARGE"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

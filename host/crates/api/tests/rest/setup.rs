@@ -38,6 +38,7 @@ pub fn services(shutdown_timeout: Duration) -> (Services, TempDir) {
         base_dir: PathBuf::from("."),
         version: "test".into(),
         shutdown_timeout,
+        own_swaps: Arc::default(),
     };
     (services, spill)
 }

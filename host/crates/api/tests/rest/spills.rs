@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
+use deltaforge_engine::checkpoint::Checkpoints;
 use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan};
 use deltaforge_engine::sink::{Addressing, Sink, SinkContext, SinkError, SinkFactory};
 use deltaforge_engine::status::{Gap, State};
+use deltaforge_store::MemoryStore;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::parts::{Numbers, Shelf, ShelfFactory};
+use crate::parts::{Numbers, Paced, Shelf, ShelfFactory};
 use crate::setup::{self, within};
 
 /// Makes sinks onto a shelf that says by `url` where each message goes.
@@ -330,4 +332,81 @@ async fn a_sink_catches_up_from_disk_however_little_memory_is_left() {
     pair.numbers.bound.send_replace(300);
     checkpointed(&pipeline, "s1", 300).await;
     pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waits_on_disk_when_every_sink_comes_to_count_makes_no_gap() {
+    let mut pair = Pair::new();
+    pair.spill().await;
+    pair.slow.broken.store(true, Ordering::SeqCst);
+    (pair.policy, pair.spill_max_bytes) = (CommitPolicy::All, 40_000);
+    let pipeline = pair.start();
+    pair.numbers.bound.send_replace(2_000);
+    within("the spill is full", async || pipeline.status().sinks[1].spill_bytes > 38_000).await;
+    within("it is tried", async || pipeline.status().sinks[1].errors >= 4).await;
+    assert!(numbers(&pair.good).len() < 2_000, "it holds the stream back");
+    pair.slow.broken.store(false, Ordering::SeqCst);
+    checkpointed(&pipeline, "s1", 2_000).await;
+    assert_eq!(numbers(&pair.slow), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(numbers(&pair.good), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(pipeline.status().sinks[1].gaps, []);
+    pipeline.shutdown().await;
+}
+
+/// What one sink of a quorum had on disk is read again for another one that was behind it, and is done with once both have
+/// it: also when nothing more comes.
+#[test]
+fn a_quorum_that_has_it_all_says_so_although_one_had_it_on_disk_from_before() {
+    let (store, numbers, good, slow) =
+        (Arc::new(MemoryStore::new()), Arc::<Numbers>::default(), Arc::default(), Arc::<Shelf>::default());
+    let (paced, spills) = (Paced::new(&good), tempfile::tempdir().unwrap());
+    let start = || {
+        let (services, _) = setup::services(Duration::from_secs(2));
+        let services = Services {
+            store: store.clone(),
+            checkpoints: Arc::new(Checkpoints::start(store.clone(), Duration::from_millis(1))),
+            spill_dir: spills.path().to_owned(),
+            ..services
+        };
+        let plan = PipelinePlan {
+            sinks: vec![
+                setup::sink("p", "s0", paced.factory(), true),
+                setup::sink("p", "s1", Arc::new(ShelfFactory(slow.clone())), true),
+            ],
+            max_inflight: 5,
+            policy: CommitPolicy::Quorum(2),
+            ..setup::plan("p", &numbers)
+        };
+        Pipeline::start(plan, services)
+    };
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let killed = runtime();
+    killed.block_on(async {
+        slow.broken.store(true, Ordering::SeqCst);
+        paced.permits.add_permits(5);
+        let pipeline = start();
+        numbers.bound.send_replace(50);
+        checkpointed(&pipeline, "s0", 50).await;
+        within("it is tried", async || pipeline.status().sinks[1].errors >= 4).await;
+        let half = pipeline.status().sinks[1].spill_bytes;
+        assert!(half > 0, "what the other one has not is on disk");
+        numbers.bound.send_replace(100);
+        within("the rest is too", async || pipeline.status().sinks[1].spill_bytes > half * 19 / 10).await;
+        assert_eq!(pipeline.status().sinks[0].spill_bytes, 0);
+    });
+    killed.shutdown_background();
+
+    runtime().block_on(async {
+        slow.broken.store(false, Ordering::SeqCst);
+        paced.permits.add_permits(1_000);
+        let pipeline = start();
+        checkpointed(&pipeline, "s0", 100).await;
+        checkpointed(&pipeline, "s1", 100).await;
+        assert_eq!(pipeline.status().events, 50, "the source is asked for what one of them lacks");
+        within("it is confirmed", async || numbers.confirmed.load(Ordering::SeqCst) == 100).await;
+        within("nothing is under way", async || pipeline.status().lag_seconds == Some(0.0)).await;
+        assert_eq!(self::numbers(&slow), (0..100).collect::<Vec<_>>());
+        pipeline.shutdown().await;
+    });
 }

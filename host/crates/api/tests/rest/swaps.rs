@@ -392,3 +392,101 @@ async fn a_rollback_takes_json_or_nothing() {
     assert_eq!(code(&answer(form).await), (415, "UNSUPPORTED_MEDIA_TYPE"));
     assert_eq!(host.send(Method::POST, path, &json!({ "why": "too loud" })).await.0, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_swap_brings_has_a_bound() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(10, 10).await;
+    let large = |bytes: usize| json!({ "config": { "suffix": "x".repeat(bytes) } });
+    let refused = plugin(&host, "mark", large(64 << 10)).await;
+    assert_eq!(code(&refused), (400, "PROCESSOR_INVALID"));
+    assert_eq!(refused.1["problems"][0]["path"], "config");
+    assert!(refused.1["message"].as_str().unwrap().contains("a swap takes 65536"), "{}", refused.1);
+    assert_eq!(plugin(&host, "mark", large(60 << 10)).await.0, 200);
+    let refused = script(&host, "script", &"x".repeat((256 << 10) + 1)).await;
+    assert_eq!(code(&refused), (400, "PROCESSOR_INVALID"));
+    assert!(refused.1["message"].as_str().unwrap().contains("a swap takes 262144"), "{}", refused.1);
+    let as_config = json!({ "config": { "inline": "x".repeat((256 << 10) + 1) } });
+    assert_eq!(code(&plugin(&host, "script", as_config).await), (400, "PROCESSOR_INVALID"));
+    assert_eq!(script(&host, "script", &"x".repeat(256 << 10)).await.0, 200);
+    let talks = json!({ "plugin": "marker@1.1.0", "config": {}, "why": "because ".repeat(10_000) });
+    assert_eq!(plugin(&host, "mark", talks).await.0, 200);
+    let back = json!({ "why": "because ".repeat(10_000) });
+    assert_eq!(host.send(Method::POST, "/pipelines/orders/processors/mark/rollback", &back).await.0, 200);
+    let history = host.get("/pipelines/orders/processors/mark/history").await.1;
+    for generation in &history.as_array().unwrap()[..2] {
+        assert_eq!(generation["why"].as_str().unwrap().chars().count(), 301, "{generation}");
+    }
+}
+
+/// The generations of the processor `mark` that the state store keeps for a replay.
+async fn kept(host: &Host) -> usize {
+    let bytes = host.services.store.get("swap/acme/orders/mark").await.unwrap().unwrap();
+    serde_json::from_slice::<Value>(&bytes).unwrap()["generations"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generations_that_no_replay_needs_any_more_go_while_the_stream_goes_on() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    for n in 1..=40 {
+        orders.read(n, n as usize).await;
+        within("it is checkpointed", async || {
+            let (_, sinks) = host.get("/pipelines/orders/checkpoints").await;
+            sinks.to_string().contains(&json!({ "n": n }).to_string())
+        })
+        .await;
+        let config = json!({ "config": { "suffix": n.to_string() } });
+        assert_eq!(plugin(&host, "mark", config).await.0, 200);
+    }
+    assert!(kept(&host).await <= 16, "{}", kept(&host).await);
+    orders.read(41, 41).await;
+    assert_eq!(orders.marks()[39..], ["1.0.039", "1.0.040"]);
+    let (status, swap) =
+        host.send(Method::POST, "/pipelines/orders/processors/mark/rollback", &json!({})).await;
+    assert_eq!((status, &swap["generation"]), (200, &json!(42)), "{swap}");
+    orders.read(42, 42).await;
+    assert_eq!(orders.marks()[41], "1.0.039");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_swap_comes_while_a_replay_may_need_a_thousand_generations() {
+    let host = Host::start().await;
+    let generation = |number: u64| {
+        let from = (number > 1).then(|| json!({ "n": 5 }).to_string());
+        json!({
+            "generation": number, "plugin": "marker@1.0.0", "code": "marker@1.0.0", "digest": number.to_string(),
+            "config": { "suffix": number.to_string() }, "from": from, "at_ms": 0,
+        })
+    };
+    let generations: Vec<Value> = (1..=1_000).map(generation).collect();
+    let history = json!({ "block": { "id": "mark" }, "generations": generations });
+    let key = "swap/acme/orders/mark".to_owned();
+    host.services.store.put_many(vec![(key, history.to_string().into_bytes())], None).await.unwrap();
+    let orders = host.run(Plan::named("orders"));
+    orders.shelf.broken.store(true, Ordering::SeqCst);
+    orders.numbers.bound.send_replace(10);
+    let swap = || plugin(&host, "mark", json!({ "plugin": "marker@1.1.0" }));
+    within("it has read on", async || {
+        let info = host.get("/pipelines/orders").await.1;
+        let all = info["ops"]["processors"].as_array().cloned().unwrap_or_default();
+        all.iter().any(|one| one["id"] == "mark" && one["generation"] == 1_000)
+    })
+    .await;
+    let refused = swap().await;
+    assert_eq!(code(&refused), (503, "TOO_MANY_GENERATIONS"));
+    let message = refused.1["message"].as_str().unwrap();
+    assert!(
+        message.contains("1000 generations") && message.contains("/pipelines/orders/checkpoints"),
+        "{message}"
+    );
+    assert_eq!(kept(&host).await, 1_000);
+    orders.shelf.broken.store(false, Ordering::SeqCst);
+    within("the rows arrive", async || orders.shelf.rows.lock().len() == 10).await;
+    within("a swap is taken again", async || swap().await.0 == 200).await;
+    assert_eq!(kept(&host).await, 2);
+    orders.read(20, 20).await;
+    let marks = orders.marks();
+    assert_eq!((&*marks[4], &*marks[5], &*marks[10]), ("1", "1000", "1.1.01000"));
+}

@@ -274,3 +274,33 @@ async fn a_paused_pipeline_that_cannot_deliver_what_it_has_read() {
     assert_eq!(pipeline.status().status, State::Paused);
     pipeline.shutdown().await;
 }
+
+#[tokio::test]
+async fn dead_letters_that_grew_too_old() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recorder = metrics::set_default_local_recorder(&recorder);
+    let (log, _log) = setup::log();
+    let (mut services, _spill) = setup::services(Duration::from_millis(300));
+    services.stages = vec![Arc::new(Refusers)];
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let max_age = Duration::from_millis(1);
+    let dlq = DlqLimits { max_entries: 15, max_age, overflow: Overflow::Block, max_event_bytes: 100_000 };
+    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf)));
+    let stages = vec![StagePlan { on_error: OnError::Dlq, ..setup::stage("refuse") }];
+    let pipeline = Pipeline::start(PipelinePlan { dlq: Some(dlq), stages, ..plan }, services);
+    let queue = pipeline.dlq().unwrap();
+    numbers.bound.send_replace(2);
+    within("two are rejected", async || queue.count().await.unwrap() == 2).await;
+    let rejected = std::time::SystemTime::now();
+    within("they are old", async || rejected.elapsed().is_ok_and(|age| age > 10 * max_age)).await;
+    assert_eq!(pipeline.status().dead_letters_lost, 0);
+    numbers.bound.send_replace(3);
+    within("they go when another one comes", async || pipeline.status().dead_letters_lost == 2).await;
+    assert!(pipeline.status().degraded);
+    let told = lines(&log, "nobody acknowledged");
+    assert_eq!(told.len(), 1, "{told:?}");
+    has(&told[0], &["WARN", "count=2", "max_age_secs"]);
+    let metrics = recorder.handle().render();
+    assert!(metrics.contains("deltaforge_dlq_expired_total{pipeline=\"p\"} 2"), "{metrics}");
+    pipeline.shutdown().await;
+}

@@ -8,9 +8,9 @@ use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::Limits;
+use crate::{Limits, Scrutiny};
 
-type Check = Arc<dyn Fn(&Value) -> Vec<Finding> + Send + Sync>;
+type Check = Arc<dyn Fn(&Value, Scrutiny<'_>) -> Vec<Finding> + Send + Sync>;
 type Reads = Arc<dyn Fn(&Value) -> Vec<PathBuf> + Send + Sync>;
 
 /// The settings that one connector, processor or envelope takes, and how they are checked.
@@ -90,7 +90,16 @@ impl Block {
     /// Adds a check of settings that fit the schema; it gets them without the keys that this crate
     /// types itself.
     #[must_use]
-    pub fn check(mut self, check: impl Fn(&Value) -> Vec<Finding> + Send + Sync + 'static) -> Self {
+    pub fn check(self, check: impl Fn(&Value) -> Vec<Finding> + Send + Sync + 'static) -> Self {
+        self.check_far(move |config, _| check(config))
+    }
+
+    /// The same for a check that may run what the settings bring: it is told for whom, and asks whether it may.
+    #[must_use]
+    pub fn check_far(
+        mut self,
+        check: impl Fn(&Value, Scrutiny<'_>) -> Vec<Finding> + Send + Sync + 'static,
+    ) -> Self {
         self.checks.push(Arc::new(check));
         self
     }
@@ -161,7 +170,7 @@ impl Block {
 
     /// What is wrong with `own` settings: first the schema, where it holds more than the words that
     /// this crate checks itself, then the checks.
-    pub(crate) fn findings(&self, own: &Value) -> Vec<Finding> {
+    pub(crate) fn findings(&self, own: &Value, scrutiny: Scrutiny<'_>) -> Vec<Finding> {
         let validator = self.validator.get_or_init(|| jsonschema::validator_for(&self.schema).ok());
         let by_schema: Vec<Finding> = validator
             .iter()
@@ -175,7 +184,7 @@ impl Block {
         }
         let mut findings = Vec::new();
         for check in &self.checks {
-            findings.extend(check(own));
+            findings.extend(check(own, scrutiny));
         }
         findings
     }

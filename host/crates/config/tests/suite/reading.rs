@@ -3,7 +3,7 @@
 use std::fs;
 
 use deltaforge_config::{
-    Batch, Code, CommitPolicy, Encoding, Finding, Grant, Implementation, Journal, Limits, OnError,
+    Batch, Code, CommitPolicy, Effort, Encoding, Finding, Grant, Implementation, Journal, Limits, OnError,
     OverflowPolicy, Start,
 };
 use serde_json::json;
@@ -172,11 +172,14 @@ fn the_files_in_a_folder_are_read_in_order_and_no_folder_in_it() {
 fn a_text_that_was_sent_names_no_file_of_the_host() {
     let text = GOOD.replace("NAME", "sent") + "  processors: [{ plugin: './tagger.wasm' }]\n";
     assert!(catalog().read_text("body", &text, &environment).is_ok());
-    let report = catalog().read_sent("body", &text, &environment).unwrap_err();
+    let report = catalog().read_sent("body", &text, &environment, Effort::whole()).unwrap_err();
     let [problem] = report.problems() else { panic!("{report}") };
     assert_eq!((problem.code, problem.line), (Code::BadReference, Some(5)));
-    let origin =
-        catalog().read_sent("body", &GOOD.replace("NAME", "sent"), &environment).unwrap().remove(0).origin;
+    let origin = catalog()
+        .read_sent("body", &GOOD.replace("NAME", "sent"), &environment, Effort::whole())
+        .unwrap()
+        .remove(0)
+        .origin;
     assert_eq!(origin, None);
 }
 
@@ -237,7 +240,7 @@ fn no_sink_writes_what_pipelines_or_sources_are_read_from() {
     assert_eq!(found(), at(sink, Code::Invalid, "is a folder"));
     // Who sends a document does not learn what is on the disk here.
     let sent = fs::read_to_string(folder.path().join("b.yaml")).unwrap();
-    assert_eq!(catalog().read_sent("body", &sent, &environment).unwrap().len(), 1);
+    assert_eq!(catalog().read_sent("body", &sent, &environment, Effort::whole()).unwrap().len(), 1);
 }
 
 #[test]

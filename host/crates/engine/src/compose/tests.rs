@@ -78,7 +78,7 @@ async fn a_row_that_is_marked_raw_is_delivered_without_an_envelope() {
     for raw in [0b000000, 0b000001, 0b101010, 0b100100, 0b111111] {
         let mut composer =
             Composer::new(Box::new(Envelope), &Addressing::default(), SinkFilter::default()).unwrap();
-        let (messages, unwritten) = composer.compose(&batch(raw), &Boundary::Transaction).await.unwrap();
+        let (messages, unwritten) = composer.compose(&batch(raw), &Boundary::Transaction, 0).await.unwrap();
         let is_raw = |pos: u32| raw & (1 << pos) != 0;
         let failed: Vec<u32> = (0..6).filter(|pos| !is_raw(*pos) && pos % 3 == 2).collect();
         assert_eq!(unwritten.iter().map(|lost| lost.row as u32).collect::<Vec<_>>(), failed, "{raw:06b}");
@@ -141,7 +141,7 @@ impl Failing {
 async fn only_events_that_a_formatter_fails_on_by_themselves_have_no_message() {
     for raw in [0b000000, 0b000010, 0b010100] {
         let mut composer = Failing::on(|pos| matches!(pos, 1 | 4)).composer(OnError::Dlq);
-        let (messages, unwritten) = composer.compose(&batch(raw), &Boundary::Transaction).await.unwrap();
+        let (messages, unwritten) = composer.compose(&batch(raw), &Boundary::Transaction, 0).await.unwrap();
         let is_raw = |pos: &usize| raw & (1 << pos) != 0;
         let failed: Vec<usize> = [1, 4].into_iter().filter(|pos| !is_raw(pos)).collect();
         assert_eq!(unwritten.iter().map(|lost| lost.row).collect::<Vec<_>>(), failed, "{raw:06b}");
@@ -162,7 +162,7 @@ async fn where_the_first_event_is_the_end_none_is_looked_for() {
     let formatter = Failing::on(|pos| pos == 3);
     let calls = formatter.calls.clone();
     let mut composer = formatter.composer(OnError::Fail);
-    let error = composer.compose(&batch(0), &Boundary::Transaction).await.unwrap_err();
+    let error = composer.compose(&batch(0), &Boundary::Transaction, 0).await.unwrap_err();
     assert_eq!((error.code, calls.load(Relaxed)), ("plugin_trap", 2), "the whole slice, and once more");
 }
 
@@ -170,7 +170,7 @@ async fn where_the_first_event_is_the_end_none_is_looked_for() {
 async fn bodies_that_are_made_one_by_one_come_to_no_more_than_those_of_one_call() {
     let formatter = Failing { bytes: 7 << 20, most: 1, ..Failing::on(|_| false) };
     let mut composer = formatter.composer(OnError::Dlq);
-    let (messages, unwritten) = composer.compose(&batch(0), &Boundary::Transaction).await.unwrap();
+    let (messages, unwritten) = composer.compose(&batch(0), &Boundary::Transaction, 0).await.unwrap();
     assert_eq!((messages.len(), unwritten.len()), (2, 4));
     for Unwritten { code, reason, .. } in unwritten {
         assert!(code == "plugin_edit" && reason.contains("bytes of bodies"), "{code}: {reason}");

@@ -21,7 +21,7 @@ use super::gaps::Gaps;
 use super::mark::Start;
 use crate::budget::{Budget, Reservation};
 use crate::failpoint;
-use crate::ledger::Mark;
+use crate::ledger::{CommitPolicy, Mark};
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::source::SourceFactory;
 use crate::span::blocking;
@@ -115,8 +115,6 @@ pub(crate) struct Backlog {
 }
 
 struct Inner {
-    /// Whether the sink is done with all that is in the files.
-    is_empty: bool,
     /// Where the files are to be read from next, if not where the last read ended.
     read_from: Option<u64>,
     /// The newest batch that was put there.
@@ -125,6 +123,11 @@ struct Inner {
     passed: Option<(u64, Position)>,
     /// The damage up to this batch is recorded.
     told: u64,
+    /// The newest batch that lay there from before this run, while the sink is not done with it.
+    left: Option<u64>,
+    /// What the source gave once more meanwhile that the sink has had, or has there: everything up to this batch of
+    /// this run.
+    had: u64,
     /// Whether new batches go to the spill.
     spilling: bool,
     /// Whether the last batch went into a gap, so that the next one extends it.
@@ -248,13 +251,22 @@ impl Backlog {
             drop(before.as_ref().map(|before| before.lock()));
             let mut acked = at.spill_acked;
             let mut spill = Spill::open(disk, dir, limits, acked)?;
-            let newest = spill.newest_meta()?;
-            let newest: Option<Meta> = newest.and_then(|meta| serde_json::from_slice(&meta).ok());
+            let read =
+                |meta: Option<Vec<u8>>| meta.and_then(|meta| serde_json::from_slice::<Meta>(&meta).ok());
+            let newest = read(spill.newest_meta()?);
             let had = newest.as_ref().is_some_and(|newest| at.is_past(newest, &*source));
             if let Some(number) = spill.newest().filter(|_| had) {
                 // It went on without its spill for a while: nothing of that is due any more.
                 spill.ack(number)?;
                 acked = number;
+            }
+            // It had them out of memory, and was not told any more that they lie there too.
+            while let Some(oldest) = spill.oldest() {
+                if !read(spill.meta(oldest)?).is_some_and(|meta| at.is_past(&meta, &*source)) {
+                    break;
+                }
+                spill.had(oldest);
+                acked = oldest;
             }
             Ok((spill, newest, acked))
         });
@@ -267,13 +279,14 @@ impl Backlog {
         let lost = spill.lost().to_vec();
         let inner = Inner {
             spilling: !spill.is_empty(),
-            is_empty: spill.is_empty(),
             read_from: None,
             newest: newest.clone(),
             passed: start.resume.clone().map(|resume| (acked, resume)),
             told: acked,
+            left: spill.newest(),
+            had: 0,
             in_gap: false,
-            may_gap: !sink.required,
+            may_gap: !sink.required && plan.policy != CommitPolicy::All,
             queued: VecDeque::new(),
             given_up: false,
             closed: false,
@@ -382,10 +395,21 @@ impl Backlog {
         self.inner.lock().spilling
     }
 
-    /// Whether anything lies in the spill, be it read and not yet durable at the sink.
-    pub fn holds_any(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.spilling || !inner.is_empty
+    /// The source gave a batch once more that the sink had before this run. Answers whether a stored checkpoint says so:
+    /// it may have it in its spill only, or on its way from there.
+    pub fn is_covered(&self, seq: u64) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.left.is_some() {
+            inner.had = seq;
+        }
+        inner.left.is_none()
+    }
+
+    /// The checkpoint that says a spilled batch is delivered is stored. Answers up to which batch of this run it covers
+    /// what the sink had before, where nothing of that is left in the spill.
+    pub fn covered_by(&self, number: u64) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        inner.left.take_if(|left| *left <= number).map(|_| inner.had).filter(|had| *had > 0)
     }
 
     /// Sends a batch to the queue and keeps note of it, unless batches go to disk or the queue is full.
@@ -548,7 +572,6 @@ impl Backlog {
                 let mut inner = own.inner.lock();
                 inner.newest = Some(encoded.meta.clone());
                 inner.in_gap = false;
-                inner.is_empty = false;
                 if queued {
                     inner.leave_queue(encoded.meta.seq);
                 }
@@ -653,7 +676,6 @@ impl Backlog {
             if let Err(error) = spill.ack(number) {
                 warn!(sink = own.sink, %error, "the spill could not be shortened; it will be with the next batch");
             }
-            own.inner.lock().is_empty = spill.is_empty();
             own.shared.spill(own.index, spill.bytes());
         });
     }
@@ -661,11 +683,10 @@ impl Backlog {
 
 /// Whether a sink may be fed from disk: the commit policy does not wait for it alone.
 pub(crate) fn may_spill(plan: &PipelinePlan, sink: &SinkPlan) -> bool {
-    use crate::ledger::CommitPolicy::{All, Quorum, Required};
     match plan.policy {
-        All => false,
-        Quorum(_) => true,
-        Required => !sink.required,
+        CommitPolicy::All => false,
+        CommitPolicy::Quorum(_) => true,
+        CommitPolicy::Required => !sink.required,
     }
 }
 

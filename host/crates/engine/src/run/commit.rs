@@ -129,6 +129,10 @@ impl Committer {
                         backlog.settled(seq);
                     }
                     if let Some((number, backlog)) = drained {
+                        if let Some(seq) = backlog.covered_by(number) {
+                            self.shared.durable(sink, seq);
+                            self.ledger.checkpointed(sink, seq);
+                        }
                         backlog.ack(number);
                     }
                     self.last_checkpoint.set(now_ms() as f64 / 1000.0);

@@ -49,18 +49,14 @@ impl Drain {
             let nothing = MessageBatch::new("", Bodies::default());
             return Ok(Some(item(number, meta, nothing, Arc::new([]), None, None)));
         };
-        let (messages, mut unwritten) = self.envelope.compose(&batch, &meta.from(), &meta.boundary()).await?;
-        let first = meta.first_row;
-        unwritten.retain(|one| batch.event(one.row).source_row() >= first);
+        let (messages, unwritten) = self.envelope.compose(&batch, &meta).await?;
         if !unwritten.is_empty() && !idle {
             self.ahead = Some(Ahead { number, meta, batch: Some((batch, held)) });
             return Ok(None);
         }
         let Backlog { shared, sink, .. } = &self.backlog;
-        unwritten::send(self.dlq.as_ref(), shared, &batch, &[sink], &unwritten).await?;
-        let wanted = (0..messages.len() as u32)
-            .filter(|at| messages.get(*at as usize).meta.source_row >= first)
-            .collect();
+        unwritten::send(self.dlq.as_ref(), shared, &batch, &[(sink, 0)], &unwritten).await?;
+        let wanted = (0..messages.len() as u32).collect();
         let kept = self.dlq.is_some().then_some(batch);
         held.resize(messages.byte_size() + kept.as_ref().map_or(0, |batch| batch.byte_size()));
         Ok(Some(item(number, meta, messages, wanted, kept, Some(held))))

@@ -8,6 +8,7 @@ use deltaforge_model::{Batch, Boundary, Position};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::backlog::Meta;
 use super::earliest;
 use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming, spec_of};
 use super::mark::Start;
@@ -197,21 +198,22 @@ impl Envelopes {
         Ok(cut)
     }
 
-    /// Makes the messages of a batch for every sink. It begins after `from`; `None`: inside a transaction, where nothing
-    /// can take over.
+    /// Makes the messages of a batch for every sink, of what comes from its first row on. It begins after `from`; `None`:
+    /// inside a transaction, where nothing can take over.
     pub async fn compose(
         &mut self,
         batch: &Arc<Batch>,
         boundary: &Boundary,
         from: Option<&Position>,
+        first_rows: &[u32],
     ) -> Result<Vec<Made>, Failure> {
         let mut all = Vec::with_capacity(self.groups.len());
         if let Some(from) = from {
-            for sink in 0..self.lineages.len() {
+            for (sink, first_row) in first_rows.iter().copied().enumerate() {
                 // Not where another generation follows it: its time to be judged is past.
                 let lineage = &self.lineages[sink];
-                if lineage.now().probation > 0 && !lineage.is_replaying() {
-                    all.push(self.try_out(sink, batch, boundary, from).await?);
+                if lineage.now().probation > 0 && !lineage.is_replaying() && first_row < u32::MAX {
+                    all.push(self.try_out(sink, batch, boundary, from, first_row).await?);
                 }
             }
         }
@@ -220,7 +222,8 @@ impl Envelopes {
             let others = group.sinks.iter().filter(|sink| !judged.contains(sink));
             let sinks: Vec<usize> = others.copied().collect();
             if !sinks.is_empty() {
-                let (messages, unwritten) = group.composer.compose(batch, boundary).await?;
+                let first_row = sinks.iter().map(|sink| first_rows[*sink]).min().unwrap_or(0);
+                let (messages, unwritten) = group.composer.compose(batch, boundary, first_row).await?;
                 all.push(Made { messages: Arc::new(messages), unwritten, sinks });
             }
         }
@@ -259,7 +262,7 @@ impl Envelopes {
         now: bool,
     ) -> Result<Recorded, Failure> {
         let lineage = &mut self.lineages[sink];
-        let recorded = lineage.record(&*self.services.store, successor, from, now).await?;
+        let recorded = lineage.record(&self.plan, &self.services, successor, from, now).await?;
         self.told[sink].send_replace(lineage.generations().into());
         Ok(recorded)
     }
@@ -292,15 +295,14 @@ pub(crate) struct SpillEnvelope {
 }
 
 impl SpillEnvelope {
-    /// Makes the messages of a batch that begins after `from`.
+    /// Makes the messages of a batch that was stored so.
     pub async fn compose(
         &mut self,
         batch: &Arc<Batch>,
-        from: &Position,
-        boundary: &Boundary,
+        meta: &Meta,
     ) -> Result<(MessageBatch, Vec<Unwritten>), Failure> {
         let generations = self.generations.borrow().clone();
-        let at = generation_at(&generations, Some(from), |a, b| self.source.compare(a, b));
+        let at = generation_at(&generations, Some(&meta.from()), |a, b| self.source.compare(a, b));
         let wanted = &generations[at];
         let composer = match &mut self.at_work {
             Some((generation, composer)) if *generation == wanted.generation => composer,
@@ -311,7 +313,7 @@ impl SpillEnvelope {
                 &mut at_work.insert((wanted.generation, composer(&self.plan, formatter)?)).1
             }
         };
-        Ok(composer.compose(batch, boundary).await?)
+        Ok(composer.compose(batch, &meta.boundary(), meta.first_row).await?)
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::DropGuard;
 
 use super::backlog::{Backlog, Meta, Queued};
 use super::commit::Progress;
+use super::handed::Reach;
 use crate::budget::Reservation;
 use crate::message::{Bodies, MessageBatch};
 use crate::sink::Delivery;
@@ -52,8 +53,8 @@ impl FeedItem {
 
 /// Where a delivery came from.
 pub(crate) enum Origin {
-    /// The worker: the batch's number in this run.
-    Queue { seq: u64 },
+    /// The worker: the batch's number in this run, and how far a sink gets by it.
+    Queue { seq: u64, reach: Reach },
     /// The sink's spill: its number there, and how it was stored.
     Spill { number: u64, meta: Meta },
 }
@@ -111,8 +112,7 @@ impl Feed {
     pub async fn covered(&self, seq: u64) {
         let sink = self.index;
         let progress = match &self.backlog {
-            // It may have it in its spill only, or on its way from there.
-            Some(backlog) if backlog.holds_any() => Progress::Spilled { sink, seq },
+            Some(backlog) if !backlog.is_covered(seq) => Progress::Spilled { sink, seq },
             _ => Progress::Covered { sink, seq },
         };
         let _ = self.progress.send(progress).await;

@@ -7,13 +7,16 @@ use tracing::info;
 
 use super::is_before;
 use super::mark::now_ms;
-use crate::plan::Services;
+use crate::plan::{PipelinePlan, Services};
 use crate::secrets::Secrets;
 use crate::source::SourceFactory;
 use crate::stage::{StageCode, StageSpec, StageVersion};
 use crate::state::{StateError, StateStore};
-use crate::status::{RolledBack, StageStatus};
-use crate::swap::{Generation, History, Note, Part, Swappable};
+use crate::status::{Failure, RolledBack, StageStatus};
+use crate::swap::{BY_ITSELF, Generation, History, MOST_NEEDED, Note, OwnSwap, Part, Swappable};
+
+/// With so many generations it is looked which of them are past before another one comes.
+const PRUNED_FROM: usize = 16;
 
 /// The generations of one stage or envelope.
 pub(crate) struct Lineage {
@@ -164,16 +167,31 @@ impl Lineage {
         self.active += 1;
     }
 
-    /// Records a successor from `from` on, at work at once if `now`. Durable on return. Not while
-    /// [`Lineage::is_replaying`].
+    /// Records a successor from `from` on, at work at once if `now`. What no replay needs any more, since even the
+    /// lowest stored checkpoint is past it, is let go. Durable on return. Not while [`Lineage::is_replaying`].
+    ///
+    /// # Errors
+    ///
+    /// When a replay may need too many generations already, or the store fails. Nothing has changed then.
     pub async fn record(
         &mut self,
-        store: &dyn StateStore,
+        plan: &PipelinePlan,
+        services: &Services,
         new: Successor,
         from: Option<&Position>,
         now: bool,
-    ) -> Result<Recorded, StateError> {
+    ) -> Result<Recorded, Failure> {
         let mut history = self.history.clone();
+        if history.generations.len() >= PRUNED_FROM {
+            let lowest = super::lowest_checkpoint(plan, services).await?;
+            let ended =
+                history.at(lowest.as_ref(), |a, b| plan.source.factory.compare(a, b)).min(self.active);
+            history.retire_first(ended);
+        }
+        // What did worse is put back whatever there is: it comes once for each swap that was taken.
+        if new.instead_of.is_none() && history.is_full() {
+            return Err(self.full(history.generations.len()));
+        }
         let previous = self.now().clone();
         // What takes the place of itself, or of nothing, has nothing to be judged by.
         let is_judged = previous.version.digest != new.version.digest || previous.config != new.spec.config;
@@ -182,19 +200,56 @@ impl Lineage {
             instead_of: new.instead_of,
             ..generation(history.newest() + 1, &new.spec, new.version, from, new.note)
         };
-        if previous.from == current.from {
+        if now && previous.from == current.from {
             // Nothing has passed the previous version.
             if let Some(unused) = history.generations.pop() {
                 history.retire(unused);
             }
         }
         history.generations.push(current.clone());
-        history.save(store, &self.key).await?;
-        if now {
-            self.active = history.generations.len() - 1;
+        let own = (current.note.by == BY_ITSELF).then(|| self.own_swap(&previous, &current));
+        history.save_with(&*services.store, &self.key, own.as_ref()).await?;
+        if own.is_some() {
+            services.own_swaps.notify_one();
         }
+        // What is at work until then stands before it.
+        self.active = history.generations.len() - if now { 1 } else { 2 };
         self.history = history;
         Ok(Recorded { previous, current })
+    }
+
+    fn full(&self, needed: usize) -> Failure {
+        let id = &self.spec.id;
+        Failure {
+            code: "too_many_generations".to_owned(),
+            message: format!(
+                "{id}: a replay may still need {needed} generations, since a sink's checkpoint stays behind, and no more \
+                 than {MOST_NEEDED} or 8 MiB of them are kept: look at GET /pipelines/{}/checkpoints, and try again \
+                 when that sink has caught up",
+                self.spec.pipeline
+            ),
+            retriable: true,
+        }
+    }
+
+    fn own_swap(&self, previous: &Generation, current: &Generation) -> OwnSwap {
+        let StageSpec { tenant, pipeline, id, .. } = &self.spec;
+        let part = match self.part {
+            Part::Stage => id,
+            Part::Envelope => id.strip_suffix(".envelope").unwrap_or(id),
+        };
+        OwnSwap {
+            at_ms: current.at_ms,
+            tenant: tenant.clone(),
+            pipeline: pipeline.clone(),
+            part: part.to_owned(),
+            previous: previous.version.plugin.clone(),
+            current: current.version.plugin.clone(),
+            digest: current.version.digest.clone(),
+            generation: current.generation,
+            instead_of: current.instead_of,
+            why: current.note.why.clone(),
+        }
     }
 
     /// One batch less that what is at work is judged by. Durable on return. Answers how many are left.

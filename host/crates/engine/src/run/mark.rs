@@ -18,6 +18,7 @@ use crate::source::SourceFactory;
 use crate::spill::spill_dir;
 use crate::state::StateError;
 use crate::status::{Failure, STALLED_AFTER, position_json};
+use crate::swap::{History, Swappable};
 use crate::waits::Waits;
 
 /// A sink's checkpoint as it is stored.
@@ -139,11 +140,12 @@ pub(crate) async fn stored_lowest(
     if starts.iter().any(|start| start.resume.is_none()) {
         return Ok(None);
     }
-    Ok(lowest(&starts, |a, b| plan.source.factory.compare(a, b)).unwrap_or(None))
+    Ok(lowest(&starts, &*plan.source.factory).unwrap_or(None))
 }
 
 /// Deletes the stored checkpoints of one sink, or of all that ever had one, with what waits in their spills and their
-/// gaps. Answers whose they were.
+/// gaps. Where none is left the stream begins anew, with the versions that were put in place last. Answers whose they
+/// were.
 pub(crate) async fn forget(
     plan: &PipelinePlan,
     services: &Services,
@@ -151,10 +153,13 @@ pub(crate) async fn forget(
 ) -> Result<Vec<String>, Failure> {
     services.checkpoints.flush().await.map_err(|error| Failure::internal(error.to_string()))?;
     let mut forgotten = Vec::new();
-    for (key, _) in services.checkpoints.list(&plan.tenant, &plan.name).await? {
-        if sink.is_some_and(|sink| sink != key.sink_id) {
-            continue;
-        }
+    let stored = services.checkpoints.list(&plan.tenant, &plan.name).await?;
+    let (goes, stays): (Vec<_>, Vec<_>) =
+        stored.into_iter().map(|(key, _)| key).partition(|key| sink.is_none_or(|sink| sink == key.sink_id));
+    if !plan.sinks.iter().any(|sink| stays.contains(&checkpoint_key(plan, &sink.id))) {
+        begin_anew(plan, services).await?;
+    }
+    for key in goes {
         // The checkpoint last: while it is there the rest can be tried again.
         let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &key.sink_id);
         match tokio::fs::remove_dir_all(&dir).await {
@@ -169,6 +174,19 @@ pub(crate) async fn forget(
         forgotten.push(key.sink_id);
     }
     Ok(forgotten)
+}
+
+/// What was put in place last is for the whole stream from now on: positions of the one before mean nothing in it.
+async fn begin_anew(plan: &PipelinePlan, services: &Services) -> Result<(), Failure> {
+    let stages = plan.stages.iter().map(|stage| Swappable::Stage(&stage.spec.id));
+    let envelopes = plan.sinks.iter().map(|sink| Swappable::Envelope(&sink.id));
+    for part in stages.chain(envelopes) {
+        let key = part.key(&plan.tenant, &plan.name);
+        let Some(mut history) = History::load(&*services.store, &key).await? else { continue };
+        history.begin_anew();
+        history.save(&*services.store, &key).await?;
+    }
+    Ok(())
 }
 
 /// Reads every sink's checkpoint.
@@ -196,23 +214,16 @@ pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec
     Ok(starts)
 }
 
-/// The lowest position of the sinks that have one.
-pub(crate) fn lowest(
-    starts: &[Start],
-    compare: impl Fn(&Position, &Position) -> Order,
-) -> Result<Option<Position>, Failure> {
-    let mut lowest: Option<&Position> = None;
+/// The highest position that is past none of the sinks that have one.
+pub(crate) fn lowest(starts: &[Start], source: &dyn SourceFactory) -> Result<Option<Position>, Failure> {
+    let mut lowest: Option<Position> = None;
     for position in starts.iter().filter_map(|start| start.resume.as_ref()) {
-        lowest = match lowest {
-            None => Some(position),
-            Some(low) => match compare(position, low) {
-                Order::Before => Some(position),
-                Order::Same | Order::After => Some(low),
-                Order::Unrelated => return Err(unrelated(low, position)),
-            },
-        };
+        lowest = Some(match lowest {
+            None => position.clone(),
+            Some(low) => source.meet(&low, position).ok_or_else(|| unrelated(&low, position))?,
+        });
     }
-    Ok(lowest.cloned())
+    Ok(lowest)
 }
 
 /// The highest position of the sinks that have one.

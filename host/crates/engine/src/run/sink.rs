@@ -13,6 +13,7 @@ use super::commit::Progress;
 use super::drain::Drain;
 use super::envelopes::SpillEnvelope;
 use super::feed::{Feed, FeedItem, Origin};
+use super::handed::HandedOut;
 use super::hearing::Hearing;
 use super::mark::Start;
 use super::unload::UNLOADS_AFTER;
@@ -24,6 +25,7 @@ use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::{Backoff, Hurry, Pauses};
 use crate::secrets::Secrets;
 use crate::sink::{Listener, Sink, SinkContext, SinkError, Trouble};
+use crate::source::SourceFactory;
 use crate::status::{Failure, Shared, with_causes};
 
 /// What all sinks of an attempt share.
@@ -36,6 +38,7 @@ pub(crate) struct SinkShared {
     pub hurry: Hurry,
     /// The attempt is to end well.
     pub drain: CancellationToken,
+    pub handed: Arc<HandedOut>,
 }
 
 /// Makes a sink's queue and task.
@@ -45,7 +48,7 @@ pub(crate) fn start(
     start: &Start,
     backlog: Option<(Backlog, SpillEnvelope)>,
 ) -> (Feed, SinkTask) {
-    let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave } = shared;
+    let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave, handed } = shared;
     let sink = &plan.sinks[index];
     let max_inflight = plan.max_inflight.max(1);
     let (queue, items) = mpsc::channel(max_inflight);
@@ -86,6 +89,8 @@ pub(crate) fn start(
         tried: CancellationToken::new(),
         pauses: hurry.pauses(),
         secrets: plan.secrets.clone(),
+        handed: handed.clone(),
+        source: plan.source.factory.clone(),
     };
     let _ended = ended.drop_guard();
     (Feed { index, run: run.clone(), queue, backlog, progress: progress.clone(), _ended }, task)
@@ -117,6 +122,8 @@ pub(crate) struct SinkTask {
     /// Between its tries.
     pauses: Pauses,
     secrets: Secrets,
+    handed: Arc<HandedOut>,
+    source: Arc<dyn SourceFactory>,
 }
 
 /// When a sink that has a spill stops trying: what it has not delivered stays on disk for the next start, and a
@@ -324,7 +331,7 @@ impl SinkTask {
     }
 
     fn accept(&mut self, mut item: FeedItem) {
-        if let Origin::Queue { seq } = item.origin {
+        if let Origin::Queue { seq, .. } = item.origin {
             self.queued_through = seq;
         }
         self.taken += 1;
@@ -418,6 +425,13 @@ impl SinkTask {
             return Ok(None);
         }
         failpoint::hit("sink.write");
+        // What waits on disk has passed its stages, and its envelopes stand behind it.
+        let had = match &item.origin {
+            Origin::Queue { reach, .. } => {
+                Some(self.handed.extend(self.index, reach, |a, b| self.source.compare(a, b)))
+            }
+            Origin::Spill { .. } => None,
+        };
         self.pauses.trying();
         let (delivery, batch) = (item.delivery.clone(), item.batch.clone());
         match self.patiently(Some(hearing), sink.write(&delivery)).await? {
@@ -430,6 +444,10 @@ impl SinkTask {
                 let index = delivery.indexes[place] as usize;
                 let meta = delivery.messages.get(index).meta;
                 let (Some(dlq), Some(batch)) = (self.dlq.clone(), batch) else {
+                    if let Some(had) = had.filter(|_| place == 0) {
+                        // Nothing of the batch is out: another version may mend it.
+                        self.handed.take_back(self.index, had);
+                    }
                     let (sink, event) = (&self.plan.id, meta.event_id);
                     let text = format!("sink {sink} can never deliver event {event}: {message}");
                     return Err(Failure::operator(code, text));
@@ -501,7 +519,7 @@ impl SinkTask {
         for origin in done {
             let (sink, state) = (self.index, self.context.state.clone());
             let progress = match (origin, &self.drain) {
-                (Origin::Queue { seq }, _) => {
+                (Origin::Queue { seq, .. }, _) => {
                     self.queue_done = seq;
                     Progress::Durable { sink, seq, state }
                 }

@@ -245,7 +245,7 @@ impl StageSet {
         let version = successor.version.clone();
         let lineage = &mut self.slots[index].lineage;
         let Recorded { previous, current } =
-            lineage.record(&*self.services.store, successor, from, now).await?;
+            lineage.record(&self.plan, &self.services, successor, from, now).await?;
         failpoint::hit("swap.stored");
         if now {
             let mask = mask.map(|mask| self.mask(&plan, mask, version.clone(), &current));

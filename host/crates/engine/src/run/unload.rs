@@ -54,7 +54,7 @@ impl SinkTask {
         });
         // What stays comes from here, not from its copy in the spill.
         let last_kept = self.pending.iter().rev().find_map(|item| match item.origin {
-            Origin::Queue { seq } => Some(seq),
+            Origin::Queue { seq, .. } => Some(seq),
             Origin::Spill { .. } => None,
         });
         self.queued_through = last_kept.unwrap_or(self.queue_done);

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use deltaforge_model::{Batch, Boundary, Event, LogSpan, Position, SourceBatch};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::commit::Progress;
-use super::envelopes::{Envelopes, Made, NewEnvelope};
+use super::envelopes::{Envelopes, Made};
 use super::feed::{Feed, FeedItem, Offer, Origin};
+use super::handed::{HandedOut, Reach};
 use super::mark::{Beginnings, Skip};
 use super::reader::Held;
-use super::stage_set::{NewStage, StageSet, Swapped};
+use super::stage_set::StageSet;
+use super::swaps::{Swap, SwapRequest, Swaps};
 use super::unwritten;
 use super::{earliest, is_before};
 use crate::budget::Reservation;
@@ -21,20 +23,6 @@ use crate::share::give_way;
 use crate::sink::Delivery;
 use crate::status::{Failure, Shared};
 use crate::tap::Place;
-use crate::waits::Commanding;
-
-/// A swap waiting for the next batch boundary.
-pub struct SwapRequest {
-    pub(crate) swap: Swap,
-    pub(crate) reply: oneshot::Sender<Result<Swapped, Failure>>,
-    pub(crate) _commanding: Commanding,
-}
-
-/// What is to be put in place.
-pub(crate) enum Swap {
-    Stage(NewStage),
-    Envelope(NewEnvelope),
-}
 
 pub(crate) struct Worker {
     pub plan: Arc<PipelinePlan>,
@@ -46,12 +34,14 @@ pub(crate) struct Worker {
     pub beginnings: Beginnings,
     pub dlq: Option<Dlq>,
     pub events: mpsc::Sender<Progress>,
-    pub swaps: Arc<Mutex<mpsc::Receiver<SwapRequest>>>,
+    pub swaps: Arc<Swaps>,
     pub seq: u64,
     /// Everything up to here has been through the stages.
     pub through: Option<Position>,
     /// Up to here some sink has had everything before this run.
     pub had: Option<Position>,
+    /// What sinks may have had besides, of this run and those before it.
+    pub handed: Arc<HandedOut>,
     /// The last batch ended inside a transaction.
     pub inside: bool,
 }
@@ -59,14 +49,14 @@ pub(crate) struct Worker {
 impl Worker {
     pub async fn run(mut self, mut batches: mpsc::Receiver<Held>) -> Result<(), Failure> {
         let swaps = self.swaps.clone();
-        let mut swaps = swaps.lock().await;
+        let _turn = swaps.turn().await;
         loop {
             // A stretch that was processed before is processed by what is recorded for it; a swap comes after that, and
             // where a replay can begin.
-            let may_swap = !self.is_replaying() && !self.inside && !self.skips.iter().any(Skip::is_inside);
+            let may_swap = !self.is_replaying() && !self.is_inside();
             tokio::select! {
                 biased;
-                Some(swap) = swaps.recv(), if may_swap => self.swap(swap).await,
+                swap = swaps.next(), if may_swap => self.swap(swap).await,
                 held = batches.recv() => match held {
                     None => return Ok(()),
                     Some((batch, held)) => {
@@ -83,15 +73,21 @@ impl Worker {
             // Whoever asked went away while it waited: it must not come as a surprise later.
             return;
         }
-        // What a sink has had before this run keeps its version, also where another sink has not had it yet.
-        let had = match &request.swap {
-            Swap::Stage(_) => self.had.clone(),
-            Swap::Envelope(new) => self.skips[new.sink].had().cloned(),
+        // What a sink has had before this run, or a part of, keeps its version, also where another sink has not had it yet.
+        let factory = self.plan.source.factory.clone();
+        let compare = |a: &Position, b: &Position| factory.compare(a, b);
+        let (had, handed) = match &request.swap {
+            Swap::Stage(_) => (self.had.clone(), self.handed.through(|_| true, compare)),
+            Swap::Envelope(new) => {
+                (self.skips[new.sink].had().cloned(), self.handed.through(|sink| sink == new.sink, compare))
+            }
         };
-        let behind = had.filter(|had| match &self.through {
+        let is_behind = |had: &Position| match &self.through {
             None => true,
-            Some(through) => is_before(self.plan.source.factory.compare(through, had)),
-        });
+            Some(through) => is_before(compare(through, had)),
+        };
+        let behind = had.into_iter().chain(handed).filter(is_behind);
+        let behind = behind.reduce(|a, b| if is_before(compare(&a, &b)) { b } else { a });
         let (from, now) = (behind.as_ref().or(self.through.as_ref()), behind.is_none());
         let result = match request.swap {
             Swap::Stage(new) => self.stages.swap(new, from, now).await,
@@ -100,6 +96,14 @@ impl Worker {
         self.tell();
         // Whoever asked may have gone; the swap stands.
         let _ = request.reply.send(result);
+    }
+
+    /// Whether a part of a transaction has been processed, or some sink has had one, whose rest is yet to come.
+    fn is_inside(&self) -> bool {
+        let source = &*self.plan.source.factory;
+        self.inside
+            || self.skips.iter().any(Skip::is_inside)
+            || self.handed.is_inside(self.through.as_ref(), |a, b| source.compare(a, b))
     }
 
     fn is_replaying(&self) -> bool {
@@ -173,12 +177,13 @@ impl Worker {
             self.shared.taps().enter(Place::Envelope(index), &batch, admits);
         }
 
-        let made = self.envelopes.compose(&batch, &boundary, from).await?;
+        let made = self.envelopes.compose(&batch, &boundary, from, &first_rows).await?;
         if probation {
             self.tell();
         }
         for Made { unwritten, sinks, .. } in &made {
-            let sinks: Vec<&str> = sinks.iter().map(|sink| self.plan.sinks[*sink].id.as_str()).collect();
+            let of = |sink: &usize| (self.plan.sinks[*sink].id.as_str(), first_rows[*sink]);
+            let sinks: Vec<_> = sinks.iter().map(of).collect();
             unwritten::send(self.dlq.as_ref(), &self.shared, &batch, &sinks, unwritten).await?;
         }
         // The batch stays until the sinks are done where one of them may reject a message, or fall behind so that
@@ -218,7 +223,7 @@ impl Worker {
             let item = FeedItem {
                 wanted: indexes.clone(),
                 delivery: Delivery { seq: 0, messages, indexes, done: 0 },
-                origin: Origin::Queue { seq: self.seq },
+                origin: Origin::Queue { seq: self.seq, reach: Reach::of(&through, &boundary) },
                 batch: kept.clone(),
                 taken_at: std::time::Instant::now(),
                 held: held.clone(),

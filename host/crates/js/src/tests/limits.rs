@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltaforge_engine::stage::{StageAction, StageFactory, StageLimits};
+use deltaforge_engine::stage::{StageAction, StageFactory, StageLimits, StageSpec};
+use deltaforge_engine::tenants::{TenantLimits, Tenants};
 use deltaforge_model::{Overlay, View};
 
 use super::support::WIDE;
@@ -205,10 +206,10 @@ async fn scripts_that_do_not_stop_are_given_up_with_their_thread() {
     let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 40, mem_mb: 64, ..WIDE };
     // The engine looks at its limits every 10,000 turns of a loop; these turns are too few.
     let script = "function processBatch(events) {
-        if (events.length > 1) { const s = 'x'.repeat(1 << 20), began = Date.now(); while (Date.now() - began < 4000) s.indexOf('y'); }
+        if (events.length > 1) { const s = 'x'.repeat(1 << 20), began = Date.now(); while (Date.now() - began < 8000) s.indexOf('y'); }
         return events; }";
     let (mut stage, _) = factory.build(&spec(script, limits), None).await.unwrap();
-    for nth in 1..=crate::worker::MAX_ABANDONED {
+    for nth in 1..=crate::worker::MAX_ABANDONED_OF_A_TENANT {
         let began = Instant::now();
         let error = run(&mut *stage, batch()).await.unwrap_err();
         assert_eq!((error.code, error.action), ("script_timeout", StageAction::Isolate), "{nth}: {error}");
@@ -217,6 +218,12 @@ async fn scripts_that_do_not_stop_are_given_up_with_their_thread() {
     }
     let error = run(&mut *stage, batch()).await.unwrap_err();
     assert_eq!((error.code, error.action), ("script_abandoned_limit", StageAction::Stop));
+    // Another tenant has the last one.
+    let other = StageSpec { tenant: "zeta".to_owned(), ..spec(script, limits) };
+    let (mut other, _) = factory.build(&other, None).await.unwrap();
+    assert_eq!(run(&mut *other, batch()).await.unwrap_err().code, "script_timeout");
+    assert_eq!(run(&mut *other, batch()).await.unwrap_err().code, "script_abandoned_limit");
+    drop(other);
     // The threads end by themselves when their calls come back; then there is room again.
     let mut tries = 0;
     loop {
@@ -365,4 +372,41 @@ async fn a_full_heap_at_any_place_is_no_harm() {
         let error = run(&mut *stage, batch()).await.unwrap_err();
         assert_eq!(error.code, "script_memory", "{slack}: {error}");
     }
+}
+
+#[tokio::test]
+async fn definitions_are_run_in_their_tenants_turn() {
+    let tenants = Tenants::new(TenantLimits::default(), 1);
+    let (scripts, spec) = (Javascript::new(tenants.clone()), spec("(event) => event", WIDE));
+    let place = tenants.place("zeta").await;
+    let checked = tokio::spawn({
+        let spec = spec.clone();
+        async move { scripts.validate(&spec).await }
+    });
+    // As long as it takes where nobody is in the way.
+    for _ in 0..3 {
+        Javascript::default().validate(&spec).await.unwrap();
+    }
+    assert!(!checked.is_finished(), "zeta has the only place");
+    drop(place);
+    checked.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_only_compiled_runs_nothing() {
+    let scripts = Javascript::default();
+    for text in [
+        "for (;;) {}",
+        "throw new Error('it runs')",
+        "(event) => event",
+        "function processBatch(e) { return e }",
+    ] {
+        scripts.compile(&spec(text, WIDE)).await.unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+    }
+    for (text, place) in [("let a = ;", Some((1, 9))), ("let a = 1;\nfunction f( {}", Some((2, 15)))] {
+        let problems = scripts.compile(&spec(text, WIDE)).await.unwrap_err();
+        assert_eq!((problems[0].path.as_str(), problems[0].place), ("inline", place), "{text}: {problems:?}");
+    }
+    assert!(scripts.compile(&spec("  ", WIDE)).await.is_err());
+    assert_eq!(scripts.engines_started(), 1, "one engine for all of them");
 }

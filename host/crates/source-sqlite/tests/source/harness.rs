@@ -142,6 +142,7 @@ pub fn context(pipeline: &str, resume: Option<Position>, limits: BatchLimits) ->
             pos_is_lsn: false,
         },
         resume,
+        stands: Vec::new(),
         limits,
         state: Arc::new(deltaforge_store::MemoryStore::new()),
     }

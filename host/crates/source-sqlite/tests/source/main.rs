@@ -11,6 +11,7 @@ mod processes;
 mod readers;
 mod resume;
 mod schema;
+mod sinks_apart;
 mod snapshot;
 mod values;
 mod writers;

@@ -2,10 +2,10 @@
 
 use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::error::Next;
-use deltaforge_engine::source::SourceFactory;
+use deltaforge_engine::source::{SourceContext, SourceFactory};
 use deltaforge_source_sqlite::SqliteSource;
 
-use crate::harness::{DEADLINE, Db, Reader};
+use crate::harness::{DEADLINE, Db, Reader, context};
 
 const T: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT)";
 
@@ -60,6 +60,7 @@ async fn a_database_that_went_back_is_refused_with_the_phantom_range() {
     let mut reader = db.reader().await;
     db.run("INSERT INTO t VALUES (1, 'a')");
     reader.events(1).await;
+    let low = reader.through.clone().unwrap();
     let backup = db.dir.path().join("backup.db");
     db.app.execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
     db.run("INSERT INTO t VALUES (2, 'b'), (3, 'c')");
@@ -73,6 +74,13 @@ async fn a_database_that_went_back_is_refused_with_the_phantom_range() {
         error.message.contains("changes 3 to 4 were delivered") || error.message.contains("to"),
         "{error}"
     );
+    // Also where the last of the sinks is not past it.
+    let context = SourceContext {
+        stands: vec![low.clone(), through.clone().unwrap()],
+        ..context("p", Some(low), BatchLimits::default())
+    };
+    let error = SqliteSource::new().connect(&config, context).await.err().unwrap();
+    assert_eq!(error.code, "source_rewound");
     // The same number of other changes: the sequence alone would not tell.
     let other = rusqlite::Connection::open(&backup).unwrap();
     other.execute_batch("INSERT INTO t VALUES (5, 'q'), (6, 'r')").unwrap();

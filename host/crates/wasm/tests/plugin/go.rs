@@ -1,6 +1,5 @@
 //! Plugins that Go's own toolchain built: the puppet in `sdk/go/internal/puppet`, whose acts are those of the one in
-//! Rust. Without Go on the machine these tests say so and pass.
-#![allow(clippy::print_stderr)]
+//! Rust.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,12 +11,8 @@ use deltaforge_model::{Batch, Overlay, View};
 use crate::stage::{durable, run, stage};
 use crate::support::{limits, mixed, puppet, spec};
 
-/// The puppet as a component; built once a process. `None`: there is no Go here.
-static GUEST: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-    if Command::new("go").arg("version").output().is_err() {
-        eprintln!("Go is not installed: plugins in Go are not tested");
-        return None;
-    }
+/// The puppet as a component; built once a process.
+static GUEST: LazyLock<PathBuf> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests/go/puppet.wasm");
     let status = Command::new(root.join("scripts/go-plugin.sh"))
@@ -25,14 +20,13 @@ static GUEST: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         .status()
         .unwrap();
     assert!(status.success(), "the guest in Go does not build");
-    Some(out)
+    out
 });
 
-fn go_puppet(act: &str) -> Option<StageSpec> {
-    let path = GUEST.as_deref()?;
-    let mut spec = spec("./puppet.wasm", path.parent().unwrap(), serde_json::json!({ "act": act }));
+fn go_puppet(act: &str) -> StageSpec {
+    let mut spec = spec("./puppet.wasm", GUEST.parent().unwrap(), serde_json::json!({ "act": act }));
     spec.limits = limits(5_000, 20_000, 64);
-    Some(spec)
+    spec
 }
 
 /// What a puppet leaves.
@@ -59,7 +53,7 @@ async fn a_guest_in_go_leaves_the_batch_that_the_one_in_rust_leaves() {
         "identity-images",
         "identity-json",
     ] {
-        let Some(spec) = go_puppet(act) else { return };
+        let spec = go_puppet(act);
         let (go, rust) = (left_by(&spec).await, left_by(&puppet(act)).await);
         assert!(durable(&go) == durable(&rust), "{act}");
     }
@@ -67,7 +61,7 @@ async fn a_guest_in_go_leaves_the_batch_that_the_one_in_rust_leaves() {
 
 #[tokio::test]
 async fn garbage_is_collected_while_lists_cross() {
-    let Some(spec) = go_puppet("collects") else { return };
+    let spec = go_puppet("collects");
     let mut stage = stage(&spec).await;
     for _ in 0..20 {
         let batch = run(&mut *stage, mixed(400)).await.unwrap();
@@ -85,7 +79,7 @@ async fn a_bad_guest_in_go_is_contained_and_named() {
         ("edits-nowhere", "plugin_edit"),
         ("short-mask", "plugin_edit"),
     ] {
-        let Some(mut spec) = go_puppet(act) else { return };
+        let mut spec = go_puppet(act);
         if act == "loops" {
             spec.limits = limits(200, 5_000, 64);
         }

@@ -98,8 +98,8 @@ async fn a_tenants_part_of_the_registry_is_bounded() {
     let describes = runtime().inspect(bytes.clone()).await.unwrap().description;
     let publish = async |tenant: Option<&str>, bytes: &[u8]| {
         let (name, version) = (describes.name.clone(), describes.version.clone());
-        let mut upload =
-            catalog.upload(&PluginId { tenant: tenant.map(str::to_owned), name, version }).await?;
+        let id = PluginId { tenant: tenant.map(str::to_owned), name, version };
+        let mut upload = catalog.upload(&id, None).await?;
         upload.write(bytes).await?;
         upload.publish().await
     };
@@ -125,6 +125,46 @@ async fn a_tenants_part_of_the_registry_is_bounded() {
 }
 
 #[tokio::test]
+async fn what_finds_no_room_is_refused_before_it_is_stored_or_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = tenants(json!({ "tenants": { "acme": { "registry_bytes": 1_000 } } }));
+    let catalog = WasmCatalog::new(runtime(), registry(dir.path()), 5_000).with_tenants(bounds);
+    let id = |version: u64| PluginId {
+        tenant: Some("acme".to_owned()),
+        name: "puppet".to_owned(),
+        version: format!("{version}.0.0"),
+    };
+    let refused = |limit: &str, error: Option<CatalogError>| match error {
+        Some(CatalogError::TooLarge(text)) => assert!(text.contains(limit), "{text}"),
+        other => panic!("{other:?}"),
+    };
+    let files = || {
+        let all = walk(dir.path());
+        all.into_iter().map(|file| std::fs::metadata(file).unwrap().len()).collect::<Vec<_>>()
+    };
+    refused("tenants.acme.registry_bytes", catalog.upload(&id(1), Some(1_001)).await.err());
+    refused("--max-plugin-bytes", catalog.upload(&id(1), Some(5_001)).await.err());
+    assert_eq!(files(), [0; 0], "before a byte of it came");
+    let mut upload = catalog.upload(&id(1), None).await.unwrap();
+    upload.write(&[0; 600]).await.unwrap();
+    refused("tenants.acme.registry_bytes", upload.write(&[0; 600]).await.err());
+    assert_eq!(files(), [600], "what is too much is not written");
+    // What others of the tenant bring just now counts as well.
+    refused("tenants.acme.registry_bytes", catalog.upload(&id(2), Some(500)).await.err());
+    let other = catalog.upload(&id(2), Some(400)).await.unwrap();
+    refused("tenants.acme.registry_bytes", catalog.upload(&id(3), Some(1)).await.err());
+    drop((upload, other));
+    assert_eq!(files(), [0; 0]);
+    catalog.upload(&id(3), Some(1_000)).await.unwrap();
+}
+
+/// The files in a folder and in those in it.
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
 async fn an_envelope_has_a_seat_of_its_own() {
     use deltaforge_engine::message::FormatterFactory;
     let dir = tempfile::tempdir().unwrap();
@@ -135,4 +175,22 @@ async fn an_envelope_has_a_seat_of_its_own() {
     let spec = crate::formatter::puppet("pass");
     let refused = formatters.build(&StageSpec { id: "out".to_owned(), ..spec }, None).await.err().unwrap();
     assert!(refused.message.contains("default.stages"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_uploaded_runs_in_its_tenants_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let tenants = tenants(json!({}));
+    let catalog = WasmCatalog::new(runtime(), registry(dir.path()), 64 << 20).with_tenants(tenants.clone());
+    let bytes = std::fs::read(guest("")).unwrap();
+    let mut upload = catalog.upload(&"@acme/puppet@0.1.0".parse().unwrap(), None).await.unwrap();
+    upload.write(&bytes).await.unwrap();
+    let places = (tenants.place("zeta").await, tenants.place("zeta").await);
+    let publishing = tokio::spawn(upload.publish());
+    for _ in 0..3 {
+        runtime().inspect(bytes.clone()).await.unwrap();
+    }
+    assert!(!publishing.is_finished(), "zeta has all places");
+    drop(places);
+    assert!(matches!(publishing.await.unwrap(), Ok(Published::New(_))));
 }

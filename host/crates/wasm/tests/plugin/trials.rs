@@ -16,7 +16,7 @@ async fn catalog(features: &str, tenants: Arc<Tenants>) -> (WasmCatalog, PluginI
     let dir = tempfile::tempdir().unwrap();
     let catalog = WasmCatalog::new(runtime(), registry(dir.path()), 64 << 20).with_tenants(tenants);
     let id: PluginId = "puppet@0.1.0".parse().unwrap();
-    let mut upload = catalog.upload(&id).await.unwrap();
+    let mut upload = catalog.upload(&id, None).await.unwrap();
     upload.write(&fs::read(guest(features)).unwrap()).await.unwrap();
     upload.publish().await.unwrap();
     (catalog, id, dir)

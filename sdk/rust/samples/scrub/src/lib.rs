@@ -1,7 +1,8 @@
 //! Shows the ways to touch a batch at one piece of work: it covers texts that nobody shall read, tags rows whose number
 //! is large, and counts a version up. The batch it leaves is the same whichever way it takes.
 //!
-//! The same plugin is written in Go in `sdk/go/examples/scrub`; both pass the golden files in `sdk/golden/scrub`.
+//! The same plugin is written in Go, JavaScript and Python under `sdk/*/examples/scrub`; all pass the golden files in
+//! `sdk/golden/scrub`.
 
 use deltaforge_sdk::{Batch, Failure, Flat, Image, Manifest, Processor, Value, presence};
 
@@ -35,6 +36,7 @@ enum Way {
     Columns,
     Rows,
     Cells,
+    Events,
 }
 
 impl Default for Config {
@@ -70,6 +72,7 @@ impl Processor for Scrub {
             Way::Columns => self.columns(batch),
             Way::Rows => self.rows(batch),
             Way::Cells => self.cells(batch),
+            Way::Events => self.events(batch)?,
         }
         Ok(())
     }
@@ -144,6 +147,24 @@ impl Scrub {
                 batch.set(row, Image::After, column, &next);
             }
         }
+    }
+
+    fn events(&self, batch: &mut Batch<'_>) -> Result<(), Failure> {
+        let Config { redact, with, amount, over, version, .. } = &self.config;
+        batch.for_each(|event| {
+            for image in Image::BOTH {
+                if event.get(image, redact).as_str().is_some() {
+                    event.set(image, redact, &Value::from(with.as_str()));
+                }
+            }
+            if event.after(amount).as_i64().is_some_and(|value| value > *over) {
+                event.tag("large");
+            }
+            if let Some(next) = next(&event.after(version)) {
+                event.set(Image::After, version, &next);
+            }
+            Ok(())
+        })
     }
 }
 

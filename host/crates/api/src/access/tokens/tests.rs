@@ -94,3 +94,57 @@ async fn a_files_tokens_stand_beside_the_stored_ones() {
     let digest = FileToken { proof: Proof::Sha256(digest(secret)), ..in_file("other", secret) };
     assert_eq!(&*load(&store, vec![digest]).await.unwrap().caller(secret).unwrap().who, "other");
 }
+
+#[tokio::test]
+async fn a_tenant_has_so_many_tokens_and_the_others_do_not_feel_it() {
+    let store = Arc::new(MemoryStore::new());
+    let tokens = load(&store, vec![in_file("ops", &"x".repeat(40))]).await.unwrap();
+    for number in 0..MOST_OF_A_TENANT {
+        tokens.create(new(&format!("@acme/t{number}"), Role::Viewer)).await.unwrap();
+    }
+    let refused = tokens.create(new("@acme/more", Role::Viewer)).await.unwrap_err();
+    assert!(refused.to_string().contains("tenant acme has 1000 tokens"), "{refused}");
+    tokens.create(new("@zeta/ci", Role::Viewer)).await.unwrap();
+    tokens.create(new("root", Role::Admin)).await.unwrap();
+    tokens.revoke(&"@acme/t7".parse().unwrap(), true).await.unwrap();
+    tokens.create(new("@acme/more", Role::Viewer)).await.unwrap();
+    // What is stored counts, not what was made since the start.
+    let tokens = load(&store, Vec::new()).await.unwrap();
+    assert!(matches!(
+        tokens.create(new("@acme/again", Role::Viewer)).await,
+        Err(TokenError::TooMany { most: MOST_OF_A_TENANT, .. })
+    ));
+}
+
+#[tokio::test]
+async fn who_asks_is_found_as_fast_among_many_tokens() {
+    let time = async |many: usize| {
+        let file = (0..many).map(|number| in_file(&format!("t{number}"), &format!("{number:040}"))).collect();
+        let tokens = load(&Arc::new(MemoryStore::new()), file).await.unwrap();
+        let fastest = (0..20).map(|_| {
+            let began = std::time::Instant::now();
+            for number in 0..20 {
+                assert_eq!(
+                    &*tokens.caller(&format!("{:040}", number % many)).unwrap().who,
+                    format!("t{}", number % many)
+                );
+                assert_eq!(tokens.caller(&format!("unknown {number:040}")), Err(Rejected::Unknown));
+            }
+            began.elapsed()
+        });
+        fastest.min().unwrap()
+    };
+    let (few, many) = (time(5).await, time(5_000).await);
+    assert!(many < few * 20, "{few:?} among 5, {many:?} among 5000");
+}
+
+#[tokio::test]
+async fn a_token_that_another_one_shares_its_text_with_is_known_when_that_is_gone() {
+    let store = Arc::new(MemoryStore::new());
+    let tokens = load(&store, Vec::new()).await.unwrap();
+    let (_, secret) = tokens.create(new("ops", Role::Admin)).await.unwrap();
+    let tokens = load(&store, vec![in_file("copy", &secret)]).await.unwrap();
+    tokens.caller(&secret).unwrap();
+    tokens.revoke(&"ops".parse().unwrap(), true).await.unwrap();
+    assert_eq!(&*tokens.caller(&secret).unwrap().who, "copy");
+}

@@ -9,10 +9,10 @@ use tracing::{info, warn};
 use super::{Composer, Envelopes, Made, Successor};
 use crate::compose::Unwritten;
 use crate::message::MessageBatch;
-use crate::run::{BY_ITSELF, ROLLED_BACK};
+use crate::run::ROLLED_BACK;
 use crate::stage::{StageAction, StageError, StageVersion};
 use crate::status::Failure;
-use crate::swap::{Generation, Note};
+use crate::swap::{BY_ITSELF, Generation, Note};
 
 /// What an envelope made of a batch.
 type Attempt = Result<(MessageBatch, Vec<Unwritten>), StageError>;
@@ -26,8 +26,9 @@ impl Envelopes {
         batch: &Arc<Batch>,
         boundary: &Boundary,
         from: &Position,
+        first_row: u32,
     ) -> Result<Made, Failure> {
-        let mut attempt = self.on_probation(sink).try_whole(batch, boundary).await;
+        let mut attempt = self.on_probation(sink).try_whole(batch, boundary, first_row).await;
         let made =
             |(messages, unwritten)| Made { messages: Arc::new(messages), unwritten, sinks: vec![sink] };
         if matches!(&attempt, Ok((messages, unwritten)) if messages.is_empty() && unwritten.is_empty()) {
@@ -35,11 +36,11 @@ impl Envelopes {
         }
         if failures(&attempt) > 0
             && let Some((previous, (mut composer, version))) = self.before(sink).await
-            && let Ok(before) = composer.compose(batch, boundary).await
+            && let Ok(before) = composer.compose(batch, boundary, first_row).await
         {
             if attempt.is_err() && !before.1.is_empty() {
                 // Which events each of them fails on makes the difference.
-                attempt = self.on_probation(sink).compose(batch, boundary).await;
+                attempt = self.on_probation(sink).compose(batch, boundary, first_row).await;
             }
             if before.1.len() < failures(&attempt) {
                 let why = worse(&attempt, &before);
@@ -50,7 +51,7 @@ impl Envelopes {
         let attempt = match attempt {
             // There is nothing better: `on_error` decides, as ever.
             Err(error) if error.action == StageAction::Isolate => {
-                self.on_probation(sink).compose(batch, boundary).await?
+                self.on_probation(sink).compose(batch, boundary, first_row).await?
             }
             attempt => attempt?,
         };

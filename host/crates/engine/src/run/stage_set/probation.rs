@@ -9,12 +9,12 @@ use metrics::counter;
 use tracing::warn;
 
 use super::{NewStage, Slot, StageSet};
+use crate::run::ROLLED_BACK;
 use crate::run::lineage::Successor;
-use crate::run::{BY_ITSELF, ROLLED_BACK};
 use crate::stage::{StageAction, StageError};
 use crate::stages::{RunningStage, Toll};
 use crate::status::Failure;
-use crate::swap::{Generation, Note};
+use crate::swap::{BY_ITSELF, Generation, Note};
 
 /// Of fewer events nobody can say that a version drops most.
 const MANY: u64 = 20;

@@ -1,0 +1,65 @@
+//! How far documents that were sent are checked.
+
+use std::time::{Duration, Instant};
+
+use deltaforge_config::Effort;
+
+use super::*;
+
+fn builders() -> (Builders, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    (Builders::new(dir.path(), None).unwrap(), dir)
+}
+
+fn document(processors: impl Iterator<Item = String>) -> String {
+    let processors: String = processors.map(|block| format!("    - {{ {block} }}\n")).collect();
+    format!(
+        "metadata: {{ name: many, tenant: acme }}\nspec:\n  source: {{ type: sqlite, config: {{ id: s, path: ./s.db }} }}\n  \
+         processors:\n{processors}  sinks: [{{ type: \"null\", config: {{ id: n }} }}]\n"
+    )
+}
+
+fn scripts(many: usize, text: &str) -> String {
+    document((0..many).map(|n| format!("type: javascript, id: s{n}, inline: \"{text}\"")))
+}
+
+fn read(builders: &Builders, text: &str, effort: &Effort) -> Result<usize, Report> {
+    let read = builders.catalog.read_sent("body", text, &|_| None, effort);
+    read.map(|pipelines| pipelines[0].spec.spec.processors.len())
+}
+
+#[test]
+fn scripts_that_would_never_end_are_only_compiled() {
+    let (builders, _dir) = builders();
+    let effort = Effort::bounded(0, Instant::now() + Duration::from_secs(60));
+    let valid = read(&builders, &scripts(300, "for (;;) {}"), &effort);
+    assert_eq!(valid.unwrap_or_else(|report| panic!("{report}")), 300);
+    assert_eq!((effort.not_run(), effort.is_cut_short()), (300, false));
+    let effort = Effort::bounded(0, Instant::now() + Duration::from_secs(60));
+    let report = read(&builders, &scripts(1, "let a = ;"), &effort).unwrap_err();
+    assert!(report.to_string().contains("SyntaxError"), "{report}");
+}
+
+#[test]
+fn so_many_are_run_and_the_time_has_an_end() {
+    let (builders, _dir) = builders();
+    let endless = scripts(100, "for (;;) {}");
+    let effort = Effort::bounded(2, Instant::now() + Duration::from_secs(60));
+    let report = read(&builders, &endless, &effort).unwrap_err();
+    assert_eq!((report.problems().len(), effort.not_run()), (2, 98), "{report}");
+    assert!(report.to_string().contains("ran longer than"), "{report}");
+    let (began, effort) = (Instant::now(), Effort::bounded(100, Instant::now() + Duration::from_secs(2)));
+    let report = read(&builders, &endless, &effort).unwrap_err();
+    assert!(effort.is_cut_short() && report.problems().len() < 10, "{report}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_hosts_own_processors_are_checked_in_no_time() {
+    let (builders, _dir) = builders();
+    let own = (0..5_000).map(|n| format!("type: filter, id: f{n}, tables: {{ include: [shop.orders] }}"));
+    let effort = Effort::bounded(0, Instant::now() + Duration::from_secs(60));
+    let valid = read(&builders, &document(own), &effort);
+    assert_eq!(valid.unwrap_or_else(|report| panic!("{report}")), 5_000);
+    assert_eq!((effort.not_run(), effort.is_cut_short()), (0, false));
+}
