@@ -392,7 +392,7 @@ impl Control {
         let entry = self.commanded(name)?;
         entry.planned(part)?;
         let tapped = entry.pipeline.tap(part, events, within).await?;
-        Ok((tapped, entry.current(part)?))
+        Ok((tapped, entry.newest(part).await?))
     }
 
     /// What a stage or an envelope ran and runs, newest first. Of what came before the latest that a replay may need, the
