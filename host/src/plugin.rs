@@ -12,6 +12,7 @@ pub mod remote;
 mod sandbox;
 pub mod show;
 mod swap;
+mod tap;
 mod test;
 
 use std::io::IsTerminal;
@@ -41,6 +42,8 @@ pub enum PluginCommand {
     Test(test::TestArgs),
     /// Build anew whenever a file is saved, and show what the plugin does to sample events
     Dev(dev::DevArgs),
+    /// Copy events that enter a processor of a running pipeline into a golden input: a test from real rows
+    Tap(tap::TapArgs),
     /// Measure what an event costs: time, fuel and memory, beside the host without the plugin
     Bench(bench::BenchArgs),
     /// Show what a component is, what it wants, and whether this host can run it
@@ -87,6 +90,7 @@ impl PluginCommand {
             Self::Test(args) => args.output,
             Self::Bench(args) => args.output,
             Self::Dev(args) => args.output,
+            Self::Tap(args) => args.output,
             Self::Inspect(args) => args.output,
             Self::List(args) => args.output,
             Self::Publish(args) => args.output,
@@ -109,6 +113,7 @@ pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
             PluginCommand::Test(args) => test::run(args).await,
             PluginCommand::Bench(args) => bench::run(args).await,
             PluginCommand::Dev(args) => dev::run(args).await,
+            PluginCommand::Tap(args) => tap::run(args).await,
             PluginCommand::Inspect(args) => inspect::run(args).await,
             PluginCommand::List(args) => list::run(args).await,
             PluginCommand::Publish(args) => publish::run(args).await,

@@ -13,6 +13,8 @@ use deltaforge_wasm::Runtime;
 use notify::{EventKind, RecursiveMode, Watcher};
 use serde_json::{Value, json};
 
+use super::remote::HostArgs;
+use super::tap::{Much, Place, Tapped, tap};
 use super::test::SandboxArgs;
 use super::{Output, sandbox, show};
 use crate::Exit;
@@ -37,14 +39,77 @@ pub struct DevArgs {
     /// Show what becomes of this golden input only [default: all of DIR/golden]
     #[arg(long, value_name = "NAME.in.json")]
     input: Option<PathBuf>,
+    /// Show what becomes of events that enter this processor of a running pipeline now, instead
+    #[arg(long, value_name = "PIPELINE/PROCESSOR", conflicts_with = "input")]
+    tap: Option<Place>,
+    #[command(flatten)]
+    much: Much,
+    /// Configuration, a JSON object, in the place of the input's
+    #[arg(long, value_name = "JSON")]
+    config: Option<String>,
+    #[command(flatten)]
+    host: HostArgs,
     #[command(flatten)]
     sandbox: SandboxArgs,
     #[command(flatten)]
     pub output: Output,
 }
 
+/// What is shown at each save.
+struct Shown {
+    inputs: Inputs,
+    /// In the place of what an input says.
+    config: Option<Value>,
+}
+
+/// Where the events come from.
+enum Inputs {
+    /// The golden inputs of the project.
+    Project,
+    /// One of them.
+    File(PathBuf),
+    /// A running pipeline, from which they were taken once.
+    Tapped(String, Tapped),
+}
+
+impl Inputs {
+    /// Each with its name.
+    fn read(&self, dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
+        let file = |path: PathBuf| {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            Ok((path.display().to_string(), text))
+        };
+        match self {
+            Self::Project => {
+                let pairs = golden::pairs(&dir.join("golden"))?;
+                pairs.into_iter().map(|pair: Pair| file(pair.input)).collect()
+            }
+            Self::File(path) => Ok(vec![file(path.clone())?]),
+            Self::Tapped(name, tapped) => Ok(vec![(name.clone(), tapped.text.clone())]),
+        }
+    }
+}
+
 pub async fn run(args: &DevArgs) -> anyhow::Result<Exit> {
     build::language(&args.dir)?;
+    let config = match &args.config {
+        None => None,
+        Some(config) => {
+            Some(serde_json::from_str(config).ok().filter(Value::is_object).with_context(|| {
+                format!("--config {config}: write a JSON object, such as '{{\"column\": \"email\"}}'")
+            })?)
+        }
+    };
+    let inputs = match (&args.tap, &args.input) {
+        (Some(place), _) => {
+            let tapped = tap(place, args.much, &args.host).await?;
+            show::step(&tapped.about);
+            Inputs::Tapped(place.to_string(), tapped)
+        }
+        (None, Some(input)) => Inputs::File(input.clone()),
+        (None, None) => Inputs::Project,
+    };
+    let shown = Shown { inputs, config };
     let runtime = sandbox::runtime()?;
     // Before the first build: what is saved during it is seen.
     let (_watcher, saved) = watch(&args.dir)?;
@@ -52,7 +117,7 @@ pub async fn run(args: &DevArgs) -> anyhow::Result<Exit> {
     loop {
         let started = Instant::now();
         // A mistake is told; the next save may mend it.
-        if let Err(error) = round(args, &runtime, started).await {
+        if let Err(error) = round(args, &shown, &runtime, started).await {
             show::error(&format!("{error:#}"));
         }
         if !args.output.json {
@@ -64,25 +129,25 @@ pub async fn run(args: &DevArgs) -> anyhow::Result<Exit> {
 }
 
 /// Builds, runs the inputs, shows what became of them.
-async fn round(args: &DevArgs, runtime: &std::sync::Arc<Runtime>, started: Instant) -> anyhow::Result<()> {
+async fn round(
+    args: &DevArgs,
+    shown: &Shown,
+    runtime: &std::sync::Arc<Runtime>,
+    started: Instant,
+) -> anyhow::Result<()> {
     let built = build::build(&args.dir, Mode::Quick)?;
     let what = runtime.inspect(built.component.clone()).await.context("it builds, but no host can run it")?;
     let built_in = started.elapsed();
-    let inputs: Vec<PathBuf> = match &args.input {
-        Some(input) => vec![input.clone()],
-        None => golden::pairs(&args.dir.join("golden"))?.into_iter().map(|pair: Pair| pair.input).collect(),
-    };
     let spec = args.sandbox.spec(&what);
     let mut out = format!("{} built in {:.1} s\n", show::bold(&built.name), built_in.as_secs_f64());
-    for input in inputs {
-        let text = std::fs::read_to_string(&input).with_context(|| format!("read {}", input.display()))?;
-        let shown = preview(runtime, &built.component, &spec, &text).await;
+    for (name, text) in shown.inputs.read(&args.dir)? {
+        let preview = preview(runtime, &built.component, &spec, &text, shown.config.as_ref()).await;
         if args.output.json {
-            show::json(&as_json(&input, built_in, shown.as_ref().map_err(ToString::to_string)))?;
+            show::json(&as_json(&name, built_in, preview.as_ref().map_err(ToString::to_string)))?;
             continue;
         }
-        out.push_str(&format!("\n{}\n", show::bold(input.display())));
-        match shown {
+        out.push_str(&format!("\n{}\n", show::bold(name)));
+        match preview {
             Ok(preview) => out.push_str(&as_text(&preview)),
             Err(error) => out.push_str(&format!("  {} {error}\n", show::red("the call fails:"))),
         }
@@ -151,7 +216,7 @@ fn cut(value: &Value) -> String {
 }
 
 /// One line an input, for programs.
-fn as_json(input: &Path, built_in: Duration, shown: Result<&Preview, String>) -> Value {
+fn as_json(input: &str, built_in: Duration, shown: Result<&Preview, String>) -> Value {
     let mut line = json!({ "input": input, "built_in_ms": built_in.as_millis() as u64 });
     match shown {
         Err(error) => line["error"] = json!(error),

@@ -118,6 +118,21 @@ impl Remote {
         path: &[&str],
         body: Body,
     ) -> Result<(StatusCode, Value), RemoteError> {
+        let (status, text) = self.ask_text(method, path, body).await?;
+        Ok((status, serde_json::from_slice(&text).unwrap_or(Value::Null)))
+    }
+
+    /// As [`Remote::ask`], with the answer as it came: a tree of values could not hold every number.
+    ///
+    /// # Errors
+    ///
+    /// As [`Remote::ask`].
+    pub async fn ask_text(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Body,
+    ) -> Result<(StatusCode, Vec<u8>), RemoteError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| RemoteError::Address(self.base.to_string()))?
@@ -135,8 +150,10 @@ impl Remote {
         let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
         let text = answer.bytes().await.map_err(|error| self.unreachable(&error))?;
-        let value: Value = serde_json::from_slice(&text).unwrap_or(Value::Null);
-        if status.is_success() { Ok((status, value)) } else { Err(refusal(status, &value)) }
+        match status.is_success() {
+            true => Ok((status, text.into())),
+            false => Err(refusal(status, &serde_json::from_slice(&text).unwrap_or(Value::Null))),
+        }
     }
 
     /// Uploads a component; answers what the host says of the version, and whether it is new.

@@ -49,6 +49,7 @@ type event struct {
 	before, after native.Members
 	tags          []string
 	ddl           *deltaforge.DDLStatement
+	message       *string
 }
 
 // NewBatch is an empty batch.
@@ -108,12 +109,8 @@ func imageOf(raw json.RawMessage) (native.Members, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
 	}
-	normal, err := native.Normal(raw)
-	if err != nil {
-		return nil, err
-	}
 	members := native.Members{}
-	if err := json.Unmarshal(normal, &members); err != nil {
+	if err := json.Unmarshal(raw, &members); err != nil {
 		return nil, err
 	}
 	return members, nil
@@ -121,6 +118,7 @@ func imageOf(raw json.RawMessage) (native.Members, error) {
 
 // A batch as a file holds it.
 type document struct {
+	About  json.RawMessage `json:"about"` // for people
 	Tables []struct {
 		Name    string      `json:"name"`
 		Columns [][2]string `json:"columns"`
@@ -133,11 +131,13 @@ type document struct {
 		After  json.RawMessage `json:"after"`
 		Tags   []string        `json:"tags"`
 		DDL    *[2]string      `json:"ddl"`
+		// The content of a log message.
+		Message *string `json:"message"`
 	} `json:"events"`
 }
 
 // FromJSON reads a batch from JSON: `tables` (`name`, `columns` as pairs of name and kind, `key`) and `events` (`table`,
-// `op` as on the wire, and where there are any `before`, `after`, `tags`, `ddl` as statement and database).
+// `op` as on the wire, and where there are any `before`, `after`, `tags`, `message`, `ddl` as statement and database).
 func FromJSON(text string) (*Batch, error) {
 	var held document
 	decoder := json.NewDecoder(strings.NewReader(text))
@@ -161,7 +161,7 @@ func FromJSON(text string) (*Batch, error) {
 		if !known {
 			return nil, fmt.Errorf("event %d: %q is no operation", at, shown.Op)
 		}
-		next := event{table: shown.Table, op: op, tags: shown.Tags}
+		next := event{table: shown.Table, op: op, tags: shown.Tags, message: shown.Message}
 		if shown.DDL != nil {
 			next.ddl = &deltaforge.DDLStatement{SQL: shown.DDL[0], Database: shown.DDL[1]}
 		}
@@ -206,7 +206,7 @@ func (b *Batch) build() (*native.Batch, error) {
 			Ordinal:     uint32(at),
 			Position:    uint64(at) + 1,
 			Last:        at+1 == len(b.events),
-			Extras:      deltaforge.Extras{Tags: shown.tags, DDL: shown.ddl},
+			Extras:      deltaforge.Extras{Tags: shown.tags, DDL: shown.ddl, Message: shown.message},
 		}
 		for image, members := range [2]native.Members{shown.before, shown.after} {
 			cells, err := cells(&tables[number], members)
@@ -232,7 +232,7 @@ func cells(table *deltaforge.Table, members native.Members) (image native.Image,
 			err = fmt.Errorf("%s has no column %s", table.Qualified(), name)
 			return
 		}
-		value, problem := native.Cell(raw, table.Columns[column].Kind)
+		value, problem := native.CellOrNamed(raw, table.Columns[column].Kind)
 		if problem != nil {
 			err = problem
 		}

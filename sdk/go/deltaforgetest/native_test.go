@@ -60,3 +60,25 @@ func TestEveryKindOfValueHasTheHostsForm(t *testing.T) {
 		}
 	}
 }
+
+func TestAValueMaySayItsKind(t *testing.T) {
+	batch, err := deltaforgetest.FromJSON(`{"about": "kinds", "tables": [{"name": "t", "columns": [["a", "int"], ["b", "any"]]}],
+		"events": [{"table": "t", "op": "c", "after": {"a": {"_text": "12"}, "b": {"_array": [{"_decimal": "1.50"}, 7]}}}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodies, err := batch.Format(native, "{}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wanted := []byte(`"after":{"a":"12","b":["1.50",7]}`); !bytes.Contains(bodies.Get(0), wanted) {
+		t.Errorf("%s lacks %s", bodies.Get(0), wanted)
+	}
+	batch, err = deltaforgetest.FromJSON(`{"events": [{"table": "t", "op": "c", "after": {"id": 1, "a": {"_uint": -5}}}]}`)
+	if err == nil {
+		_, err = batch.Format(native, "{}")
+	}
+	if err == nil {
+		t.Error("-5 is no uint")
+	}
+}

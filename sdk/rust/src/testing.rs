@@ -6,19 +6,22 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use deltaforge_model::json::{EventWriter, RowEncoders, cell_from_json};
+use deltaforge_model::edit::OwnedCell;
+use deltaforge_model::json::{EventWriter, RowEncoders, members_of_json};
 use deltaforge_model::schema::Column;
-use deltaforge_model::value::CellKind;
 use deltaforge_model::{
     Batch, BatchBuilder, Cell, EventHead, EventId, Image, Kind, Op, Overlay, Side, SnapshotMark, SourceInfo,
     TableSchema, Transaction, View,
 };
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 use crate::native::{self, CallError};
 use crate::{Bodies, Failure, Formatter, Processor};
 
+mod cells;
 mod golden;
+mod record;
 
 /// Most bytes of the rows of a batch: each has a place for every column of its table.
 const MAX_ROW_BYTES: usize = 64 << 20;
@@ -26,6 +29,8 @@ const MAX_ROW_BYTES: usize = 64 << 20;
 #[doc(hidden)] // for the host that runs the same files
 pub use golden::{Difference, Found, Golden, golden_files};
 pub use golden::{assert_golden_bodies, assert_golden_files};
+#[doc(hidden)]
+pub use record::record;
 
 /// Builds a batch, event by event.
 ///
@@ -37,12 +42,13 @@ pub struct TestBatch {
     events: Vec<TestEvent>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct TestEvent {
     table: String,
     op: Op,
-    before: Json,
-    after: Json,
+    /// The text of a JSON object, as it was given: reading it as numbers of one kind would change some.
+    before: Option<String>,
+    after: Option<String>,
     tags: Option<Vec<String>>,
     ddl: Option<(String, String)>,
     message: Option<String>,
@@ -51,10 +57,15 @@ struct TestEvent {
 /// A batch as a file holds it: what golden files are made of.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct Document<'a> {
+    /// Words for people.
+    #[serde(default, rename = "about")]
+    _about: serde::de::IgnoredAny,
+    config: Option<Json>,
     #[serde(default)]
     tables: Vec<DocumentTable>,
-    events: Vec<DocumentEvent>,
+    #[serde(borrow)]
+    events: Vec<DocumentEvent<'a>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -68,16 +79,25 @@ struct DocumentTable {
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct DocumentEvent {
+struct DocumentEvent<'a> {
     table: String,
     op: String,
-    #[serde(default)]
-    before: Json,
-    #[serde(default)]
-    after: Json,
+    #[serde(borrow)]
+    before: Option<&'a RawValue>,
+    #[serde(borrow)]
+    after: Option<&'a RawValue>,
     tags: Option<Vec<String>>,
     ddl: Option<(String, String)>,
     message: Option<String>,
+}
+
+impl<'a> Document<'a> {
+    fn parse(text: &'a str) -> Result<Self, String> {
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err("expected a map with `events`".to_owned());
+        }
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
 }
 
 impl TestBatch {
@@ -124,6 +144,8 @@ impl TestBatch {
     /// Adds any event; an image that is JSON `null` is not there.
     pub fn event(mut self, table: &str, op: Op, before: Json, after: Json) -> Self {
         let table = table.to_owned();
+        let text = |image: Json| (!image.is_null()).then(|| image.to_string());
+        let (before, after) = (text(before), text(after));
         self.events.push(TestEvent { table, op, before, after, tags: None, ddl: None, message: None });
         self
     }
@@ -165,7 +187,14 @@ impl TestBatch {
     ///
     /// What does not fit.
     pub fn try_from_json(text: &str) -> Result<Self, String> {
-        let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let document = Document::parse(text)?;
+        if document.config.is_some() {
+            return Err("a batch has no `config`; with one it is a golden input".to_owned());
+        }
+        Self::of_document(document)
+    }
+
+    fn of_document(document: Document<'_>) -> Result<Self, String> {
         let mut batch = Self::new();
         for table in document.tables {
             let columns: Vec<(&str, &str)> =
@@ -175,10 +204,25 @@ impl TestBatch {
         }
         for event in document.events {
             let op = Op::from_code(&event.op).ok_or_else(|| format!("{} is no operation", event.op))?;
-            let DocumentEvent { table, before, after, tags, ddl, message, .. } = event;
+            let text = |image: Option<&RawValue>| image.map(|image| image.get().to_owned());
+            let (before, after) = (text(event.before), text(event.after));
+            let DocumentEvent { table, tags, ddl, message, .. } = event;
             batch.events.push(TestEvent { table, op, before, after, tags, ddl, message });
         }
         Ok(batch)
+    }
+
+    /// How many events it has.
+    #[doc(hidden)]
+    pub fn events(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Its events again and again, until there are so many.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn repeated(self, events: usize) -> Self {
+        Self { events: self.events.iter().cycle().take(events).cloned().collect(), ..self }
     }
 
     /// The batch in the host's own form.
@@ -236,7 +280,9 @@ impl TestBatch {
                 snapshot: SnapshotMark::No,
             });
             for (image, row) in [(Image::Before, &event.before), (Image::After, &event.after)] {
-                write_image(&mut builder, &schema, image, row)?;
+                if let Some(row) = row {
+                    write_image(&mut builder, &schema, image, row)?;
+                }
             }
             let TestEvent { tags, ddl, message, .. } = event;
             if tags.is_some() || ddl.is_some() || message.is_some() {
@@ -254,18 +300,18 @@ impl TestBatch {
             return TableSchema::new(database, None, name, columns.clone(), &key);
         }
         let mut columns: Vec<Column> = Vec::new();
-        let mut known: HashMap<&str, usize> = HashMap::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
         for event in self.events.iter().filter(|event| event.table == table) {
-            for (name, value) in
-                [&event.before, &event.after].into_iter().filter_map(Json::as_object).flatten()
-            {
-                let kind = kind_of(value);
-                match known.get(name.as_str()).map(|at| &mut columns[*at]) {
+            let images = [&event.before, &event.after].into_iter().flatten();
+            // What is no row is told when it is written.
+            for (name, value) in images.filter_map(|row| members_of_json(row).ok()).flatten() {
+                let kind = cells::kind_of(value);
+                match known.get(&name).map(|at| &mut columns[*at]) {
                     Some(column) if column.kind == Kind::Any => column.kind = kind,
                     Some(_) => {}
                     None => {
-                        known.insert(name, columns.len());
-                        columns.push(Column::new(name, kind, ""));
+                        columns.push(Column::new(&name, kind, ""));
+                        known.insert(name, columns.len() - 1);
                     }
                 }
             }
@@ -394,42 +440,27 @@ fn events_of(batch: &Batch) -> Vec<Json> {
     events
 }
 
-fn kind_of(value: &Json) -> Kind {
-    Kind::Of(match value {
-        Json::Null => return Kind::Any,
-        Json::Bool(_) => CellKind::Bool,
-        Json::Number(number) if number.is_f64() => CellKind::Float64,
-        Json::Number(number) if number.is_i64() => CellKind::Int,
-        Json::Number(_) => CellKind::UInt,
-        Json::String(_) => CellKind::Text,
-        Json::Object(members) if members.contains_key("_base64") => CellKind::Bytes,
-        Json::Array(_) | Json::Object(_) => CellKind::Json,
-    })
-}
-
 fn write_image(
     builder: &mut BatchBuilder,
     schema: &TableSchema,
     image: Image,
-    row: &Json,
+    row: &str,
 ) -> Result<(), String> {
-    let members = match row {
-        Json::Null => return Ok(()),
-        Json::Object(members) => members,
-        other => return Err(format!("a row is an object, not {other}")),
-    };
-    if let Some(name) = members.keys().find(|name| schema.column(name).is_none()) {
+    let members = members_of_json(row).map_err(|_| format!("a row is an object, not {row}"))?;
+    if let Some((name, _)) = members.iter().find(|(name, _)| schema.column(name).is_none()) {
         return Err(format!("{} has no column {name}", schema.qualified()));
     }
+    let members: HashMap<String, &str> = members.into_iter().collect();
+    let cell = |column: &Column| match members.get(&column.name) {
+        None => Ok(OwnedCell::from(&Cell::Absent)),
+        Some(value) => {
+            cells::read(value, column.kind).map_err(|problem| format!("{}: {problem}", column.name))
+        }
+    };
+    let row: Vec<OwnedCell> = schema.columns().iter().map(cell).collect::<Result<_, String>>()?;
     builder.image(image, |writer| {
-        for column in schema.columns() {
-            match members.get(&column.name) {
-                None => writer.push(&Cell::Absent),
-                Some(value) => {
-                    let cell = cell_from_json(&value.to_string(), column.kind);
-                    writer.push(&cell.expect("a JSON value prints as JSON").as_cell())
-                }
-            };
+        for cell in &row {
+            writer.push(&cell.as_cell());
         }
     });
     Ok(())

@@ -13,6 +13,7 @@ mod dev;
 mod guests;
 mod project;
 mod registry;
+mod tap;
 mod tutorial;
 
 /// What a command did.

@@ -392,7 +392,7 @@ pub(crate) struct EntryView {
     who: String,
     /// The address it came from; `host`: nobody asked for it.
     from: String,
-    /// `upload`, `delete`, `plugin-gc`, `swap`, `script`, `rollback`, `pause`, `resume`, `stop`, `forget-checkpoints`, `ack-gaps`,
+    /// `upload`, `delete`, `plugin-gc`, `swap`, `script`, `rollback`, `tap`, `pause`, `resume`, `stop`, `forget-checkpoints`, `ack-gaps`,
     /// `dlq-ack`, `dlq-purge`, `token-create` or `token-revoke`.
     #[schema(example = "swap")]
     action: String,

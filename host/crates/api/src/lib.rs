@@ -22,6 +22,7 @@ mod pipelines;
 mod plugins;
 mod routes;
 mod swap;
+mod tap;
 mod tokens;
 mod validate;
 mod view;

@@ -40,6 +40,8 @@ use utoipa::openapi::{ContentBuilder, OpenApi as OpenApiDocument, Ref, RefOr, Re
         crate::swap::envelope,
         crate::swap::envelope_rollback,
         crate::swap::envelope_history,
+        crate::tap::processor,
+        crate::tap::envelope,
         crate::plugins::list,
         crate::plugins::versions,
         crate::plugins::version,

@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use deltaforge_config::auth::Role;
 
 use crate::access::{Gate, admit};
-use crate::{App, audit, dlq, health, openapi, pipelines, plugins, swap, tokens, validate};
+use crate::{App, audit, dlq, health, openapi, pipelines, plugins, swap, tap, tokens, validate};
 
 /// What a route's path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +117,12 @@ pub(crate) fn table() -> Vec<Route> {
         Route::command("script", Author, PUT, "/pipelines/{name}/processors/{id}/script", Pipeline, swap::script),
         Route::command("rollback", Operator, POST, "/pipelines/{name}/processors/{id}/rollback", Pipeline, swap::rollback),
         Route::look(Viewer, "/pipelines/{name}/processors/{id}/history", Pipeline, swap::history),
+        // What enters is rows, as whoever writes code for them sees them.
+        Route::command("tap", Author, POST, "/pipelines/{name}/processors/{id}/tap", Pipeline, tap::processor),
         Route::command("swap", Operator, PUT, "/pipelines/{name}/sinks/{id}/envelope", Pipeline, swap::envelope),
         Route::command("rollback", Operator, POST, "/pipelines/{name}/sinks/{id}/envelope/rollback", Pipeline, swap::envelope_rollback),
         Route::look(Viewer, "/pipelines/{name}/sinks/{id}/envelope/history", Pipeline, swap::envelope_history),
+        Route::command("tap", Author, POST, "/pipelines/{name}/sinks/{id}/envelope/tap", Pipeline, tap::envelope),
 
         Route::look(Viewer, "/plugins", Host, plugins::list),
         Route::command("plugin-gc", Admin, POST, "/plugins/gc", Host, plugins::remove::collect),

@@ -166,7 +166,7 @@ impl Override {
             id: stage.id.clone(),
             plugin: stage.plugin.clone(),
             digest: stage.digest.clone(),
-            config: redacted(stage, catalog),
+            config: redacted(stage.part, &stage.code, &stage.config, catalog),
             generation: stage.generation,
             position: stage.position.clone(),
             swapped_at: rfc3339(stage.since_ms),
@@ -176,10 +176,10 @@ impl Override {
 
 /// A stage's configuration without secrets. What is secret stands in the catalog's schema of the block that the
 /// configuration belongs to, so it is put there.
-fn redacted(stage: &StageStatus, catalog: &Catalog) -> Value {
-    let block = stage.code.block(&stage.config);
-    let below = if matches!(stage.code, StageCode::Plugin(_)) { "/config" } else { "" };
-    let (spec, at) = match stage.part {
+pub(crate) fn redacted(part: Part, code: &StageCode, config: &Value, catalog: &Catalog) -> Value {
+    let block = code.block(config);
+    let below = if matches!(code, StageCode::Plugin(_)) { "/config" } else { "" };
+    let (spec, at) = match part {
         Part::Stage => (json!({ "processors": [block] }), "processors/0"),
         Part::Envelope => {
             (json!({ "sinks": [{ "config": { "envelope": block } }] }), "sinks/0/config/envelope")
@@ -187,7 +187,7 @@ fn redacted(stage: &StageStatus, catalog: &Catalog) -> Value {
     };
     let document = catalog.redact(&json!({ "spec": spec }));
     let mut config = document.pointer(&format!("/spec/{at}{below}")).cloned().unwrap_or_default();
-    if let (StageCode::Builtin(_), Some(block)) = (&stage.code, config.as_object_mut()) {
+    if let (StageCode::Builtin(_), Some(block)) = (code, config.as_object_mut()) {
         block.shift_remove("type");
     }
     config

@@ -31,14 +31,12 @@ impl Load {
     ///
     /// What does not fit.
     pub fn of_golden(text: &str) -> Result<Self, String> {
-        let mut document: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let events = document["events"].as_array().cloned().unwrap_or_default();
-        if events.is_empty() {
+        let golden = Golden::parse(text)?;
+        if golden.batch.events() == 0 {
             return Err("it has no events".to_owned());
         }
-        document["events"] = events.iter().cycle().take(EVENTS).cloned().collect();
-        let golden = Golden::parse(&document.to_string())?;
-        Ok(Self { batch: Arc::new(golden.batch.try_build()?), config: golden.config })
+        let batch = golden.batch.repeated(EVENTS).try_build()?;
+        Ok(Self { batch: Arc::new(batch), config: golden.config })
     }
 
     /// Orders of a shop: 12 columns (3 integers, 5 texts, a decimal, a boolean, 2 timestamps), 60 % created, 30 %

@@ -43,7 +43,7 @@ pub struct Preview {
     pub rejects: Vec<String>,
 }
 
-/// Runs the text of a golden input through a component.
+/// Runs the text of a golden input through a component; with `config` where that is given, and not the input's own.
 ///
 /// # Errors
 ///
@@ -53,9 +53,11 @@ pub async fn preview(
     component: &[u8],
     spec: &TrialSpec,
     input: &str,
+    config: Option<&Value>,
 ) -> Result<Preview, TrialError> {
     let golden = Golden::parse(input).and_then(|golden| Ok((golden.batch.try_build()?, golden.config)));
-    let (batch, config) = golden.map_err(TrialError::Failed)?;
+    let (batch, own) = golden.map_err(TrialError::Failed)?;
+    let config = config.cloned().unwrap_or(own);
     let mut trial = runtime.trial(component, TrialSpec { config, ..spec.clone() }).await?;
     let view = View::all(Arc::new(batch));
     let before = events(&Found::of_batch(view.batch()), "events");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use async_trait::async_trait;
+use deltaforge_model::Batch;
 use serde_json::Value;
 
 use crate::error::ConfigError;
@@ -91,8 +92,9 @@ pub struct PluginVersion {
 /// What a version is tried on.
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
-    /// Events and a configuration, in the form of golden files (`*.in.json`).
-    pub input: Value,
+    /// The text of a golden file (`*.in.json`): events and a configuration. Not a tree of values, which could not hold
+    /// every number.
+    pub input: String,
     /// The limits of the call; `None`: what a stage gets whose block sets none.
     pub limits: Option<StageLimits>,
     /// What it may reach in the host; `None`: what it cannot do without.
@@ -258,6 +260,10 @@ pub trait PluginCatalog: Send + Sync + 'static {
     ///
     /// When it is not there, or the sample does not fit. What the plugin itself does wrong is what came of it.
     async fn try_out(&self, id: &PluginId, sample: Sample) -> Result<Tried, CatalogError>;
+
+    /// Events as a sample: the text of a golden file that [`PluginCatalog::try_out`] takes, and that plugins are tested
+    /// with where they are written. `about` is for people.
+    fn sample(&self, about: &str, config: &Value, events: &[Batch]) -> String;
 
     /// Begins to publish a version, of so many bytes if that is known.
     ///

@@ -33,7 +33,11 @@ pub struct SinkFilter {
 }
 
 impl SinkFilter {
-    fn admits(&self, event: &Event<'_>) -> bool {
+    /// Whether the envelope is shown an event.
+    pub(crate) fn admits(&self, event: &Event<'_>) -> bool {
+        if event.op() == Op::Heartbeat {
+            return false;
+        }
         match &event.side().synthetic {
             None => !self.synthetic_only,
             Some(producer) => {
@@ -140,7 +144,7 @@ impl Composer {
         let rows: Arc<[u32]> = (0..batch.len() as u32)
             .filter(|row| {
                 let event = batch.event(*row as usize);
-                event.op() != Op::Heartbeat && event.source_row() >= first_row && self.filter.admits(&event)
+                event.source_row() >= first_row && self.filter.admits(&event)
             })
             .collect();
         let view = View::new(batch.clone(), rows);

@@ -20,6 +20,7 @@ use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
 use crate::swap::{Generation, History, Note, Part, Swappable};
 use crate::takings::{Leaving, Taking, Takings};
+use crate::tap::Tapped;
 
 /// Largest configuration that a swap brings, bytes of JSON.
 const MOST_CONFIG: usize = 64 << 10;
@@ -373,6 +374,25 @@ impl Control {
         let swapped = entry.pipeline.swap_within(&mut patience, part, spec, recorded, 0, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
+    }
+
+    /// Copies the next `events` that enter a stage or an envelope, for at most `within`, beside the stream. Answers what runs
+    /// there too.
+    ///
+    /// # Errors
+    ///
+    /// When the pipeline does not have it, is not at work and nothing came, has too many taps, or cannot mask what was tapped.
+    pub async fn tap(
+        &self,
+        name: &str,
+        part: Swappable<'_>,
+        events: usize,
+        within: Duration,
+    ) -> Result<(Tapped, StageSpec), ControlError> {
+        let entry = self.commanded(name)?;
+        entry.planned(part)?;
+        let tapped = entry.pipeline.tap(part, events, within).await?;
+        Ok((tapped, entry.newest(part).await?))
     }
 
     /// What a stage or an envelope ran and runs, newest first. Of what came before the latest that a replay may need, the

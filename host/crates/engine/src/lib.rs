@@ -39,6 +39,7 @@ pub mod suggest;
 pub mod swap;
 mod takings;
 mod tally;
+pub mod tap;
 pub mod template;
 pub mod tenants;
 pub mod unused;

@@ -25,6 +25,7 @@ use crate::stage::{StageError, StageSpec, StageVersion};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, Shared, State};
 use crate::swap::{Generation, History, Note, Swappable};
+use crate::tap::{self, Place, Tapped};
 
 /// An attempt that ran at least this long makes the next pause short again.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
@@ -344,6 +345,72 @@ impl Pipeline {
         Ok(NewEnvelope { sink: index, successor, formatter })
     }
 
+    /// Copies the next events, up to [`crate::tap::MOST_EVENTS`], that enter a stage or an envelope, for at most `within`. The
+    /// stream does not wait for it. What the stages that they have yet to pass hide is hidden in them.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such part, the pipeline is not at work and nothing came, there are too many taps, or a mask fails.
+    pub async fn tap(&self, part: Swappable<'_>, events: usize, within: Duration) -> Result<Tapped, Failure> {
+        let (place, first) = self.place(part)?;
+        if self.status().status == State::Stopped {
+            return Err(self.not_at_work("resume it first"));
+        }
+        let tapping = self.shared.taps().open(place, events, &self.services.budget)?;
+        let over = tokio::time::sleep(within);
+        tokio::pin!(over);
+        let otherwise = loop {
+            tokio::select! {
+                biased;
+                () = tapping.ended() => break tap::Ended::Full,
+                () = &mut over => break tap::Ended::Time,
+                () = tokio::time::sleep(LOOKS_EVERY) => {
+                    if self.status().status == State::Stopped {
+                        break tap::Ended::Stopped;
+                    }
+                }
+            }
+        };
+        let (events, ended) = tapping.close(otherwise);
+        let status = self.status();
+        if events.is_empty() && status.status != State::Running {
+            return Err(self.not_at_work("nothing came to the tap"));
+        }
+        let mask = run::tapped::mask(self.plan.clone(), self.services.clone(), status.stages, first, events);
+        let mask = mask.instrument(span::of_pipeline(&self.plan.name));
+        let masked = self.services.tenants.run(&self.plan.tenant, mask);
+        let masked = self.services.compute.spawn(masked).await;
+        let (events, masked_by) = masked
+            .unwrap_or_else(|_| Err(Failure::internal("what was tapped was not masked")))
+            .map_err(|failure| self.plan.secrets.hide_in(failure))?;
+        Ok(Tapped { events, ended, masked_by, _open: tapping })
+    }
+
+    /// Where a part stands, and the first stage that what enters it has yet to pass.
+    fn place(&self, part: Swappable<'_>) -> Result<(Place, usize), Failure> {
+        let unknown = |code, what: String| Failure::operator(code, format!("the pipeline has no {what}"));
+        match part {
+            Swappable::Stage(id) => {
+                let index = self.plan.stages.iter().position(|stage| stage.spec.id == id);
+                let index = index.ok_or_else(|| unknown("unknown_stage", format!("stage {id}")))?;
+                Ok((Place::Stage(index), index))
+            }
+            Swappable::Envelope(id) => {
+                let index = self.plan.sinks.iter().position(|sink| sink.id == id);
+                let index = index.ok_or_else(|| unknown("unknown_sink", format!("sink {id}")))?;
+                Ok((Place::Envelope(index), self.plan.stages.len()))
+            }
+        }
+    }
+
+    /// What is answered where nothing comes.
+    fn not_at_work(&self, then: &str) -> Failure {
+        let status = self.status();
+        let why = status.error.map(|error| format!(" ({})", error.message)).unwrap_or_default();
+        let message = format!("pipeline {} is {}{why}; {then}", self.plan.name, status.status.word());
+        Failure::operator("pipeline_not_running", message)
+    }
+
     /// Hands over what was built, and waits until it is in place.
     async fn put_in(&self, swap: Swap, patience: &mut Patience) -> Result<Swapped, Failure> {
         let status = self.status().status;
@@ -406,6 +473,8 @@ impl Patience {
     }
 }
 
+/// How often a tap looks whether its pipeline was stopped.
+const LOOKS_EVERY: Duration = Duration::from_millis(100);
 /// How an attempt came to a good end.
 enum Ended {
     /// The source has nothing more, for good.

@@ -38,6 +38,7 @@ mod reader;
 mod sink;
 mod stage_set;
 mod swaps;
+pub(crate) mod tapped;
 mod unload;
 mod unwritten;
 mod worker;
@@ -142,8 +143,8 @@ impl Attempt {
         }
         let resume = mark::lowest(&marks, &*plan.source.factory)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
-        let stages =
-            stage_set::StageSet::build(&plan, &services, resume.clone(), shared.waits().clone()).await?;
+        let (waits, taps) = (shared.waits().clone(), shared.taps().clone());
+        let stages = stage_set::StageSet::build(&plan, &services, resume.clone(), waits, taps).await?;
         shared.set_stages(stages.describe());
         let envelopes = Envelopes::build(&plan, &services, resume.as_ref(), &own).await?;
         shared.set_envelopes(envelopes.describe());

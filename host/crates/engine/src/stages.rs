@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use deltaforge_model::edit::Applied;
 use deltaforge_model::pattern::Patterns;
-use deltaforge_model::{Batch, Op, Overlay, View};
+use deltaforge_model::{Batch, Event, Op, Overlay, View};
 use futures::FutureExt;
 pub use given_up::GivenUp;
 use metrics::{Counter, Histogram, counter, histogram};
@@ -200,6 +200,13 @@ impl RunningStage {
         toll.left = batch.len() as u64;
         self.metrics.latency.record(started.elapsed().as_secs_f64());
         Ok(batch)
+    }
+
+    /// Whether the code is shown an event.
+    pub(crate) fn sees(&self, event: &Event<'_>) -> bool {
+        let table = event.table();
+        event.op() != Op::Heartbeat
+            && self.tables.admits(table.schema().unwrap_or(table.database()), table.name())
     }
 
     fn rows(&self, batch: &Batch) -> Arc<[u32]> {

@@ -21,6 +21,7 @@ use crate::stage::{StageAction, StageCode, StageError};
 use crate::stages::GivenUp;
 use crate::state::StateError;
 use crate::swap::Part;
+use crate::tap::Taps;
 use crate::waits::{Awaited, Waits, ms_until};
 
 /// A sink of the commit policy that fails for longer than this makes the pipeline count as failed.
@@ -255,6 +256,7 @@ pub(crate) type SpillFiles = Arc<Mutex<Spill>>;
 pub struct Shared {
     inner: Mutex<Inner>,
     waits: Waits,
+    taps: Taps,
     secrets: Secrets,
     gaps: tokio::sync::Mutex<()>,
     /// Per sink: its spill, as it was opened last.
@@ -355,6 +357,7 @@ impl Shared {
         Self {
             metrics: PipelineMetrics::new(plan),
             waits: Waits::default(),
+            taps: Taps::default(),
             secrets: plan.secrets.clone(),
             gaps: tokio::sync::Mutex::new(()),
             spills: Mutex::new(vec![None; plan.sinks.len()]),
@@ -382,6 +385,11 @@ impl Shared {
     /// What the pipeline waits for that it should not have to wait for.
     pub(crate) fn waits(&self) -> &Waits {
         &self.waits
+    }
+
+    /// Who wants copies of what enters its stages and envelopes.
+    pub(crate) fn taps(&self) -> &Taps {
+        &self.taps
     }
 
     pub(crate) fn set_state(&self, state: State) {

@@ -1,5 +1,6 @@
 //! The batch: an index of events over row images.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::event_id::EventId;
@@ -323,21 +324,41 @@ impl Batch {
         self.with_entries(tail)
     }
 
-    /// A batch of these entries of ours, with copies of their images and of no others.
+    /// A copy of these events, with what they refer to and nothing else.
+    ///
+    /// # Panics
+    ///
+    /// If one of the rows does not exist.
+    pub fn pick(&self, rows: &[usize]) -> Self {
+        self.with_entries(rows.iter().map(|row| self.entries[*row]).collect())
+    }
+
+    /// A batch of these entries of ours, with copies of what they refer to and of nothing else.
     fn with_entries(&self, mut entries: Vec<Entry>) -> Self {
         let (mut rows, mut large) = (Vec::new(), Vec::new());
+        let (mut sides, mut transactions) = (vec![Side::default()], Vec::new());
+        let (mut moved_sides, mut moved_transactions) = (HashMap::from([(0, 0)]), HashMap::new());
         for entry in &mut entries {
             for image in Image::BOTH {
                 if let Some(row) = self.row_at(entry.image(image)) {
                     entry.set_image(image, row.copy_to(&mut rows, &mut large));
                 }
             }
+            entry.side = *moved_sides.entry(entry.side).or_insert_with_key(|side| {
+                sides.push(self.sides[*side as usize].clone());
+                sides.len() as u32 - 1
+            });
+            entry.tx = *moved_transactions.entry(entry.tx).or_insert_with_key(|tx| {
+                let Some(transaction) = self.transactions.get(*tx as usize) else { return NONE32 };
+                transactions.push(transaction.clone());
+                transactions.len() as u32 - 1
+            });
         }
         Self {
             info: self.info.clone(),
             tables: self.tables.clone(),
-            transactions: self.transactions.clone(),
-            sides: self.sides.clone(),
+            transactions,
+            sides,
             entries,
             rows,
             large,
@@ -455,6 +476,12 @@ impl<'a> Event<'a> {
     /// The image that says what the row is: after, or before where there is no after.
     pub fn latest(&self) -> Option<Row<'a>> {
         self.after().or_else(|| self.before())
+    }
+
+    /// Bytes of its images and of what few events have.
+    pub fn byte_size(&self) -> usize {
+        let images = [self.before(), self.after()].into_iter().flatten();
+        images.map(|row| row.byte_size()).sum::<usize>() + self.side().byte_size()
     }
 
     /// Tags, headers, routing and the like.

@@ -45,7 +45,7 @@ mod time;
 pub use compact::write_compact;
 pub use escape::write_string;
 pub use event::EventWriter;
-pub use read::{JsonError, cell_from_json, cell_from_json_over, named_cells_from_json};
+pub use read::{JsonError, cell_from_json, cell_from_json_over, members_of_json, named_cells_from_json};
 pub use replace::{ReplaceError, events_to_json, replace_events};
 
 /// Appends one cell. [`Cell::Absent`] has no form of its own and becomes `null`; rows leave it out.

@@ -15,8 +15,10 @@ use deltaforge_engine::catalog::{
 use deltaforge_engine::state::StateStore;
 use deltaforge_engine::tenants::Tenants;
 use deltaforge_engine::unused;
+use deltaforge_model::Batch;
 use parking_lot::Mutex;
 use semver::Version;
+use serde_json::Value;
 use tokio::runtime::Handle;
 
 use crate::factory::{chain, off_thread, unbounded};
@@ -256,6 +258,10 @@ impl PluginCatalog for WasmCatalog {
 
     async fn try_out(&self, id: &PluginId, sample: Sample) -> Result<Tried, CatalogError> {
         self.tried(id, sample).await
+    }
+
+    fn sample(&self, about: &str, config: &Value, events: &[Batch]) -> String {
+        deltaforge_sdk::testing::record(about, config, events)
     }
 
     async fn upload(&self, id: &PluginId, announced: Option<u64>) -> Result<Box<dyn Upload>, CatalogError> {

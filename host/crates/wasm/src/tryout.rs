@@ -51,19 +51,20 @@ impl WasmCatalog {
         let seat = Seat { pipeline: String::new(), stage };
         let seat = self.tenants.seat(&sample.tenant, seat, limits.mem_mb);
         let _seat = seat.map_err(|reached| CatalogError::Limit(reached.to_string()))?;
-        let events = sample.input.get("events").and_then(Value::as_array).map_or(0, Vec::len);
-        if events == 0 || events > MAX_EVENTS {
-            let text = format!(
-                "there are {events}, and a trial takes from 1 to {MAX_EVENTS}: what a stage is shown at once"
-            );
-            return Err(refused("events", text));
-        }
         let input = sample.input;
         let read = off_thread(move || {
-            let golden = Golden::parse(&input.to_string())?;
-            Ok((Arc::new(golden.batch.try_build()?), golden.config))
+            let golden = Golden::parse(&input).map_err(|problem| refused("", problem))?;
+            let events = golden.batch.events();
+            if events == 0 || events > MAX_EVENTS {
+                let text = format!(
+                    "there are {events}, and a trial takes from 1 to {MAX_EVENTS}: what a stage is shown at once"
+                );
+                return Err(refused("events", text));
+            }
+            let batch = golden.batch.try_build().map_err(|problem| refused("", problem))?;
+            Ok((Arc::new(batch), golden.config))
         });
-        let (batch, config) = read.await.map_err(|problem: String| refused("", problem))?;
+        let (batch, config) = read.await?;
         let spec = TrialSpec {
             config,
             limits: Some(limits),

@@ -115,6 +115,59 @@ func Cell(raw json.RawMessage, kind deltaforge.Kind) (deltaforge.Value, error) {
 	return cell(string(bytes.TrimSpace(raw)), kind, 0)
 }
 
+// CellOrNamed is as [Cell], and takes a value that says its kind: `{"_text": "12"}` is text in a column of integers too.
+func CellOrNamed(raw json.RawMessage, kind deltaforge.Kind) (deltaforge.Value, error) {
+	named, value := named(raw)
+	switch named {
+	case "":
+		return Cell(raw, kind)
+	case deltaforge.KindArray:
+		var raws []json.RawMessage
+		if err := json.Unmarshal(value, &raws); err != nil {
+			return deltaforge.Value{}, err
+		}
+		elements := make([]deltaforge.Value, len(raws))
+		for at, raw := range raws {
+			var err error
+			if elements[at], err = CellOrNamed(raw, deltaforge.KindAny); err != nil {
+				return deltaforge.Value{}, err
+			}
+		}
+		return deltaforge.Array(elements...), nil
+	case deltaforge.KindText, deltaforge.KindDecimal, deltaforge.KindJSON:
+		var text string
+		if err := json.Unmarshal(value, &text); err != nil {
+			return deltaforge.Value{}, err
+		}
+		switch named {
+		case deltaforge.KindDecimal:
+			return deltaforge.Decimal(text), nil
+		case deltaforge.KindJSON:
+			return deltaforge.JSON(text), nil
+		}
+		return deltaforge.Text(text), nil
+	}
+	cell, err := Cell(value, named)
+	if err == nil && cell.Kind() != named {
+		err = fmt.Errorf("%s is no %s", raw, named)
+	}
+	return cell, err
+}
+
+// named is the kind that an object names as its only member, with the value; empty: it names none.
+func named(raw json.RawMessage) (deltaforge.Kind, json.RawMessage) {
+	var members Members
+	if len(raw) == 0 || raw[0] != '{' || json.Unmarshal(raw, &members) != nil || len(members) != 1 {
+		return "", nil
+	}
+	name, is := strings.CutPrefix(members[0].name, "_")
+	kind := deltaforge.Kind(name)
+	if !is || kind == deltaforge.KindAny || !IsColumnKind(kind) {
+		return "", nil
+	}
+	return kind, members[0].value
+}
+
 func cell(raw string, kind deltaforge.Kind, depth int) (deltaforge.Value, error) {
 	if raw == "null" {
 		return deltaforge.Null(), nil
@@ -303,54 +356,4 @@ func readUUID(text string) (id [16]byte, is bool) {
 	}
 	count, err := hex.Decode(id[:], []byte(strings.ReplaceAll(text, "-", "")))
 	return id, err == nil && count == 16
-}
-
-// Normal is a JSON document without white space, its numbers spelled in one way: what is no integer of 64 bits is a
-// double, written as short as it can be.
-func Normal(raw json.RawMessage) (json.RawMessage, error) {
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	out, err := normal(decoder, nil)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func normal(decoder *json.Decoder, out []byte) ([]byte, error) {
-	token, err := decoder.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch token := token.(type) {
-	case json.Delim:
-		out = append(out, byte(token))
-		for first := true; decoder.More(); first = false {
-			if !first {
-				out = append(out, ',')
-			}
-			if token == '{' {
-				name, err := decoder.Token()
-				if err != nil {
-					return nil, err
-				}
-				out = append(deltaforge.AppendJSONString(out, name.(string)), ':')
-			}
-			if out, err = normal(decoder, out); err != nil {
-				return nil, err
-			}
-		}
-		end, err := decoder.Token()
-		if err != nil {
-			return nil, err
-		}
-		return append(out, byte(end.(json.Delim))), nil
-	case json.Number:
-		return number(token.String(), deltaforge.KindAny).AppendJSON(out), nil
-	case string:
-		return deltaforge.AppendJSONString(out, token), nil
-	case bool:
-		return strconv.AppendBool(out, token), nil
-	}
-	return append(out, "null"...), nil
 }

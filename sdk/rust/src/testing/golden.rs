@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use deltaforge_model::Batch;
 use serde_json::{Map, Value as Json, json};
 
-use super::{TestBatch, assert_golden, events_of};
+use super::{Document, TestBatch, assert_golden, events_of};
 use crate::{Formatter, Processor};
 
 /// What goes into a plugin: a file `NAME.in.json`.
@@ -24,10 +24,9 @@ impl Golden {
     ///
     /// What does not fit.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut members: Map<String, Json> = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let config = members.remove("config").unwrap_or(Json::Null);
-        let batch = TestBatch::try_from_json(&Json::Object(members).to_string())?;
-        Ok(Self { batch, config })
+        let mut document = Document::parse(text)?;
+        let config = document.config.take().unwrap_or(Json::Null);
+        Ok(Self { batch: TestBatch::of_document(document)?, config })
     }
 }
 

@@ -9,7 +9,7 @@ use super::project::Project;
 use super::*;
 
 /// `plugin dev` at work; ended when dropped.
-struct Dev {
+pub struct Dev {
     child: Child,
     out: PathBuf,
 }
@@ -22,19 +22,24 @@ impl Drop for Dev {
 }
 
 impl Dev {
-    fn start(project: &Project) -> Self {
+    pub fn start(project: &Project, args: &[&str]) -> Self {
         let out = project.path.join("dev.out");
         let file = File::create(&out).unwrap();
         let mut command = Command::new(binary());
-        command.args(["plugin", "dev", "--json"]).current_dir(&project.path).stdin(Stdio::null());
+        command.args(["plugin", "dev", "--json"]).args(args).current_dir(&project.path).stdin(Stdio::null());
         command.env("CARGO_TARGET_DIR", project::target()).stdout(file.try_clone().unwrap()).stderr(file);
         Self { child: command.spawn().unwrap(), out }
     }
 
+    /// What it has said so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.out).unwrap()
+    }
+
     /// Waits for the nth answer.
-    fn wait(&self, nth: usize) -> Value {
+    pub fn wait(&self, nth: usize) -> Value {
         wait::until(&format!("answer {nth}"), crate::MINUTES, || {
-            let out = std::fs::read_to_string(&self.out).unwrap();
+            let out = self.said();
             let mut answers = out.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             answers.nth(nth)
         })
@@ -45,7 +50,7 @@ impl Dev {
 fn a_save_is_built_and_its_effect_shown() {
     let project = Project::new("rust", "processor", "live");
     let _one = project::building();
-    let dev = Dev::start(&project);
+    let dev = Dev::start(&project, &[]);
     let phone = |answer: &Value| answer["events"][0]["changed"][0].clone();
     let shown = |after: &str| json!({ "place": "after.phone", "before": "555-0199", "after": after });
     let first = dev.wait(0);

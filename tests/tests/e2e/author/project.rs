@@ -37,7 +37,7 @@ impl Project {
         Self { _dir: dir, path }
     }
 
-    fn plugin(&self, args: &[&str]) -> Ran {
+    pub fn plugin(&self, args: &[&str]) -> Ran {
         let _one = building();
         let target = target();
         plugin_with(&self.path, args, &[("CARGO_TARGET_DIR", target.to_str().unwrap())])

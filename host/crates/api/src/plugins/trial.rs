@@ -5,8 +5,10 @@ use axum::extract::State;
 use deltaforge_engine::catalog::{LogLine, Sample, TrialFailure, Tried};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::stage::StageLimits;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::InPath;
@@ -24,13 +26,17 @@ pub(crate) const AT_ONCE_OF_A_TENANT: usize = 2;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TestInput {
+    /// For people: nothing is made of it.
+    #[serde(default, rename = "about")]
+    #[schema(value_type = Option<String>)]
+    _about: IgnoredAny,
     /// `name`, `columns` as pairs of name and kind, `key`; of a table that is left out they are taken from its rows.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
-    tables: Option<Value>,
+    tables: Option<Box<RawValue>>,
     /// From 1 to 500: `table`, `op`, and where there are any `before`, `after`, `tags`, `message`, `ddl`.
     #[schema(value_type = Vec<Object>)]
-    events: Value,
+    events: Box<RawValue>,
     /// What it is opened with; left out: nothing.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -185,10 +191,12 @@ pub(crate) async fn test(
 ) -> Result<Json<TestAnswer>, ApiError> {
     let tenant = caller.tenant.as_deref().or(id.tenant.as_deref()).unwrap_or_default().to_owned();
     let limits = body.limits.checked()?;
-    let mut input = json!({ "events": body.events, "config": body.config });
+    // As they came: a tree of values could not hold every number.
+    let mut input = format!("{{\"events\":{},\"config\":{}", body.events, body.config.unwrap_or_default());
     if let Some(tables) = body.tables {
-        input["tables"] = tables;
+        input.push_str(&format!(",\"tables\":{tables}"));
     }
+    input.push('}');
     let turn = app.trials.begin(&tenant);
     let _turn = turn.map_err(|busy| ApiError::busy("TESTS_BUSY", format!("tests: {busy}")))?;
     let sample = Sample { input, limits, grants: body.grants, tenant };

@@ -81,6 +81,8 @@ const EXPECTED: &[(&str, &str, &str, Names)] = &[
     ("PUT", "/pipelines/{name}/processors/{id}/plugin", "operator", Names::Pipeline),
     ("PUT", "/pipelines/{name}/processors/{id}/script", "author", Names::Pipeline),
     ("POST", "/pipelines/{name}/processors/{id}/rollback", "operator", Names::Pipeline),
+    ("POST", "/pipelines/{name}/processors/{id}/tap", "author", Names::Pipeline),
+    ("POST", "/pipelines/{name}/sinks/{id}/envelope/tap", "author", Names::Pipeline),
     ("PUT", "/pipelines/{name}/sinks/{id}/envelope", "operator", Names::Pipeline),
     ("POST", "/pipelines/{name}/sinks/{id}/envelope/rollback", "operator", Names::Pipeline),
     ("GET", "/pipelines/{name}/sinks/{id}/envelope/history", "viewer", Names::Pipeline),

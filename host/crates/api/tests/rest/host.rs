@@ -89,6 +89,8 @@ pub struct Plan {
     pub config: Value,
     /// Whether it follows.
     pub follows: bool,
+    /// Whether it hides values.
+    pub masks: bool,
 }
 
 impl Plan {
@@ -106,6 +108,7 @@ impl Plan {
             plugin: "marker@1.0.0",
             config: json!({ "token": "t0ken" }),
             follows: false,
+            masks: false,
         }
     }
 }
@@ -212,7 +215,7 @@ impl Host {
         let script =
             spec("script", StageCode::Builtin("javascript".into()), json!({ "inline": "as it was" }));
         let mark = spec("mark", StageCode::Plugin(plan.plugin.into()), plan.config.clone());
-        let mark = StagePlan { follows: plan.follows, ..stage(mark) };
+        let mark = StagePlan { follows: plan.follows, masks: plan.masks, ..stage(mark) };
         let mut sink = setup::sink(plan.name, "out", Arc::new(ShelfFactory(shelf.clone())), plan.required);
         sink.envelope = spec("out.envelope", StageCode::of_text(plan.envelope), json!({}));
         let pipeline = PipelinePlan {

@@ -23,6 +23,7 @@ mod sinks;
 mod slow_disk;
 mod spills;
 mod swaps;
+mod taps;
 mod told;
 mod turns;
 mod validation;

@@ -10,6 +10,7 @@ use deltaforge_config::auth::Role;
 use deltaforge_engine::catalog::{
     CatalogError, Copies, PluginCatalog, PluginId, PluginVersion, Published, Sample, Tried, Upload,
 };
+use deltaforge_model::Batch;
 use futures::StreamExt as _;
 use parking_lot::Mutex;
 use reqwest::{Body, Method};
@@ -114,10 +115,20 @@ impl PluginCatalog for MapCatalog {
         let waited = self.held.subscribe().wait_for(|held| !held).await.is_ok();
         assert!(waited, "the test is over");
         let limits = sample.limits.map(|limits| limits.cpu_ms);
+        let input: Value = serde_json::from_str(&sample.input).unwrap();
         let output = json!({
-            "events": sample.input["events"], "tenant": sample.tenant, "cpu_ms": limits, "grants": sample.grants,
+            "events": input["events"], "tenant": sample.tenant, "cpu_ms": limits, "grants": sample.grants,
+            "text": sample.input,
         });
         Ok(Tried { output: output.as_object().cloned().unwrap(), ..Tried::default() })
+    }
+
+    /// The form itself is tested where it is known.
+    fn sample(&self, about: &str, config: &Value, events: &[Batch]) -> String {
+        let numbers: Vec<u64> = events.iter().flat_map(Batch::events).map(|event| event.pos()).collect();
+        let marks = events.iter().flat_map(Batch::events).filter_map(|event| event.after());
+        let marks: Vec<String> = marks.map(|row| format!("{:?}", row.cell(1))).collect();
+        json!({ "about": about, "config": config, "events": numbers, "marks": marks }).to_string()
     }
 
     async fn upload(&self, id: &PluginId, announced: Option<u64>) -> Result<Box<dyn Upload>, CatalogError> {
@@ -404,6 +415,13 @@ async fn a_version_is_tested_on_sample_events_without_a_pipeline() {
     let paths: Vec<&Value> =
         refused.1["problems"].as_array().unwrap().iter().map(|one| &one["path"]).collect();
     assert_eq!(paths, ["limits.cpu_ms", "limits.mem_mb"]);
+    let digits = "123456789012345678901234567890";
+    let exact =
+        format!(r#"{{"about": "x", "events": [{{"table": "t", "op": "c", "after": {{"n": {digits}}}}}]}}"#);
+    let post =
+        host.request(Method::POST, "/plugins/marker/versions/1.0.0/test").held_by(None, Role::Operator);
+    let (_, tried) = answer(post.header("content-type", "application/json").body(exact)).await;
+    assert!(tried["text"].as_str().unwrap().contains(digits), "as it was sent: {tried}");
     assert_eq!(code(&test("other", None, sample.clone()).await), (404, "PLUGIN_NOT_FOUND"));
     assert_eq!(code(&test("marker", None, json!({ "rows": [] })).await), (422, "INVALID_BODY"));
     let (_, page) = answer(host.request(Method::GET, "/audit").held_by(None, Role::Admin)).await;

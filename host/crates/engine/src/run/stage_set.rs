@@ -14,6 +14,7 @@ use crate::stage::{Stage, StageError, StageLimits, StageSpec, StageVersion};
 use crate::stages::{GivenUp, OnError, RunningStage, StageMetrics};
 use crate::status::{Failure, StageStatus};
 use crate::swap::{Generation, Swappable};
+use crate::tap::{Place, Taps};
 use crate::usage::Usage;
 use crate::waits::Waits;
 
@@ -26,6 +27,7 @@ pub(crate) struct StageSet {
     /// Stages that hide values, for rows that leave by another door.
     masks: Vec<(usize, RunningStage)>,
     waits: Waits,
+    taps: Taps,
 }
 
 struct Slot {
@@ -59,6 +61,7 @@ impl StageSet {
         services: &Services,
         resume: Option<Position>,
         waits: Waits,
+        taps: Taps,
     ) -> Result<Self, Failure> {
         let mut set = Self {
             plan: plan.clone(),
@@ -66,6 +69,7 @@ impl StageSet {
             slots: Vec::new(),
             masks: Vec::new(),
             waits,
+            taps,
         };
         for stage in &plan.stages {
             let slot = set.open(stage, resume.as_ref()).await?;
@@ -89,18 +93,12 @@ impl StageSet {
         Ok(Slot { running: self.running(plan, stage, version, lineage.now()), lineage })
     }
 
-    /// Builds what a spec asks for. What its configuration keeps secret is hidden from then on.
     async fn make(
         &mut self,
         spec: &StageSpec,
         recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-        self.plan.secrets.learn(spec);
-        let factory = self.services.stage_factory(spec).ok_or_else(|| {
-            let text = format!("stage {}: nothing builds {}", spec.id, spec.code.text());
-            StageError::stop("unknown_processor", text)
-        })?;
-        factory.build(spec, recorded).await
+        build(&self.plan, &self.services, spec, recorded).await
     }
 
     /// What hides values as a stage does that is at work; `None`: the stage hides none.
@@ -141,28 +139,9 @@ impl StageSet {
         version: StageVersion,
         generation: &Generation,
     ) -> RunningStage {
-        let usage = Usage::of(&self.plan.tenant, &version.plugin);
-        let asked = plan.spec.limits.unwrap_or(StageLimits::DEFAULT);
-        // What asks for more than it may was refused when it was built.
-        let limits = self.services.tenants.capped(&self.plan.tenant, asked);
-        RunningStage {
-            id: plan.spec.id.clone(),
-            stage,
-            version,
-            generation: generation.generation,
-            on_error: plan.on_error,
-            limits,
-            tables: plan.tables.clone(),
-            max_row_bytes: self.plan.limits.hard_bytes,
-            max_memory_bytes: self.plan.max_memory_bytes,
-            metrics: StageMetrics::new(&self.plan.name, &plan.spec.id, usage),
-            given_up: GivenUp::new(&plan.spec.id),
-            waits: self.waits.clone(),
-            secrets: self.plan.secrets.clone(),
-            on_probation: generation.probation > 0,
-            is_compared: false,
-            saw_rows: false,
-        }
+        let Self { plan: pipeline, services, waits, .. } = self;
+        let running = running(pipeline, services, waits, plan, stage, version, generation.generation);
+        RunningStage { on_probation: generation.probation > 0, ..running }
     }
 
     /// Whether generations are recorded for positions that are yet to come: a restart began before them.
@@ -212,6 +191,7 @@ impl StageSet {
     /// over.
     pub async fn run(&mut self, mut batch: Batch, from: Option<&Position>) -> Result<Batch, Failure> {
         for index in 0..self.slots.len() {
+            self.taps.enter(Place::Stage(index), &batch, |event| self.slots[index].running.sees(event));
             batch = match from {
                 Some(from) if self.is_judged(index) => self.try_out(index, batch, from).await?,
                 _ => {
@@ -285,5 +265,54 @@ impl StageSet {
     /// What runs where.
     pub fn describe(&self) -> Vec<StageStatus> {
         self.slots.iter().map(|slot| slot.lineage.status(&self.plan.secrets)).collect()
+    }
+}
+
+/// Builds what a spec asks for. What its configuration keeps secret is hidden from then on.
+pub(super) async fn build(
+    plan: &PipelinePlan,
+    services: &Services,
+    spec: &StageSpec,
+    recorded: Option<&StageVersion>,
+) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
+    plan.secrets.learn(spec);
+    let factory = services.stage_factory(spec).ok_or_else(|| {
+        let text = format!("stage {}: nothing builds {}", spec.id, spec.code.text());
+        StageError::stop("unknown_processor", text)
+    })?;
+    factory.build(spec, recorded).await
+}
+
+/// Puts what was built to work for a stage, on no probation.
+pub(super) fn running(
+    pipeline: &PipelinePlan,
+    services: &Services,
+    waits: &Waits,
+    plan: &StagePlan,
+    stage: Box<dyn Stage>,
+    version: StageVersion,
+    generation: u64,
+) -> RunningStage {
+    let usage = Usage::of(&pipeline.tenant, &version.plugin);
+    let asked = plan.spec.limits.unwrap_or(StageLimits::DEFAULT);
+    // What asks for more than it may was refused when it was built.
+    let limits = services.tenants.capped(&pipeline.tenant, asked);
+    RunningStage {
+        id: plan.spec.id.clone(),
+        stage,
+        version,
+        generation,
+        on_error: plan.on_error,
+        limits,
+        tables: plan.tables.clone(),
+        max_row_bytes: pipeline.limits.hard_bytes,
+        max_memory_bytes: pipeline.max_memory_bytes,
+        metrics: StageMetrics::new(&pipeline.name, &plan.spec.id, usage),
+        given_up: GivenUp::new(&plan.spec.id),
+        waits: waits.clone(),
+        secrets: pipeline.secrets.clone(),
+        on_probation: false,
+        is_compared: false,
+        saw_rows: false,
     }
 }

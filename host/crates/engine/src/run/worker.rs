@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deltaforge_model::{Batch, Boundary, LogSpan, Position, SourceBatch};
+use deltaforge_model::{Batch, Boundary, Event, LogSpan, Position, SourceBatch};
 use tokio::sync::mpsc;
 
 use super::commit::Progress;
@@ -22,6 +22,7 @@ use crate::plan::PipelinePlan;
 use crate::share::give_way;
 use crate::sink::Delivery;
 use crate::status::{Failure, Shared};
+use crate::tap::Place;
 
 pub(crate) struct Worker {
     pub plan: Arc<PipelinePlan>,
@@ -171,6 +172,10 @@ impl Worker {
         failpoint::hit("stage.applied");
         self.send_rejects(&mut batch).await?;
         let batch = Arc::new(batch);
+        for (index, sink) in self.plan.sinks.iter().enumerate() {
+            let admits = |event: &Event<'_>| sink.filter.admits(event);
+            self.shared.taps().enter(Place::Envelope(index), &batch, admits);
+        }
 
         let made = self.envelopes.compose(&batch, &boundary, from, &first_rows).await?;
         if probation {

@@ -80,6 +80,16 @@ pub fn named_cells_from_json(raw: &str, schema: &TableSchema) -> Result<NamedCel
         .collect()
 }
 
+/// The members of a JSON object in order, each with the text of its value as it stands there.
+///
+/// # Errors
+///
+/// When `raw` is not one JSON object.
+pub fn members_of_json(raw: &str) -> Result<Vec<(String, &str)>, JsonError> {
+    let members: Members<'_> = serde_json::from_str(raw)?;
+    Ok(members.0.into_iter().map(|(name, value)| (name, value.get())).collect())
+}
+
 /// The members of a JSON object in order, values untouched.
 pub(super) struct Members<'a>(pub(super) Vec<(String, &'a serde_json::value::RawValue)>);
 

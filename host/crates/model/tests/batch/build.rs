@@ -96,7 +96,18 @@ proptest! {
         prop_assert_eq!((head.len(), tail.len()), (at, whole.len() - at));
         for (event, part) in whole.events().zip(head.events().chain(tail.events())) {
             prop_assert_eq!(format!("{event:?}"), format!("{part:?}"));
+            prop_assert_eq!(event.transaction(), part.transaction());
         }
+        let rows: Vec<usize> = (0..whole.len()).filter(|row| row % 2 == at % 2).collect();
+        let picked = whole.pick(&rows);
+        prop_assert_eq!(picked.len(), rows.len());
+        for (row, part) in rows.iter().zip(picked.events()) {
+            let event = whole.event(*row);
+            prop_assert_eq!(format!("{event:?}"), format!("{part:?}"));
+            prop_assert_eq!(event.transaction(), part.transaction());
+            prop_assert_eq!(event.byte_size(), part.byte_size());
+        }
+        prop_assert!(picked.row_bytes() <= whole.row_bytes());
     }
 }
 
