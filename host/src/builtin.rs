@@ -204,14 +204,16 @@ pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> C
         .envelope("debezium", Block::empty())
         .envelope(
             "cloudevents",
-            Block::of::<deltaforge_plugin_cloudevents::Config>()
-                .check_with(|config, scrutiny| opened(Envelopes::open(&spec("cloudevents", config, scrutiny)))),
+            Block::of::<deltaforge_plugin_cloudevents::Config>().check_with(|config, scrutiny| {
+                opened(Envelopes::open(&spec("cloudevents", config, scrutiny)))
+            }),
         )
 }
 
 /// The settings of a built-in processor, checked by opening it.
 fn stage_block<C: serde::de::DeserializeOwned + schemars::JsonSchema>(name: &'static str) -> Block {
-    Block::of::<C>().check_with(move |config, scrutiny| opened(Processors::open(&spec(name, config, scrutiny))))
+    Block::of::<C>()
+        .check_with(move |config, scrutiny| opened(Processors::open(&spec(name, config, scrutiny))))
 }
 
 fn spec(name: &str, config: &serde_json::Value, scrutiny: &Scrutiny<'_>) -> StageSpec {

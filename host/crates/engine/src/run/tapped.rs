@@ -6,7 +6,7 @@ use deltaforge_model::Batch;
 
 use super::stage_set;
 use crate::plan::{PipelinePlan, Services};
-use crate::stage::StageSpec;
+use crate::stage::{StageSpec, StageVersion};
 use crate::stages::{OnError, RunningStage};
 use crate::status::{Failure, StageStatus};
 use crate::waits::Waits;
@@ -29,7 +29,8 @@ pub(crate) async fn mask(
         let id = &stage.spec.id;
         let now = stages.get(index).ok_or_else(|| hidden(format!("processor {id} has not run yet")))?;
         let spec = StageSpec { code: now.code.clone(), config: now.config.clone(), ..stage.spec.clone() };
-        let (built, version) = stage_set::build(&plan, &services, &spec, Some(&now.digest))
+        let recorded = StageVersion { plugin: now.plugin.clone(), digest: now.digest.clone() };
+        let (built, version) = stage_set::build(&plan, &services, &spec, Some(&recorded))
             .await
             .map_err(|error| hidden(format!("processor {id}: {error}")))?;
         let waits = Waits::default();

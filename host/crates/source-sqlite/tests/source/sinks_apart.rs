@@ -69,7 +69,7 @@ impl FormatterFactory for Lines {
     async fn build(
         &self,
         _: &StageSpec,
-        _: Option<&str>,
+        _: Option<&StageVersion>,
     ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
         let version = StageVersion { plugin: "lines".into(), digest: "l".into() };
         Ok((Box::new(Self(self.0.clone())), version))

@@ -146,7 +146,7 @@ async fn every_tenants_name_has_plugins_of_its_own() {
             name: about.name.clone(),
             version: about.version.clone(),
         };
-        let mut upload = catalog.upload(&id).await.unwrap();
+        let mut upload = catalog.upload(&id, None).await.unwrap();
         upload.write(&plain()).await.unwrap();
         assert!(matches!(upload.publish().await, Ok(Published::New(_))), "{tenant}");
         let reference = format!("@{tenant}/{}@0", about.name);
@@ -176,7 +176,7 @@ async fn every_tenants_name_has_plugins_of_its_own() {
             name: "mask".to_owned(),
             version: "1.0.0".to_owned(),
         };
-        assert!(catalog.upload(&id).await.is_err(), "{tenant}");
+        assert!(catalog.upload(&id, None).await.is_err(), "{tenant}");
         assert!(registry.resolve(&format!("@{tenant}/mask@1"), tenant, None).is_err(), "{tenant}");
     }
     // What was put there by hand under another name is no tenant's.
@@ -201,7 +201,7 @@ async fn what_a_killed_host_left_is_in_nobodys_way_and_goes_at_the_start() {
     let shared = Arc::new(Registry::new(dir.path().join("plugins"), dir.path().join("components")));
     let id: PluginId = "puppet@0.1.0".parse().unwrap();
     let catalog = WasmCatalog::new(runtime(), shared.clone(), 64 << 20);
-    let mut upload = catalog.upload(&id).await.unwrap();
+    let mut upload = catalog.upload(&id, None).await.unwrap();
     upload.write(&plain()).await.unwrap();
     assert!(matches!(upload.publish().await, Ok(Published::New(_))));
     fs::File::open(&old).unwrap().set_modified(long_ago).unwrap();
