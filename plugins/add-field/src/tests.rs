@@ -143,6 +143,8 @@ fn golden_rows() {
             {"name": "article", "copy": "sku"}, {"name": "path", "template": "${source.db}.${source.table}"}
         ]}))
         .unwrap();
-    let lines: String = outcome.events().iter().map(|event| format!("{event}\n")).collect();
-    assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/add-field.out.jsonl"), lines.as_bytes());
+    assert_golden(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/add-field.out.jsonl"),
+        outcome.lines().as_bytes(),
+    );
 }

@@ -153,6 +153,8 @@ fn golden_rows() {
         {"name": "total", "to": "float64"}, {"name": "big", "to": "text"}, {"name": "day", "to": "timestamp"},
         {"name": "doc", "to": "text"}, {"name": "customers.id", "to": "decimal"}
     ]})).unwrap();
-    let lines: String = outcome.events().iter().map(|event| format!("{event}\n")).collect();
-    assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/cast.out.jsonl"), lines.as_bytes());
+    assert_golden(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/cast.out.jsonl"),
+        outcome.lines().as_bytes(),
+    );
 }

@@ -118,8 +118,8 @@ fn golden_rows() {
         {"tables": ["shop.orders"], "ops": ["create", "update"], "topic": "orders.${row.state}", "key": "${row.id}"},
         {"when": [{"path": "name", "op": "exists"}], "topic": "people", "headers": {"x-name": "${row.name}"}}
     ]})).unwrap();
-    let events = outcome.events();
+    let events = outcome.lines();
     let lines: String =
-        events.iter().zip(routes(&outcome)).map(|(event, route)| format!("{event}\n{route}\n")).collect();
+        events.lines().zip(routes(&outcome)).map(|(event, route)| format!("{event}\n{route}\n")).collect();
     assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/route.out.jsonl"), lines.as_bytes());
 }

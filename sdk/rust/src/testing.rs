@@ -388,6 +388,11 @@ impl Outcome {
         events_of(&self.batch)
     }
 
+    /// The events that go on, in the native form, a line each: to the digit as a sink would have them, for golden files.
+    pub fn lines(&self) -> String {
+        lines_of(&self.batch).map(|line| line + "\n").collect()
+    }
+
     /// How many events were dropped.
     pub fn dropped(&self) -> usize {
         self.dropped
@@ -427,17 +432,24 @@ pub fn assert_golden(path: impl AsRef<std::path::Path>, found: &[u8]) {
 
 /// The events of a batch in the native form.
 fn events_of(batch: &Batch) -> Vec<Json> {
+    // What is nested too deep to be read again is shown as the text that it is.
+    let read = |text: String| serde_json::from_str(&text).unwrap_or(Json::String(text));
+    lines_of(batch).map(read).collect()
+}
+
+/// The events in the native form, each as it is written.
+fn lines_of(batch: &Batch) -> impl Iterator<Item = String> {
     let mut encoders = RowEncoders::default();
     let mut writer = EventWriter::new(batch, &mut encoders);
-    let mut events = Vec::new();
-    for event in batch.events() {
-        let mut text = Vec::new();
-        writer.write_event(&event, event.is_last(), &mut text);
-        // What is nested too deep to be read again is shown as the text that it is.
-        let read = serde_json::from_slice(&text);
-        events.push(read.unwrap_or_else(|_| Json::String(String::from_utf8_lossy(&text).into_owned())));
-    }
-    events
+    let lines: Vec<String> = batch
+        .events()
+        .map(|event| {
+            let mut text = Vec::new();
+            writer.write_event(&event, event.is_last(), &mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        })
+        .collect();
+    lines.into_iter()
 }
 
 fn write_image(
