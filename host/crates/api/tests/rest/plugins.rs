@@ -284,7 +284,7 @@ fn unfinished() -> Body {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_have_a_bound_and_those_that_do_not_end_are_ended() {
-    let host = Arc::new(Host::start_with(|api| api.timeout(Duration::from_secs(2))).await);
+    let host = Arc::new(Host::start_with(|api| api.timeout(Duration::from_secs(6))).await);
     let send = |n: usize| {
         let path = format!("/plugins/@t{}/slow/versions/{n}.0.0", n % 8);
         let request = host.request(Method::PUT, &path).body(unfinished());
