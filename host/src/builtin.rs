@@ -62,6 +62,10 @@ impl StageFactory for Processors {
         opener(code).is_some()
     }
 
+    fn hides(&self, code: &StageCode) -> bool {
+        matches!(code, StageCode::Builtin(name) if name == "mask")
+    }
+
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
         self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
     }

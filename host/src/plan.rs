@@ -109,7 +109,6 @@ fn stage(
     let patterns = |patterns: &[String]| {
         Patterns::parse(patterns).map_err(|bad| anyhow::anyhow!("{bad} is no table pattern"))
     };
-    let name = processor.implementation.name();
     Ok(StagePlan {
         spec: StageSpec {
             id: processor.id.clone(),
@@ -127,7 +126,6 @@ fn stage(
             include: patterns(&processor.tables.include)?,
             exclude: patterns(&processor.tables.exclude)?,
         },
-        masks: name == "mask" || name.starts_with("mask@"),
         follows: processor.follow,
     })
 }

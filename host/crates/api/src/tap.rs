@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use deltaforge_engine::stage::StageSpec;
 use deltaforge_engine::status::Failure;
 use deltaforge_engine::swap::Swappable;
-use deltaforge_engine::tap::{Ended, LONGEST_WAIT, MOST_BYTES, MOST_EVENTS, Tapped};
+use deltaforge_engine::tap::{Ended, LONGEST_WAIT, MOST_BYTES, MOST_EVENTS, MOST_TEXT, Tapped, Tapping};
 use deltaforge_model::Batch;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -60,7 +61,7 @@ pub(crate) struct Recorded {
 }
 
 /// A text in JSON.
-type Answer = Audited<([(HeaderName, &'static str); 1], String)>;
+type Answer = Audited<([(HeaderName, &'static str); 1], Bytes)>;
 
 /// Copies the next events that enter a processor, while the stream goes on. What `mask` stages hide that they have yet to
 /// pass is hidden in them.
@@ -107,7 +108,7 @@ async fn record(
     tap: Tap,
 ) -> Result<Answer, ApiError> {
     let Tap { events, wait_ms } = tap;
-    let wait = Duration::from_millis(wait_ms);
+    let mut wait = Duration::from_millis(wait_ms);
     if !(1..=MOST_EVENTS).contains(&events) {
         return Err(ApiError::bad_request(format!("events is {events}, and may be from 1 to {MOST_EVENTS}")));
     }
@@ -115,38 +116,62 @@ async fn record(
         let most = LONGEST_WAIT.as_millis();
         return Err(ApiError::bad_request(format!("wait_ms is {wait_ms}, and may be at most {most}")));
     }
+    // What came is told, before the answer is late.
+    wait = wait.min(app.guard.timeout * 3 / 4);
     let tapping = app.control.tap(name, part, events, wait);
     let (tapped, runs) = tokio::select! {
         tapped = tapping => tapped?,
         // Nobody reads the answer any more.
-        () = hung_up.0.cancelled() => return Ok(answer(json!({ "hung_up": true }), String::new())),
+        () = hung_up.0.cancelled() => return Ok(answer(json!({ "hung_up": true }), Bytes::new())),
     };
-    let count: usize = tapped.events.iter().map(Batch::len).sum();
-    let about = about(name, part, &tapped, count, wait);
+    let what = format!("that entered {part} of pipeline {name}, {}", rfc3339(now_ms()));
     let (plugins, catalog) = (app.plugins.clone(), app.catalog.clone());
     let part = part.part();
-    let text = tokio::task::spawn_blocking(move || {
+    let written = tokio::task::spawn_blocking(move || {
         let StageSpec { code, config, .. } = runs;
-        plugins.sample(&about, &redacted(part, &code, &config, &catalog), &tapped.events)
+        let Tapped { events, ended, masked_by, open } = tapped;
+        let came: usize = events.iter().map(Batch::len).sum();
+        let about = |count| {
+            let ended = if count < came { Ended::Bytes } else { ended };
+            about(&what, count, &masked_by, ended, wait)
+        };
+        let text = plugins.sample(&events, &redacted(part, &code, &config, &catalog), MOST_TEXT, &about);
+        (came, Written { text, _open: open })
     });
-    let text = text.await.map_err(|_| Failure::internal("the events that were tapped were not written"))?;
-    Ok(answer(json!({ "events": count }), text))
+    let written = written.await;
+    let (count, text) = written.map_err(|_| Failure::internal("the events that were tapped were not written"))?;
+    Ok(answer(json!({ "events": count }), Bytes::from_owner(text)))
 }
 
-fn answer(detail: Value, text: String) -> Answer {
+/// The text of an answer, which holds its memory until it is read.
+struct Written {
+    text: String,
+    _open: Tapping,
+}
+
+impl AsRef<[u8]> for Written {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+fn answer(detail: Value, text: Bytes) -> Answer {
     told(detail, ([(CONTENT_TYPE, "application/json")], text))
 }
 
 /// What the events are, in a sentence.
-fn about(name: &str, part: Swappable<'_>, tapped: &Tapped, count: usize, wait: Duration) -> String {
+fn about(what: &str, count: usize, masked_by: &[String], ended: Ended, wait: Duration) -> String {
     let events = if count == 1 { "event" } else { "events" };
-    let mut about = format!("{count} {events} that entered {part} of pipeline {name}, {}", rfc3339(now_ms()));
-    if !tapped.masked_by.is_empty() {
-        about.push_str(&format!(", masked as by {}", tapped.masked_by.join(", ")));
+    let mut about = format!("{count} {events} {what}");
+    if !masked_by.is_empty() {
+        about.push_str(&format!(", masked as by {}", masked_by.join(", ")));
     }
-    about.push_str(&match tapped.ended {
+    about.push_str(&match ended {
         Ended::Full => String::new(),
-        Ended::Bytes => format!("; with the next one they would pass {} KiB", MOST_BYTES >> 10),
+        Ended::Bytes => {
+            let (rows, text) = (MOST_BYTES >> 20, MOST_TEXT >> 20);
+            format!("; with the next one they would pass {rows} MiB of rows, or {text} MiB as a text")
+        }
         Ended::Time => format!("; no more came within {} s", wait.as_secs_f64()),
         Ended::Stopped => "; then the pipeline was stopped".to_owned(),
     });

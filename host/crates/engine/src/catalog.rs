@@ -262,8 +262,15 @@ pub trait PluginCatalog: Send + Sync + 'static {
     async fn try_out(&self, id: &PluginId, sample: Sample) -> Result<Tried, CatalogError>;
 
     /// Events as a sample: the text of a golden file that [`PluginCatalog::try_out`] takes, and that plugins are tested
-    /// with where they are written. `about` is for people.
-    fn sample(&self, about: &str, config: &Value, events: &[Batch]) -> String;
+    /// with where they are written. It has as many as `most` bytes have room for, beside the columns of their tables;
+    /// `about` says of how many, for people, what they are.
+    fn sample(
+        &self,
+        events: &[Batch],
+        config: &Value,
+        most: usize,
+        about: &dyn Fn(usize) -> String,
+    ) -> String;
 
     /// Begins to publish a version, of so many bytes if that is known.
     ///

@@ -306,7 +306,7 @@ impl Pipeline {
         let factory = self.services.stage_factory(&spec).cloned().ok_or_else(|| {
             Failure::operator("unknown_processor", format!("nothing builds the code for stage {}", spec.id))
         })?;
-        let hides = self.plan.stages.iter().any(|stage| stage.spec.id == spec.id && stage.masks);
+        let hides = factory.hides(&spec.code);
         let recorded = recorded.cloned();
         let built = self.compute(async move {
             let (stage, version) = factory.build(&spec, recorded.as_ref()).await?;
@@ -383,7 +383,7 @@ impl Pipeline {
         let (events, masked_by) = masked
             .unwrap_or_else(|_| Err(Failure::internal("what was tapped was not masked")))
             .map_err(|failure| self.plan.secrets.hide_in(failure))?;
-        Ok(Tapped { events, ended, masked_by, _open: tapping })
+        Ok(Tapped { events, ended, masked_by, open: tapping })
     }
 
     /// Where a part stands, and the first stage that what enters it has yet to pass.

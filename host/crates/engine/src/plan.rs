@@ -72,8 +72,6 @@ pub struct StagePlan {
     pub on_error: OnError,
     /// Which rows it sees.
     pub tables: TableFilter,
-    /// Whether it hides values, so that rows leaving by the dead-letter queue pass it too.
-    pub masks: bool,
     /// Whether versions of its plugin that are published later are swapped in by the host itself.
     pub follows: bool,
 }
@@ -137,6 +135,11 @@ impl Services {
     /// The factory for a stage's code.
     pub fn stage_factory(&self, spec: &StageSpec) -> Option<&Arc<dyn StageFactory>> {
         self.stages.iter().find(|factory| factory.handles(&spec.code))
+    }
+
+    /// Whether a stage's code hides values.
+    pub(crate) fn hides(&self, spec: &StageSpec) -> bool {
+        self.stage_factory(spec).is_some_and(|factory| factory.hides(&spec.code))
     }
 
     /// The factory for an envelope.

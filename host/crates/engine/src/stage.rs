@@ -224,6 +224,10 @@ pub struct StageVersion {
 pub trait StageFactory: Send + Sync + 'static {
     /// Whether this factory builds such code.
     fn handles(&self, code: &StageCode) -> bool;
+    /// Whether such code is there to hide values, so that rows that leave by another door than the sinks pass it too.
+    fn hides(&self, _code: &StageCode) -> bool {
+        false
+    }
     /// Checks a spec as far as possible without running it: the reference resolves, the component has the right
     /// world, the script compiles, the configuration fits.
     ///

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use deltaforge_model::edit::Applied;
 use deltaforge_model::pattern::Patterns;
-use deltaforge_model::{Batch, Event, Op, Overlay, View};
+use deltaforge_model::{Batch, Event, Op, Overlay, TableSchema, View};
 use futures::FutureExt;
 pub use given_up::GivenUp;
 use metrics::{Counter, Histogram, counter, histogram};
@@ -50,7 +50,8 @@ pub struct TableFilter {
 }
 
 impl TableFilter {
-    fn admits(&self, qualifier: &str, table: &str) -> bool {
+    fn admits(&self, table: &TableSchema) -> bool {
+        let (qualifier, table) = (table.schema().unwrap_or(table.database()), table.name());
         (self.include.is_empty() || self.include.matches(qualifier, table))
             && !self.exclude.matches(qualifier, table)
     }
@@ -136,9 +137,33 @@ impl StageMetrics {
             usage,
         }
     }
+
+    /// Nobody is shown these.
+    fn nobodys() -> Self {
+        Self {
+            latency: Histogram::noop(),
+            errors: Counter::noop(),
+            skipped: Counter::noop(),
+            dropped: Counter::noop(),
+            events_in: Counter::noop(),
+            events_out: Counter::noop(),
+            usage: Usage::nobodys(),
+        }
+    }
 }
 
 impl RunningStage {
+    /// The same for rows that are only looked at: what becomes of them is not counted, nor told, as the stream's.
+    pub(crate) fn aside(self) -> Self {
+        Self {
+            on_error: OnError::Skip,
+            on_probation: false,
+            metrics: StageMetrics::nobodys(),
+            given_up: GivenUp::in_silence(),
+            ..self
+        }
+    }
+
     /// Runs a batch through the stage. The batch comes back as it was when this fails.
     ///
     /// # Errors
@@ -204,17 +229,11 @@ impl RunningStage {
 
     /// Whether the code is shown an event.
     pub(crate) fn sees(&self, event: &Event<'_>) -> bool {
-        let table = event.table();
-        event.op() != Op::Heartbeat
-            && self.tables.admits(table.schema().unwrap_or(table.database()), table.name())
+        event.op() != Op::Heartbeat && self.tables.admits(event.table())
     }
 
     fn rows(&self, batch: &Batch) -> Arc<[u32]> {
-        let admitted: Vec<bool> = batch
-            .tables()
-            .iter()
-            .map(|table| self.tables.admits(table.schema().unwrap_or(table.database()), table.name()))
-            .collect();
+        let admitted: Vec<bool> = batch.tables().iter().map(|table| self.tables.admits(table)).collect();
         (0..batch.len() as u32)
             .filter(|row| {
                 let event = batch.event(*row as usize);

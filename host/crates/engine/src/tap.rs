@@ -1,7 +1,7 @@
 //! Taps: copies of the events that enter a stage or an envelope, for whoever asks.
 //!
 //! Nobody asks most of the time, and that costs a batch one load. Who does gets copies of so many events from then on, taken
-//! before the code runs, and of no more bytes than are reserved for them. The stream waits for nobody: what a tap has
+//! before the code runs, and of no more bytes than are reserved for them and for the answer. The stream waits for nobody: what a tap has
 //! asked for is copied in passing, and a tap whose asker is gone is forgotten.
 
 use std::collections::HashSet;
@@ -20,6 +20,10 @@ use crate::status::Failure;
 pub const MOST_EVENTS: usize = 500;
 /// Most bytes of them, in rows.
 pub const MOST_BYTES: usize = 1 << 20;
+/// Most bytes of them as a text. A row of nulls takes more than in memory: each column's name.
+pub const MOST_TEXT: usize = 4 << 20;
+/// What a tap may hold until its answer is read: the rows, their masked form, and the text.
+pub const RESERVED: usize = 2 * MOST_BYTES + MOST_TEXT;
 /// Longest wait for them.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Most taps of a pipeline at once.
@@ -47,7 +51,7 @@ pub enum Ended {
     Stopped,
 }
 
-/// What a tap got; it counts as a tap until this is dropped.
+/// What a tap got.
 pub struct Tapped {
     /// The events, in order, and each once: those that a retry brings again are not there again.
     pub events: Vec<Batch>,
@@ -55,7 +59,8 @@ pub struct Tapped {
     pub ended: Ended,
     /// The stages that have hidden values in them, which stand behind what was tapped.
     pub masked_by: Vec<String>,
-    pub(crate) _open: Tapping,
+    /// It counts as a tap until this is dropped.
+    pub open: Tapping,
 }
 
 /// The taps of a pipeline. Clones are the same ones.
@@ -86,7 +91,7 @@ struct Taken {
 }
 
 /// A tap that somebody waits for; forgotten when this is dropped.
-pub(crate) struct Tapping {
+pub struct Tapping {
     taps: Taps,
     tap: Arc<Tap>,
 }
@@ -105,7 +110,7 @@ impl Taps {
                 "the pipeline has {AT_ONCE} taps, the most at once: try again in a moment"
             )));
         }
-        let held = budget.try_reserve(MOST_BYTES);
+        let held = budget.try_reserve(RESERVED);
         let held = held.ok_or_else(|| {
             busy("the host's memory is in use (--memory-budget), so there is none for a tap now".to_owned())
         })?;
@@ -168,12 +173,12 @@ impl Taken {
 
 impl Tapping {
     /// Waits until nothing more is copied.
-    pub async fn ended(&self) {
+    pub(crate) async fn ended(&self) {
         self.tap.ended.notified().await;
     }
 
     /// Takes what was copied; nothing more is. `otherwise`: why not, where the tap itself does not know.
-    pub fn close(&self, otherwise: Ended) -> (Vec<Batch>, Ended) {
+    pub(crate) fn close(&self, otherwise: Ended) -> (Vec<Batch>, Ended) {
         let mut taken = self.tap.taken.lock();
         let ended = *taken.ended.get_or_insert(otherwise);
         (std::mem::take(&mut taken.batches), ended)

@@ -28,6 +28,8 @@ use crate::voice::Voice;
 
 /// Most memory that `limits.mem_mb` may ask for: what 32-bit memories have.
 const MAX_MEM_MB: u64 = 4096;
+/// The built-in component that hides values.
+const MASK: &str = "mask";
 
 /// Makes [`WasmStage`]s.
 #[derive(Clone)]
@@ -96,6 +98,10 @@ impl WasmFormatterFactory {
 impl StageFactory for WasmStageFactory {
     fn handles(&self, code: &StageCode) -> bool {
         matches!(code, StageCode::Plugin(_))
+    }
+
+    fn hides(&self, code: &StageCode) -> bool {
+        matches!(code, StageCode::Plugin(reference) if reference == MASK || reference.split_once('@').is_some_and(|(name, _)| name == MASK))
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {

@@ -260,8 +260,14 @@ impl PluginCatalog for WasmCatalog {
         self.tried(id, sample).await
     }
 
-    fn sample(&self, about: &str, config: &Value, events: &[Batch]) -> String {
-        deltaforge_sdk::testing::record(about, config, events)
+    fn sample(
+        &self,
+        events: &[Batch],
+        config: &Value,
+        most: usize,
+        about: &dyn Fn(usize) -> String,
+    ) -> String {
+        deltaforge_sdk::testing::record(events, config, most, about)
     }
 
     async fn upload(&self, id: &PluginId, announced: Option<u64>) -> Result<Box<dyn Upload>, CatalogError> {

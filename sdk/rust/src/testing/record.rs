@@ -19,15 +19,14 @@ struct Declared {
     key: Vec<String>,
 }
 
-/// Writes events as a golden input, from which [`Golden::parse`](super::Golden::parse) reads the same values. `about` is
-/// for people.
+/// Writes events as a golden input, from which [`Golden::parse`](super::Golden::parse) reads the same values: as many as
+/// `most` bytes have room for. `about` says of how many, for people, what they are.
 ///
 /// Of an event its table, operation, images, tags, statement and message are kept. What a pipeline adds to that, such as its
 /// id, its time and its transaction, a golden input has of its own.
-pub fn record(about: &str, config: &Json, batches: &[Batch]) -> String {
+pub fn record(batches: &[Batch], config: &Json, most: usize, about: &dyn Fn(usize) -> String) -> String {
     let mut tables: Vec<Declared> = Vec::new();
-    let events: Vec<Event<'_>> = batches.iter().flat_map(Batch::events).collect();
-    for event in &events {
+    for event in batches.iter().flat_map(Batch::events) {
         let name = event.table().qualified();
         let at = tables.iter().position(|known| known.name == name).unwrap_or_else(|| {
             tables.push(Declared::of(event.table()));
@@ -35,13 +34,26 @@ pub fn record(about: &str, config: &Json, batches: &[Batch]) -> String {
         });
         tables[at].add(event.table().columns());
     }
-    let mut text = format!("{{\n  \"about\": {},\n  \"config\": {config}", quoted(about));
-    let declared: Vec<String> = tables.iter().map(Declared::text).collect();
-    text.push_str(&lines("tables", &declared));
     let kinds: HashMap<&str, &Declared> = tables.iter().map(|table| (table.name.as_str(), table)).collect();
-    let events: Vec<String> =
-        events.iter().map(|event| event_text(event, kinds[event.table().qualified()])).collect();
-    text + &lines("events", &events) + "\n}\n"
+    let (mut events, mut count) = (String::new(), 0);
+    for event in batches.iter().flat_map(Batch::events) {
+        let before = events.len();
+        events.push_str(if count == 0 { "\n    " } else { ",\n    " });
+        write_event(&event, kinds[event.table().qualified()], &mut events);
+        if events.len() > most {
+            events.truncate(before);
+            break;
+        }
+        count += 1;
+    }
+    let declared: Vec<String> = tables.iter().map(Declared::text).collect();
+    let declared = declared.join(",\n    ");
+    let about = quoted(&about(count));
+    let head = format!("{{\n  \"about\": {about},\n  \"config\": {config},\n  \"tables\": [\n    {declared}\n  ],\n");
+    events.insert_str(0, "  \"events\": [");
+    events.insert_str(0, &head);
+    events.push_str("\n  ]\n}\n");
+    events
 }
 
 impl Declared {
@@ -71,17 +83,12 @@ impl Declared {
     }
 }
 
-/// A member whose elements stand in a line each.
-fn lines(name: &str, lines: &[String]) -> String {
-    format!(",\n  \"{name}\": [\n    {}\n  ]", lines.join(",\n    "))
-}
-
-fn event_text(event: &Event<'_>, table: &Declared) -> String {
-    let mut text = format!("{{\"table\": {}, \"op\": \"{}\"", quoted(&table.name), event.op().code());
+fn write_event(event: &Event<'_>, table: &Declared, text: &mut String) {
+    text.push_str(&format!("{{\"table\": {}, \"op\": \"{}\"", quoted(&table.name), event.op().code()));
     for (name, row) in [("before", event.before()), ("after", event.after())] {
         if let Some(row) = row {
             text.push_str(&format!(", \"{name}\": "));
-            write_row(event.table(), &row, table, &mut text);
+            write_row(event.table(), &row, table, text);
         }
     }
     let side = event.side();
@@ -94,7 +101,7 @@ fn event_text(event: &Event<'_>, table: &Declared) -> String {
     if let Some(message) = &side.message {
         text.push_str(&format!(", \"message\": {}", quoted(message)));
     }
-    text + "}"
+    text.push('}');
 }
 
 fn write_row(schema: &TableSchema, row: &Row<'_>, table: &Declared, out: &mut String) {

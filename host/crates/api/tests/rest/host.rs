@@ -89,8 +89,6 @@ pub struct Plan {
     pub config: Value,
     /// Whether it follows.
     pub follows: bool,
-    /// Whether it hides values.
-    pub masks: bool,
 }
 
 impl Plan {
@@ -108,7 +106,6 @@ impl Plan {
             plugin: "marker@1.0.0",
             config: json!({ "token": "t0ken" }),
             follows: false,
-            masks: false,
         }
     }
 }
@@ -209,13 +206,12 @@ impl Host {
             spec,
             on_error: plan.on_error,
             tables: TableFilter::default(),
-            masks: false,
             follows: false,
         };
         let script =
             spec("script", StageCode::Builtin("javascript".into()), json!({ "inline": "as it was" }));
         let mark = spec("mark", StageCode::Plugin(plan.plugin.into()), plan.config.clone());
-        let mark = StagePlan { follows: plan.follows, masks: plan.masks, ..stage(mark) };
+        let mark = StagePlan { follows: plan.follows, ..stage(mark) };
         let mut sink = setup::sink(plan.name, "out", Arc::new(ShelfFactory(shelf.clone())), plan.required);
         sink.envelope = spec("out.envelope", StageCode::of_text(plan.envelope), json!({}));
         let pipeline = PipelinePlan {

@@ -191,7 +191,6 @@ async fn a_swap_before_a_replay_leaves_each_event_its_version() {
         block: json!({ "plugin": "marker@1" }),
         on_error: Default::default(),
         tables: Default::default(),
-        masks: false,
         follows: false,
     };
     let plan = PipelinePlan {
@@ -310,7 +309,6 @@ async fn a_swap_that_waits_does_not_keep_a_stopped_pipeline_from_going_on() {
         block: json!({ "plugin": "marker@1" }),
         on_error: Default::default(),
         tables: Default::default(),
-        masks: false,
         follows: false,
     };
     let plan = PipelinePlan {

@@ -157,7 +157,7 @@ impl SourceFactory for NumbersFactory {
 }
 
 /// Writes its mark into every row. With the mark `bad` it fails for good, with `later` for now, with `picky` in it it
-/// traps on every seventh number, and with `drops` it drops all.
+/// traps on every seventh number, and one that begins with `drops` drops all.
 struct Marker(String);
 
 #[async_trait]
@@ -169,7 +169,7 @@ impl Stage for Marker {
             _ => {}
         }
         for row in 0..view.len() {
-            if self.0 == "drops" {
+            if self.0.starts_with("drops") {
                 edits.drop_row(view, row).map_err(|error| StageError::stop("marker", error.to_string()))?;
                 continue;
             }
@@ -192,7 +192,8 @@ pub static HELD: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender:
 /// Which version references to markers mean that leave it open.
 pub static NEWEST: Mutex<BTreeMap<&'static str, &'static str>> = Mutex::new(BTreeMap::new());
 
-/// Markers: the plugin `marker@x` writes `x` and its configured suffix; `javascript` writes its script.
+/// Markers: the plugin `marker@x` writes `x` and its configured suffix; `javascript` writes its script. A version with `veil`
+/// in it is there to hide values.
 pub struct Markers;
 
 fn version_of(reference: &str) -> String {
@@ -223,6 +224,10 @@ fn mark_of(spec: &StageSpec) -> Result<String, ConfigError> {
 impl StageFactory for Markers {
     fn handles(&self, _code: &StageCode) -> bool {
         true
+    }
+
+    fn hides(&self, code: &StageCode) -> bool {
+        matches!(code, StageCode::Plugin(reference) if reference.contains("veil"))
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {

@@ -124,11 +124,18 @@ impl PluginCatalog for MapCatalog {
     }
 
     /// The form itself is tested where it is known.
-    fn sample(&self, about: &str, config: &Value, events: &[Batch]) -> String {
+    fn sample(
+        &self,
+        events: &[Batch],
+        config: &Value,
+        most: usize,
+        about: &dyn Fn(usize) -> String,
+    ) -> String {
+        assert!(most > 0);
         let numbers: Vec<u64> = events.iter().flat_map(Batch::events).map(|event| event.pos()).collect();
         let marks = events.iter().flat_map(Batch::events).filter_map(|event| event.after());
         let marks: Vec<String> = marks.map(|row| format!("{:?}", row.cell(1))).collect();
-        json!({ "about": about, "config": config, "events": numbers, "marks": marks }).to_string()
+        json!({ "about": about(numbers.len()), "config": config, "events": numbers, "marks": marks }).to_string()
     }
 
     async fn upload(&self, id: &PluginId, announced: Option<u64>) -> Result<Box<dyn Upload>, CatalogError> {

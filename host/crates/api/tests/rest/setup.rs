@@ -79,7 +79,6 @@ pub fn stage(name: &str) -> StagePlan {
         block: json!({ "type": name }),
         on_error: Default::default(),
         tables: Default::default(),
-        masks: false,
         follows: false,
     }
 }

@@ -29,7 +29,7 @@ impl Host {
 
     /// How many taps hold memory.
     fn taps_open(&self) -> usize {
-        self.services.budget.held() / deltaforge_engine::tap::MOST_BYTES
+        self.services.budget.held() / deltaforge_engine::tap::RESERVED
     }
 }
 
@@ -96,19 +96,32 @@ async fn a_tap_answers_with_what_there_was_and_hides_what_is_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_masked_later_is_masked_in_a_tap() {
     let host = Host::start().await;
-    let orders = host.run(Plan { masks: true, ..Plan::named("orders") });
+    let orders = host.run(Plan { plugin: "marker@veil", ..Plan::named("orders") });
     orders.read(5, 5).await;
     let wanted = json!({ "events": 3, "wait_ms": 30_000 });
     let tapped = host.tap(SCRIPT, wanted.clone()).await;
     orders.read(8, 8).await;
     let tapped = tapped.await.unwrap();
     assert_eq!(events(&tapped), [5, 6, 7]);
-    assert!(tapped.1["marks"].to_string().contains("1.0.0"), "{}", tapped.1);
+    assert!(tapped.1["marks"].to_string().contains("veil"), "{}", tapped.1);
     assert!(tapped.1["about"].as_str().unwrap().contains(", masked as by mark"), "{}", tapped.1);
-    // As it is masked now; and what cannot be masked is not shown.
+    let swap = async |version: &str| {
+        let swap = json!({ "plugin": format!("marker@{version}"), "probation": 0 });
+        assert_eq!(host.send(Method::PUT, "/pipelines/orders/processors/mark/plugin", &swap).await.0, 200);
+    };
+    // What runs now says whether it hides, not what the document began with.
+    swap("1.0.0").await;
+    let tapped = host.tap(SCRIPT, wanted.clone()).await;
+    orders.read(11, 11).await;
+    let tapped = tapped.await.unwrap();
+    assert!(!tapped.1["about"].as_str().unwrap().contains("masked"), "{}", tapped.1);
+    swap("veil2").await;
+    let tapped = host.tap(SCRIPT, wanted.clone()).await;
+    orders.read(14, 14).await;
+    assert!(tapped.await.unwrap().1["marks"].to_string().contains("veil2"));
+    // What cannot be masked is not shown.
     let tapped = host.tap(SCRIPT, wanted).await;
-    let swap = json!({ "plugin": "marker@drops", "probation": 0 });
-    assert_eq!(host.send(Method::PUT, "/pipelines/orders/processors/mark/plugin", &swap).await.0, 200);
+    swap("drops-veil").await;
     orders.numbers.bound.send_replace(20);
     assert_eq!(code(&tapped.await.unwrap()), (503, "TAP_NOT_MASKED"));
 }

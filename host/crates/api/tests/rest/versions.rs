@@ -35,7 +35,6 @@ impl Marked {
             block: json!({ "plugin": "marker@v1" }),
             on_error: Default::default(),
             tables: Default::default(),
-            masks: false,
             follows: false,
         };
         let plan = PipelinePlan { stages: vec![stage], sinks, ..setup::plan("p", &numbers) };

@@ -1,5 +1,6 @@
 //! The stages of a pipeline, each on the generation that its position asks for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming};
 use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, StagePlan};
 use crate::stage::{Stage, StageError, StageLimits, StageSpec, StageVersion};
-use crate::stages::{GivenUp, OnError, RunningStage, StageMetrics};
+use crate::stages::{GivenUp, RunningStage, StageMetrics};
 use crate::status::{Failure, StageStatus};
 use crate::swap::{Generation, Swappable};
 use crate::tap::{Place, Taps};
@@ -24,8 +25,8 @@ pub(crate) struct StageSet {
     plan: Arc<PipelinePlan>,
     services: Services,
     slots: Vec<Slot>,
-    /// Stages that hide values, for rows that leave by another door.
-    masks: Vec<(usize, RunningStage)>,
+    /// Stages that hide values as they run now, by their place, for rows that leave by another door.
+    masks: BTreeMap<usize, RunningStage>,
     waits: Waits,
     taps: Taps,
 }
@@ -67,7 +68,7 @@ impl StageSet {
             plan: plan.clone(),
             services: services.clone(),
             slots: Vec::new(),
-            masks: Vec::new(),
+            masks: BTreeMap::new(),
             waits,
             taps,
         };
@@ -75,9 +76,8 @@ impl StageSet {
             let slot = set.open(stage, resume.as_ref()).await?;
             let index = set.slots.len();
             set.slots.push(slot);
-            if let Some(mask) = set.mask_of(index).await? {
-                set.masks.push((index, mask));
-            }
+            let mask = set.mask_of(index).await?;
+            set.set_mask(index, mask);
         }
         Ok(set)
     }
@@ -104,11 +104,11 @@ impl StageSet {
     /// What hides values as a stage does that is at work; `None`: the stage hides none.
     async fn mask_of(&mut self, index: usize) -> Result<Option<RunningStage>, StageError> {
         let plan = self.plan.stages[index].clone();
-        if !plan.masks {
-            return Ok(None);
-        }
         let lineage = &self.slots[index].lineage;
         let (now, spec) = (lineage.now().clone(), lineage.spec_of(lineage.now()));
+        if !self.services.hides(&spec) {
+            return Ok(None);
+        }
         let (built, version) = self.make(&spec, Some(&now.version)).await?;
         Ok(Some(self.mask(&plan, built, version, &now)))
     }
@@ -120,16 +120,15 @@ impl StageSet {
         version: StageVersion,
         generation: &Generation,
     ) -> RunningStage {
-        let running = self.running(plan, stage, version, generation);
-        RunningStage { on_error: OnError::Skip, on_probation: false, ..running }
+        self.running(plan, stage, version, generation).aside()
     }
 
-    /// Puts the mask of a stage's new generation in place of the one before.
+    /// Puts the mask of a stage's new generation in place of the one before; `None`: it hides nothing.
     fn set_mask(&mut self, index: usize, mask: Option<RunningStage>) {
-        let old = self.masks.iter_mut().find(|(of, _)| *of == index);
-        if let (Some((_, old)), Some(mask)) = (old, mask) {
-            *old = mask;
-        }
+        match mask {
+            Some(mask) => self.masks.insert(index, mask),
+            None => self.masks.remove(&index),
+        };
     }
 
     fn running(
@@ -218,8 +217,8 @@ impl StageSet {
     /// masked, so nobody may see them.
     pub async fn mask_rows(&mut self, mut batch: Batch) -> Option<Batch> {
         let events = batch.len();
-        for (_, mask) in &mut self.masks {
-            batch = match mask.run(batch).await {
+        for mask in self.masks.values_mut() {
+            batch = match mask.attempt(batch).await.0 {
                 Ok(batch) if batch.len() == events => batch,
                 Ok(_) => return None,
                 Err(error) => {

@@ -7,7 +7,7 @@ use deltaforge_model::Batch;
 use super::stage_set;
 use crate::plan::{PipelinePlan, Services};
 use crate::stage::{StageSpec, StageVersion};
-use crate::stages::{OnError, RunningStage};
+use crate::stages::RunningStage;
 use crate::status::{Failure, StageStatus};
 use crate::waits::Waits;
 
@@ -25,10 +25,13 @@ pub(crate) async fn mask(
         retriable: true,
     };
     let mut masks = Vec::new();
-    for (index, stage) in plan.stages.iter().enumerate().skip(first).filter(|(_, stage)| stage.masks) {
+    for (index, stage) in plan.stages.iter().enumerate().skip(first) {
         let id = &stage.spec.id;
         let now = stages.get(index).ok_or_else(|| hidden(format!("processor {id} has not run yet")))?;
         let spec = StageSpec { code: now.code.clone(), config: now.config.clone(), ..stage.spec.clone() };
+        if !services.hides(&spec) {
+            continue;
+        }
         let recorded = StageVersion { plugin: now.plugin.clone(), digest: now.digest.clone() };
         let (built, version) = stage_set::build(&plan, &services, &spec, Some(&recorded))
             .await
@@ -36,7 +39,7 @@ pub(crate) async fn mask(
         let waits = Waits::default();
         let running = stage_set::running(&plan, &services, &waits, stage, built, version, now.generation);
         // It waits no longer for what it needs than a version does that is compared with another one.
-        masks.push(RunningStage { on_error: OnError::Skip, is_compared: true, ..running });
+        masks.push(RunningStage { is_compared: true, ..running.aside() });
     }
     let mut masked = Vec::with_capacity(batches.len());
     for mut batch in batches {

@@ -201,3 +201,23 @@ async fn rows_that_are_run_by_themselves_add_no_more_together_than_the_pipelines
         }
     }
 }
+
+#[tokio::test]
+async fn what_is_run_aside_is_not_counted_as_the_streams() {
+    let counted = || {
+        let text = crate::usage::rendered();
+        let own = text.lines().filter(|line| line.contains("plugin=\"aside\"")).map(str::to_owned);
+        own.collect::<Vec<_>>()
+    };
+    let stage = || {
+        let stage = running(OnError::Fail, |view, _| assert!(view.event(0).pos() != 0, "the first row fails"));
+        RunningStage { metrics: StageMetrics::new("pipe", "stage", Usage::of("acme", "aside")), ..stage }
+    };
+    let mut aside = stage().aside();
+    let before = counted();
+    let (result, toll) = aside.attempt(batch(3)).await;
+    assert_eq!((result.unwrap().len(), toll.failed), (2, 1), "what it fails on is left out");
+    assert_eq!(counted(), before);
+    stage().run(batch(3)).await.unwrap_err();
+    assert_ne!(counted(), before, "the stream's is counted");
+}

@@ -237,7 +237,7 @@ proptest! {
         let tables = [schema("a.b", &kinds), schema(if is_altered { "a.b" } else { "c" }, &others)];
         let batches = [batch(&tables[0], &events), batch(&tables[1], &more)];
         let config = json!({ "columns": ["x"] });
-        let text = record("for \"people\"", &config, &batches);
+        let text = record(&batches, &config, usize::MAX, &|_| "for \"people\"".to_owned());
         let golden = Golden::parse(&text).map_err(|problem| TestCaseError::fail(format!("{problem}: {text}")))?;
         prop_assert_eq!(&golden.config, &config);
         let read = golden.batch.try_build().map_err(|problem| TestCaseError::fail(format!("{problem}: {text}")))?;
@@ -256,9 +256,11 @@ fn a_value_says_its_kind_only_where_it_must() {
         (0, None, Some(row(Cell::Int(1 << 62), Cell::Text("12"))), Side::default()),
         (1, Some(row(Cell::Text("12"), Cell::UInt(5))), Some(row(Cell::Null, Cell::Absent)), Side::default()),
     ];
-    let text = record("two", &Json::Null, &[batch(&table, &events)]);
+    let batch = batch(&table, &events);
+    let about = |count: usize| format!("{count} of 2");
+    let text = record(std::slice::from_ref(&batch), &Json::Null, usize::MAX, &about);
     let wanted = r#"{
-  "about": "two",
+  "about": "2 of 2",
   "config": null,
   "tables": [
     {"name":"shop.customers","columns":[["c 0","int"],["c 1","any"]],"key":["c 0"]}
@@ -270,6 +272,12 @@ fn a_value_says_its_kind_only_where_it_must() {
 }
 "#;
     assert_eq!(text, wanted);
+    // As many as there is room for.
+    let text = record(std::slice::from_ref(&batch), &Json::Null, 100, &about);
+    assert!(text.contains("\"1 of 2\"") && !text.contains("\"u\""), "{text}");
+    assert_eq!(Golden::parse(&text).unwrap().batch.try_build().unwrap().len(), 1);
+    let text = record(&[batch], &Json::Null, 10, &about);
+    assert_eq!(Golden::parse(&text).unwrap().batch.try_build().unwrap().len(), 0);
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl StageSet {
         let lineage = &self.slots[index].lineage;
         let bad = lineage.now().clone();
         let spec = lineage.spec_of(&previous);
-        let mask = match plan.masks {
+        let mask = match self.services.hides(&spec) {
             true => Some(self.make(&spec, Some(&previous.version)).await?.0),
             false => None,
         };
