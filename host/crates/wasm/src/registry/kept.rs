@@ -207,8 +207,8 @@ impl Registry {
         io_error(format!("collect in {}", self.kept.dir.display()))
     }
 
-    /// Takes away what a host that was killed left half done: all of it in a registry that is this host's alone, else
-    /// what nobody can be at work on any more.
+    /// Takes away what a host that was killed left half done: what is old enough for that to be sure, and in a registry that
+    /// only this host and commands of its machine work in, what none of them is at work on.
     pub fn tidy(&self, is_own: bool) {
         remove_leftovers(&self.kept.dir);
         remove_leftovers(&self.kept.dir.join("versions"));
