@@ -41,6 +41,42 @@ fn scripts_that_would_never_end_are_only_compiled() {
 }
 
 #[test]
+fn what_could_not_be_seated_alone_is_refused_where_nothing_is_run_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = serde_json::json!({ "tenants": { "acme": { "memory_mb": 100 } } });
+    let tenants = Tenants::new(serde_json::from_value(limits).unwrap(), 1);
+    let builders = Builders::for_tenants(dir.path(), None, 0, tenants).unwrap();
+    for runs in [0, 1] {
+        let checked = |limits: &str| {
+            let script =
+                format!("type: javascript, id: s, inline: \"(event) => event\", limits: {{ {limits} }}");
+            let effort = Effort::bounded(runs, Instant::now() + Duration::from_secs(60));
+            read(&builders, &document(std::iter::once(script)), &effort)
+        };
+        assert_eq!(checked("mem_mb: 100").unwrap_or_else(|report| panic!("{report}")), 1);
+        let refused = checked("mem_mb: 101").unwrap_err().to_string();
+        assert!(refused.contains("tenants.acme.memory_mb"), "{runs}: {refused}");
+    }
+}
+
+#[test]
+fn a_limit_that_is_written_out_is_asked_for_whatever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = serde_json::json!({ "tenants": { "acme": { "limits": { "cpu_ms": 30 } } } });
+    let tenants = Tenants::new(serde_json::from_value(limits).unwrap(), 1);
+    let builders = Builders::for_tenants(dir.path(), None, 0, tenants).unwrap();
+    let checked = |limits: &str| {
+        let script = format!("type: javascript, id: s, inline: \"(event) => event\"{limits}");
+        let effort = Effort::bounded(0, Instant::now() + Duration::from_secs(60));
+        read(&builders, &document(std::iter::once(script)), &effort)
+    };
+    // Both have the default: one says nothing and is cut down, the other would get less than it says.
+    assert_eq!(checked("").unwrap_or_else(|report| panic!("{report}")), 1);
+    let refused = checked(", limits: { cpu_ms: 50 }").unwrap_err().to_string();
+    assert!(refused.contains("tenants.acme.limits.cpu_ms"), "{refused}");
+}
+
+#[test]
 fn so_many_are_run_and_the_time_has_an_end() {
     let (builders, _dir) = builders();
     let endless = scripts(100, "for (;;) {}");

@@ -65,7 +65,8 @@ impl SandboxArgs {
         let wanted = what.grants.iter().map(|grant| (*grant).to_owned());
         let grants = if self.grants.is_empty() { wanted.collect() } else { self.grants.clone() };
         let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, .. } = *self;
-        let limits = StageLimits { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes };
+        let limits =
+            StageLimits { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, ..StageLimits::DEFAULT };
         TrialSpec { limits: Some(limits), grants, ..TrialSpec::default() }
     }
 }

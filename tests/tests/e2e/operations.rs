@@ -142,8 +142,9 @@ impl Run {
         let version = self.random.below(VERSIONS);
         match self.random.below(100) {
             0..30 => self.upload(rest, version),
-            30..70 => self.swap(rest, version),
-            70..85 => self.roll_back(rest),
+            30..68 => self.swap(rest, version),
+            68..82 => self.roll_back(rest),
+            82..88 => self.collect(rest),
             _ => self.delete(rest, version),
         }
     }
@@ -174,6 +175,32 @@ impl Run {
         };
         self.held[version as usize] = after;
         self.count(if answer.status == 204 { "deletions" } else { "deletions refused" });
+        Ok(())
+    }
+
+    /// Has the host take away what nothing needs.
+    fn collect(&mut self, rest: &Rest) -> Result<(), Gone> {
+        let before = self.held.clone();
+        for held in self.held.iter_mut().filter(|held| **held == Held::Yes) {
+            *held = Held::Unknown;
+        }
+        let body = json!({ "keep": self.random.below(3) });
+        let answer = rest.send("POST", "/plugins/gc", Some(&body)).map_err(|_| Gone)?.ok();
+        let is_in = |list: &str, version: u64| {
+            let plugin = format!("@acme/versioned@{}", name(version));
+            answer[list].as_array().unwrap().iter().any(|one| one["plugin"] == plugin.as_str())
+        };
+        for version in 0..VERSIONS {
+            let held = match (before[version as usize], is_in("removed", version), is_in("kept", version)) {
+                (Held::Yes | Held::Unknown, false, true) => Held::Yes,
+                (Held::Yes | Held::Unknown, true, false) | (Held::No | Held::Unknown, false, false) => {
+                    Held::No
+                }
+                _ => panic!("{} was {:?}: {answer}", name(version), before[version as usize]),
+            };
+            self.held[version as usize] = held;
+        }
+        self.count("collections");
         Ok(())
     }
 
@@ -286,9 +313,21 @@ fn whatever_is_done_in_whatever_order_over_kills() {
             continue;
         }
         host.kill();
-        // Sometimes the next life ends where something has just been stored.
-        let points = ["swap.stored", "stage.applied", "sink.durable", "checkpoint.stored"];
-        let (point, count) = (points[run.random.below(4) as usize], 1 + run.random.below(20));
+        // Sometimes the next life ends where something has just been stored: of the stream, which comes by often, or of the
+        // registry, to which operations come.
+        let points = [
+            ("swap.stored", 20),
+            ("stage.applied", 20),
+            ("sink.durable", 20),
+            ("checkpoint.stored", 20),
+            ("publish.written", 1),
+            ("publish.placed", 1),
+            ("delete.begun", 1),
+            ("delete.aside", 1),
+            ("collect.removed", 2),
+        ];
+        let (point, most) = points[run.random.below(points.len() as u64) as usize];
+        let count = 1 + run.random.below(most);
         armed = run.random.chance(50);
         if armed {
             run.count("armed lives");
@@ -307,6 +346,9 @@ fn whatever_is_done_in_whatever_order_over_kills() {
     }
     host.kill();
     host.start_ready();
+    let left: Vec<_> =
+        std::fs::read_dir(place.file("data/plugins/.incoming")).into_iter().flatten().collect();
+    assert!(left.is_empty(), "nothing half done is left: {left:?}");
     let rest = host.rest();
     assert!(run.look_at_registry(&rest).is_ok());
     let happened = Story::until(seed, writer.stop());

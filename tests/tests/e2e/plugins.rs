@@ -171,3 +171,36 @@ fn what_ran_is_kept_as_long_as_something_may_need_it() {
     assert_eq!(back["current"], "./stage.wasm");
     assert_eq!(event_of(&place, 1_003)["tags"], json!(["stamp:a"]));
 }
+
+#[test]
+fn versions_that_come_run_and_go_leave_no_more_code_than_a_rollback_needs() {
+    let _machine = shared();
+    let place = Place::new();
+    let yaml = pipeline(
+        "  processors:
+    - { id: mark, plugin: mask@1.0.0, config: { columns: [{ name: customers.email, action: redact }] } }
+  sinks:
+    - { type: file, config: { id: out, path: out.jsonl } }
+",
+    );
+    let mut host = Host::new(place.path(), &yaml);
+    host.start_ready();
+    let path = |turn: u64| format!("/plugins/@acme/versioned/versions/8.{turn}.0");
+    for turn in 0..8 {
+        let component = crate::follow::versioned(&format!("8.{turn}.0"));
+        assert_eq!(host.rest().upload(&path(turn), &component).status, 201);
+        let swap = json!({ "plugin": format!("@acme/versioned@8.{turn}.0"), "config": { "mark": "a" } });
+        host.rest().put("/pipelines/shop/processors/mark/plugin", &swap).ok();
+        assert_eq!(event_of(&place, 1_001 + turn)["tags"], json!([format!("8.{turn}.0:a")]));
+        if turn > 0 {
+            let is_gone = || (host.rest().delete(&path(turn - 1)).status == 204).then_some(());
+            wait::until("nothing needs it any more", SOON, is_gone);
+        }
+    }
+    let kept: Vec<String> =
+        held(&place.file("data/components")).into_iter().filter(|name| name.ends_with(".wasm")).collect();
+    // What runs, what a rollback puts back, and what was still at work when the last one went.
+    assert!((2..=4).contains(&kept.len()), "{kept:?}");
+    let back = host.rest().post("/pipelines/shop/processors/mark/rollback", None).ok();
+    assert_eq!(back["current"], "@acme/versioned@8.6.0", "it is deleted, and its code is there");
+}

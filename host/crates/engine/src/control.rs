@@ -475,7 +475,7 @@ impl Control {
         Ok(all)
     }
 
-    /// What a rollback of each stage and envelope would put back.
+    /// What a rollback of each stage and envelope would put back, or will once what is on probation is taken back.
     ///
     /// # Errors
     ///
@@ -489,9 +489,10 @@ impl Control {
             let envelopes = plan.sinks.iter().map(|sink| Swappable::Envelope(&sink.id));
             for part in stages.chain(envelopes) {
                 let history = entry.pipeline.history(part).await?;
-                let Some(before) = history.as_ref().and_then(History::before) else { continue };
-                let (tenant, digest) = (plan.tenant.clone(), before.version.digest.clone());
-                all.push(RunningPlugin { tenant, digest, place: PluginUse::of(&plan.name, part, false) });
+                for before in history.iter().flat_map(History::may_come_back) {
+                    let (tenant, digest) = (plan.tenant.clone(), before.version.digest.clone());
+                    all.push(RunningPlugin { tenant, digest, place: PluginUse::of(&plan.name, part, false) });
+                }
             }
         }
         Ok(all)

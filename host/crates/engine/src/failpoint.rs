@@ -8,7 +8,7 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 static POINTS: OnceLock<HashMap<String, AtomicU64>> = OnceLock::new();
 
 /// Every failpoint, in the order of a batch's life. [`arm`] refuses other names.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "source.batch",
     "stage.applied",
     "swap.stored",
@@ -28,6 +28,8 @@ pub const NAMES: [&str; 17] = [
     "publish.placed",
     "delete.begun",
     "delete.aside",
+    // Kept code on its way out, each of it.
+    "collect.removed",
 ];
 
 /// Arms failpoints from `name=count,name=count`: the process kills itself, as SIGKILL would, when the named

@@ -79,16 +79,25 @@ pub struct StageLimits {
     pub added_events: u64,
     /// Bytes of edits that it may make, beside four times the bytes of the rows it is shown.
     pub edit_bytes: u64,
+    /// Which of them are asked for by name, in their order here. The others are what a stage gets that says nothing, and
+    /// may be cut down; what is asked for is refused where there is a lower ceiling, the default written out too.
+    pub written: [bool; 5],
 }
 
 impl StageLimits {
     /// What a stage gets that sets no limits: the book's for plugins.
-    pub const DEFAULT: Self =
-        Self { cpu_ms: 100, timeout_ms: 1_000, mem_mb: 64, added_events: 10_000, edit_bytes: 16 << 20 };
+    pub const DEFAULT: Self = Self {
+        cpu_ms: 100,
+        timeout_ms: 1_000,
+        mem_mb: 64,
+        added_events: 10_000,
+        edit_bytes: 16 << 20,
+        written: [false; 5],
+    };
 
     /// All of them, in the order of their names above.
     pub(crate) fn all_mut(&mut self) -> [&mut u64; 5] {
-        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes } = self;
+        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, written: _ } = self;
         [cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes]
     }
 }

@@ -229,6 +229,16 @@ impl History {
         before.filter(|one| one.probation == 0 && !one.is_same_as(now)).max_by_key(|one| one.generation)
     }
 
+    /// What may be put back: [`History::before`]; and what is before that, as long as the newest is on probation and may itself
+    /// be taken back.
+    pub fn may_come_back(&self) -> Vec<&Generation> {
+        let Some(before) = self.before() else { return Vec::new() };
+        let is_judged = self.generations.last().is_some_and(|now| now.probation > 0);
+        let known = self.generations.iter().chain(&self.past).filter(|_| is_judged);
+        let earlier = known.filter(|one| one.probation == 0 && !one.is_same_as(before));
+        [before].into_iter().chain(earlier.max_by_key(|one| one.generation)).collect()
+    }
+
     /// All that is known, newest first.
     pub fn all(self) -> Vec<Generation> {
         let mut all = self.past;
@@ -425,6 +435,23 @@ mod tests {
             Some(2),
             "what never proved itself does not count"
         );
+        let numbers = |history: &History| -> Vec<u64> {
+            history.may_come_back().iter().map(|one| one.generation).collect()
+        };
+        let proven: Vec<Generation> = (1..=3).map(|number| generation(number, Some(number))).collect();
+        let ran = |newest: Generation, past: usize| {
+            let generations = proven[past..].iter().cloned().chain([newest]).collect();
+            History { generations, past: proven[..past].to_vec(), ..History::default() }
+        };
+        assert_eq!(numbers(&ran(generation(4, Some(20)), 1)), [3]);
+        for past in 1..=3 {
+            let judged = Generation { probation: 1, ..generation(4, Some(20)) };
+            assert_eq!(
+                numbers(&ran(judged, past)),
+                [3, 2],
+                "3 is put back if 4 does worse, and 2 is before it"
+            );
+        }
         for number in 5..300 {
             history.retire(generation(number, Some(number)));
         }

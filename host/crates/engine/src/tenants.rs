@@ -207,7 +207,8 @@ impl Tenants {
         [&self.limits.host, self.limits.tenants.get(tenant).unwrap_or(&self.limits.default)]
     }
 
-    /// What a stage gets that asks for `limits`, where it would have got `default` without asking.
+    /// What a stage gets that asks for `limits`, where it would have got `default` without asking. What it writes out, or what
+    /// is no default, is asked for.
     ///
     /// # Errors
     ///
@@ -218,11 +219,14 @@ impl Tenants {
         mut limits: StageLimits,
         mut default: StageLimits,
     ) -> Result<StageLimits, LimitReached> {
+        let written = limits.written;
         for Level { name, bounds } in self.levels(tenant) {
-            let values = limits.all_mut().into_iter().zip(default.all_mut());
-            for ((key, ceiling), (value, default)) in bounds.limits.all().into_iter().zip(values) {
+            let values = limits.all_mut().into_iter().zip(default.all_mut()).zip(written);
+            for ((key, ceiling), ((value, default), is_written)) in
+                bounds.limits.all().into_iter().zip(values)
+            {
                 let Some(ceiling) = ceiling.filter(|ceiling| *value > *ceiling) else { continue };
-                if value != default {
+                if is_written || value != default {
                     return Err(LimitReached {
                         limit: format!("{name}.limits.{key}"),
                         message: format!("{value} is more than the {ceiling} it may be"),
@@ -477,6 +481,12 @@ mod tests {
         assert_eq!(limits("acme", asks(85, 8)).unwrap_err().limit, "host.limits.cpu_ms");
         assert_eq!(limits("acme", asks(80, 33)).unwrap_err().limit, "tenants.acme.limits.mem_mb");
         assert!(limits("acme", asks(80, 32)).is_ok() && limits("other", asks(80, 512)).is_ok());
+        let written = |written| StageLimits { written, ..DEFAULT };
+        let refused = limits("acme", written([true, false, false, false, false])).unwrap_err();
+        assert_eq!((refused.limit.as_str(), refused.asked_by), ("host.limits.cpu_ms", Some("cpu_ms")));
+        let refused = limits("acme", written([false, false, true, false, false])).unwrap_err();
+        assert_eq!(refused.limit, "tenants.acme.limits.mem_mb", "the default, written out");
+        assert!(limits("acme", written([false, true, false, true, true])).is_ok(), "they have no ceilings");
         let error = limits("other", asks(80, 513)).unwrap_err().to_string();
         assert_eq!(
             error,

@@ -55,8 +55,7 @@ pub async fn needed(store: &dyn StateStore) -> Result<Vec<(String, String)>, Sta
         for (key, bytes) in store.list(kind).await? {
             let history: History = serde_json::from_slice(&bytes)
                 .map_err(|error| StateError::backend(format!("read {key}"), error))?;
-            let before = history.before();
-            for generation in history.generations.iter().chain(before) {
+            for generation in history.generations.iter().chain(history.may_come_back()) {
                 all.push((key.clone(), generation.version.digest.clone()));
             }
         }

@@ -84,13 +84,21 @@ impl Javascript {
         if problems.is_empty() { Ok((config.inline.into(), limits)) } else { Err(problems) }
     }
 
-    /// Checks a stage as far as its script need not be run for it: it compiles, whatever it does then.
+    /// Checks that a stage could be seated if there were no other one.
+    fn could_seat(&self, spec: &StageSpec, limits: &StageLimits) -> Result<(), Vec<ConfigError>> {
+        let seated = self.workshop.tenants().could_seat(&spec.tenant, limits.mem_mb);
+        seated.map_err(|reached| vec![reached.in_block("limits")])
+    }
+
+    /// Checks a stage as far as its script need not be run for it: it could be seated alone, and it compiles, whatever it does
+    /// then.
     ///
     /// # Errors
     ///
     /// Every problem found.
     pub async fn compile(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        let (source, _) = self.check(spec)?;
+        let (source, limits) = self.check(spec)?;
+        self.could_seat(spec, &limits)?;
         self.compiled(source).await.map_err(|error| vec![problem(&error)])
     }
 
@@ -153,8 +161,7 @@ impl StageFactory for Javascript {
     /// tenant's.
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
         let (source, limits) = self.check(spec)?;
-        let seated = self.workshop.tenants().could_seat(&spec.tenant, limits.mem_mb);
-        seated.map_err(|reached| vec![reached.in_block("limits")])?;
+        self.could_seat(spec, &limits)?;
         match self.start(spec, source, limits, None).await {
             Ok(_) => Ok(()),
             Err(NotReady::Script(error)) => Err(vec![problem(&error)]),

@@ -176,7 +176,7 @@ pub(crate) fn remove_leftovers(dir: &Path) {
 }
 
 /// Whether the process of this number may still be writing a file.
-fn is_being_written(writer: u32, entry: &fs::DirEntry) -> bool {
+pub(crate) fn is_being_written(writer: u32, entry: &fs::DirEntry) -> bool {
     if writer == std::process::id() {
         // Processes have equal numbers again, in containers always: one before this one wrote what is older than it.
         return entry.metadata().and_then(|held| held.modified()).is_ok_and(|at| at + COARSE >= *STARTED);

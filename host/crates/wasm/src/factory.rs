@@ -72,8 +72,8 @@ impl WasmFormatterFactory {
 }
 
 impl WasmStageFactory {
-    /// Checks a stage as far as its plugin need not be run for it: it is there, it is a processor, its grants suffice,
-    /// and the configuration fits what it said of itself when it was published.
+    /// Checks a stage as far as its plugin need not be run for it: it is there, it is a processor, its grants suffice, it
+    /// could be seated alone, and the configuration fits what it said of itself when it was published.
     ///
     /// # Errors
     ///
@@ -306,9 +306,11 @@ impl Workshop {
         let grants = Grants::parse(&spec.grants).map_err(Problem::Config)?;
         let asked = check_limits(spec.limits).map_err(Problem::Config)?;
         let bounded = self.tenants.stage_limits(&spec.tenant, asked, DEFAULT_LIMITS);
-        bounded.map_err(|reached| Problem::reached("limits", reached))?;
+        let call = bounded.map_err(|reached| Problem::reached("limits", reached))?;
         let (resolved, loaded) = self.load(spec, None).await?;
         check(&loaded, grants, kind).map_err(Problem::Config)?;
+        let seat = self.tenants.could_seat(&spec.tenant, call.mem_mb);
+        seat.map_err(|reached| Problem::reached("plugin", reached))?;
         let Ok(id) = resolved.plugin.parse::<PluginId>() else { return Ok(()) };
         let registry = self.registry.clone();
         let says = off_thread(move || {

@@ -58,6 +58,16 @@ enum Metric {
     Histogram(Histogram),
 }
 
+/// What a name on the metrics page stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    /// A line of a histogram.
+    Part,
+}
+
 impl Voice {
     pub(crate) fn new(
         pipeline: &str,
@@ -187,14 +197,14 @@ impl Voice {
     pub(crate) fn add(&self, name: &str, delta: u64) {
         let make =
             |name, labels: [(&'static str, String); 2]| Metric::Counter(metrics::counter!(name, &labels));
-        if let Some(Metric::Counter(counter)) = self.metric(name, make) {
+        if let Some(Metric::Counter(counter)) = self.metric(name, Kind::Counter, make) {
             counter.increment(delta);
         }
     }
 
     pub(crate) fn set(&self, name: &str, value: f64) {
         let make = |name, labels: [(&'static str, String); 2]| Metric::Gauge(metrics::gauge!(name, &labels));
-        if let Some(Metric::Gauge(gauge)) = self.metric(name, make) {
+        if let Some(Metric::Gauge(gauge)) = self.metric(name, Kind::Gauge, make) {
             gauge.set(value);
         }
     }
@@ -202,36 +212,55 @@ impl Voice {
     pub(crate) fn observe(&self, name: &str, value: f64) {
         let make =
             |name, labels: [(&'static str, String); 2]| Metric::Histogram(metrics::histogram!(name, &labels));
-        if let Some(Metric::Histogram(histogram)) = self.metric(name, make) {
+        if let Some(Metric::Histogram(histogram)) = self.metric(name, Kind::Histogram, make) {
             histogram.record(value);
         }
     }
 
+    /// The metric of this name and kind; `None`, and counted: there is none, or it is of another kind.
     fn metric(
         &self,
         name: &str,
+        kind: Kind,
         make: impl FnOnce(String, [(&'static str, String); 2]) -> Metric,
     ) -> Option<Metric> {
         let names = self.names.as_ref()?;
         let mut known = self.metrics.lock();
-        if let Some(metric) = known.get(name) {
-            return Some(metric.clone());
+        match known.get(name) {
+            Some(metric) if metric.kind() == kind => return Some(metric.clone()),
+            Some(_) => return self.without(),
+            None => {}
         }
         let full_name = format!("deltaforge_plugin_{}_{name}", self.prefix);
         let is_free = known.len() < MAX_METRICS && is_metric_name(name) && !is_the_hosts(&full_name);
-        if !is_free || !has_room(&mut names.lock(), &full_name) {
-            let Self { pipeline, stage, .. } = self;
-            metrics::counter!(
-                "deltaforge_plugin_metrics_dropped_total",
-                "pipeline" => pipeline.clone(), "stage" => stage.clone()
-            )
-            .increment(1);
-            return None;
+        if !is_free || !takes(&mut names.lock(), &full_name, kind) {
+            return self.without();
         }
         let labels = [("pipeline", self.pipeline.clone()), ("stage", self.stage.clone())];
         let metric = make(full_name, labels);
         known.insert(name.to_owned(), metric.clone());
         Some(metric)
+    }
+
+    /// Counts a number that goes nowhere.
+    fn without(&self) -> Option<Metric> {
+        let Self { pipeline, stage, .. } = self;
+        metrics::counter!(
+            "deltaforge_plugin_metrics_dropped_total",
+            "pipeline" => pipeline.clone(), "stage" => stage.clone()
+        )
+        .increment(1);
+        None
+    }
+}
+
+impl Metric {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Counter(_) => Kind::Counter,
+            Self::Gauge(_) => Kind::Gauge,
+            Self::Histogram(_) => Kind::Histogram,
+        }
     }
 }
 
@@ -265,9 +294,29 @@ fn names_of(pipeline: &str, stage: &str) -> Arc<Mutex<HashSet<String>>> {
     NAMES.lock().entry((pipeline.to_owned(), stage.to_owned())).or_default().clone()
 }
 
-/// Takes a place for a name among a stage's, unless it has one.
-fn has_room(names: &mut HashSet<String>, name: &str) -> bool {
-    names.contains(name) || (names.len() < MAX_STAGE_METRICS && names.insert(name.to_owned()))
+/// Takes a place for a name among a stage's, unless it has one; and the name itself for metrics of this kind, whoever's they
+/// are: a metrics page with two kinds under one name is none.
+fn takes(names: &mut HashSet<String>, name: &str, kind: Kind) -> bool {
+    // As many as the stages' names, with what histograms make of theirs.
+    static KINDS: LazyLock<Mutex<HashMap<String, Kind>>> = LazyLock::new(Mutex::default);
+    let mut kinds = KINDS.lock();
+    let shown = shown_as(name, kind);
+    if shown.iter().any(|(name, kind)| kinds.get(name).is_some_and(|known| known != kind)) {
+        return false;
+    }
+    let has_place =
+        names.contains(name) || (names.len() < MAX_STAGE_METRICS && names.insert(name.to_owned()));
+    if has_place {
+        kinds.extend(shown);
+    }
+    has_place
+}
+
+/// The names that a metric has on the page.
+fn shown_as(name: &str, kind: Kind) -> Vec<(String, Kind)> {
+    let parts = ["_bucket", "_sum", "_count"].map(|part| (format!("{name}{part}"), Kind::Part));
+    let parts = parts.into_iter().filter(|_| kind == Kind::Histogram);
+    std::iter::once((name.to_owned(), kind)).chain(parts).collect()
 }
 
 /// Whether the host itself has a metric of this name: the plugin `memory` with a counter `bytes`.
@@ -313,6 +362,36 @@ mod tests {
         // A name belongs to the kind it was first used with.
         voice.set("n1", 1.0);
         assert!(matches!(voice.metrics.lock()["n1"], Metric::Counter(_)));
+    }
+
+    #[test]
+    fn a_name_is_of_one_kind_for_all_tenants_and_versions() {
+        let tenants = Tenants::new(TenantLimits::default(), 1);
+        let voice = |tenant: &str, plugin: &str| Voice::new("kinds", tenant, tenant, plugin, tenants.clone());
+        let known = |voice: &Voice| voice.metrics.lock().len();
+        let first = voice("one", "kinds");
+        first.add("rows", 1);
+        first.observe("sizes", 1.0);
+        assert_eq!(known(&first), 2);
+        let other = voice("two", "kinds");
+        other.set("rows", 1.0);
+        other.observe("rows", 1.0);
+        for part in ["sizes", "sizes_sum", "sizes_count", "sizes_bucket"] {
+            other.add(part, 1);
+            other.set(part, 1.0);
+        }
+        assert_eq!(known(&other), 0, "they are of other kinds, or lines of a histogram");
+        assert!(
+            !names_of("kinds", "two").lock().contains("deltaforge_plugin_kinds_rows"),
+            "they take no place"
+        );
+        other.add("rows", 1);
+        other.observe("sizes", 1.0);
+        assert_eq!(known(&other), 2);
+        // The other way round: what a histogram would show is taken.
+        other.add("lengths_sum", 1);
+        first.observe("lengths", 1.0);
+        assert_eq!(known(&first), 2);
     }
 
     #[test]

@@ -76,7 +76,7 @@ func IsColumnKind(kind deltaforge.Kind) bool {
 	return false
 }
 
-// KindOf is the kind that a JSON value shows, for columns that nobody declared.
+// KindOf is the kind that a JSON value shows, or names, for columns that nobody declared.
 func KindOf(raw json.RawMessage) deltaforge.Kind {
 	switch text := strings.TrimSpace(string(raw)); text[0] {
 	case 'n':
@@ -86,8 +86,13 @@ func KindOf(raw json.RawMessage) deltaforge.Kind {
 	case '"':
 		return deltaforge.KindText
 	case '{':
-		if strings.Contains(text, `"_base64"`) {
+		var members Members
+		isBase64 := func(one member) bool { return one.name == "_base64" }
+		if json.Unmarshal([]byte(text), &members) == nil && slices.ContainsFunc(members, isBase64) {
 			return deltaforge.KindBytes
+		}
+		if kind, _ := named(json.RawMessage(text)); kind != "" {
+			return kind
 		}
 		return deltaforge.KindJSON
 	case '[':
@@ -118,6 +123,9 @@ func Cell(raw json.RawMessage, kind deltaforge.Kind) (deltaforge.Value, error) {
 // CellOrNamed is as [Cell], and takes a value that says its kind: `{"_text": "12"}` is text in a column of integers too.
 func CellOrNamed(raw json.RawMessage, kind deltaforge.Kind) (deltaforge.Value, error) {
 	named, value := named(raw)
+	if named != "" && string(value) == "null" {
+		return deltaforge.Value{}, fmt.Errorf("%s is no %s", raw, named)
+	}
 	switch named {
 	case "":
 		return Cell(raw, kind)

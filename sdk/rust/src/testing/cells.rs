@@ -7,6 +7,9 @@ use deltaforge_model::value::{ArrayWriter, CellKind};
 use deltaforge_model::{Cell, Kind};
 use serde_json::value::RawValue;
 
+#[cfg(test)]
+mod tests;
+
 /// Deepest nesting of arrays that say their kind.
 const MAX_DEPTH: usize = 16;
 

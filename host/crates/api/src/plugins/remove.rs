@@ -8,7 +8,7 @@ use deltaforge_engine::catalog::{Copies, PluginId, PluginVersion};
 use deltaforge_engine::unused::{self, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tracing::info;
+use tracing::{info, warn};
 use utoipa::ToSchema;
 
 use super::InPath;
@@ -26,6 +26,14 @@ const MOST_TOLD: usize = 100;
 fn leaving(app: &App, id: &PluginId) -> Option<Leaving> {
     let (plugins, id) = (app.plugins.clone(), id.clone());
     app.control.leaving(move |reference| plugins.could_mean(reference, &id))
+}
+
+/// Takes away the code of versions that went, as far as nothing may need it again: it is in nobody's `registry_bytes`, so what
+/// is published, run and deleted in turn must not pile up. What is still needed goes with a later one.
+async fn forget_copies(app: &App) {
+    if let Err(error) = app.plugins.collect_copies(false).await {
+        warn!(%error, "cannot look which code of plugins nothing needs");
+    }
 }
 
 /// Takes a version away that nothing uses.
@@ -53,6 +61,7 @@ pub(crate) async fn delete(
     }
     app.plugins.delete(&id).await?;
     info!(plugin = %id, "plugin taken away");
+    forget_copies(&app).await;
     Ok(told(json!({ "sha256": version.digest }), StatusCode::NO_CONTENT))
 }
 
@@ -84,8 +93,8 @@ pub(crate) struct Collected {
     kept: Vec<Kept>,
     /// Bytes of those that went, or would.
     freed_bytes: u64,
-    /// Code that is kept since something ran it, beside the versions; left out for an admin of one tenant, whose it is not
-    /// to collect.
+    /// Code that is kept since something ran it, beside the versions; left out for an admin of one tenant, since it is not
+    /// one tenant's.
     #[serde(skip_serializing_if = "Option::is_none")]
     copies: Option<CopiesView>,
 }
@@ -134,7 +143,7 @@ pub(crate) struct Kept {
 }
 
 /// Takes all versions away that no pipeline runs, names in its document, or may need for a replay or a rollback: of a
-/// tenant, for its admins; of all, for those of all, and with them the code that is kept since something ran it and that nothing
+/// tenant, for its admins; of all, for those of all. With them goes the code that is kept since something ran it and that nothing
 /// may need again. What is part of the host stays.
 #[utoipa::path(post, path = "/plugins/gc", tag = "plugins", request_body = Collection, responses(
     (status = 200, description = "What went, and why the others stay", body = Collected),
@@ -187,7 +196,12 @@ pub(crate) async fn collect(
         info!(versions = removed.len(), "plugins collected");
     }
     let copies = match caller.tenant {
-        Some(_) => None,
+        Some(_) => {
+            if !dry_run {
+                forget_copies(&app).await;
+            }
+            None
+        }
         None => Some(CopiesView::from(app.plugins.collect_copies(dry_run).await?)),
     };
     let names: Vec<&str> = removed.iter().take(MOST_TOLD).map(|one| one.plugin.as_str()).collect();

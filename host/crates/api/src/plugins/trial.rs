@@ -94,7 +94,8 @@ impl TestLimits {
             return Err(deltaforge_engine::catalog::CatalogError::Sample(problems).into());
         }
         let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes } = self;
-        if [cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes].iter().all(Option::is_none) {
+        let written = [cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes].map(|limit| limit.is_some());
+        if !written.contains(&true) {
             return Ok(None);
         }
         let default = StageLimits::DEFAULT;
@@ -104,6 +105,7 @@ impl TestLimits {
             mem_mb: mem_mb.unwrap_or(default.mem_mb),
             added_events: added_events.unwrap_or(default.added_events),
             edit_bytes: edit_bytes.unwrap_or(default.edit_bytes),
+            written,
         }))
     }
 }

@@ -52,6 +52,8 @@ struct Counts {
     most: AtomicUsize,
     /// Uploads that are there, published or not.
     files: AtomicUsize,
+    /// How often kept code was collected.
+    collected: AtomicUsize,
 }
 
 fn known(id: &PluginId, bytes: &[u8]) -> PluginVersion {
@@ -154,6 +156,7 @@ impl PluginCatalog for MapCatalog {
     }
 
     async fn collect_copies(&self, dry_run: bool) -> Result<Copies, CatalogError> {
+        self.counts.collected.fetch_add(usize::from(!dry_run), Ordering::SeqCst);
         Ok(Copies { removed: if dry_run { 3 } else { 2 }, removed_bytes: 20, kept: 1, kept_bytes: 5 })
     }
 
@@ -266,8 +269,11 @@ async fn what_runs_or_may_run_again_stays() {
     assert_eq!(shown["used_by"], json!([{ "pipeline": "orders", "processor": "mark", "current": true }]));
     let refused = host.send(Method::DELETE, &path("1.0.0"), &json!(null)).await;
     assert_eq!(code(&refused), (409, "PLUGIN_IN_USE"));
+    let collected = || host.plugins.counts.collected.load(Ordering::SeqCst);
+    assert_eq!(collected(), 0);
     let gone = host.request(Method::DELETE, &path("1.2.0")).send().await.unwrap();
     assert_eq!(gone.status(), 204, "nobody uses it");
+    assert_eq!(collected(), 1, "and with it the code that ran and that nothing needs any more");
     assert_eq!(host.get(&path("1.2.0")).await.0, 404);
 
     let swap = json!({ "plugin": "marker@1.1.0" });
@@ -566,10 +572,14 @@ async fn an_admin_of_a_tenant_collects_what_is_its_own() {
         }
     }
     let gc = host.request(Method::POST, "/plugins/gc").held_by(Some("acme"), Role::Admin);
+    let collected = || host.plugins.counts.collected.load(Ordering::SeqCst);
+    let asked = host.request(Method::POST, "/plugins/gc").held_by(Some("acme"), Role::Admin);
+    assert_eq!((answer(asked.json(&json!({ "dry_run": true }))).await.0, collected()), (200, 0));
     let (status, done) = answer(gc).await;
     assert_eq!((status, names(&done["removed"])), (200, vec!["@acme/marker@1.0.0"]));
     assert!(!done.to_string().contains("zeta"), "{done}");
     assert!(done["copies"].is_null(), "whose code is kept is nobody's business: {done}");
+    assert_eq!(collected(), 1, "it goes all the same");
     let all = host.request(Method::POST, "/plugins/gc").held_by(None, Role::Admin);
     assert_eq!(names(&answer(all).await.1["removed"]), ["marker@1.0.0", "@zeta/marker@1.0.0"]);
 }

@@ -143,23 +143,33 @@ pub struct Limits {
     pub added_events: u64,
     /// Bytes of edits, beside four times the bytes that it is shown.
     pub edit_bytes: u64,
+    /// Which of them the document writes out, in their order here; the others are defaults.
+    pub written: [bool; 5],
 }
 
 impl Limits {
     /// What a plugin gets when its document is silent.
-    pub const PLUGIN: Self =
-        Self { cpu_ms: 100, timeout_ms: 1_000, mem_mb: 64, added_events: 10_000, edit_bytes: 16 << 20 };
+    pub const PLUGIN: Self = Self {
+        cpu_ms: 100,
+        timeout_ms: 1_000,
+        mem_mb: 64,
+        added_events: 10_000,
+        edit_bytes: 16 << 20,
+        written: [false; 5],
+    };
     /// What a script gets when its document is silent.
     pub const SCRIPT: Self = Self { cpu_ms: 50, timeout_ms: 500, mem_mb: 128, ..Self::PLUGIN };
 
     /// These limits with what `written` says in their place.
     pub(crate) fn with(self, written: &WrittenLimits) -> Self {
+        let WrittenLimits { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes } = *written;
         Self {
-            cpu_ms: written.cpu_ms.unwrap_or(self.cpu_ms),
-            timeout_ms: written.timeout_ms.unwrap_or(self.timeout_ms),
-            mem_mb: written.mem_mb.unwrap_or(self.mem_mb),
-            added_events: written.added_events.unwrap_or(self.added_events),
-            edit_bytes: written.edit_bytes.unwrap_or(self.edit_bytes),
+            cpu_ms: cpu_ms.unwrap_or(self.cpu_ms),
+            timeout_ms: timeout_ms.unwrap_or(self.timeout_ms),
+            mem_mb: mem_mb.unwrap_or(self.mem_mb),
+            added_events: added_events.unwrap_or(self.added_events),
+            edit_bytes: edit_bytes.unwrap_or(self.edit_bytes),
+            written: [cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes].map(|key| key.is_some()),
         }
     }
 }

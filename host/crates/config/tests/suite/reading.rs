@@ -59,7 +59,16 @@ fn every_key_reaches_the_typed_form() {
     assert!(filter.tables.include.is_empty());
 
     assert_eq!(script.tables.include, ["shop.*"]);
-    assert_eq!(script.limits, Some(Limits { cpu_ms: 20, timeout_ms: 200, mem_mb: 64, ..Limits::SCRIPT }));
+    assert_eq!(
+        script.limits,
+        Some(Limits {
+            cpu_ms: 20,
+            timeout_ms: 200,
+            mem_mb: 64,
+            written: [true, true, true, false, false],
+            ..Limits::SCRIPT
+        })
+    );
     assert_eq!(script.on_error, OnError::Dlq);
     let config = script.implementation.config();
     assert_eq!(config.as_object().unwrap().keys().collect::<Vec<_>>(), ["inline"]);
@@ -73,7 +82,10 @@ fn every_key_reaches_the_typed_form() {
     assert_eq!(tagger.grants, [Grant::Log, Grant::Clock]);
     let Implementation::Plugin { reference, config } = &tagger.implementation else { panic!("a plugin") };
     assert_eq!((reference.as_str(), &config["color"]), ("tagger@1", &json!("red")));
-    assert_eq!(local.limits, Some(Limits { cpu_ms: 10, ..Limits::PLUGIN }));
+    assert_eq!(
+        local.limits,
+        Some(Limits { cpu_ms: 10, written: [true, false, false, false, false], ..Limits::PLUGIN })
+    );
     assert_eq!(local.block, pipeline.document["spec"]["processors"][4]);
 
     let [archive, hook, bench, out] = spec.sinks.as_slice() else { panic!("four") };

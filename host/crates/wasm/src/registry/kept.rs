@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use deltaforge_engine::catalog::Copies;
+use deltaforge_engine::failpoint;
 use deltaforge_engine::stage::StageVersion;
 use parking_lot::Mutex;
 
@@ -17,6 +18,10 @@ use super::{Registry, RegistryError, Resolved, io_error, qualified, read_compone
 use crate::cache::{remove_leftovers, write_whole};
 use crate::plugin::{digest_of, is_digest};
 use crate::reference::{Reference, tenants_folder};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 /// The longest name of a file that is written out.
 const MAX_FILE_NAME: usize = 200;
@@ -103,8 +108,12 @@ impl Shelf {
             let entry = entry?;
             let name = entry.file_name();
             let digest = name.to_str().and_then(|name| name.strip_suffix(".wasm"));
-            if let Some(digest) = digest.filter(|digest| is_digest(digest)) {
-                all.insert(digest.to_owned(), entry.metadata()?.len());
+            let Some(digest) = digest.filter(|digest| is_digest(digest)) else { continue };
+            match entry.metadata() {
+                Ok(held) => _ = all.insert(digest.to_owned(), held.len()),
+                // Another collection has taken it away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(all)
@@ -194,8 +203,9 @@ impl Registry {
     ///
     /// When the folder cannot be read.
     pub fn collect(self: &Arc<Self>) -> Result<Collection, RegistryError> {
-        let mut hands = self.kept.hands.lock();
+        // Looked up before anybody is kept waiting: what comes there meanwhile is not among it, and stays.
         let mut may_go: HashSet<String> = self.kept.all().map_err(self.collecting())?.into_keys().collect();
+        let mut hands = self.kept.hands.lock();
         may_go.retain(|digest| !hands.held.contains_key(digest));
         hands.collections += 1;
         let number = hands.collections;
@@ -207,8 +217,8 @@ impl Registry {
         io_error(format!("collect in {}", self.kept.dir.display()))
     }
 
-    /// Takes away what a host that was killed left half done: all of it in a registry that is this host's alone, else
-    /// what nobody can be at work on any more.
+    /// Takes away what a host that was killed left half done: what is old enough for that to be sure, and in a registry that
+    /// only this host and commands of its machine work in, what none of them is at work on.
     pub fn tidy(&self, is_own: bool) {
         remove_leftovers(&self.kept.dir);
         remove_leftovers(&self.kept.dir.join("versions"));
@@ -223,24 +233,42 @@ impl Collection {
     ///
     /// When a file cannot be removed; those before it are gone.
     pub fn finish(self, needed: &HashSet<String>, dry_run: bool) -> Result<Copies, RegistryError> {
-        let shelf = &self.registry.kept;
-        // Held so that nobody takes one in hand while it goes.
-        let hands = shelf.hands.lock();
-        let may_go = &hands.may_go[&self.number];
+        self.one_by_one(needed, dry_run, |_| failpoint::hit("collect.removed"))
+    }
+
+    /// Does it, and calls `gone` with each that went, or would.
+    fn one_by_one(
+        &self,
+        needed: &HashSet<String>,
+        dry_run: bool,
+        mut gone: impl FnMut(&str),
+    ) -> Result<Copies, RegistryError> {
         let mut copies = Copies::default();
-        for (digest, bytes) in shelf.all().map_err(self.registry.collecting())? {
-            if needed.contains(&digest) || !may_go.contains(&digest) {
+        for (digest, bytes) in self.registry.kept.all().map_err(self.registry.collecting())? {
+            let goes = !needed.contains(&digest)
+                && self.take_away(&digest, dry_run).map_err(self.registry.collecting())?;
+            if goes {
+                copies.removed += 1;
+                copies.removed_bytes += bytes;
+                gone(&digest);
+            } else {
                 copies.kept += 1;
                 copies.kept_bytes += bytes;
-                continue;
             }
-            if !dry_run {
-                shelf.remove(&digest).map_err(self.registry.collecting())?;
-            }
-            copies.removed += 1;
-            copies.removed_bytes += bytes;
         }
         Ok(copies)
+    }
+
+    /// Takes one away, unless it has been in somebody's hand since this began. Answers whether it goes.
+    fn take_away(&self, digest: &str, dry_run: bool) -> io::Result<bool> {
+        let shelf = &self.registry.kept;
+        // Held so that nobody takes it in hand while it goes; and for this one alone, as threads that compute wait for it.
+        let hands = shelf.hands.lock();
+        let is_free = !hands.held.contains_key(digest) && hands.may_go[&self.number].contains(digest);
+        if is_free && !dry_run {
+            shelf.remove(digest)?;
+        }
+        Ok(is_free)
     }
 }
 

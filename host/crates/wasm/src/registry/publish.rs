@@ -14,7 +14,7 @@ use semver::Version;
 use super::{
     PluginInfo, Registry, RegistryError, Resolved, io_error, qualified, read_component, read_manifest,
 };
-use crate::cache::write_whole;
+use crate::cache::{is_being_written, write_whole};
 use crate::manifest::PluginManifest;
 use crate::plugin::digest_of;
 use crate::reference::{Reference, Wanted, is_name, is_tenant};
@@ -23,6 +23,12 @@ use crate::reference::{Reference, Wanted, is_name, is_tenant};
 const ASIDE: &str = ".incoming";
 /// What lies there for longer was left behind by a host that was killed.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often a version is moved to its place while others take the folder above away: with the last version in it.
+const MOVES: usize = 100;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 impl Registry {
     /// Publishes a version. Answers also whether it is new: the same bytes may come again, and mend what became of the
@@ -118,13 +124,11 @@ impl Registry {
             write_whole(&aside.join("plugin.wasm"), bytes)?;
             write_whole(&aside.join("plugin.yaml"), manifest.to_yaml().as_bytes())?;
             let above = folder.parent().unwrap_or(&self.dir);
-            fs::create_dir_all(above)?;
-            failpoint::hit("publish.written");
-            fs::rename(&aside, folder)?;
+            move_to(&aside, folder, above, || failpoint::hit("publish.written"))?;
             failpoint::hit("publish.placed");
             // The names of all that may just have been made.
             for made in above.ancestors().take_while(|dir| dir.starts_with(&self.dir)) {
-                fs::File::open(made)?.sync_all()?;
+                sync_names(made)?;
             }
             Ok(())
         })();
@@ -150,13 +154,17 @@ impl Registry {
         Ok(dir.join(format!("{}-{}", std::process::id(), hex::encode(random))))
     }
 
-    /// Takes away what lies there and nobody is at work on: all of it, or what is old enough for that to be sure.
-    pub(super) fn forget_incoming(&self, all: bool) {
+    /// Takes away what lies there and nobody is at work on: what is old enough for that to be sure; and in a registry that
+    /// only processes of this machine work in, what those left that are no more.
+    pub(super) fn forget_incoming(&self, is_own: bool) {
         let Ok(entries) = fs::read_dir(self.dir.join(ASIDE)) else { return };
         for entry in entries.flatten() {
             let modified = entry.metadata().and_then(|held| held.modified());
             let age = modified.map(|at| SystemTime::now().duration_since(at));
-            if all || matches!(age, Ok(Ok(age)) if age > FORGOTTEN_AFTER) {
+            let is_old = matches!(age, Ok(Ok(age)) if age > FORGOTTEN_AFTER);
+            let may_be_at_work =
+                !is_own || maker_of(&entry).is_some_and(|maker| is_being_written(maker, &entry));
+            if is_old || !may_be_at_work {
                 let path = entry.path();
                 let gone = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
                 match gone {
@@ -265,11 +273,54 @@ impl Registry {
         fs::rename(&folder, &aside).map_err(io_error(doing()))?;
         failpoint::hit("delete.aside");
         let above = folder.parent().unwrap_or(&self.dir);
-        fs::File::open(above).and_then(|dir| dir.sync_all()).map_err(io_error(doing()))?;
-        fs::remove_dir_all(&aside).map_err(io_error(doing()))?;
+        sync_names(above).map_err(io_error(doing()))?;
+        match fs::remove_dir_all(&aside) {
+            // To another host it was old enough to be forgotten.
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_error(doing())(error)),
+            _ => {}
+        }
         // The last version takes the name's folder with it.
         let _ = fs::remove_dir(above);
         Ok(())
+    }
+}
+
+/// The number of the process that an entry of the folder aside says it was made by.
+fn maker_of(entry: &fs::DirEntry) -> Option<u32> {
+    entry.file_name().to_str()?.split('-').next()?.parse().ok()
+}
+
+/// Moves what was made aside to its place in the folder `above`, which is made where it is not there. Whoever takes the last
+/// version out of that takes it away, maybe just before the move: then it is made again. `ready` is called before each try.
+fn move_to(aside: &Path, folder: &Path, above: &Path, mut ready: impl FnMut()) -> io::Result<()> {
+    let mut tries = MOVES;
+    loop {
+        let moved = fs::create_dir_all(above).map_err(not_taken).and_then(|()| {
+            ready();
+            fs::rename(aside, folder)
+        });
+        tries -= 1;
+        match moved {
+            Err(error) if error.kind() == ErrorKind::NotFound && tries > 0 => {}
+            moved => return moved,
+        }
+    }
+}
+
+/// Makes the names in a folder safe. One that is gone has none: somebody has taken the last version in it away already.
+fn sync_names(dir: &Path) -> io::Result<()> {
+    match fs::File::open(dir) {
+        Ok(dir) => dir.sync_all(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The folder above was taken away just as it was found: that is not the version's own folder being there.
+fn not_taken(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::AlreadyExists => io::Error::new(ErrorKind::NotFound, error),
+        _ => error,
     }
 }
 

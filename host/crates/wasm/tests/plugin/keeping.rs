@@ -191,9 +191,10 @@ async fn what_a_killed_host_left_is_in_nobodys_way_and_goes_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let incoming = dir.path().join("plugins/.incoming");
     fs::create_dir_all(&incoming).unwrap();
-    // Names that processes of this number would give one after the other.
+    // Names that processes of this number would give one after the other, before this one was there.
     for number in 0..1_000 {
-        fs::write(incoming.join(format!("{}-{number}", std::process::id())), "half").unwrap();
+        let left = fs::File::create(incoming.join(format!("{}-{number}", std::process::id()))).unwrap();
+        left.set_modified(SystemTime::now() - Duration::from_secs(3_600)).unwrap();
     }
     let old = incoming.join("1-0");
     fs::create_dir(&old).unwrap();
@@ -210,6 +211,6 @@ async fn what_a_killed_host_left_is_in_nobodys_way_and_goes_at_the_start() {
     shared.tidy(false);
     assert_eq!(held(), 1_000, "another host of this folder may be at work on the others");
     shared.tidy(true);
-    assert_eq!(held(), 0, "the folder is this host's alone");
+    assert_eq!(held(), 0, "in a folder of this machine, it knows who is at work");
     assert_eq!(shared.ids().unwrap(), [id]);
 }

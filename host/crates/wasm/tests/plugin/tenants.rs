@@ -99,10 +99,13 @@ async fn what_is_only_looked_at_takes_no_place_and_is_held_to_its_own_limits() {
     factory.validate(&needs_much).await.unwrap();
     let refused = factory.validate(&StageSpec { limits: None, ..needs_much.clone() }).await.unwrap_err();
     assert!(refused[0].message.contains("64 MiB (limits.mem_mb)"), "{refused:?}");
-    let refused =
-        factory.validate(&StageSpec { limits: limits(1_000, 5_000, 251), ..needs_much }).await.unwrap_err();
-    assert_eq!(refused[0].path, "limits.mem_mb");
-    assert!(refused[0].message.contains("default.memory_mb"), "even alone: {refused:?}");
+    factory.look(&needs_much).await.unwrap();
+    let too_much = StageSpec { limits: limits(1_000, 5_000, 251), ..needs_much };
+    for refused in [factory.validate(&too_much).await, factory.look(&too_much).await] {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused[0].path, "limits.mem_mb");
+        assert!(refused[0].message.contains("default.memory_mb"), "even alone: {refused:?}");
+    }
 }
 
 #[tokio::test]
