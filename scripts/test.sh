@@ -42,8 +42,10 @@ go_sdk() {
   rm -rf "$out"
 }
 
-# The binary is built by itself first: the tests only run it.
+# The binary is built by itself first: the tests only run it. Most of the time they wait for it, so there are more of them at
+# once than cores; what measures has the machine for itself.
 e2e() {
+  export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
   cargo build --release -p deltaforge
   DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" cargo test --no-fail-fast --release -p deltaforge-tests -- "$@"
 }

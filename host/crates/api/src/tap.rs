@@ -139,7 +139,8 @@ async fn record(
         (came, Written { text, _open: open })
     });
     let written = written.await;
-    let (count, text) = written.map_err(|_| Failure::internal("the events that were tapped were not written"))?;
+    let (count, text) =
+        written.map_err(|_| Failure::internal("the events that were tapped were not written"))?;
     Ok(answer(json!({ "events": count }), Bytes::from_owner(text)))
 }
 

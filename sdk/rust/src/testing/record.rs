@@ -49,7 +49,9 @@ pub fn record(batches: &[Batch], config: &Json, most: usize, about: &dyn Fn(usiz
     let declared: Vec<String> = tables.iter().map(Declared::text).collect();
     let declared = declared.join(",\n    ");
     let about = quoted(&about(count));
-    let head = format!("{{\n  \"about\": {about},\n  \"config\": {config},\n  \"tables\": [\n    {declared}\n  ],\n");
+    let head = format!(
+        "{{\n  \"about\": {about},\n  \"config\": {config},\n  \"tables\": [\n    {declared}\n  ],\n"
+    );
     events.insert_str(0, "  \"events\": [");
     events.insert_str(0, &head);
     events.push_str("\n  ]\n}\n");

@@ -137,7 +137,8 @@ impl PluginCatalog for MapCatalog {
         let numbers: Vec<u64> = events.iter().flat_map(Batch::events).map(|event| event.pos()).collect();
         let marks = events.iter().flat_map(Batch::events).filter_map(|event| event.after());
         let marks: Vec<String> = marks.map(|row| format!("{:?}", row.cell(1))).collect();
-        json!({ "about": about(numbers.len()), "config": config, "events": numbers, "marks": marks }).to_string()
+        json!({ "about": about(numbers.len()), "config": config, "events": numbers, "marks": marks })
+            .to_string()
     }
 
     async fn upload(&self, id: &PluginId, announced: Option<u64>) -> Result<Box<dyn Upload>, CatalogError> {

@@ -210,7 +210,8 @@ async fn what_is_run_aside_is_not_counted_as_the_streams() {
         own.collect::<Vec<_>>()
     };
     let stage = || {
-        let stage = running(OnError::Fail, |view, _| assert!(view.event(0).pos() != 0, "the first row fails"));
+        let stage =
+            running(OnError::Fail, |view, _| assert!(view.event(0).pos() != 0, "the first row fails"));
         RunningStage { metrics: StageMetrics::new("pipe", "stage", Usage::of("acme", "aside")), ..stage }
     };
     let mut aside = stage().aside();
