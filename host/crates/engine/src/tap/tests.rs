@@ -83,12 +83,12 @@ fn a_tap_ends_before_the_event_that_is_too_large() {
 fn taps_are_few_and_forgotten_with_who_asked() {
     let (taps, host) = (Taps::default(), Budget::new(64 << 20, None));
     let open: Vec<Tapping> = (0..AT_ONCE).map(|_| taps.open(HERE, 1, &host).unwrap()).collect();
-    assert_eq!(host.held(), AT_ONCE * MOST_BYTES);
+    assert_eq!(host.held(), AT_ONCE * RESERVED);
     assert_eq!(taps.open(HERE, 1, &host).err().unwrap().code, "taps_busy");
     drop(open);
     assert_eq!((host.held(), taps.0.open.load(Ordering::Relaxed), taps.0.taps.lock().len()), (0, 0, 0));
 
-    let small = Budget::new(MOST_BYTES, None);
+    let small = Budget::new(RESERVED, None);
     let one = taps.open(HERE, 1, &small).unwrap();
     assert_eq!(taps.open(HERE, 1, &small).err().unwrap().code, "taps_busy", "there is no memory");
     drop(one);
