@@ -150,13 +150,13 @@ fn what_there_is_no_room_for_is_refused_by_the_limits_name() {
 fn a_swap_is_held_to_the_ceiling() {
     let _machine = shared();
     let place = Place::new();
-    let bounds = "tenants: { acme: { limits: { mem_mb: 3 } } }";
+    let bounds = "tenants: { acme: { limits: { mem_mb: 2 } } }";
     let mut host = host(&place, &stages(&[format!("id: mask, {MASK}")]), bounds);
     host.start_ready();
     event_of(&place, 1_001);
-    let columns =
-        (0..12_000).map(|number| json!({ "name": format!("customers.c{number:06}"), "action": "redact" }));
-    let large = json!({ "config": { "columns": columns.collect::<Vec<_>>() } });
+    // A small text, and a large automaton each.
+    let field = json!({ "path": "name", "op": "regex", "value": "(?:[a-z]{100}){40}" });
+    let large = json!({ "plugin": "filter@1.0.0", "config": { "fields": vec![field; 50] } });
     let refused = host.rest().put("/pipelines/shop/processors/mask/plugin", &large);
     assert_eq!(
         (refused.status, &refused.json()["code"]),
@@ -164,7 +164,7 @@ fn a_swap_is_held_to_the_ceiling() {
         "{}",
         refused.text
     );
-    assert!(refused.text.contains("it wanted more memory than 3 MiB (limits.mem_mb)"), "{}", refused.text);
+    assert!(refused.text.contains("it wanted more memory than 2 MiB (limits.mem_mb)"), "{}", refused.text);
     event_of(&place, 1_002);
 }
 
