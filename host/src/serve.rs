@@ -88,7 +88,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let compute = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("compute")
-        .on_thread_start(after_io)
         .enable_all()
         .build()
         .context("start the compute threads")?;
@@ -98,14 +97,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     compute.shutdown_timeout(Duration::from_secs(1));
     io.shutdown_timeout(Duration::from_secs(1));
     result
-}
-
-/// Puts a thread that computes behind those that read, write and answer: where a plugin spins, what came meanwhile is taken
-/// at once, and it is told that the host is well.
-fn after_io() {
-    const NICENESS: i32 = 5;
-    // It would work without, so a system that forbids it is no reason to stop.
-    let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
 /// What the files say.
