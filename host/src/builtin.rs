@@ -201,7 +201,7 @@ pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> C
         .processor("filter", stage_block::<deltaforge_plugin_filter::Config>("filter"))
         .processor("flatten", stage_block::<deltaforge_plugin_flatten::Config>("flatten"))
         .processor("mask", stage_block::<deltaforge_plugin_mask::Config>("mask"))
-        .processor("outbox", stage_block::<deltaforge_plugin_outbox::Config>("outbox"))
+        .processor("outbox", stage_block::<deltaforge_plugin_outbox::Config>("outbox").needs_source("outbox"))
         .processor("rename", stage_block::<deltaforge_plugin_rename::Config>("rename"))
         .processor("route", stage_block::<deltaforge_plugin_route::Config>("route"))
         .envelope("native", Block::empty())

@@ -21,6 +21,7 @@ pub struct Block {
     pub(crate) nested: bool,
     pub(crate) limits: Option<Limits>,
     pub(crate) own_file: Option<&'static str>,
+    pub(crate) needs_source: Option<&'static str>,
     reads_files: Option<Reads>,
     validator: Arc<OnceLock<Option<Validator>>>,
 }
@@ -74,6 +75,7 @@ impl Block {
             nested: false,
             limits: None,
             own_file: None,
+            needs_source: None,
             reads_files: None,
             validator: Arc::default(),
         }
@@ -133,6 +135,13 @@ impl Block {
     #[must_use]
     pub fn own_file(mut self, key: &'static str) -> Self {
         self.own_file = Some(key);
+        self
+    }
+
+    /// For a processor that has nothing to do unless the source has the setting `key`.
+    #[must_use]
+    pub fn needs_source(mut self, key: &'static str) -> Self {
+        self.needs_source = Some(key);
         self
     }
 
