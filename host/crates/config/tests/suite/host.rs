@@ -219,6 +219,14 @@ impl PluginCheck for Registry {
         if plugin.reference.starts_with("./") || plugin.reference.contains("tagger") {
             return Vec::new();
         }
+        if plugin.reference.contains("picky") {
+            return vec![
+                Finding::new("config.columns[1].length", "must be at least 1"),
+                Finding::new("config.rename.orders.note", "is no name"),
+                Finding::new("config.colour", "unknown key `colour`").of_key(),
+                Finding::new("config.depth", "is missing"),
+            ];
+        }
         vec![
             Finding::new("/plugin", format!("there is no plugin `{}`", plugin.reference))
                 .suggest("the registry has `tagger`"),
