@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use deltaforge_config::{Block, Catalog, Finding, Limits, Scrutiny};
+use deltaforge_config::{Block, Catalog, Limits, Scrutiny};
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::{Formatter, FormatterFactory};
 use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageSpec, StageVersion};
@@ -67,7 +67,7 @@ impl StageFactory for Processors {
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
+        checked(Self::open(spec), &spec.config)
     }
 
     /// `recorded` is not looked at: the code is this program's own, and an older one cannot be had.
@@ -108,7 +108,7 @@ impl FormatterFactory for Envelopes {
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        self.build(spec, None).await.map(drop).map_err(|error| vec![ConfigError::new("", error.message)])
+        checked(Self::open(spec), &spec.config)
     }
 
     /// `recorded` is not looked at, as for processors.
@@ -201,7 +201,7 @@ pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> C
         .processor("filter", stage_block::<deltaforge_plugin_filter::Config>("filter"))
         .processor("flatten", stage_block::<deltaforge_plugin_flatten::Config>("flatten"))
         .processor("mask", stage_block::<deltaforge_plugin_mask::Config>("mask"))
-        .processor("outbox", stage_block::<deltaforge_plugin_outbox::Config>("outbox"))
+        .processor("outbox", stage_block::<deltaforge_plugin_outbox::Config>("outbox").needs_source("outbox"))
         .processor("rename", stage_block::<deltaforge_plugin_rename::Config>("rename"))
         .processor("route", stage_block::<deltaforge_plugin_route::Config>("route"))
         .envelope("native", Block::empty())
@@ -209,15 +209,16 @@ pub fn describe(catalog: Catalog, scripts: &Arc<deltaforge_js::Javascript>) -> C
         .envelope(
             "cloudevents",
             Block::of::<deltaforge_plugin_cloudevents::Config>().check_with(|config, scrutiny| {
-                opened(Envelopes::open(&spec("cloudevents", config, scrutiny)))
+                findings(checked(Envelopes::open(&spec("cloudevents", config, scrutiny)), config))
             }),
         )
 }
 
 /// The settings of a built-in processor, checked by opening it.
 fn stage_block<C: serde::de::DeserializeOwned + schemars::JsonSchema>(name: &'static str) -> Block {
-    Block::of::<C>()
-        .check_with(move |config, scrutiny| opened(Processors::open(&spec(name, config, scrutiny))))
+    Block::of::<C>().check_with(move |config, scrutiny| {
+        findings(checked(Processors::open(&spec(name, config, scrutiny)), config))
+    })
 }
 
 fn spec(name: &str, config: &serde_json::Value, scrutiny: &Scrutiny<'_>) -> StageSpec {
@@ -233,7 +234,7 @@ fn spec(name: &str, config: &serde_json::Value, scrutiny: &Scrutiny<'_>) -> Stag
     }
 }
 
-/// What keeps a built-in from being opened: a moment's work of the host's own code.
-fn opened<T>(opened: Result<T, StageError>) -> Vec<Finding> {
-    findings(opened.map(drop).map_err(|error| vec![ConfigError::new("", error.message)]))
+/// What keeps a built-in from being opened with `config`: a moment's work of the host's own code.
+fn checked<T>(opened: Result<T, StageError>, config: &serde_json::Value) -> Result<(), Vec<ConfigError>> {
+    opened.map(drop).map_err(|error| vec![ConfigError::told("", config, &error.message)])
 }

@@ -68,13 +68,10 @@ impl Registry {
 
 /// What a connector found, as the report shows it.
 pub fn findings(result: Result<(), Vec<ConfigError>>) -> Vec<Finding> {
-    let pointer = |path: &str| match path {
-        "" => String::new(),
-        path => format!("/{}", path.replace('.', "/")),
-    };
     let found = result.err().unwrap_or_default();
     let finding = |error: ConfigError| {
-        let finding = Finding::new(pointer(&error.path), error.message);
+        let finding = Finding::new(error.path, error.message);
+        let finding = if error.is_of_key { finding.of_key() } else { finding };
         match error.place {
             Some((line, column)) => finding.at_line(line, column),
             None => finding,

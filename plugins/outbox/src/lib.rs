@@ -32,6 +32,9 @@ pub const RAW: &str = "__raw";
 /// The header that says where an event came from. Events that have it are done: another outbox stage leaves them.
 const SOURCE_KIND: &str = "df-source-kind";
 
+/// The header of an insert that is the second half of an update that changed the row's key.
+const OLD_KEY: &str = "__debezium.oldkey";
+
 /// Routes the events of an outbox.
 pub struct Outbox {
     scope: Scope,
@@ -97,13 +100,14 @@ impl Processor for Outbox {
         let tables = batch.tables();
         let covered = self.scope.of(&tables);
         let table_of = batch.table_of();
-        let of_outbox = |row: &usize| {
-            let extras = batch.extras(*row);
-            extras.tags.iter().any(|tag| tag == OUTBOX)
-                && !extras.headers.iter().any(|(name, _)| name == SOURCE_KIND)
+        // With each row that is of an outbox, whether an update moved it there.
+        let of_outbox = |row: usize| {
+            let extras = batch.extras(row);
+            let has = |header: &str| extras.headers.iter().any(|(name, _)| name == header);
+            (extras.tags.iter().any(|tag| tag == OUTBOX) && !has(SOURCE_KIND)).then(|| (row, has(OLD_KEY)))
         };
-        let rows: Vec<usize> =
-            (0..batch.len()).filter(|row| covered[table_of[*row] as usize]).filter(of_outbox).collect();
+        let rows: Vec<(usize, bool)> =
+            (0..batch.len()).filter(|row| covered[table_of[*row] as usize]).filter_map(of_outbox).collect();
         if rows.is_empty() {
             return Ok(());
         }
@@ -112,11 +116,9 @@ impl Processor for Outbox {
         let mut transformed = 0;
         let mut next = rows.into_iter().peekable();
         for view in cells.iter() {
-            if next.next_if(|row| *row == view.index()).is_none() {
-                continue;
-            }
-            let row = view.index();
+            let Some((row, moved)) = next.next_if(|(row, _)| *row == view.index()) else { continue };
             let fate = match view.op() {
+                Op::Create if moved => Fate::Dropped("non_insert"),
                 Op::Create | Op::Read | Op::Message => self.fate(batch, view),
                 Op::Update | Op::Delete | Op::Truncate => Fate::Dropped("non_insert"),
                 _ => continue,

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use deltaforge_sdk::testing::{Outcome, TestBatch, assert_golden};
+use deltaforge_sdk::{Batch, Failure, Manifest, Processor, Route};
 use serde_json::{Value, json};
 
 use crate::{OUTBOX, Outbox, RAW};
@@ -170,6 +171,35 @@ fn what_was_not_inserted_is_dropped_and_what_a_snapshot_reads_was() {
         assert_eq!((outcome.dropped(), outcome.rejects().len()), (3, 0));
         assert_eq!(outcome.events()[0]["after"], created()["payload"]);
     }
+}
+
+/// Gives the first event the header of a moved row's new half, as sources do.
+struct Moved;
+
+impl Processor for Moved {
+    type Config = Value;
+
+    fn describe() -> Manifest {
+        Manifest::new("moved", "1.0.0", "stands in for a source")
+    }
+
+    fn open(_: Value) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    fn process(&mut self, batch: &mut Batch<'_>) -> Result<(), Failure> {
+        let headers = vec![("__debezium.oldkey".to_owned(), String::new())];
+        batch.route(0, &Route { headers, ..Route::default() });
+        Ok(())
+    }
+}
+
+#[test]
+fn a_row_that_an_update_gave_another_key_was_not_inserted() {
+    let batch = outbox(created()).insert("shop.outbox", created()).tagged(&[OUTBOX]);
+    let moved = batch.process::<Moved>(json!({})).unwrap();
+    let outcome = moved.process::<Outbox>(json!({"default_topic": "t"})).unwrap();
+    assert_eq!((outcome.dropped(), outcome.events().len()), (1, 1));
 }
 
 #[test]

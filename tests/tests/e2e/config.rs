@@ -73,6 +73,19 @@ fn what_the_parts_refuse_is_shown_at_its_line_with_what_would_be_right() {
         function processBatch(events) {{
           const x = ;
         }}
+    - type: mask
+      columns:
+        - {{ name: customers.email, action: redact }}
+        - {{ name: customers.native, action: truncate }}
+    - plugin: mask@1
+      config:
+        columns:
+          - {{ name: customers.name, action: redact }}
+          - {{ name: customers.component, action: truncate }}
+    - plugin: mask@1
+      config:
+        columms: []
+        columns: []
   sinks:
     - {{ type: file, config: {{ id: a, path: {} }} }}
     - {{ type: http, config: {{ id: b, url: \"http://localhost:1/${{aftr.id}}\" }} }}
@@ -80,6 +93,7 @@ fn what_the_parts_refuse_is_shown_at_its_line_with_what_would_be_right() {
 ",
         folder.display()
     ));
+    let yaml = yaml.replace("items]", "\"a*b\"]");
     let host = Host::new(place.path(), &yaml);
     let path = host.yaml_path();
     let validate = command(&["validate", "--json", "--config", path.to_str().unwrap()], &[]);
@@ -92,13 +106,20 @@ fn what_the_parts_refuse_is_shown_at_its_line_with_what_would_be_right() {
         ("id: a,", 44, "is a folder"),
         ("id: b,", 43, "did you mean ${after.id}?"),
         ("type: stdout", 7, "`config` is missing"),
+        ("customers.native", 11, "truncate` needs it"),
+        ("customers.component", 13, "truncate` needs it"),
+        ("columms", 9, "unknown field `columms`"),
+        ("tables:", 68, "`a*b` is no table pattern"),
     ] {
         let problems = report["problems"].as_array().unwrap();
-        let found = problems.iter().find(|problem| problem["message"].as_str().unwrap().contains(says));
-        let found = found.unwrap_or_else(|| panic!("{says} is missing in {report:#}"));
-        assert_eq!((&found["line"], &found["column"]), (&line_of(word).into(), &column.into()), "{found:#}");
+        let line = line_of(word);
+        let found = problems
+            .iter()
+            .find(|problem| problem["message"].as_str().unwrap().contains(says) && problem["line"] == line);
+        let found = found.unwrap_or_else(|| panic!("{says} in line {line} is missing in {report:#}"));
+        assert_eq!(found["column"], column, "{found:#}");
     }
-    assert_eq!(report["problems"].as_array().unwrap().len(), 6, "{report:#}");
+    assert_eq!(report["problems"].as_array().unwrap().len(), 10, "{report:#}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod follow;
 mod health;
 mod hostile;
 mod operations;
+mod outbox;
 mod plugins;
 mod secrets;
 mod shapes;

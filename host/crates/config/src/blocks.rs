@@ -201,10 +201,11 @@ fn limits(block: &Node, default: Limits) -> Limits {
 
 /// Adds what the part at `block` found in its settings.
 pub(crate) fn add(problems: &mut Problems, document: &Node, finding: Finding, block: &Path, code: Code) {
-    let path = block.below_written(&finding.pointer);
+    let path = document.below_written(block, &finding.pointer);
     let node = document.nearest(&path);
     let place = match finding.inside {
         Some(at) => inside(&problems.lines, node, at),
+        None if finding.is_of_key => document.key_at(&path).unwrap_or(node.place),
         None => node.place,
     };
     // A check may quote what it refuses, which must not be shown where it comes from the environment.

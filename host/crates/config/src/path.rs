@@ -53,7 +53,8 @@ impl Path {
         path
     }
 
-    fn step(&mut self, step: &str) {
+    /// Adds a step as it is written: digits are an index.
+    pub(crate) fn step(&mut self, step: &str) {
         match step.parse() {
             Ok(index) => self.index(index),
             Err(_) => self.key(step),

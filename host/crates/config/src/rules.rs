@@ -93,6 +93,9 @@ impl<'a> Rules<'a> {
             };
             self.limits(block, default, &path);
             self.on_error(block, &path);
+            if let Some(key) = kind.and_then(|kind| kind.needs_source) {
+                self.source_setting(key, block, &path);
+            }
         }
         for (path, sink) in self.items("sinks") {
             if let Some(envelope) = sink.find(&["config", "envelope"]) {
@@ -118,6 +121,23 @@ impl<'a> Rules<'a> {
         let message = format!("`cpu_ms` {cpu_ms} can never be reached: `timeout_ms` is {timeout_ms}");
         let help = format!("set `timeout_ms` to {cpu_ms} or more");
         self.problems.add(&path.below(&["limits", key]), place, Code::Conflict, message).suggest(help);
+    }
+
+    /// A stage that works on what a setting of the source brings has nothing to do without it.
+    fn source_setting(&mut self, key: &str, block: &Node, path: &Path) {
+        let Some(source) = self.body.get("source") else { return };
+        let kind = source.get("type").and_then(Node::text);
+        let Some(known) = kind.and_then(|kind| self.catalog.resolve_source(kind)) else { return };
+        if source.find(&["config", key]).is_some() {
+            return;
+        }
+        let place = block.get("type").map_or(block.place, |node| node.place);
+        let message = format!("nothing comes to this stage: the source has no {}", quoted(key));
+        let help = match known.block.declares(key) {
+            true => format!("set {} in the source's `config`, or remove the stage", quoted(key)),
+            false => "this source cannot have it: remove the stage".to_owned(),
+        };
+        self.problems.add(&path.below(&["type"]), place, Code::Conflict, message).suggest(help);
     }
 
     fn on_error(&mut self, block: &Node, path: &Path) {

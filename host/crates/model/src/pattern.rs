@@ -1,7 +1,8 @@
-//! Table patterns: `shop.orders`, `shop.order_%`, `shop.*`, `orders`.
+//! Table patterns: `shop.orders`, `shop.order_%`, `shop.*_outbox`, `shop.*`, `orders`.
 
-/// A list of table patterns. Each part before and after the first dot is a name, `*` or `%` for any name, or
-/// a prefix that ends in `*` or `%`. Without a dot the pattern is for the table, in any database or schema.
+/// A list of table patterns. Each part before and after the first dot is a name, `*` or `%` for any name, a prefix
+/// that ends in `*` or `%`, or an ending that begins with one. Without a dot the pattern is for the table, in any
+/// database or schema.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patterns(Vec<(Part, Part)>);
 
@@ -10,15 +11,20 @@ enum Part {
     Any,
     Exact(String),
     Prefix(String),
+    Ending(String),
 }
+
+const WILD: [char; 2] = ['*', '%'];
 
 impl Part {
     fn parse(text: &str) -> Option<Self> {
-        match text.strip_suffix(['*', '%']) {
-            Some("") => Some(Self::Any),
-            Some(prefix) if !prefix.contains(['*', '%']) => Some(Self::Prefix(prefix.to_owned())),
-            None if !text.is_empty() && !text.contains(['*', '%']) => Some(Self::Exact(text.to_owned())),
-            _ => None,
+        let plain = |text: &str| (!text.is_empty() && !text.contains(WILD)).then(|| text.to_owned());
+        match (text.strip_prefix(WILD), text.strip_suffix(WILD)) {
+            (Some(""), _) => Some(Self::Any),
+            (Some(ending), None) => plain(ending).map(Self::Ending),
+            (None, Some(prefix)) => plain(prefix).map(Self::Prefix),
+            (None, None) => plain(text).map(Self::Exact),
+            (Some(_), Some(_)) => None,
         }
     }
 
@@ -27,6 +33,18 @@ impl Part {
             Self::Any => true,
             Self::Exact(exact) => exact == name,
             Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
+            Self::Ending(ending) => name.ends_with(ending.as_str()),
+        }
+    }
+
+    /// Whether some name fits both.
+    fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => true,
+            (Self::Exact(name), part) | (part, Self::Exact(name)) => part.matches(name),
+            (Self::Prefix(_), Self::Ending(_)) | (Self::Ending(_), Self::Prefix(_)) => true,
+            (Self::Prefix(a), Self::Prefix(b)) => a.starts_with(b.as_str()) || b.starts_with(a.as_str()),
+            (Self::Ending(a), Self::Ending(b)) => a.ends_with(b.as_str()) || b.ends_with(a.as_str()),
         }
     }
 }
@@ -36,7 +54,7 @@ impl Patterns {
     ///
     /// # Errors
     ///
-    /// The first pattern that is none: empty, or with a wildcard that is not at a part's end.
+    /// The first pattern that is none: empty, or with a wildcard inside a part or at both of its ends.
     pub fn parse<S: AsRef<str>>(patterns: &[S]) -> Result<Self, String> {
         patterns
             .iter()
@@ -61,6 +79,12 @@ impl Patterns {
     pub fn matches(&self, qualifier: &str, table: &str) -> bool {
         self.0.iter().any(|(a, b)| a.matches(qualifier) && b.matches(table))
     }
+
+    /// Whether there can be a table that a pattern of each list covers.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let overlap = |(a, b): &(Part, Part)| other.0.iter().any(|(c, d)| a.overlaps(c) && b.overlaps(d));
+        self.0.iter().any(overlap)
+    }
 }
 
 #[cfg(test)]
@@ -81,11 +105,42 @@ mod tests {
         assert!(covers("orders", "any", "orders"));
         assert!(covers("*.tmp", "any", "tmp"));
         assert!(covers("shop.a.b", "shop", "a.b"));
+        assert!(covers("shop.*_outbox", "shop", "orders_outbox"));
+        assert!(!covers("shop.*_outbox", "shop", "orders_outbox2"));
+        assert!(covers("%_log", "any", "a_log"));
+    }
+
+    #[test]
+    fn patterns_overlap_where_one_table_can_fit_both() {
+        let overlaps = |a: &str, b: &str| {
+            let (a, b) = (Patterns::parse(&[a]).expect(a), Patterns::parse(&["other.other", b]).expect(b));
+            assert_eq!(a.overlaps(&b), b.overlaps(&a));
+            a.overlaps(&b)
+        };
+        for (a, b) in [
+            ("shop.outbox", "shop.outbox"),
+            ("outbox", "shop.%"),
+            ("*.outbox", "shop.out%"),
+            ("shop.*_outbox", "orders_%"),
+            ("shop.outbox_%", "outbox_eu%"),
+            ("*_outbox", "*_orders_outbox"),
+        ] {
+            assert!(overlaps(a, b), "{a} {b}");
+        }
+        for (a, b) in [
+            ("shop.outbox", "shop.orders"),
+            ("shop.outbox", "shop2.outbox"),
+            ("*.outbox", "shop.orders%"),
+            ("outbox_a%", "outbox_b%"),
+            ("*_outbox", "*_log"),
+        ] {
+            assert!(!overlaps(a, b), "{a} {b}");
+        }
     }
 
     #[test]
     fn what_is_no_pattern_is_named() {
-        for bad in ["", "a.", ".b", "a*b.c", "a.*b", "a.%%"] {
+        for bad in ["", "a.", ".b", "a*b.c", "a.*b*", "a.%%"] {
             assert_eq!(Patterns::parse(&[bad]), Err(bad.to_owned()), "{bad}");
         }
     }

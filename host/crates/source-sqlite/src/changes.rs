@@ -42,6 +42,8 @@ impl Shape {
 #[derive(Debug)]
 struct Decoder {
     layout: Layout,
+    /// Whether its table is an outbox.
+    is_outbox: bool,
     own: Shape,
     /// From this sequence on, rows are shown in the successor's shape, whose further columns are unavailable.
     late: Option<(i64, Shape)>,
@@ -52,6 +54,7 @@ struct Decoder {
 pub(crate) struct Changes {
     database: String,
     patterns: Patterns,
+    outboxes: Patterns,
     /// By version; `None`: not captured by this reader.
     decoders: HashMap<i64, Option<Decoder>>,
     versions: Versions,
@@ -79,10 +82,11 @@ struct Marker {
 }
 
 impl Changes {
-    pub fn new(database: String, patterns: Patterns, identity: String) -> Self {
+    pub fn new(database: String, patterns: Patterns, outboxes: Patterns, identity: String) -> Self {
         Self {
             database,
             patterns,
+            outboxes,
             decoders: HashMap::new(),
             versions: Versions::new(),
             width: 0,
@@ -108,6 +112,11 @@ impl Changes {
         self.patterns.is_empty() || self.patterns.matches(&self.database, table)
     }
 
+    /// Whether the table is a transactional outbox.
+    pub fn is_outbox(&self, table: &str) -> bool {
+        self.outboxes.matches(&self.database, table)
+    }
+
     fn decoder(&self, version: &Version, versions: &Versions) -> Option<Decoder> {
         if !self.wants(&version.definition.name) {
             return None;
@@ -117,6 +126,7 @@ impl Changes {
             version.stale_after.zip(successor).map(|(after, next)| (after, Shape::new(next, &self.database)));
         Some(Decoder {
             layout: Layout { columns: version.definition.columns.len() },
+            is_outbox: self.is_outbox(&version.definition.name),
             own: Shape::new(version, &self.database),
             late,
         })

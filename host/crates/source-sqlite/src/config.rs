@@ -4,6 +4,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::suggest::near;
 use deltaforge_model::pattern::Patterns;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -60,6 +61,14 @@ impl Default for SnapshotConfig {
     }
 }
 
+/// Which tables are transactional outboxes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutboxConfig {
+    /// Outbox tables, as in `tables`, which must cover them too. Their events are marked for the `outbox` processor.
+    pub tables: Vec<String>,
+}
+
 /// What to do when a captured table's definition changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -86,9 +95,12 @@ pub struct SqliteConfig {
     /// For Turso servers, which this build cannot read.
     #[serde(default)]
     pub auth_token: Option<String>,
-    /// Tables to capture: names, prefixes (`order%`), `*`. Left out: all tables.
+    /// Tables to capture: names, prefixes (`order%`), endings (`%_log`), `*`. Left out: all tables.
     #[serde(default)]
     pub tables: Vec<String>,
+    /// Which of them are transactional outboxes. Left out: none.
+    #[serde(default)]
+    pub outbox: Option<OutboxConfig>,
     /// How changes are captured.
     #[serde(default)]
     pub cdc_mode: CdcMode,
@@ -137,6 +149,12 @@ impl SqliteConfig {
         Patterns::parse(&self.tables).unwrap_or_default()
     }
 
+    /// The patterns of outbox tables; empty: no table is one.
+    pub(crate) fn outboxes(&self) -> Patterns {
+        let tables = self.outbox.as_ref().map(|outbox| outbox.tables.as_slice());
+        Patterns::parse(tables.unwrap_or_default()).unwrap_or_default()
+    }
+
     /// The copy of existing rows, as configured or defaulted.
     pub(crate) fn snapshot_mode(&self) -> SnapshotMode {
         self.snapshot.as_ref().map_or(SnapshotMode::Never, |snapshot| snapshot.mode)
@@ -164,10 +182,10 @@ impl SqliteConfig {
         }
         if let Err(bad) = Patterns::parse(&self.tables) {
             let at = self.tables.iter().position(|table| *table == bad).unwrap_or_default();
-            problems.push(ConfigError::new(
-                format!("tables[{at}]"),
-                format!("`{bad}` is no table pattern: write a name, `prefix%` or `*`, with `database.` before it or without"),
-            ));
+            problems.push(no_pattern(format!("tables[{at}]"), &bad));
+        }
+        if let Some(outbox) = &self.outbox {
+            problems.extend(self.outbox_problems(outbox));
         }
         match self.cdc_mode {
             CdcMode::Native => problems.push(ConfigError::new(
@@ -189,4 +207,35 @@ impl SqliteConfig {
         }
         problems
     }
+
+    fn outbox_problems(&self, outbox: &OutboxConfig) -> Vec<ConfigError> {
+        if outbox.tables.is_empty() {
+            let help = "which tables are outboxes? name them, or remove `outbox`";
+            return vec![ConfigError::new("outbox.tables", help)];
+        }
+        let captured = self.patterns();
+        let problem = |(at, table): (usize, &String)| {
+            let path = format!("outbox.tables[{at}]");
+            let Ok(pattern) = Patterns::parse(std::slice::from_ref(table)) else {
+                return Some(no_pattern(path, table));
+            };
+            if captured.is_empty() || captured.overlaps(&pattern) {
+                return None;
+            }
+            let help = match near(table, self.tables.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "add it there".to_owned(),
+            };
+            let message = format!("`{table}` is not among `tables`, so nothing of it is captured; {help}");
+            Some(ConfigError::new(path, message))
+        };
+        outbox.tables.iter().enumerate().filter_map(problem).collect()
+    }
+}
+
+fn no_pattern(path: String, text: &str) -> ConfigError {
+    let message = format!(
+        "`{text}` is no table pattern: write a name, `prefix%`, `%ending` or `*`, with `database.` before it or without"
+    );
+    ConfigError::new(path, message)
 }

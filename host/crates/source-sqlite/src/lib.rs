@@ -5,7 +5,8 @@
 //! * `changes`, `decode`: rows of the log to events, straight into the batch;
 //! * `snapshot`: copies of existing rows, in step with the log;
 //! * `worker`, `thread`, `reader`, `mailbox`, `wake`: the thread that talks to SQLite and the task that asks it;
-//! * `polling`: the lossy way without triggers.
+//! * `polling`: the lossy way without triggers;
+//! * `outbox`: the mark of what stands in a transactional outbox.
 //!
 //! What it guarantees: every committed change of a captured table appears once a stream, in commit order for each
 //! key, and a rolled back one never; a restart goes on after its checkpoint with the same event ids; a database
@@ -21,6 +22,7 @@ mod error;
 mod install;
 mod log;
 mod mailbox;
+mod outbox;
 mod polling;
 mod position;
 mod reader;

@@ -18,6 +18,7 @@ use crate::config::{SnapshotMode, SqliteConfig};
 use crate::decode::{self, Form};
 use crate::error::{Doing, SqliteError};
 use crate::install::{self, database_name};
+use crate::outbox;
 use crate::position::At;
 use crate::sql::name;
 use crate::table::{self, Definition};
@@ -44,6 +45,7 @@ struct Polled {
     schema: Arc<TableSchema>,
     forms: Vec<Form>,
     statement: String,
+    is_outbox: bool,
 }
 
 impl Polling {
@@ -68,6 +70,7 @@ impl Polling {
         at.started_ms.get_or_insert_with(|| now_us() / 1_000);
         let database = database_name(&path);
         let tables = polled(&db, &database, &config)?;
+        outbox::warn_of_none(&config, &path, tables.iter().any(|table| table.is_outbox));
         if first && config.snapshot_mode() == SnapshotMode::Never {
             for table in &tables {
                 let highest = db
@@ -139,6 +142,7 @@ impl Polling {
                     last: true,
                     snapshot: SnapshotMark::No,
                 });
+                outbox::mark(batcher, polled.is_outbox);
                 batcher
                     .builder
                     .image(Image::After, |writer| {
@@ -224,6 +228,7 @@ impl Work for Polling {
 
 fn polled(db: &Connection, database: &str, config: &SqliteConfig) -> Result<Vec<Polled>, SqliteError> {
     let mut tables = Vec::new();
+    let outboxes = config.outboxes();
     for table in table::matching(db, database, &config.patterns())? {
         let Some(definition) = Definition::read(db, &table)? else { continue };
         let Some(rowid) = &definition.rowid else {
@@ -245,6 +250,7 @@ fn polled(db: &Connection, database: &str, config: &SqliteConfig) -> Result<Vec<
             ),
             forms: schema.columns().iter().map(|column| Form::of(column.kind)).collect(),
             schema,
+            is_outbox: outboxes.matches(database, &table),
             name: table,
         });
     }

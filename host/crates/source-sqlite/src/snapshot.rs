@@ -13,6 +13,7 @@ use crate::catalog;
 use crate::changes::Changes;
 use crate::decode::{self, Form};
 use crate::error::{Doing, SqliteError};
+use crate::outbox;
 use crate::position::{At, Job, Mark};
 use crate::sql::name;
 use crate::table::Definition;
@@ -39,6 +40,7 @@ struct Copied {
     /// Indexes in the result of the values that `order` names.
     marks: Vec<usize>,
     key: Vec<usize>,
+    is_outbox: bool,
 }
 
 impl Chunk<'_> {
@@ -79,7 +81,7 @@ impl Chunk<'_> {
                 job.after.clear();
                 continue;
             };
-            let copied = Copied::new(&version.definition, self.database);
+            let copied = Copied::new(&version.definition, self.database, self.changes.is_outbox(&table));
             if job.schema != Some(self.schema_version) {
                 if job.schema.is_some() && copied.definition.walk().is_none() {
                     job.after.clear(); // VACUUM may have renumbered the rows
@@ -166,6 +168,7 @@ impl Chunk<'_> {
             last: true,
             snapshot,
         });
+        outbox::mark(batcher, copied.is_outbox);
         batcher.builder.image(Image::After, |writer| {
             for (column, form) in copied.forms.iter().enumerate() {
                 decode::push(writer, *form, row.get_ref(column + 1)?, scratch);
@@ -176,7 +179,7 @@ impl Chunk<'_> {
 }
 
 impl Copied {
-    fn new(definition: &Definition, database: &str) -> Self {
+    fn new(definition: &Definition, database: &str, is_outbox: bool) -> Self {
         let schema = definition.schema(database);
         let forms = schema.columns().iter().map(|column| Form::of(column.kind)).collect();
         let at = |column: &String| 1 + schema.column(column).map_or(0, usize::from);
@@ -193,7 +196,7 @@ impl Copied {
             // A row that is deleted and comes back under another number is copied again, as another event.
             key.push(0);
         }
-        Self { definition: definition.clone(), schema, forms, order, marks, key }
+        Self { definition: definition.clone(), schema, forms, order, marks, key, is_outbox }
     }
 
     /// Result column 0 is the row number, or NULL; then the table's columns.

@@ -16,6 +16,7 @@ use crate::config::{SchemaDrift, SnapshotMode, SqliteConfig};
 use crate::error::{Doing, SqliteError, is_busy};
 use crate::install;
 use crate::log;
+use crate::outbox;
 use crate::position::{At, Job};
 use crate::readers::reader_name;
 use crate::resume;
@@ -103,7 +104,8 @@ impl Worker {
         let identity = log::incarnation(&db)?.ok_or_else(|| {
             SqliteError::Unsupported("the change log vanished while it was installed".into())
         })?;
-        let mut changes = Changes::new(database.clone(), patterns.clone(), identity.clone());
+        let mut changes =
+            Changes::new(database.clone(), patterns.clone(), config.outboxes(), identity.clone());
         changes.set_versions(catalog::load(&db)?);
         let first = held.is_none();
         let told = held.clone();
@@ -147,6 +149,7 @@ impl Worker {
         if tables.is_empty() {
             tracing::warn!(path = %path.display(), "no table matches yet; tables are captured when they are created");
         }
+        outbox::warn_of_none(&config, &path, tables.iter().any(|table| changes.is_outbox(table)));
         Ok(Self {
             file_id: file_id(&path),
             database,

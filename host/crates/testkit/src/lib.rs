@@ -6,9 +6,10 @@
 //! * [`arrivals`]: what a sink received, held against what happened in the shop;
 //! * [`lines`]: JSON Lines files, rotated ones included;
 //! * [`http`]: an HTTP endpoint that can fail at random, hang, or be gone;
-//! * [`wait`]: waiting for a state, with a deadline.
+//! * [`wait`]: waiting for a state, with a deadline;
+//! * `pipelines`, with the feature of that name: pipelines inside a test's own process.
 //!
-//! Everything here blocks: a test reads as the list of what it does. Every randomness has a seed, and a seed
+//! Everything but those blocks: a test reads as the list of what it does. Every randomness has a seed, and a seed
 //! that failed is printed. Helpers panic where a test should fail.
 #![allow(clippy::unwrap_used, reason = "a helper of tests fails the test")]
 #![allow(clippy::print_stderr, reason = "what a failing test shows")]
@@ -17,6 +18,8 @@ pub mod arrivals;
 pub mod host;
 pub mod http;
 pub mod lines;
+#[cfg(feature = "pipelines")]
+pub mod pipelines;
 pub mod random;
 pub mod rest;
 pub mod scale;

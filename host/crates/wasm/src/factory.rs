@@ -286,8 +286,8 @@ impl Workshop {
         let fits = schema::compile(&description.config_schema).map_err(|text| {
             Problem::at("plugin", format!("its configuration's schema is none: {}", cut(&text)))
         })?;
-        if let Some(validator) = fits {
-            schema::check(&validator, &spec.config).map_err(Problem::Config)?;
+        if let Some(schema) = fits {
+            schema.check(&spec.config).map_err(Problem::Config)?;
         }
         let mut instance =
             blueprint.instantiate().await.map_err(|error| Problem::at("plugin", error.describe().1))?;
@@ -296,7 +296,10 @@ impl Workshop {
             Ok(Err(failure)) if failure.kind == "retry" => {
                 Err(Problem::Stage(crate::error::failed(&blueprint.who, &failure.kind, &failure.message)))
             }
-            Ok(Err(failure)) => Err(Problem::at("config", cut(&failure.message))),
+            Ok(Err(failure)) => {
+                let problem = ConfigError::told("config", &spec.config, &cut(&failure.message));
+                Err(Problem::Config(vec![problem]))
+            }
             Err(error) => Err(Problem::at("config", format!("opening the plugin: {}", error.describe().1))),
         }
     }
@@ -319,7 +322,7 @@ impl Workshop {
             schema::compile(&info.manifest.config_schema).ok()?
         });
         match says.await {
-            Some(validator) => schema::check(&validator, &spec.config).map_err(Problem::Config),
+            Some(schema) => schema.check(&spec.config).map_err(Problem::Config),
             None => Ok(()),
         }
     }

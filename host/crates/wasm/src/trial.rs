@@ -155,7 +155,7 @@ impl Runtime {
             LoadError::NotAPlugin(format!("its configuration's schema is none: {}", cut(&text)))
         })?;
         if let Some(schema) = schema {
-            crate::schema::check(&schema, &spec.config).map_err(TrialError::Config)?;
+            schema.check(&spec.config).map_err(TrialError::Config)?;
         }
         let used = Used::by(&instance);
         Ok(Trial { blueprint, description, tables, instance: Some(instance), used })

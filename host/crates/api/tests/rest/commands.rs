@@ -86,7 +86,7 @@ async fn a_paused_pipeline_reads_nothing_and_goes_on_where_it_was() {
     let (status, info) = host.post("/pipelines/orders/resume").await;
     assert_eq!((status, &info["status"]), (200, &json!("running")));
     orders.read(110, 110).await;
-    let numbers: Vec<u64> = orders.shelf.rows.lock().iter().map(|(n, _)| *n).collect();
+    let numbers = orders.shelf.numbers();
     assert_eq!(numbers, (0..110).collect::<Vec<_>>());
 }
 
@@ -102,7 +102,7 @@ async fn a_stopped_pipeline_resumes_from_its_checkpoint() {
     let (status, info) = host.post("/pipelines/orders/resume").await;
     assert_eq!((status, &info["status"]), (200, &json!("running")));
     within("the rest arrives", async || orders.shelf.rows.lock().len() >= 20).await;
-    let numbers: Vec<u64> = orders.shelf.rows.lock().iter().map(|(n, _)| *n).collect();
+    let numbers = orders.shelf.numbers();
     assert_eq!(numbers, (0..20).collect::<Vec<_>>());
     host.control.shutdown_all().await;
     assert_eq!(host.get("/pipelines/orders").await.1["status"], "stopped");

@@ -1,10 +1,17 @@
 //! The dead-letter queue.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use deltaforge_engine::Pipeline;
+use deltaforge_engine::plan::{PipelinePlan, StagePlan};
+use deltaforge_engine::stages::OnError;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::host::{Host, Plan, answer, code};
-use crate::parts::Shelf;
+use crate::parts::{Numbers, Paced, Shelf, onto};
+use crate::setup::{self, checkpointed};
 
 const DLQ: &str = "/pipelines/orders/journal/dlq";
 
@@ -103,4 +110,64 @@ async fn what_does_not_fit_is_refused() {
     assert_eq!(code(&host.get(off).await), (404, "DLQ_DISABLED"));
     assert_eq!(code(&host.get(&format!("{off}/count")).await), (404, "DLQ_DISABLED"));
     assert_eq!(code(&answer(host.request(Method::DELETE, off)).await), (404, "DLQ_DISABLED"));
+}
+
+/// The letters of a pipeline: their numbers in the queue, and their events.
+async fn letters(pipeline: &Pipeline) -> Vec<(u64, String)> {
+    let all = pipeline.dlq().unwrap().peek(None, None, 0, 100).await.unwrap();
+    let letter = |letter: &Value| {
+        assert_eq!(letter["meta"]["stage_id"], "mark", "{letter}");
+        (letter["seq"].as_u64().unwrap(), letter["event_id"].as_str().unwrap().to_owned())
+    };
+    all.iter().map(letter).collect()
+}
+
+#[tokio::test]
+async fn what_a_stage_rejects_again_is_the_letter_that_is_there_or_after_its_acknowledgement_one_more() {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (numbers, fast): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let slow = Paced::new(&Arc::default());
+    let start = || {
+        let plan = PipelinePlan {
+            stages: vec![StagePlan { on_error: OnError::Dlq, ..setup::marker("picky") }],
+            sinks: vec![
+                setup::sink("p", "fast", onto(&fast), true),
+                setup::sink("p", "slow", slow.factory(), true),
+            ],
+            dlq: Some(setup::dlq(100)),
+            ..setup::plan("p", &numbers)
+        };
+        Pipeline::start(plan, services.clone())
+    };
+
+    // A restart reads from where the slow one stands.
+    let pipeline = start();
+    numbers.bound.send_replace(30);
+    checkpointed(&pipeline, "fast", 30).await;
+    let first = letters(&pipeline).await;
+    assert_eq!(first.len(), 5, "{first:?}");
+    pipeline.shutdown().await;
+    slow.permits.add_permits(100);
+    let pipeline = start();
+    checkpointed(&pipeline, "slow", 30).await;
+    assert_eq!(letters(&pipeline).await, first);
+    pipeline.shutdown().await;
+
+    slow.permits.forget_permits(100);
+    let pipeline = start();
+    numbers.bound.send_replace(60);
+    checkpointed(&pipeline, "fast", 60).await;
+    let all = letters(&pipeline).await;
+    assert_eq!((&all[..5], all.len()), (&*first, 9));
+    let newest = all[8].0;
+    assert_eq!(pipeline.dlq().unwrap().ack(newest).await.unwrap(), 9);
+    pipeline.shutdown().await;
+    slow.permits.add_permits(100);
+    let pipeline = start();
+    checkpointed(&pipeline, "slow", 60).await;
+    let again = letters(&pipeline).await;
+    pipeline.shutdown().await;
+    let events = |letters: &[(u64, String)]| letters.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>();
+    assert_eq!(events(&again), events(&all[5..]), "of what was read again, and of nothing else");
+    assert!(again.iter().all(|(seq, _)| *seq > newest), "{again:?}");
 }

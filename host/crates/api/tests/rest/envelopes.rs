@@ -13,8 +13,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::host::{Answer, Host, Plan, code};
-use crate::parts::{Numbers, Paced, Shelf, ShelfFactory};
-use crate::setup::{self, within};
+use crate::parts::{Numbers, Paced, Shelf, onto};
+use crate::setup::{self, is_at, within};
 
 const ENVELOPE: &str = "/pipelines/orders/sinks/out/envelope";
 
@@ -177,7 +177,7 @@ fn two_sinks(numbers: &Arc<Numbers>, shelves: [&Arc<Shelf>; 2]) -> PipelinePlan 
         .zip(shelves)
         .enumerate()
         .map(|(at, (required, shelf))| {
-            let factory = Arc::new(ShelfFactory(shelf.clone()));
+            let factory = onto(shelf);
             let mut sink = setup::sink("p", &format!("s{at}"), factory, required);
             sink.envelope.code = StageCode::Plugin("rows@1".to_owned());
             sink
@@ -247,14 +247,10 @@ async fn what_a_sink_had_of_its_spill_is_not_shaped_again_by_a_later_envelope() 
         plan.sinks.reverse();
         Pipeline::start(plan, services.clone())
     };
-    let at = async |pipeline: &Pipeline, sink: &str, n: u64| {
-        let stored = pipeline.checkpoints().await.unwrap();
-        stored.iter().any(|one| one.sink_id == sink && one.position == json!({ "n": n }))
-    };
     kept_pace.permits.add_permits(2);
     let pipeline = start();
     numbers.bound.send_replace(20);
-    within("one has twenty", async || at(&pipeline, "s0", 20).await).await;
+    within("one has twenty", async || is_at(&pipeline, "s0", 20).await).await;
     let spec = deltaforge_engine::stage::StageSpec {
         code: StageCode::Plugin("rows@2".to_owned()),
         ..pipeline.plan().sinks[0].envelope.clone()
@@ -264,13 +260,13 @@ async fn what_a_sink_had_of_its_spill_is_not_shaped_again_by_a_later_envelope() 
     within("its batches go to disk", async || pipeline.status().sinks[0].spill_bytes > 0).await;
     // The other one holds the source back, so that this is written down.
     late_pace.permits.add_permits(3);
-    within("three batches came out of memory", async || at(&pipeline, "s1", 30).await).await;
+    within("three batches came out of memory", async || is_at(&pipeline, "s1", 30).await).await;
     pipeline.shutdown().await;
 
     kept_pace.permits.add_permits(1_000);
     late_pace.permits.add_permits(1_000);
     let pipeline = start();
-    within("the rest arrives", async || at(&pipeline, "s1", 100).await).await;
+    within("the rest arrives", async || is_at(&pipeline, "s1", 100).await).await;
     pipeline.shutdown().await;
     let expected: Vec<String> =
         (0..100).map(|n| format!("{n} none as {}", if n < 20 { 1 } else { 2 })).collect();

@@ -9,7 +9,6 @@ use deltaforge_api::{Api, Audit};
 use deltaforge_config::auth::FileToken;
 use deltaforge_config::{Block, Catalog, Finding, Limits, Scrutiny, Secret};
 use deltaforge_engine::batcher::BatchLimits;
-use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::plan::{PipelinePlan, Services, StagePlan};
 use deltaforge_engine::stage::{StageCode, StageSpec};
 use deltaforge_engine::stages::{OnError, TableFilter};
@@ -21,7 +20,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::parts::{Numbers, Shelf, ShelfFactory};
+use crate::parts::{Numbers, Shelf, onto};
 use crate::plugins::MapCatalog;
 use crate::setup::{self, within};
 
@@ -212,18 +211,13 @@ impl Host {
             spec("script", StageCode::Builtin("javascript".into()), json!({ "inline": "as it was" }));
         let mark = spec("mark", StageCode::Plugin(plan.plugin.into()), plan.config.clone());
         let mark = StagePlan { follows: plan.follows, ..stage(mark) };
-        let mut sink = setup::sink(plan.name, "out", Arc::new(ShelfFactory(shelf.clone())), plan.required);
+        let mut sink = setup::sink(plan.name, "out", onto(&shelf), plan.required);
         sink.envelope = spec("out.envelope", StageCode::of_text(plan.envelope), json!({}));
         let pipeline = PipelinePlan {
             tenant: plan.tenant.to_owned(),
             stages: vec![stage(script), mark],
             sinks: vec![sink],
-            dlq: plan.dlq.map(|max_entries| DlqLimits {
-                max_entries,
-                max_age: Duration::from_secs(3600),
-                overflow: Overflow::Block,
-                max_event_bytes: 1 << 16,
-            }),
+            dlq: plan.dlq.map(setup::dlq),
             limits: BatchLimits { max_events: plan.batch, ..BatchLimits::default() },
             ..setup::plan(plan.name, &numbers)
         };

@@ -11,7 +11,7 @@ use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError};
 use deltaforge_engine::status::State;
 use tokio::time::Instant;
 
-use crate::parts::{Doors, Numbers, Shelf, ShelfFactory, opens};
+use crate::parts::{Numbers, Shelf, doors, onto, opens};
 use crate::setup::{self, within};
 
 /// Much less than a pause after many failures.
@@ -66,9 +66,9 @@ async fn a_sink_tries_at_once_also_where_it_was_asked_to_wait() {
 async fn a_stage_tries_at_once() {
     let (mut services, _spill) = setup::services(Duration::from_millis(300));
     let is_open: Arc<AtomicBool> = Arc::default();
-    services.stages = vec![Arc::new(Doors(is_open.clone()))];
+    services.stages = vec![doors(&is_open)];
     let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
-    let sinks = vec![setup::sink("p", "s0", Arc::new(ShelfFactory(shelf.clone())), true)];
+    let sinks = vec![setup::sink("p", "s0", onto(&shelf), true)];
     let plan = PipelinePlan { sinks, stages: vec![setup::stage("door")], ..setup::plan("p", &numbers) };
     let pipeline = Pipeline::start(plan, services);
     numbers.bound.send_replace(5);
@@ -89,7 +89,7 @@ async fn a_failed_pipeline_tries_at_once() {
     let (services, _spill) = setup::services(Duration::from_millis(300));
     let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
     numbers.broken.store(true, Ordering::SeqCst);
-    let sinks = vec![setup::sink("p", "s0", Arc::new(ShelfFactory(shelf.clone())), true)];
+    let sinks = vec![setup::sink("p", "s0", onto(&shelf), true)];
     let pipeline = Pipeline::start(PipelinePlan { sinks, ..setup::plan("p", &numbers) }, services);
     while numbers.connects.load(Ordering::SeqCst) < 8 {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -7,9 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::checkpoint::Checkpoints;
-use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::ledger::CommitPolicy;
-use deltaforge_engine::plan::{PipelinePlan, SinkPlan, StagePlan};
+use deltaforge_engine::plan::{PipelinePlan, SinkPlan};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError, SinkFactory};
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::stages::OnError;
@@ -17,20 +16,18 @@ use deltaforge_engine::state::StateStore;
 use deltaforge_engine::status::State;
 use deltaforge_engine::swap::{Note, Swappable};
 use deltaforge_store::MemoryStore;
-use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::full_store::FullStore;
-use crate::parts::{Numbers, Shelf, ShelfFactory, opens};
-use crate::setup::{self, within};
+use crate::parts::{Numbers, Shelf, ShelfSink, onto, opens};
+use crate::setup::{self, is_at, within};
 
 /// Hangs, or fails for good, until it works.
 #[derive(Clone, Default)]
 struct Moody {
     works: Arc<AtomicBool>,
     fails: bool,
-    got: Arc<Mutex<Vec<(u64, String)>>>,
-    through: u64,
+    sink: ShelfSink,
 }
 
 #[async_trait]
@@ -42,16 +39,11 @@ impl Sink for Moody {
             }
             std::future::pending::<()>().await;
         }
-        for (_, message) in delivery.messages() {
-            let row: Value = serde_json::from_slice(message.body.unwrap()).unwrap();
-            self.got.lock().push((row["n"].as_u64().unwrap(), row["mark"].as_str().unwrap().to_owned()));
-        }
-        self.through = delivery.seq;
-        Ok(())
+        self.sink.write(delivery).await
     }
 
     async fn durable(&mut self) -> Result<Durable, SinkError> {
-        Ok(Durable { through: self.through, state: None })
+        self.sink.durable().await
     }
 }
 
@@ -62,7 +54,7 @@ impl Moody {
     }
 
     fn numbers(&self) -> Vec<u64> {
-        self.got.lock().iter().map(|(n, _)| *n).collect()
+        self.sink.shelf.numbers()
     }
 }
 
@@ -74,18 +66,10 @@ fn plan(
     required: bool,
 ) -> PipelinePlan {
     PipelinePlan {
-        sinks: vec![
-            setup::sink("p", "s0", Arc::new(ShelfFactory(good.clone())), true),
-            setup::sink("p", "s1", second, required),
-        ],
+        sinks: vec![setup::sink("p", "s0", onto(good), true), setup::sink("p", "s1", second, required)],
         policy,
         ..setup::plan("p", numbers)
     }
-}
-
-async fn is_at(pipeline: &Pipeline, sink: &str, n: u64) -> bool {
-    let stored = pipeline.checkpoints().await.unwrap();
-    stored.iter().any(|one| one.sink_id == sink && one.position == json!({ "n": n }))
 }
 
 async fn a_push_fails_once(policy: CommitPolicy, required: bool) {
@@ -186,15 +170,8 @@ async fn a_swap_before_a_replay_leaves_each_event_its_version() {
     let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
     let moody = Moody { fails: true, ..Moody::default() };
     let code = |version: &str| StageCode::Plugin(format!("marker@{version}"));
-    let stage = StagePlan {
-        spec: setup::spec("p", "mark", code("1"), json!({})),
-        block: json!({ "plugin": "marker@1" }),
-        on_error: Default::default(),
-        tables: Default::default(),
-        follows: false,
-    };
     let plan = PipelinePlan {
-        stages: vec![stage],
+        stages: vec![setup::marker("1")],
         ..plan(&numbers, &good, moody.factory(), CommitPolicy::All, true)
     };
     let pipeline = Pipeline::start(plan, services);
@@ -218,7 +195,7 @@ async fn a_swap_before_a_replay_leaves_each_event_its_version() {
     pipeline.resume();
     within("it has all of it", async || is_at(&pipeline, "s1", 50).await).await;
     pipeline.shutdown().await;
-    let got = moody.got.lock().clone();
+    let got = moody.sink.shelf.rows.lock().clone();
     for (n, mark) in &before {
         let other = got.iter().find(|(other, _)| other == n).unwrap();
         assert_eq!(&other.1, mark, "event {n}; swapped from {:?}", swapped.current.from);
@@ -239,15 +216,15 @@ async fn a_spill_that_the_sink_has_passed_is_not_sent_again() {
     pipeline.shutdown().await;
     // The operator makes the sink a required one for a while.
     let shelf: Arc<Shelf> = Default::default();
-    let pipeline = start(Arc::new(ShelfFactory(shelf.clone())), true);
+    let pipeline = start(onto(&shelf), true);
     numbers.bound.send_replace(300);
     within("s1 has it", async || is_at(&pipeline, "s1", 300).await).await;
     pipeline.shutdown().await;
-    let pipeline = start(Arc::new(ShelfFactory(shelf.clone())), false);
+    let pipeline = start(onto(&shelf), false);
     numbers.bound.send_replace(310);
     within("s1 has more", async || is_at(&pipeline, "s1", 310).await).await;
     pipeline.shutdown().await;
-    let got: Vec<u64> = shelf.rows.lock().iter().map(|(n, _)| *n).collect();
+    let got = shelf.numbers();
     assert_eq!(got, (0..310).collect::<Vec<_>>(), "first what was spilled, and each once");
 }
 
@@ -260,7 +237,7 @@ async fn a_store_that_takes_nothing_shows_while_events_flow() {
     services.checkpoints = Arc::new(Checkpoints::start(store, Duration::from_millis(1)));
     let numbers: Arc<Numbers> = Arc::default();
     let good: Arc<Shelf> = Arc::default();
-    let sinks = vec![setup::sink("p", "s0", Arc::new(ShelfFactory(good.clone())), true)];
+    let sinks = vec![setup::sink("p", "s0", onto(&good), true)];
     let plan = PipelinePlan { sinks, policy: CommitPolicy::Required, ..setup::plan("p", &numbers) };
     let pipeline = Pipeline::start(plan, services);
     numbers.bound.send_replace(10);
@@ -304,15 +281,8 @@ async fn a_swap_that_waits_does_not_keep_a_stopped_pipeline_from_going_on() {
     use deltaforge_engine::control::{Change, Control};
     let (services, _spill) = setup::services(Duration::from_millis(300));
     let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
-    let stage = StagePlan {
-        spec: setup::spec("p", "mark", StageCode::Plugin("marker@1".into()), json!({})),
-        block: json!({ "plugin": "marker@1" }),
-        on_error: Default::default(),
-        tables: Default::default(),
-        follows: false,
-    };
     let plan = PipelinePlan {
-        stages: vec![stage],
+        stages: vec![setup::marker("1")],
         ..plan(&numbers, &good, Moody::default().factory(), CommitPolicy::All, true)
     };
     let control = Control::new();
@@ -351,12 +321,7 @@ async fn poison_that_was_told(on_error: OnError) {
         plan.sinks[0].envelope.code = StageCode::Plugin("rows@picky".into());
         plan.sinks[0].on_error = on_error;
         plan.limits.max_events = max_events;
-        plan.dlq = Some(DlqLimits {
-            max_entries: 1_000,
-            max_age: Duration::from_secs(3_600),
-            overflow: Overflow::Block,
-            max_event_bytes: 100_000,
-        });
+        plan.dlq = Some(setup::dlq(1_000));
         Pipeline::start(plan, services.clone())
     };
     moody.works.store(true, Ordering::SeqCst);
@@ -384,7 +349,7 @@ async fn poison_that_was_told(on_error: OnError) {
     .await;
     assert_eq!(dlq.count().await.unwrap(), 0, "nobody is told again");
     pipeline.shutdown().await;
-    let got: Vec<u64> = good.rows.lock().iter().map(|(n, _)| *n).collect();
+    let got = good.numbers();
     assert_eq!(got, (0..55).filter(|n| n % 7 > 0).collect::<Vec<_>>());
     assert_eq!(moody.numbers(), (0..55).collect::<Vec<_>>());
 }

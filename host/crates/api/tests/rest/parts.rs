@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use deltaforge_engine::batcher::Batcher;
 use deltaforge_engine::error::ConfigError;
-use deltaforge_engine::message::{Bodies, Formatter, FormatterFactory};
-use deltaforge_engine::sink::{Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::message::{Bodies, Formatter, FormatterFactory, Message};
+use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError, SinkFactory};
 use deltaforge_engine::source::{SourceContext, SourceError, SourceFactory, SourceReader};
 use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageSpec, StageVersion};
 use deltaforge_model::position::Order;
@@ -17,6 +17,8 @@ use deltaforge_model::{
     Batch, BatchBuilder, Boundary, Cell, Column, EventHead, EventId, Image, Kind, Op, Overlay, Position,
     SnapshotMark, SourceBatch, SourceInfo, TableSchema, View,
 };
+use deltaforge_testkit::pipelines::builds;
+pub use deltaforge_testkit::pipelines::opens;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
@@ -346,7 +348,25 @@ pub struct Shelf {
     pub broken: AtomicBool,
 }
 
+impl Shelf {
+    /// Puts a message there.
+    pub fn take(&self, message: &Message<'_>) {
+        self.rows.lock().push(number_and_mark(message));
+    }
+
+    /// The numbers on it, in the order in which they came.
+    pub fn numbers(&self) -> Vec<u64> {
+        self.rows.lock().iter().map(|(n, _)| *n).collect()
+    }
+}
+
+fn number_and_mark(message: &Message<'_>) -> (u64, String) {
+    let row: Value = serde_json::from_slice(message.body.unwrap()).unwrap();
+    (row["n"].as_u64().unwrap(), row["mark"].as_str().unwrap().to_owned())
+}
+
 /// Puts messages onto a [`Shelf`].
+#[derive(Clone, Default)]
 pub struct ShelfSink {
     pub shelf: Arc<Shelf>,
     pub through: u64,
@@ -360,8 +380,7 @@ impl Sink for ShelfSink {
                 let message = "put on the shelf at db://me:pa55word@shelf";
                 return Err(SinkError::retry("shelf_down", message, "it is down").after(place));
             }
-            let row: Value = serde_json::from_slice(message.body.unwrap()).unwrap();
-            let n = row["n"].as_u64().unwrap();
+            let (n, mark) = number_and_mark(&message);
             if self.shelf.refuse.is_some_and(|refuse| n.is_multiple_of(refuse)) {
                 return Err(SinkError::Rejected {
                     place,
@@ -370,7 +389,7 @@ impl Sink for ShelfSink {
                     message: format!("{n} does not fit"),
                 });
             }
-            self.shelf.rows.lock().push((n, row["mark"].as_str().unwrap().to_owned()));
+            self.shelf.rows.lock().push((n, mark));
         }
         self.through = delivery.seq;
         Ok(())
@@ -382,29 +401,9 @@ impl Sink for ShelfSink {
 }
 
 /// Makes sinks onto a [`Shelf`].
-pub struct ShelfFactory(pub Arc<Shelf>);
-
-#[async_trait]
-impl SinkFactory for ShelfFactory {
-    fn kind(&self) -> &'static str {
-        "shelf"
-    }
-
-    fn schema(&self) -> schemars::Schema {
-        schemars::Schema::default()
-    }
-
-    fn validate(&self, _config: &Value) -> Result<(), Vec<ConfigError>> {
-        Ok(())
-    }
-
-    fn addressing(&self, _config: &Value) -> Addressing {
-        Addressing::default()
-    }
-
-    async fn open(&self, _config: &Value, _context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
-        Ok(Box::new(ShelfSink { shelf: self.0.clone(), through: 0 }))
-    }
+pub fn onto(shelf: &Arc<Shelf>) -> Arc<dyn SinkFactory> {
+    let sink = ShelfSink { shelf: shelf.clone(), through: 0 };
+    opens(move |_| Ok(Box::new(sink.clone())))
 }
 
 /// Puts as many deliveries on its shelf as it has permits, and hangs for more.
@@ -446,42 +445,6 @@ impl Sink for PacedSink {
     }
 }
 
-/// Makes sinks as `open` says.
-pub fn opens<F>(open: F) -> Arc<dyn SinkFactory>
-where
-    F: Fn(SinkContext) -> Result<Box<dyn Sink>, SinkError> + Send + Sync + 'static,
-{
-    Arc::new(Opens(open))
-}
-
-struct Opens<F>(F);
-
-#[async_trait]
-impl<F> SinkFactory for Opens<F>
-where
-    F: Fn(SinkContext) -> Result<Box<dyn Sink>, SinkError> + Send + Sync + 'static,
-{
-    fn kind(&self) -> &'static str {
-        "opens"
-    }
-
-    fn schema(&self) -> schemars::Schema {
-        schemars::Schema::default()
-    }
-
-    fn validate(&self, _config: &Value) -> Result<(), Vec<ConfigError>> {
-        Ok(())
-    }
-
-    fn addressing(&self, _config: &Value) -> Addressing {
-        Addressing::default()
-    }
-
-    async fn open(&self, _config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
-        (self.0)(context)
-    }
-}
-
 /// A stage that lets nothing through until it is open.
 struct Door(Arc<AtomicBool>);
 
@@ -493,25 +456,9 @@ impl Stage for Door {
 }
 
 /// Makes doors.
-pub struct Doors(pub Arc<AtomicBool>);
-
-#[async_trait]
-impl StageFactory for Doors {
-    fn handles(&self, _: &StageCode) -> bool {
-        true
-    }
-
-    async fn validate(&self, _: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        Ok(())
-    }
-
-    async fn build(
-        &self,
-        _: &StageSpec,
-        _: Option<&StageVersion>,
-    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-        Ok((Box::new(Door(self.0.clone())), StageVersion { plugin: "door".into(), digest: "d".into() }))
-    }
+pub fn doors(is_open: &Arc<AtomicBool>) -> Arc<dyn StageFactory> {
+    let is_open = is_open.clone();
+    builds(move || Box::new(Door(is_open.clone())))
 }
 
 /// A stage that rejects every row.
@@ -528,23 +475,6 @@ impl Stage for Refuser {
 }
 
 /// Makes refusers.
-pub struct Refusers;
-
-#[async_trait]
-impl StageFactory for Refusers {
-    fn handles(&self, _: &StageCode) -> bool {
-        true
-    }
-
-    async fn validate(&self, _: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        Ok(())
-    }
-
-    async fn build(
-        &self,
-        _: &StageSpec,
-        _: Option<&StageVersion>,
-    ) -> Result<(Box<dyn Stage>, StageVersion), StageError> {
-        Ok((Box::new(Refuser), StageVersion { plugin: "refuser".into(), digest: "r".into() }))
-    }
+pub fn refusers() -> Arc<dyn StageFactory> {
+    builds(|| Box::new(Refuser))
 }

@@ -1,75 +1,25 @@
 //! What the pipelines of these tests have in common.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltaforge_engine::batcher::BatchLimits;
-use deltaforge_engine::budget::Budget;
-use deltaforge_engine::checkpoint::Checkpoints;
-use deltaforge_engine::compose::SinkFilter;
-use deltaforge_engine::disk::RealDisk;
-use deltaforge_engine::ledger::CommitPolicy;
-use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, SourcePlan, StagePlan};
-use deltaforge_engine::sink::SinkFactory;
-use deltaforge_engine::stage::{StageCode, StageSpec};
-use deltaforge_engine::tenants::{TenantLimits, Tenants};
+use deltaforge_engine::Pipeline;
+use deltaforge_engine::dlq::{DlqLimits, Overflow};
+use deltaforge_engine::plan::{PipelinePlan, Services, StagePlan};
+use deltaforge_engine::stage::StageCode;
 use deltaforge_store::MemoryStore;
+use deltaforge_testkit::pipelines;
+pub use deltaforge_testkit::pipelines::{sink, spec, within};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::parts::{Markers, Numbers, NumbersFactory, Rows};
 
 /// What a host lends its pipelines, and the folder of their spills.
 pub fn services(shutdown_timeout: Duration) -> (Services, TempDir) {
-    let spill = tempfile::tempdir().unwrap();
-    let store = Arc::new(MemoryStore::new());
-    let services = Services {
-        store: store.clone(),
-        checkpoints: Arc::new(Checkpoints::start(store, Duration::from_millis(1))),
-        stages: vec![Arc::new(Markers)],
-        formatters: vec![Arc::new(Rows)],
-        budget: Budget::new(64 << 20, None),
-        compute: tokio::runtime::Handle::current(),
-        tenants: Tenants::new(TenantLimits::default(), 2),
-        spill_dir: spill.path().to_owned(),
-        spill_disk: Arc::new(RealDisk),
-        base_dir: PathBuf::from("."),
-        version: "test".into(),
-        shutdown_timeout,
-        own_swaps: Arc::default(),
-    };
-    (services, spill)
-}
-
-/// A stage or an envelope of a pipeline.
-pub fn spec(pipeline: &str, id: &str, code: StageCode, config: Value) -> StageSpec {
-    StageSpec {
-        id: id.into(),
-        pipeline: pipeline.into(),
-        tenant: "acme".into(),
-        code,
-        config,
-        limits: None,
-        grants: Vec::new(),
-        base_dir: None,
-    }
-}
-
-/// A sink that gets every row.
-pub fn sink(pipeline: &str, id: &str, factory: Arc<dyn SinkFactory>, required: bool) -> SinkPlan {
-    SinkPlan {
-        id: id.into(),
-        factory,
-        config: json!({}),
-        envelope: spec(pipeline, &format!("{id}.envelope"), StageCode::Builtin("native".into()), json!({})),
-        on_error: deltaforge_engine::stages::OnError::Dlq,
-        required,
-        filter: SinkFilter::default(),
-        spill_max_bytes: 1 << 20,
-        start_now: false,
-    }
+    let (services, spill) = pipelines::services(Arc::new(MemoryStore::new()), shutdown_timeout);
+    (Services { stages: vec![Arc::new(Markers)], formatters: vec![Arc::new(Rows)], ..services }, spill)
 }
 
 /// A stage of a pipeline `p`, built in under this name, that stops on errors.
@@ -83,36 +33,41 @@ pub fn stage(name: &str) -> StagePlan {
     }
 }
 
-/// Numbers in batches of ten; without stages, sinks and a dead-letter queue.
-pub fn plan(name: &str, numbers: &Arc<Numbers>) -> PipelinePlan {
-    PipelinePlan {
-        secrets: Default::default(),
-        name: name.into(),
-        tenant: "acme".into(),
-        source: SourcePlan {
-            id: "src".into(),
-            factory: Arc::new(NumbersFactory(numbers.clone())),
-            config: json!({ "dsn": "db://me:pa55word@host/x" }),
-        },
-        stages: Vec::new(),
-        sinks: Vec::new(),
-        limits: BatchLimits { max_events: 10, ..BatchLimits::default() },
-        max_inflight: 4,
-        policy: CommitPolicy::All,
-        max_memory_bytes: 16 << 20,
-        dlq: None,
+/// A stage `mark` of a pipeline `p`: the marker of this version.
+pub fn marker(version: &str) -> StagePlan {
+    let reference = format!("marker@{version}");
+    StagePlan {
+        spec: spec("p", "mark", StageCode::Plugin(reference.clone()), json!({})),
+        block: json!({ "plugin": reference }),
+        ..stage("mark")
     }
 }
 
-/// Waits for a condition, with a deadline.
-pub async fn within(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    for _ in 0..1000 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+/// A dead-letter queue that waits when it is full.
+pub fn dlq(max_entries: u64) -> DlqLimits {
+    DlqLimits {
+        max_entries,
+        max_age: Duration::from_secs(3_600),
+        overflow: Overflow::Block,
+        max_event_bytes: 1 << 16,
     }
-    panic!("waited in vain: {what}");
+}
+
+/// Numbers in batches of ten; without stages, sinks and a dead-letter queue.
+pub fn plan(name: &str, numbers: &Arc<Numbers>) -> PipelinePlan {
+    let source = Arc::new(NumbersFactory(numbers.clone()));
+    pipelines::plan(name, source, json!({ "dsn": "db://me:pa55word@host/x" }))
+}
+
+/// Whether the checkpoint of a sink is right before a number.
+pub async fn is_at(pipeline: &Pipeline, sink: &str, n: u64) -> bool {
+    let stored = pipeline.checkpoints().await.unwrap();
+    stored.iter().any(|one| one.sink_id == sink && one.position == json!({ "n": n }))
+}
+
+/// Waits until it is.
+pub async fn checkpointed(pipeline: &Pipeline, sink: &str, n: u64) {
+    within("the checkpoint is stored", async || is_at(pipeline, sink, n).await).await;
 }
 
 /// The log lines of this thread, from now on.

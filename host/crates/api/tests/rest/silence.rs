@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::budget::Budget;
 use deltaforge_engine::checkpoint::Checkpoints;
-use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::PipelinePlan;
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
@@ -16,12 +15,12 @@ use deltaforge_engine::state::StateStore;
 use deltaforge_engine::status::State;
 use deltaforge_store::MemoryStore;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::full_store::FullStore;
-use crate::parts::{Numbers, Shelf, ShelfFactory, opens};
-use crate::setup::{self, within};
+use crate::parts::{Numbers, Shelf, onto, opens};
+use crate::setup::{self, is_at, within};
 
 /// Takes a delivery and never answers.
 struct Hung;
@@ -52,11 +51,6 @@ fn plan(numbers: &Arc<Numbers>, sinks: Vec<(Arc<dyn SinkFactory>, bool)>) -> Pip
     }
 }
 
-async fn is_checkpointed(pipeline: &Pipeline, sink: &str, n: u64) -> bool {
-    let stored = pipeline.checkpoints().await.unwrap();
-    stored.iter().any(|one| one.sink_id == sink && one.position == json!({ "n": n }))
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_never_answers_shows_that_as_its_failure() {
     let (services, _spill) = setup::services(Duration::from_millis(300));
@@ -84,12 +78,12 @@ async fn a_store_that_takes_nothing_shows_before_the_first_delivery() {
     let numbers: Arc<Numbers> = Arc::default();
     numbers.bound.send_replace(20);
     let shelf = Arc::new(Shelf::default());
-    let sinks: Vec<(Arc<dyn SinkFactory>, bool)> = vec![(Arc::new(ShelfFactory(shelf.clone())), true)];
+    let sinks: Vec<(Arc<dyn SinkFactory>, bool)> = vec![(onto(&shelf), true)];
     let pipeline = Pipeline::start(plan(&numbers, sinks), services);
     within("it shows", async || pipeline.status().degraded).await;
     assert_eq!(pipeline.status().waits[0].code, "state_store");
     full.store(false, Ordering::SeqCst);
-    within("it goes on", async || is_checkpointed(&pipeline, "s0", 20).await).await;
+    within("it goes on", async || is_at(&pipeline, "s0", 20).await).await;
     assert!(!pipeline.status().degraded);
     pipeline.shutdown().await;
 }
@@ -140,8 +134,7 @@ async fn a_failure_that_is_told_while_idle_is_got_over_without_another_event() {
 
 /// Room for a few batches only, all of which the optional sink's queue could hold.
 fn tight(numbers: &Arc<Numbers>, optional: Arc<dyn SinkFactory>, good: &Arc<Shelf>) -> PipelinePlan {
-    let sinks: Vec<(Arc<dyn SinkFactory>, bool)> =
-        vec![(Arc::new(ShelfFactory(good.clone())), true), (optional, false)];
+    let sinks: Vec<(Arc<dyn SinkFactory>, bool)> = vec![(onto(good), true), (optional, false)];
     PipelinePlan { max_memory_bytes: 20_000, max_inflight: 64, ..plan(numbers, sinks) }
 }
 
@@ -151,7 +144,7 @@ async fn an_optional_sink_that_hangs_does_not_hold_the_memory_that_others_need()
     let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
     let pipeline = Pipeline::start(tight(&numbers, hung(), &good), services);
     numbers.bound.send_replace(2_000);
-    within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 2_000).await).await;
+    within("the other one has it all", async || is_at(&pipeline, "s0", 2_000).await).await;
     assert!(pipeline.status().sinks[1].spill_bytes > 0);
     pipeline.shutdown().await;
 }
@@ -207,14 +200,14 @@ async fn an_optional_sink_that_never_says_what_is_durable_does_not_hold_the_memo
         let mute = Muted::new();
         let pipeline = Pipeline::start(tight(&numbers, mute.factory.clone(), &good), services);
         numbers.bound.send_replace(2_000);
-        within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 2_000).await).await;
+        within("the other one has it all", async || is_at(&pipeline, "s0", 2_000).await).await;
         assert!(!mute.got.lock().is_empty());
         mute.word.send_replace(Some(well));
         if !well {
             within("it fails", async || pipeline.status().sinks[1].error.is_some()).await;
             mute.word.send_replace(Some(true));
         }
-        within("it has all of it", async || is_checkpointed(&pipeline, "s1", 2_000).await).await;
+        within("it has all of it", async || is_at(&pipeline, "s1", 2_000).await).await;
         let got = std::mem::take(&mut *mute.got.lock());
         if well {
             assert_eq!(got, (0..2_000).collect::<Vec<_>>(), "each once, in order");
@@ -236,12 +229,12 @@ async fn sinks_that_go_to_disk_and_come_back_pass_the_budget_by_a_known_number_o
     services.budget = Budget::new(64 << 20, None);
     let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
     let mutes: Vec<Muted> = (0..SINKS).map(|_| Muted::new()).collect();
-    let mut sinks: Vec<(Arc<dyn SinkFactory>, bool)> = vec![(Arc::new(ShelfFactory(good.clone())), true)];
+    let mut sinks: Vec<(Arc<dyn SinkFactory>, bool)> = vec![(onto(&good), true)];
     sinks.extend(mutes.iter().map(|mute| (mute.factory.clone(), false)));
     let plan = PipelinePlan { max_memory_bytes: LIMIT, max_inflight: 64, ..plan(&numbers, sinks) };
     let pipeline = Pipeline::start(plan, services.clone());
     numbers.bound.send_replace(2_000);
-    within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 2_000).await).await;
+    within("the other one has it all", async || is_at(&pipeline, "s0", 2_000).await).await;
     let peak = services.budget.peak();
     assert!(peak > LIMIT / 2, "there was something to bound: {peak}");
     assert!(peak <= LIMIT + 2 * BATCH, "one at a time is written to a spill: {peak}");
@@ -250,7 +243,7 @@ async fn sinks_that_go_to_disk_and_come_back_pass_the_budget_by_a_known_number_o
     }
     for sink in 1..=SINKS {
         let sink = format!("s{sink}");
-        within("it has all of it", async || is_checkpointed(&pipeline, &sink, 2_000).await).await;
+        within("it has all of it", async || is_at(&pipeline, &sink, 2_000).await).await;
     }
     let peak = services.budget.peak();
     assert!(peak <= LIMIT + (2 + SINKS * 3) * BATCH, "and one for each sink is read from there: {peak}");
@@ -264,7 +257,7 @@ async fn an_optional_sink_that_hangs_while_it_catches_up_does_not_hold_the_memor
     let dead = opens(|_| Err(SinkError::retry("dead", "open", "not yet")));
     let pipeline = Pipeline::start(tight(&numbers, dead, &good), services.clone());
     numbers.bound.send_replace(500);
-    within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 500).await).await;
+    within("the other one has it all", async || is_at(&pipeline, "s0", 500).await).await;
     pipeline.shutdown().await;
 
     // It comes back and takes its first deliveries from its spill, and not a word after that.
@@ -272,9 +265,9 @@ async fn an_optional_sink_that_hangs_while_it_catches_up_does_not_hold_the_memor
     let pipeline = Pipeline::start(tight(&numbers, mute.factory.clone(), &good), services);
     within("it catches up", async || !mute.got.lock().is_empty()).await;
     numbers.bound.send_replace(2_000);
-    within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 2_000).await).await;
+    within("the other one has it all", async || is_at(&pipeline, "s0", 2_000).await).await;
     mute.word.send_replace(Some(true));
-    within("it has all of it", async || is_checkpointed(&pipeline, "s1", 2_000).await).await;
+    within("it has all of it", async || is_at(&pipeline, "s1", 2_000).await).await;
     assert_eq!(*mute.got.lock(), (0..2_000).collect::<Vec<_>>(), "each once, in order");
     pipeline.shutdown().await;
 }
@@ -284,18 +277,10 @@ async fn an_optional_sink_that_waits_for_the_dead_letter_queue_holds_nobody_up()
     let (services, _spill) = setup::services(Duration::from_millis(300));
     let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
     let picky = Arc::new(Shelf { refuse: Some(1), ..Shelf::default() });
-    let plan = PipelinePlan {
-        dlq: Some(DlqLimits {
-            max_entries: 3,
-            max_age: Duration::from_secs(3600),
-            overflow: Overflow::Block,
-            max_event_bytes: 100_000,
-        }),
-        ..tight(&numbers, Arc::new(ShelfFactory(picky)), &good)
-    };
+    let plan = PipelinePlan { dlq: Some(setup::dlq(3)), ..tight(&numbers, onto(&picky), &good) };
     let pipeline = Pipeline::start(plan, services);
     numbers.bound.send_replace(2_000);
-    within("the other one has it all", async || is_checkpointed(&pipeline, "s0", 2_000).await).await;
+    within("the other one has it all", async || is_at(&pipeline, "s0", 2_000).await).await;
     let status = pipeline.status();
     assert_eq!((status.status, status.waits[0].code.as_str()), (State::Running, "dlq_full"));
     pipeline.shutdown().await;

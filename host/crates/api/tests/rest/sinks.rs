@@ -10,11 +10,11 @@ use deltaforge_engine::plan::{PipelinePlan, Services};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
 use deltaforge_engine::status::State;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::parts::{Numbers, Shelf, ShelfFactory, opens};
-use crate::setup::{self, within};
+use crate::parts::{Numbers, Shelf, onto, opens};
+use crate::setup::{self, checkpointed, within};
 
 /// What outlives a pipeline.
 struct Host {
@@ -47,23 +47,6 @@ impl Host {
     }
 }
 
-fn onto(shelf: &Arc<Shelf>) -> Arc<dyn SinkFactory> {
-    Arc::new(ShelfFactory(shelf.clone()))
-}
-
-fn numbers(shelf: &Shelf) -> Vec<u64> {
-    shelf.rows.lock().iter().map(|(n, _)| *n).collect()
-}
-
-/// Waits until a sink's stored checkpoint is at `n`.
-async fn checkpointed(pipeline: &Pipeline, sink: &str, n: u64) {
-    within("the checkpoint is stored", async || {
-        let stored = pipeline.checkpoints().await.unwrap();
-        stored.iter().any(|one| one.sink_id == sink && one.position == json!({ "n": n }))
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_sink_that_never_worked_is_not_new_after_a_restart() {
     let host = Host::new();
@@ -77,10 +60,10 @@ async fn a_sink_that_never_worked_is_not_new_after_a_restart() {
 
     bad.broken.store(false, Ordering::SeqCst);
     let pipeline = host.start(CommitPolicy::All, sinks());
-    within("the rows arrive", async || numbers(&bad).len() >= 20).await;
+    within("the rows arrive", async || bad.numbers().len() >= 20).await;
     checkpointed(&pipeline, "s1", 20).await;
-    assert_eq!(numbers(&bad), (0..20).collect::<Vec<_>>());
-    assert_eq!(numbers(&good), (0..20).collect::<Vec<_>>(), "it had them");
+    assert_eq!(bad.numbers(), (0..20).collect::<Vec<_>>());
+    assert_eq!(good.numbers(), (0..20).collect::<Vec<_>>(), "it had them");
     checkpointed(&pipeline, "s0", 20).await;
     pipeline.shutdown().await;
 }
@@ -99,8 +82,8 @@ async fn what_waits_in_memory_when_a_spill_begins_is_not_lost_by_a_restart() {
 
     slow.broken.store(false, Ordering::SeqCst);
     let pipeline = host.start(CommitPolicy::Required, sinks());
-    within("the rows arrive", async || numbers(&slow).last() == Some(&199)).await;
-    assert_eq!(numbers(&slow), (0..200).collect::<Vec<_>>());
+    within("the rows arrive", async || slow.numbers().last() == Some(&199)).await;
+    assert_eq!(slow.numbers(), (0..200).collect::<Vec<_>>());
     pipeline.shutdown().await;
 }
 
@@ -116,7 +99,7 @@ async fn a_sink_that_catches_up_from_its_spill_gets_every_row_once_and_in_order(
     checkpointed(&pipeline, "s1", 200).await;
     host.numbers.bound.send_replace(300);
     checkpointed(&pipeline, "s1", 300).await;
-    assert_eq!(numbers(&slow), (0..300).collect::<Vec<_>>());
+    assert_eq!(slow.numbers(), (0..300).collect::<Vec<_>>());
     within("the spill is empty", async || pipeline.status().sinks[1].spill_bytes == 0).await;
     pipeline.shutdown().await;
 }
@@ -138,8 +121,8 @@ async fn a_dead_optional_sink_does_not_hold_up_a_stop_and_misses_nothing() {
     dead.broken.store(false, Ordering::SeqCst);
     host.numbers.bound.send_replace(30);
     let pipeline = host.start(CommitPolicy::Required, sinks());
-    within("the rows arrive", async || numbers(&dead).last() == Some(&29)).await;
-    assert_eq!(numbers(&dead), (0..30).collect::<Vec<_>>());
+    within("the rows arrive", async || dead.numbers().last() == Some(&29)).await;
+    assert_eq!(dead.numbers(), (0..30).collect::<Vec<_>>());
     pipeline.shutdown().await;
 }
 
@@ -157,8 +140,8 @@ async fn a_dead_optional_sink_does_not_hold_the_memory_that_others_need() {
     assert!(pipeline.status().sinks[1].error.is_some(), "it does not work");
     dead.broken.store(false, Ordering::SeqCst);
     checkpointed(&pipeline, "s1", 2_000).await;
-    assert_eq!(numbers(&dead), (0..2_000).collect::<Vec<_>>());
-    assert_eq!(numbers(&good), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(dead.numbers(), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(good.numbers(), (0..2_000).collect::<Vec<_>>());
     pipeline.shutdown().await;
 }
 
@@ -310,7 +293,7 @@ async fn what_waits_on_disk_is_not_delivered_again_and_again_while_the_source_is
     within("it is tried again", async || host.numbers.connects.load(Ordering::SeqCst) >= connects + 3).await;
     host.numbers.broken.store(false, Ordering::SeqCst);
     checkpointed(&pipeline, "s1", 200).await;
-    assert_eq!(numbers(&slow), (0..200).collect::<Vec<_>>());
+    assert_eq!(slow.numbers(), (0..200).collect::<Vec<_>>());
     pipeline.shutdown().await;
 }
 
@@ -328,7 +311,7 @@ async fn nothing_is_read_for_a_sink_that_cannot_be_opened() {
     within("it fails", async || pipeline.status().status == State::Failed).await;
     assert_eq!(pipeline.status().error.unwrap().code, "locked");
     assert_eq!(host.numbers.connects.load(Ordering::SeqCst), 0, "the source is not touched");
-    assert!(numbers(&good).is_empty());
+    assert!(good.numbers().is_empty());
     pipeline.shutdown().await;
 }
 
@@ -343,7 +326,7 @@ async fn an_optional_sink_that_cannot_be_opened_stops_nobody() {
         let status = pipeline.status();
         assert_eq!((status.status, status.degraded), (State::Running, true));
         assert_eq!(status.sinks[1].error.as_ref().unwrap().code, "locked");
-        assert_eq!(numbers(&good), (0..20).collect::<Vec<_>>());
+        assert_eq!(good.numbers(), (0..20).collect::<Vec<_>>());
         pipeline.shutdown().await;
     }
 }

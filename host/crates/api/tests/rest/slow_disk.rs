@@ -12,10 +12,9 @@ use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::PipelinePlan;
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError};
 use parking_lot::{Condvar, Mutex};
-use serde_json::json;
 
-use crate::parts::{Numbers, Shelf, ShelfFactory, opens};
-use crate::setup::{self, within};
+use crate::parts::{Numbers, Shelf, onto, opens};
+use crate::setup::{self, checkpointed, within};
 
 /// Longer than any test wants to wait.
 const STUCK: Duration = Duration::from_secs(4);
@@ -136,7 +135,7 @@ async fn over_a_slow_disk(stops: bool) {
     let (numbers, good): (Arc<Numbers>, Arc<Shelf>) = Default::default();
     let plan = PipelinePlan {
         sinks: vec![
-            setup::sink("p", "s0", Arc::new(ShelfFactory(good)), true),
+            setup::sink("p", "s0", onto(&good), true),
             setup::sink("p", "s1", opens(|_| Ok(Box::new(Slow(0)))), false),
         ],
         policy: CommitPolicy::Required,
@@ -160,10 +159,6 @@ async fn over_a_slow_disk(stops: bool) {
     }
     gate.open();
     assert!(longest < STUCK / 2, "a thread waited for the disk: {longest:?}");
-    within("the slow one has all of it", async || {
-        let stored = pipeline.checkpoints().await.unwrap();
-        stored.iter().any(|one| one.sink_id == "s1" && one.position == json!({ "n": 500 }))
-    })
-    .await;
+    checkpointed(&pipeline, "s1", 500).await;
     pipeline.shutdown().await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::checkpoint::Checkpoints;
-use deltaforge_engine::dlq::{DlqLimits, Overflow};
+use deltaforge_engine::dlq::DlqLimits;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan};
@@ -17,11 +17,11 @@ use deltaforge_store::MemoryStore;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::parts::{Numbers, Paced, Shelf, ShelfFactory};
-use crate::setup::{self, within};
+use crate::parts::{Numbers, Paced, Shelf, onto};
+use crate::setup::{self, checkpointed, is_at, within};
 
 /// Makes sinks onto a shelf that says by `url` where each message goes.
-struct Addressed(ShelfFactory);
+struct Addressed(Arc<dyn SinkFactory>);
 
 #[async_trait]
 impl SinkFactory for Addressed {
@@ -87,10 +87,10 @@ impl Pair {
             spill_max_bytes: self.spill_max_bytes,
             ..setup::sink("p", id, factory, required)
         };
-        let slow = Arc::new(Addressed(ShelfFactory(self.slow.clone())));
+        let slow = Arc::new(Addressed(onto(&self.slow)));
         let plan = PipelinePlan {
             sinks: vec![
-                sink("s0", Arc::new(ShelfFactory(self.good.clone())), true),
+                sink("s0", onto(&self.good), true),
                 SinkPlan { config: json!({ "url": self.url }), ..sink("s1", slow, by_quorum) },
             ],
             max_inflight: 2,
@@ -109,19 +109,6 @@ impl Pair {
         pipeline.shutdown().await;
         self.slow.broken.store(false, Ordering::SeqCst);
     }
-}
-
-fn numbers(shelf: &Shelf) -> Vec<u64> {
-    shelf.rows.lock().iter().map(|(n, _)| *n).collect()
-}
-
-async fn is_at(pipeline: &Pipeline, sink: &str, n: u64) -> bool {
-    let stored = pipeline.checkpoints().await.unwrap();
-    stored.iter().any(|one| one.sink_id == sink && one.position == json!({ "n": n }))
-}
-
-async fn checkpointed(pipeline: &Pipeline, sink: &str, n: u64) {
-    within("the checkpoint is stored", async || is_at(pipeline, sink, n).await).await;
 }
 
 /// The one file of the spill.
@@ -175,8 +162,8 @@ async fn damage_in_a_spill_costs_one_batch_of_one_sink_and_is_told() {
             (100, State::Running),
             "the source is asked for nothing old"
         );
-        assert_eq!(numbers(&pair.good), (0..300).collect::<Vec<_>>());
-        assert_eq!(numbers(&pair.slow), (0..70).chain(80..300).collect::<Vec<_>>());
+        assert_eq!(pair.good.numbers(), (0..300).collect::<Vec<_>>());
+        assert_eq!(pair.slow.numbers(), (0..70).chain(80..300).collect::<Vec<_>>());
         let gap = Gap { from: json!({ "n": 70 }), to: json!({ "n": 80 }), events: None, acknowledged: false };
         assert_eq!(status.sinks[1].gaps, std::slice::from_ref(&gap));
         let lines = String::from_utf8(lines.lock().clone()).unwrap();
@@ -199,7 +186,7 @@ async fn damage_at_the_end_of_a_spill_is_no_loss_while_the_source_has_it() {
     let (lines, _log) = setup::log();
     let pipeline = pair.start();
     checkpointed(&pipeline, "s1", 200).await;
-    assert_eq!(numbers(&pair.slow), (0..200).collect::<Vec<_>>());
+    assert_eq!(pair.slow.numbers(), (0..200).collect::<Vec<_>>());
     assert_eq!(pipeline.status().sinks[1].gaps, []);
     let lines = String::from_utf8(lines.lock().clone()).unwrap();
     assert!(lines.contains("resume=\"n: 190\""), "{lines}");
@@ -224,7 +211,7 @@ async fn damage_between_a_spill_and_a_gap_is_told() {
     pair.numbers.bound.send_replace(300);
     checkpointed(&pipeline, "s1", 300).await;
     assert_eq!(pipeline.status().events, 100, "the source is asked for nothing old");
-    assert_eq!(numbers(&pair.slow), (0..kept * 10).chain(200..300).collect::<Vec<_>>());
+    assert_eq!(pair.slow.numbers(), (0..kept * 10).chain(200..300).collect::<Vec<_>>());
     let stretch = |from: u64, to: u64, events| Gap {
         from: json!({ "n": from }),
         to: json!({ "n": to }),
@@ -254,25 +241,20 @@ async fn what_waits_on_disk_and_can_be_sent_nowhere_stops_the_pipeline_until_som
     pair.url = json!("http://x/${after.n}");
     let pipeline = pair.start();
     checkpointed(&pipeline, "s1", 200).await;
-    assert_eq!(numbers(&pair.slow), (0..200).collect::<Vec<_>>());
+    assert_eq!(pair.slow.numbers(), (0..200).collect::<Vec<_>>());
     pipeline.shutdown().await;
 }
 
 #[tokio::test]
 async fn what_waits_on_disk_and_can_be_sent_nowhere_goes_to_the_dead_letter_queue() {
     let mut pair = Pair::new();
-    pair.dlq = Some(DlqLimits {
-        max_entries: 1_000,
-        max_age: Duration::from_secs(3_600),
-        overflow: Overflow::Block,
-        max_event_bytes: 100_000,
-    });
+    pair.dlq = Some(setup::dlq(1_000));
     pair.spill().await;
 
     pair.url = json!("http://x/${after.region}");
     let pipeline = pair.start();
     checkpointed(&pipeline, "s1", 200).await;
-    assert!(numbers(&pair.slow).is_empty());
+    assert!(pair.slow.numbers().is_empty());
     let letters = pipeline.dlq().unwrap().peek(Some("s1"), Some("routing"), 0, 1_000).await.unwrap();
     assert_eq!(letters.len(), 200);
     pipeline.shutdown().await;
@@ -286,12 +268,12 @@ async fn a_sink_of_a_quorum_whose_spill_is_full_goes_on_once_it_works() {
     pair.numbers.bound.send_replace(2_000);
     within("the spill is full", async || pipeline.status().sinks[1].spill_bytes > 38_000).await;
     within("it is tried", async || pipeline.status().sinks[1].errors >= 4).await;
-    let before = numbers(&pair.good).len();
+    let before = pair.good.numbers().len();
     assert!(before < 2_000, "it holds the stream back");
     pair.slow.broken.store(false, Ordering::SeqCst);
     checkpointed(&pipeline, "s1", 2_000).await;
-    assert_eq!(numbers(&pair.slow), (0..2_000).collect::<Vec<_>>());
-    assert_eq!(numbers(&pair.good), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(pair.slow.numbers(), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(pair.good.numbers(), (0..2_000).collect::<Vec<_>>());
     assert_eq!(pipeline.status().sinks[1].gaps, []);
     pipeline.shutdown().await;
 }
@@ -310,7 +292,7 @@ async fn a_full_spill_of_a_quorum_does_not_hold_up_a_stop_and_misses_nothing() {
     pair.slow.broken.store(false, Ordering::SeqCst);
     let pipeline = pair.start();
     checkpointed(&pipeline, "s1", 2_000).await;
-    let got = numbers(&pair.slow);
+    let got = pair.slow.numbers();
     let first_of = |n: &u64| got.iter().position(|one| one == n);
     assert!((0..2_000).map(|n| first_of(&n)).is_sorted() && got.contains(&1_999) && got.contains(&0));
     assert!((0..2_000).all(|n| got.contains(&n)), "nothing is missing");
@@ -326,7 +308,7 @@ async fn a_sink_catches_up_from_disk_however_little_memory_is_left() {
     let all = budget.take(budget.limit());
     let pipeline = pair.start();
     checkpointed(&pipeline, "s1", 200).await;
-    assert_eq!(numbers(&pair.slow), (0..200).collect::<Vec<_>>());
+    assert_eq!(pair.slow.numbers(), (0..200).collect::<Vec<_>>());
     within("it gives back what it took", async || budget.held() == budget.limit()).await;
     drop(all);
     pair.numbers.bound.send_replace(300);
@@ -344,11 +326,11 @@ async fn what_waits_on_disk_when_every_sink_comes_to_count_makes_no_gap() {
     pair.numbers.bound.send_replace(2_000);
     within("the spill is full", async || pipeline.status().sinks[1].spill_bytes > 38_000).await;
     within("it is tried", async || pipeline.status().sinks[1].errors >= 4).await;
-    assert!(numbers(&pair.good).len() < 2_000, "it holds the stream back");
+    assert!(pair.good.numbers().len() < 2_000, "it holds the stream back");
     pair.slow.broken.store(false, Ordering::SeqCst);
     checkpointed(&pipeline, "s1", 2_000).await;
-    assert_eq!(numbers(&pair.slow), (0..2_000).collect::<Vec<_>>());
-    assert_eq!(numbers(&pair.good), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(pair.slow.numbers(), (0..2_000).collect::<Vec<_>>());
+    assert_eq!(pair.good.numbers(), (0..2_000).collect::<Vec<_>>());
     assert_eq!(pipeline.status().sinks[1].gaps, []);
     pipeline.shutdown().await;
 }
@@ -371,7 +353,7 @@ fn a_quorum_that_has_it_all_says_so_although_one_had_it_on_disk_from_before() {
         let plan = PipelinePlan {
             sinks: vec![
                 setup::sink("p", "s0", paced.factory(), true),
-                setup::sink("p", "s1", Arc::new(ShelfFactory(slow.clone())), true),
+                setup::sink("p", "s1", onto(&slow), true),
             ],
             max_inflight: 5,
             policy: CommitPolicy::Quorum(2),
@@ -406,7 +388,7 @@ fn a_quorum_that_has_it_all_says_so_although_one_had_it_on_disk_from_before() {
         assert_eq!(pipeline.status().events, 50, "the source is asked for what one of them lacks");
         within("it is confirmed", async || numbers.confirmed.load(Ordering::SeqCst) == 100).await;
         within("nothing is under way", async || pipeline.status().lag_seconds == Some(0.0)).await;
-        assert_eq!(self::numbers(&slow), (0..100).collect::<Vec<_>>());
+        assert_eq!(slow.numbers(), (0..100).collect::<Vec<_>>());
         pipeline.shutdown().await;
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
-use deltaforge_engine::dlq::{DlqLimits, Overflow};
+use deltaforge_engine::dlq::DlqLimits;
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, StagePlan};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::parts::{Doors, Numbers, Refusers, Shelf, ShelfFactory, opens};
+use crate::parts::{Numbers, Shelf, doors, onto, opens, refusers};
 use crate::setup::{self, within};
 
 /// The lines that were logged with this text.
@@ -43,9 +43,9 @@ async fn a_stage_that_is_not_available() {
     let (log, _log) = setup::log();
     let (mut services, _spill) = setup::services(Duration::from_millis(300));
     let is_open: Arc<AtomicBool> = Arc::default();
-    services.stages = vec![Arc::new(Doors(is_open.clone()))];
+    services.stages = vec![doors(&is_open)];
     let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
-    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf.clone())));
+    let plan = plan(&numbers, onto(&shelf));
     let pipeline = Pipeline::start(PipelinePlan { stages: vec![setup::stage("door")], ..plan }, services);
     numbers.bound.send_replace(5);
     pass(300).await;
@@ -78,13 +78,8 @@ async fn a_dead_letter_queue_without_room() {
     let (services, _spill) = setup::services(Duration::from_millis(300));
     let numbers: Arc<Numbers> = Arc::default();
     let shelf = Arc::new(Shelf { refuse: Some(1), ..Shelf::default() });
-    let dlq = DlqLimits {
-        max_entries: 2,
-        max_age: Duration::from_secs(86_400),
-        overflow: Overflow::Block,
-        max_event_bytes: 100_000,
-    };
-    let plan = PipelinePlan { dlq: Some(dlq), ..plan(&numbers, Arc::new(ShelfFactory(shelf))) };
+    let dlq = setup::dlq(2);
+    let plan = PipelinePlan { dlq: Some(dlq), ..plan(&numbers, onto(&shelf)) };
     let pipeline = Pipeline::start(plan, services);
     numbers.bound.send_replace(10);
     pass(100).await;
@@ -119,16 +114,11 @@ async fn a_dead_letter_queue_with_room_for_fewer_than_want_in() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let _recorder = metrics::set_default_local_recorder(&recorder);
     let (mut services, _spill) = setup::services(Duration::from_millis(300));
-    services.stages = vec![Arc::new(Refusers)];
+    services.stages = vec![refusers()];
     let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
-    let dlq = DlqLimits {
-        max_entries: 15,
-        max_age: Duration::from_secs(86_400),
-        overflow: Overflow::Block,
-        max_event_bytes: 100_000,
-    };
+    let dlq = setup::dlq(15);
     let stage = StagePlan { on_error: OnError::Dlq, ..setup::stage("refuse") };
-    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf)));
+    let plan = plan(&numbers, onto(&shelf));
     let plan = PipelinePlan { dlq: Some(dlq), stages: vec![stage], ..plan };
     let pipeline = Pipeline::start(plan, services);
     numbers.bound.send_replace(20);
@@ -156,7 +146,7 @@ async fn a_sink_that_fails() {
     let (services, _spill) = setup::services(Duration::from_millis(300));
     let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
     shelf.broken.store(true, Ordering::SeqCst);
-    let pipeline = Pipeline::start(plan(&numbers, Arc::new(ShelfFactory(shelf.clone()))), services);
+    let pipeline = Pipeline::start(plan(&numbers, onto(&shelf)), services);
     numbers.bound.send_replace(5);
     pass(300).await;
     let failed = lines(&log, "sink failed");
@@ -233,7 +223,7 @@ async fn an_optional_sink_that_the_policy_waits_for_all_the_same() {
         let (log, _log) = setup::log();
         let (services, _spill) = setup::services(Duration::from_millis(300));
         let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
-        let shelf: Arc<dyn SinkFactory> = Arc::new(ShelfFactory(shelf));
+        let shelf: Arc<dyn SinkFactory> = onto(&shelf);
         let mut plan = PipelinePlan { policy, ..plan(&numbers, shelf.clone()) };
         plan.sinks.push(setup::sink("p", "s1", shelf, false));
         let pipeline = Pipeline::start(plan, services);
@@ -252,9 +242,9 @@ async fn an_optional_sink_that_the_policy_waits_for_all_the_same() {
 async fn a_paused_pipeline_that_cannot_deliver_what_it_has_read() {
     let (mut services, _spill) = setup::services(Duration::from_millis(300));
     let is_open: Arc<AtomicBool> = Arc::default();
-    services.stages = vec![Arc::new(Doors(is_open.clone()))];
+    services.stages = vec![doors(&is_open)];
     let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
-    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf.clone())));
+    let plan = plan(&numbers, onto(&shelf));
     let pipeline =
         Pipeline::start(PipelinePlan { stages: vec![setup::stage("door")], ..plan }, services.clone());
     numbers.bound.send_replace(5);
@@ -281,11 +271,11 @@ async fn dead_letters_that_grew_too_old() {
     let _recorder = metrics::set_default_local_recorder(&recorder);
     let (log, _log) = setup::log();
     let (mut services, _spill) = setup::services(Duration::from_millis(300));
-    services.stages = vec![Arc::new(Refusers)];
+    services.stages = vec![refusers()];
     let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
     let max_age = Duration::from_millis(1);
-    let dlq = DlqLimits { max_entries: 15, max_age, overflow: Overflow::Block, max_event_bytes: 100_000 };
-    let plan = plan(&numbers, Arc::new(ShelfFactory(shelf)));
+    let dlq = DlqLimits { max_age, ..setup::dlq(15) };
+    let plan = plan(&numbers, onto(&shelf));
     let stages = vec![StagePlan { on_error: OnError::Dlq, ..setup::stage("refuse") }];
     let pipeline = Pipeline::start(PipelinePlan { dlq: Some(dlq), stages, ..plan }, services);
     let queue = pipeline.dlq().unwrap();

@@ -8,16 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::control::{Change, Control, ControlError};
-use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, StagePlan};
+use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError};
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::status::State;
 use deltaforge_engine::swap::{Note, Swappable};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::parts::{Numbers, Shelf, ShelfFactory, ShelfSink, opens};
-use crate::setup::{self, within};
+use crate::parts::{Numbers, Shelf, ShelfSink, onto, opens};
+use crate::setup::{self, checkpointed, within};
 
 const MARK: Swappable<'_> = Swappable::Stage("mark");
 
@@ -30,14 +29,7 @@ struct Marked {
 
 impl Marked {
     fn start(services: &Services, sinks: Vec<SinkPlan>, numbers: Arc<Numbers>) -> Self {
-        let stage = StagePlan {
-            spec: setup::spec("p", "mark", StageCode::Plugin("marker@v1".into()), json!({})),
-            block: json!({ "plugin": "marker@v1" }),
-            on_error: Default::default(),
-            tables: Default::default(),
-            follows: false,
-        };
-        let plan = PipelinePlan { stages: vec![stage], sinks, ..setup::plan("p", &numbers) };
+        let plan = PipelinePlan { stages: vec![setup::marker("v1")], sinks, ..setup::plan("p", &numbers) };
         let (control, pipeline) = (Control::new(), Pipeline::start(plan, services.clone()));
         control.add(pipeline.clone(), json!({}), None).unwrap();
         Self { numbers, pipeline, control }
@@ -69,7 +61,7 @@ impl Marked {
 
 fn shelf() -> (Arc<Shelf>, Vec<SinkPlan>) {
     let shelf = Arc::<Shelf>::default();
-    let sink = setup::sink("p", "s0", Arc::new(ShelfFactory(shelf.clone())), true);
+    let sink = setup::sink("p", "s0", onto(&shelf), true);
     (shelf, vec![sink])
 }
 
@@ -101,12 +93,11 @@ async fn a_swap_that_was_given_up_neither_stands_in_the_way_nor_comes_later() {
     marked.pipeline.shutdown().await;
 }
 
-/// Keeps what it is given, as `(n, mark)`; until it works it fails in the middle of each delivery.
+/// Fails in the middle of each delivery until it works.
 #[derive(Clone, Default)]
 struct Halfway {
     works: Arc<AtomicBool>,
-    got: Arc<Mutex<Vec<(u64, String)>>>,
-    through: u64,
+    sink: ShelfSink,
 }
 
 #[async_trait]
@@ -116,15 +107,14 @@ impl Sink for Halfway {
             if place == 5 && !self.works.load(Ordering::SeqCst) {
                 return Err(SinkError::retry("halfway", "write", "no more for now"));
             }
-            let row: Value = serde_json::from_slice(message.body.unwrap()).unwrap();
-            self.got.lock().push((row["n"].as_u64().unwrap(), row["mark"].as_str().unwrap().to_owned()));
+            self.sink.shelf.take(&message);
         }
-        self.through = delivery.seq;
+        self.sink.through = delivery.seq;
         Ok(())
     }
 
     async fn durable(&mut self) -> Result<Durable, SinkError> {
-        Ok(Durable { through: self.through, state: None })
+        self.sink.durable().await
     }
 }
 
@@ -137,7 +127,7 @@ impl Halfway {
     /// What each number bore, over all deliveries.
     fn marks(&self) -> BTreeMap<u64, BTreeSet<String>> {
         let mut marks = BTreeMap::<_, BTreeSet<_>>::new();
-        for (n, mark) in self.got.lock().iter() {
+        for (n, mark) in self.sink.shelf.rows.lock().iter() {
             marks.entry(*n).or_default().insert(mark.clone());
         }
         marks
@@ -154,7 +144,7 @@ async fn what_was_delivered_before_an_attempt_ended_keeps_its_version_without_a_
         let marked = Marked::start(&services, sinks, Arc::default());
         let Numbers { bound, unreadable, .. } = &*marked.numbers;
         bound.send_replace(10);
-        within("half of it is out", async || sink.got.lock().len() >= 5).await;
+        within("half of it is out", async || sink.sink.shelf.rows.lock().len() >= 5).await;
         unreadable.store(20, Ordering::SeqCst);
         bound.send_replace(30);
         marked.until(State::Failed).await;
@@ -207,11 +197,7 @@ async fn an_envelope_that_takes_the_place_of_one_that_nothing_passed_is_at_work_
     let marked = Marked::start(&services, sinks, Arc::default());
     let Numbers { bound, unreadable, .. } = &*marked.numbers;
     bound.send_replace(30);
-    within("one sink has it", async || {
-        let stored = marked.pipeline.checkpoints().await.unwrap();
-        stored.iter().any(|one| one.sink_id == "s0" && one.position == json!({ "n": 30 }))
-    })
-    .await;
+    checkpointed(&marked.pipeline, "s0", 30).await;
     let envelope = Swappable::Envelope("s0");
     let swap = async |plugin: &str| {
         let change = Change::Plugin { plugin: Some(plugin.to_owned()), config: None };

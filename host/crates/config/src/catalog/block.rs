@@ -21,6 +21,7 @@ pub struct Block {
     pub(crate) nested: bool,
     pub(crate) limits: Option<Limits>,
     pub(crate) own_file: Option<&'static str>,
+    pub(crate) needs_source: Option<&'static str>,
     reads_files: Option<Reads>,
     validator: Arc<OnceLock<Option<Validator>>>,
 }
@@ -32,20 +33,29 @@ pub struct Finding {
     pub(crate) message: String,
     pub(crate) suggestion: Option<String>,
     pub(crate) inside: Option<(u32, u32)>,
+    pub(crate) is_of_key: bool,
 }
 
 impl Finding {
     /// A finding below the block: at a JSON pointer (`/rotate/max_bytes`) or at keys with dots
-    /// (`rotate.max_bytes`, `tables[0]`); empty for the block itself. The message must not quote
-    /// secrets.
+    /// (`rotate.max_bytes`, `tables[0]`), which may have dots in them themselves; empty for the block itself. The message
+    /// must not quote secrets.
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), message: message.into(), suggestion: None, inside: None }
+        let (pointer, message) = (pointer.into(), message.into());
+        Self { pointer, message, suggestion: None, inside: None, is_of_key: false }
     }
 
     /// Says what to do about it.
     #[must_use]
     pub fn suggest(mut self, suggestion: impl Into<String>) -> Self {
         self.suggestion = Some(suggestion.into());
+        self
+    }
+
+    /// Points at the key that the pointer names, and not at its value.
+    #[must_use]
+    pub fn of_key(mut self) -> Self {
+        self.is_of_key = true;
         self
     }
 
@@ -74,6 +84,7 @@ impl Block {
             nested: false,
             limits: None,
             own_file: None,
+            needs_source: None,
             reads_files: None,
             validator: Arc::default(),
         }
@@ -133,6 +144,13 @@ impl Block {
     #[must_use]
     pub fn own_file(mut self, key: &'static str) -> Self {
         self.own_file = Some(key);
+        self
+    }
+
+    /// For a processor that has nothing to do unless the source has the setting `key`.
+    #[must_use]
+    pub fn needs_source(mut self, key: &'static str) -> Self {
+        self.needs_source = Some(key);
         self
     }
 

@@ -134,16 +134,59 @@ impl Node {
     pub(crate) fn nearest(&self, path: &Path) -> &Self {
         let mut node = self;
         for step in path.steps() {
-            let next = match step {
-                Step::Key(key) => node.get(key),
-                Step::Index(index) => node.items().get(*index),
-            };
-            match next {
+            match node.at(step) {
                 Some(next) => node = next,
                 None => break,
             }
         }
         node
+    }
+
+    /// `block` with what `written` names below it, as [`Path::below_written`] reads it; but the keys that are there may
+    /// have dots in them.
+    pub(crate) fn below_written(&self, block: &Path, written: &str) -> Path {
+        if written.starts_with('/') {
+            return block.below_written(written);
+        }
+        let mut path = block.clone();
+        let mut node = self.find_at(block.steps());
+        let mut rest = written;
+        loop {
+            rest = rest.trim_start_matches(['.', '[', ']']);
+            if rest.is_empty() {
+                return path;
+            }
+            let leads = |key: &&str| {
+                rest.strip_prefix(key).is_some_and(|left| left.is_empty() || left.starts_with(['.', '[']))
+            };
+            let keys = node.map(Self::entries).unwrap_or_default().iter().map(|entry| entry.key.as_str());
+            if let Some(key) = keys.filter(leads).max_by_key(|key| key.len()) {
+                path.key(key);
+                rest = &rest[key.len()..];
+            } else {
+                let (step, left) = rest.split_at(rest.find(['.', '[', ']']).unwrap_or(rest.len()));
+                path.step(step);
+                rest = left;
+            }
+            node = node.and_then(|node| node.at(path.last()?));
+        }
+    }
+
+    /// Where the key at the end of `path` stands.
+    pub(crate) fn key_at(&self, path: &Path) -> Option<Place> {
+        let Some((Step::Key(key), above)) = path.steps().split_last() else { return None };
+        self.find_at(above)?.entry(key).map(|entry| entry.place)
+    }
+
+    fn find_at(&self, steps: &[Step]) -> Option<&Self> {
+        steps.iter().try_fold(self, |node, step| node.at(step))
+    }
+
+    fn at(&self, step: &Step) -> Option<&Self> {
+        match step {
+            Step::Key(key) => self.get(key),
+            Step::Index(index) => self.items().get(*index),
+        }
     }
 
     pub(crate) fn scalar(&self) -> Option<&Value> {

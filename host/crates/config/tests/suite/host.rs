@@ -18,6 +18,9 @@ struct Sqlite {
     /// Tables to capture; all when left out.
     #[serde(default)]
     tables: Vec<String>,
+    /// Tables whose rows are messages; none when left out.
+    #[serde(default)]
+    outbox: Option<Outbox>,
     /// How changes are found.
     #[serde(default)]
     cdc_mode: CdcMode,
@@ -32,6 +35,14 @@ struct Sqlite {
 
 fn half_a_second() -> u64 {
     500
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Outbox {
+    /// Names of tables.
+    tables: Vec<String>,
 }
 
 #[derive(Deserialize, JsonSchema, Default)]
@@ -208,6 +219,14 @@ impl PluginCheck for Registry {
         if plugin.reference.starts_with("./") || plugin.reference.contains("tagger") {
             return Vec::new();
         }
+        if plugin.reference.contains("picky") {
+            return vec![
+                Finding::new("config.columns[1].length", "must be at least 1"),
+                Finding::new("config.rename.orders.note", "is no name"),
+                Finding::new("config.colour", "unknown key `colour`").of_key(),
+                Finding::new("config.depth", "is missing"),
+            ];
+        }
         vec![
             Finding::new("/plugin", format!("there is no plugin `{}`", plugin.reference))
                 .suggest("the registry has `tagger`"),
@@ -254,7 +273,8 @@ pub fn catalog() -> Catalog {
         .processor("filter", Block::of::<Filter>())
         .processor("javascript", Block::of::<Script>().check_as(script_errors).limits(Limits::SCRIPT))
         .processor("mask", Block::of::<Mask>().nested())
-        .absent(Part::Processor, &["flatten", "outbox"])
+        .processor("outbox", Block::empty().needs_source("outbox"))
+        .absent(Part::Processor, &["flatten"])
         .envelope("native", Block::empty())
         .envelope("debezium", Block::empty())
         .envelope("cloudevents", Block::of::<CloudEvents>())

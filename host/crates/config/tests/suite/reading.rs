@@ -131,7 +131,10 @@ fn a_file_may_hold_several_documents_and_aliases() {
     );
     // An alias of a source is that source, under its own key.
     assert_eq!(pipelines[1].spec.spec.source.kind, "sqlite");
-    assert_eq!(pipelines[1].spec.spec.source.config, json!({ "path": "shop.db" }));
+    assert_eq!(
+        pipelines[1].spec.spec.source.config,
+        json!({ "path": "shop.db", "outbox": { "tables": ["outbox"] } })
+    );
     let lines: Vec<u32> = pipelines.iter().map(|p| p.origin.as_ref().unwrap().line).collect();
     assert_eq!(lines, [2, 12]);
 }

@@ -2,7 +2,7 @@
 
 use deltaforge_engine::batcher::Batcher;
 use deltaforge_engine::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
-use deltaforge_model::{EventHead, Image, Op, Side, SnapshotMark};
+use deltaforge_model::{EventHead, Image, Op, SnapshotMark};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
@@ -10,6 +10,7 @@ use super::{Decoder, HEAD, Shape, id, integer};
 use crate::decode;
 use crate::error::{Doing, SqliteError};
 use crate::log::{PART, op};
+use crate::outbox;
 
 /// One row of the log that is a change.
 pub(super) struct Change<'a> {
@@ -28,25 +29,27 @@ impl Change<'_> {
         match self.op {
             op::CREATE => {
                 self.event(batcher, Op::Create, 0);
+                self.mark(batcher, None);
                 self.image(batcher, Image::After, 0, scratch)
             }
             op::DELETE => {
                 self.event(batcher, Op::Delete, 0);
+                self.mark(batcher, None);
                 self.image(batcher, Image::Before, 0, scratch)
             }
             op::UPDATE if !self.key_changed()? => {
                 self.event(batcher, Op::Update, 0);
+                self.mark(batcher, None);
                 self.image(batcher, Image::Before, 0, scratch)?;
                 self.image(batcher, Image::After, layout.after(), scratch)
             }
             op::UPDATE => {
                 self.event(batcher, Op::Delete, 0);
+                self.mark(batcher, Some(NEW_KEY_HEADER));
                 self.image(batcher, Image::Before, 0, scratch)?;
-                batcher.builder.side(header(NEW_KEY_HEADER));
                 self.event(batcher, Op::Create, 1);
-                self.image(batcher, Image::After, layout.after(), scratch)?;
-                batcher.builder.side(header(OLD_KEY_HEADER));
-                Ok(())
+                self.mark(batcher, Some(OLD_KEY_HEADER));
+                self.image(batcher, Image::After, layout.after(), scratch)
             }
             other => Err(SqliteError::Unsupported(format!(
                 "change {} in the log has the unknown operation {other}",
@@ -76,6 +79,12 @@ impl Change<'_> {
             last: true,
             snapshot: SnapshotMark::No,
         });
+    }
+
+    /// Marks the event begun last as of an outbox, and as a half of a moved row.
+    fn mark(&self, batcher: &mut Batcher, half: Option<&str>) {
+        let headers = half.map(|header| (header.to_owned(), String::new())).into_iter().collect();
+        outbox::side(batcher, self.decoder.is_outbox, headers);
     }
 
     fn image(
@@ -152,8 +161,4 @@ impl Change<'_> {
         }
         Ok(false)
     }
-}
-
-fn header(name: &str) -> Side {
-    Side { headers: vec![(name.to_owned(), String::new())], ..Side::default() }
 }

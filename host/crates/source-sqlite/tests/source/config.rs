@@ -36,6 +36,43 @@ fn every_problem_is_told_with_its_path() {
 }
 
 #[test]
+fn an_outbox_is_among_the_captured_tables() {
+    let with = |tables: Value, outbox: Value| {
+        problems(json!({"id": "a", "path": "shop.db", "tables": tables, "outbox": outbox}))
+    };
+    let fits: Vec<(String, String)> = Vec::new();
+    for (tables, outbox) in [
+        (json!([]), json!({"tables": ["anything"]})),
+        (json!(["orders", "shop.outbox"]), json!({"tables": ["outbox"]})),
+        (json!(["shop.%"]), json!({"tables": ["shop.*_outbox"]})),
+    ] {
+        assert_eq!(with(tables, outbox), fits);
+    }
+    for (tables, outbox, path, says) in [
+        (
+            json!(["orders", "outbox"]),
+            json!({"tables": ["outbox", "outbx"]}),
+            "outbox.tables[1]",
+            "did you mean `outbox`?",
+        ),
+        (json!(["orders"]), json!({"tables": ["outbox"]}), "outbox.tables[0]", "add it there"),
+        (
+            json!(["shop.outbox"]),
+            json!({"tables": ["other.outbox"]}),
+            "outbox.tables[0]",
+            "not among `tables`",
+        ),
+        (json!([]), json!({"tables": ["a*b"]}), "outbox.tables[0]", "no table pattern"),
+        (json!([]), json!({"tables": []}), "outbox.tables", "remove `outbox`"),
+        (json!([]), json!({}), "", "tables"),
+        (json!([]), json!({"prefixes": ["outbox"]}), "", "unknown field `prefixes`"),
+    ] {
+        let found = with(tables, outbox);
+        assert!(found.len() == 1 && found[0].0 == path && found[0].1.contains(says), "{says}: {found:?}");
+    }
+}
+
+#[test]
 fn the_files_of_a_database_are_told_however_it_is_named() {
     let files = |config: Value| -> Vec<String> {
         SqliteSource::new().files(&config).into_iter().map(|file| file.display().to_string()).collect()

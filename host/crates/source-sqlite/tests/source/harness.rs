@@ -72,6 +72,7 @@ pub struct Seen {
     pub after: Option<String>,
     pub key: String,
     pub headers: Vec<(String, String)>,
+    pub tags: Option<Vec<String>>,
     pub note: Option<String>,
     pub pos: u64,
 }
@@ -99,6 +100,7 @@ impl Seen {
             after: event.image(Image::After).map(show),
             key: event.latest().map_or_else(String::new, |row| key(row).join("/")),
             headers: event.side().headers.clone(),
+            tags: event.side().tags.clone(),
             note: event.side().message.clone().or(event.side().ddl.clone().map(|(sql, _)| sql)),
             pos: event.pos(),
         }

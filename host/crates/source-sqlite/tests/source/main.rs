@@ -6,6 +6,7 @@ mod differential;
 mod harness;
 mod opening;
 mod operations;
+mod outbox;
 mod polling;
 mod processes;
 mod readers;

@@ -1,28 +1,21 @@
 //! Sinks that stand at different places when their pipeline is killed, and begins again where the last of them stood.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
-use deltaforge_engine::batcher::BatchLimits;
-use deltaforge_engine::budget::Budget;
-use deltaforge_engine::checkpoint::Checkpoints;
-use deltaforge_engine::compose::SinkFilter;
-use deltaforge_engine::disk::RealDisk;
-use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::ledger::CommitPolicy;
-use deltaforge_engine::message::{Bodies, Formatter, FormatterFactory};
-use deltaforge_engine::plan::{PipelinePlan, Services, SinkPlan, SourcePlan};
-use deltaforge_engine::sink::{Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
-use deltaforge_engine::stage::{StageCode, StageError, StageSpec, StageVersion};
-use deltaforge_engine::tenants::{TenantLimits, Tenants};
+use deltaforge_engine::message::{Bodies, Formatter};
+use deltaforge_engine::plan::{PipelinePlan, Services};
+use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError};
+use deltaforge_engine::stage::StageError;
 use deltaforge_model::{Cell, View};
 use deltaforge_source_sqlite::SqliteSource;
 use deltaforge_store::MemoryStore;
+use deltaforge_testkit::pipelines::{self, opens, shapes, within};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -53,26 +46,6 @@ impl Formatter for Lines {
 
     fn content_type(&self) -> &str {
         "application/json"
-    }
-}
-
-#[async_trait]
-impl FormatterFactory for Lines {
-    fn handles(&self, _: &StageCode) -> bool {
-        true
-    }
-
-    async fn validate(&self, _: &StageSpec) -> Result<(), Vec<ConfigError>> {
-        Ok(())
-    }
-
-    async fn build(
-        &self,
-        _: &StageSpec,
-        _: Option<&StageVersion>,
-    ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
-        let version = StageVersion { plugin: "lines".into(), digest: "l".into() };
-        Ok((Box::new(Self(self.0.clone())), version))
     }
 }
 
@@ -128,31 +101,6 @@ impl Sink for CopySink {
     }
 }
 
-struct CopyFactory(Arc<Copy>);
-
-#[async_trait]
-impl SinkFactory for CopyFactory {
-    fn kind(&self) -> &'static str {
-        "copy"
-    }
-
-    fn schema(&self) -> schemars::Schema {
-        schemars::Schema::default()
-    }
-
-    fn validate(&self, _: &Value) -> Result<(), Vec<ConfigError>> {
-        Ok(())
-    }
-
-    fn addressing(&self, _: &Value) -> Addressing {
-        Addressing::default()
-    }
-
-    async fn open(&self, _: &Value, _: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
-        Ok(Box::new(CopySink(self.0.clone(), 0)))
-    }
-}
-
 /// A pipeline into three sinks, of which the third is optional, and what outlives its kills.
 struct Stand {
     config: Value,
@@ -164,68 +112,27 @@ struct Stand {
 
 impl Stand {
     fn new(config: Value) -> Self {
-        let spills = tempfile::tempdir().unwrap();
-        let store = Arc::new(MemoryStore::new());
         let permits = Arc::new(Semaphore::new(0));
-        let services = Services {
-            store: store.clone(),
-            checkpoints: Arc::new(Checkpoints::start(store, Duration::from_millis(1))),
-            stages: Vec::new(),
-            formatters: vec![Arc::new(Lines(permits.clone()))],
-            budget: Budget::new(64 << 20, None),
-            compute: tokio::runtime::Handle::current(),
-            own_swaps: std::sync::Arc::default(),
-            tenants: Tenants::new(TenantLimits::default(), 2),
-            spill_dir: spills.path().to_owned(),
-            spill_disk: Arc::new(RealDisk),
-            base_dir: PathBuf::from("."),
-            version: "test".into(),
-            shutdown_timeout: Duration::from_millis(300),
-        };
+        let (services, spills) =
+            pipelines::services(Arc::new(MemoryStore::new()), Duration::from_millis(300));
+        let own = permits.clone();
+        let lines = shapes(move || Box::new(Lines(own.clone())));
+        let services = Services { formatters: vec![lines], ..services };
         let sinks = [Copy::free(), Copy::free(), Copy::free()];
         Self { config, sinks, permits, services, _spills: spills }
     }
 
     fn start(&self) -> Pipeline {
         let sink = |at: usize| {
-            let id = format!("s{at}");
-            SinkPlan {
-                envelope: StageSpec {
-                    id: format!("{id}.envelope"),
-                    pipeline: "p".into(),
-                    tenant: "t".into(),
-                    code: StageCode::Builtin("lines".into()),
-                    config: json!({}),
-                    limits: None,
-                    grants: Vec::new(),
-                    base_dir: None,
-                },
-                id,
-                factory: Arc::new(CopyFactory(self.sinks[at].clone())),
-                config: json!({}),
-                on_error: Default::default(),
-                required: at < 2,
-                filter: SinkFilter::default(),
-                spill_max_bytes: 1 << 20,
-                start_now: false,
-            }
+            let copy = self.sinks[at].clone();
+            let factory = opens(move |_| Ok(Box::new(CopySink(copy.clone(), 0))));
+            pipelines::sink("p", &format!("s{at}"), factory, at < 2)
         };
         let plan = PipelinePlan {
-            secrets: Default::default(),
-            name: "p".into(),
-            tenant: "t".into(),
-            source: SourcePlan {
-                id: "s".into(),
-                factory: Arc::new(SqliteSource::new()),
-                config: self.config.clone(),
-            },
-            stages: Vec::new(),
             sinks: (0..3).map(sink).collect(),
-            limits: BatchLimits { max_events: 10, ..BatchLimits::default() },
             max_inflight: 32,
             policy: CommitPolicy::Required,
-            max_memory_bytes: 16 << 20,
-            dlq: None,
+            ..pipelines::plan("p", Arc::new(SqliteSource::new()), self.config.clone())
         };
         Pipeline::start(plan, self.services.clone())
     }
@@ -288,14 +195,6 @@ fn content(db: &Db, tables: &[&str]) -> BTreeMap<(String, i64), Value> {
         }
     }
     rows
-}
-
-async fn within(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + DEADLINE;
-    while !is_so().await {
-        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 fn rows(table: &str, count: u32) -> String {
