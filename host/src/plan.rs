@@ -98,6 +98,7 @@ pub fn stage_limits(limits: deltaforge_config::Limits) -> StageLimits {
         mem_mb: limits.mem_mb,
         added_events: limits.added_events,
         edit_bytes: limits.edit_bytes,
+        log_lines_per_second: limits.log_lines_per_second,
         written: limits.written,
     }
 }
