@@ -151,6 +151,7 @@ fn sink(
         factory: registry.sink(&sink.kind).ok_or_else(|| anyhow::anyhow!("no sink {}", sink.kind))?,
         config: sink.config.clone(),
         envelope: envelope(document, sink, &sink.envelope, base_dir),
+        follows: sink.envelope.follow,
         // One that says nothing keeps what it fails on, where there is a queue.
         on_error: match sink.envelope.on_error {
             Some(written) => on_error(written),

@@ -83,6 +83,8 @@ pub struct Plan {
     pub on_error: OnError,
     /// What shapes the messages.
     pub envelope: &'static str,
+    /// Whether that follows.
+    pub envelope_follows: bool,
     /// What the processor `mark` runs.
     pub plugin: &'static str,
     /// What it is opened with.
@@ -103,6 +105,7 @@ impl Plan {
             batch: 10,
             on_error: OnError::Fail,
             envelope: "builtin:native",
+            envelope_follows: false,
             plugin: "marker@1.0.0",
             config: json!({ "token": "t0ken" }),
             follows: false,
@@ -214,6 +217,7 @@ impl Host {
         let mark = StagePlan { follows: plan.follows, ..stage(mark) };
         let mut sink = setup::sink(plan.name, "out", Arc::new(ShelfFactory(shelf.clone())), plan.required);
         sink.envelope = spec("out.envelope", StageCode::of_text(plan.envelope), json!({}));
+        sink.follows = plan.envelope_follows;
         let pipeline = PipelinePlan {
             tenant: plan.tenant.to_owned(),
             stages: vec![stage(script), mark],

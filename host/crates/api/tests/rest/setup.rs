@@ -64,6 +64,7 @@ pub fn sink(pipeline: &str, id: &str, factory: Arc<dyn SinkFactory>, required: b
         factory,
         config: json!({}),
         envelope: spec(pipeline, &format!("{id}.envelope"), StageCode::Builtin("native".into()), json!({})),
+        follows: false,
         on_error: deltaforge_engine::stages::OnError::Dlq,
         required,
         filter: SinkFilter::default(),

@@ -42,6 +42,8 @@ pub struct EnvelopeSpec {
     pub on_error: Option<OnError>,
     /// What it may reach in the host.
     pub grants: Vec<Grant>,
+    /// Whether versions of its plugin that are published later are swapped in by the host itself.
+    pub follow: bool,
 }
 
 impl Default for EnvelopeSpec {
@@ -55,6 +57,7 @@ impl Default for EnvelopeSpec {
             limits: None,
             on_error: None,
             grants: Vec::new(),
+            follow: false,
         }
     }
 }

@@ -208,6 +208,7 @@ impl Stand {
                 filter: SinkFilter::default(),
                 spill_max_bytes: 1 << 20,
                 start_now: false,
+                follows: false,
             }
         };
         let plan = PipelinePlan {
