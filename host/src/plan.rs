@@ -98,6 +98,7 @@ pub fn stage_limits(limits: deltaforge_config::Limits) -> StageLimits {
         mem_mb: limits.mem_mb,
         added_events: limits.added_events,
         edit_bytes: limits.edit_bytes,
+        log_lines_per_second: limits.log_lines_per_second,
         written: limits.written,
     }
 }
@@ -150,6 +151,7 @@ fn sink(
         factory: registry.sink(&sink.kind).ok_or_else(|| anyhow::anyhow!("no sink {}", sink.kind))?,
         config: sink.config.clone(),
         envelope: envelope(document, sink, &sink.envelope, base_dir),
+        follows: sink.envelope.follow,
         // One that says nothing keeps what it fails on, where there is a queue.
         on_error: match sink.envelope.on_error {
             Some(written) => on_error(written),

@@ -25,5 +25,11 @@ export { Typed, UNAVAILABLE } from './value.js';
 /** @typedef {import('./batch.js').Op} Op */
 /** @typedef {import('./batch.js').Route} Route */
 /** @typedef {import('./batch.js').NewEvent} NewEvent */
+/** @typedef {import('./batch.js').Table} Table */
+/** @typedef {import('./batch.js').Column} Column */
+/** @typedef {import('./batch.js').Origin} Origin */
+/** @typedef {import('./batch.js').Extras} Extras */
+/** @template T @typedef {import('./batch.js').Entries<T>} Entries */
+/** @typedef {import('./batch.js').Flat} Flat */
 /** @typedef {import('./value.js').Value} Value */
 /** @typedef {import('./guest.js').Plugin} Plugin */

@@ -43,7 +43,7 @@ fn main() -> io::Result<()> {
         sdk.retain(|(path, _)| !path.starts_with(EXAMPLES));
         text += &list(&format!("{}_SDK", language.to_uppercase()), &sdk)?;
     }
-    for language in ["rust", "go", "js", "python"] {
+    for language in ["rust", "go", "js", "ts", "python"] {
         for kind in ["processor", "formatter"] {
             let mut files = Vec::new();
             for folder in [language.to_owned(), format!("{language}/{kind}")] {

@@ -114,18 +114,25 @@ pub async fn run(args: &DevArgs) -> anyhow::Result<Exit> {
     // Before the first build: what is saved during it is seen.
     let (_watcher, saved) = watch(&args.dir)?;
     show::step("building; the first time, what the plugin is built on too");
+    let mut since = Since { at: Instant::now(), what: "start" };
     loop {
-        let started = Instant::now();
         // A mistake is told; the next save may mend it.
-        if let Err(error) = round(args, &shown, &runtime, started).await {
+        if let Err(error) = round(args, &shown, &runtime, since).await {
             show::error(&format!("{error:#}"));
         }
         if !args.output.json {
             print(&format!("{}\n", show::dim("waiting for a file to be saved; Ctrl-C ends")))?;
         }
-        saved.recv().context("watch the project's files")?;
+        since = Since { at: saved.recv().context("watch the project's files")?, what: "save" };
         while saved.recv_timeout(SETTLED).is_ok() {}
     }
+}
+
+/// What is shown was asked for then: with the first write of a save, also where another round was at work still.
+#[derive(Clone, Copy)]
+struct Since {
+    at: Instant,
+    what: &'static str,
 }
 
 /// Builds, runs the inputs, shows what became of them.
@@ -133,8 +140,9 @@ async fn round(
     args: &DevArgs,
     shown: &Shown,
     runtime: &std::sync::Arc<Runtime>,
-    started: Instant,
+    since: Since,
 ) -> anyhow::Result<()> {
+    let started = Instant::now();
     let built = build::build(&args.dir, Mode::Quick)?;
     let what = runtime.inspect(built.component.clone()).await.context("it builds, but no host can run it")?;
     let built_in = started.elapsed();
@@ -143,7 +151,8 @@ async fn round(
     for (name, text) in shown.inputs.read(&args.dir)? {
         let preview = preview(runtime, &built.component, &spec, &text, shown.config.as_ref()).await;
         if args.output.json {
-            show::json(&as_json(&name, built_in, preview.as_ref().map_err(ToString::to_string)))?;
+            let took = [built_in, since.at.elapsed()];
+            show::json(&as_json(&name, took, preview.as_ref().map_err(ToString::to_string)))?;
             continue;
         }
         out.push_str(&format!("\n{}\n", show::bold(name)));
@@ -152,11 +161,15 @@ async fn round(
             Err(error) => out.push_str(&format!("  {} {error}\n", show::red("the call fails:"))),
         }
     }
-    if args.output.json { Ok(()) } else { print(&(out + "\n")) }
+    if args.output.json {
+        return Ok(());
+    }
+    let shown = format!("shown {:.2} s after the {}", since.at.elapsed().as_secs_f64(), since.what);
+    print(&format!("{out}\n{}\n", show::dim(shown)))
 }
 
-/// Watches the files that a build or a golden input is made of, and nothing that a build writes.
-fn watch(dir: &Path) -> anyhow::Result<(notify::RecommendedWatcher, Receiver<()>)> {
+/// Watches the files that a build or a golden input is made of, and nothing that a build writes. Tells when one is written.
+fn watch(dir: &Path) -> anyhow::Result<(notify::RecommendedWatcher, Receiver<Instant>)> {
     let (tell, saved) = channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else { return };
@@ -165,7 +178,7 @@ fn watch(dir: &Path) -> anyhow::Result<(notify::RecommendedWatcher, Receiver<()>
             SOURCES.iter().any(|source| end == *source)
         };
         if !matches!(event.kind, EventKind::Access(_)) && event.paths.iter().any(is_source) {
-            let _ = tell.send(());
+            let _ = tell.send(Instant::now());
         }
     })
     .context("watch the project's files")?;
@@ -215,9 +228,10 @@ fn cut(value: &Value) -> String {
     }
 }
 
-/// One line an input, for programs.
-fn as_json(input: &str, built_in: Duration, shown: Result<&Preview, String>) -> Value {
-    let mut line = json!({ "input": input, "built_in_ms": built_in.as_millis() as u64 });
+/// One line an input, for programs. `took`: to build it, and from the save until this is shown.
+fn as_json(input: &str, took: [Duration; 2], shown: Result<&Preview, String>) -> Value {
+    let [built, all] = took.map(|took| took.as_millis() as u64);
+    let mut line = json!({ "input": input, "built_in_ms": built, "shown_in_ms": all });
     match shown {
         Err(error) => line["error"] = json!(error),
         Ok(preview) => {

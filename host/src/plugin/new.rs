@@ -36,6 +36,8 @@ enum Language {
     Go,
     /// A package; needs Node 20 or newer, and npm
     Js,
+    /// A package with the TypeScript compiler; needs Node 20 or newer, and npm
+    Ts,
     /// A project with a pyproject.toml; needs Python 3.10 or newer
     Python,
 }
@@ -81,6 +83,7 @@ pub fn run(args: &NewArgs) -> anyhow::Result<Exit> {
         Language::Rust => (scaffold::Language::Rust, "rust", &["cargo test"][..]),
         Language::Go => (scaffold::Language::Go, "go", &["go test"][..]),
         Language::Js => (scaffold::Language::JavaScript, "js", &["npm ci", "npm test"][..]),
+        Language::Ts => (scaffold::Language::TypeScript, "ts", &["npm ci", "npm test"][..]),
         Language::Python => (
             scaffold::Language::Python,
             "python",

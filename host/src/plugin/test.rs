@@ -51,9 +51,13 @@ pub struct SandboxArgs {
     /// Events that it may add in one call
     #[arg(long, value_name = "EVENTS", default_value_t = DEFAULT_LIMITS.added_events)]
     added_events: u64,
-    /// Bytes of edits that it may make in one call, beside four times the bytes of the rows it is shown
+    /// Bytes of edits that it may make in one call, beside four times the bytes of the rows it is shown; of a formatter,
+    /// bytes of bodies, beside sixteen times
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_LIMITS.edit_bytes)]
     edit_bytes: u64,
+    /// Lines a second that it may write to the log
+    #[arg(long, value_name = "LINES", default_value_t = DEFAULT_LIMITS.log_lines_per_second)]
+    log_lines_per_second: u64,
     /// A grant: log, metrics, clock or random; may be repeated [default: what the component wants]
     #[arg(long = "grant", value_name = "GRANT")]
     grants: Vec<String>,
@@ -64,9 +68,16 @@ impl SandboxArgs {
     pub fn spec(&self, what: &Inspection) -> TrialSpec {
         let wanted = what.grants.iter().map(|grant| (*grant).to_owned());
         let grants = if self.grants.is_empty() { wanted.collect() } else { self.grants.clone() };
-        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, .. } = *self;
-        let limits =
-            StageLimits { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, ..StageLimits::DEFAULT };
+        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, log_lines_per_second, .. } = *self;
+        let limits = StageLimits {
+            cpu_ms,
+            timeout_ms,
+            mem_mb,
+            added_events,
+            edit_bytes,
+            log_lines_per_second,
+            ..StageLimits::DEFAULT
+        };
         TrialSpec { limits: Some(limits), grants, ..TrialSpec::default() }
     }
 }

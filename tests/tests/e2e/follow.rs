@@ -13,9 +13,15 @@ use crate::{Place, pipeline, shared};
 const SOON: Duration = Duration::from_secs(30);
 const HISTORY: &str = "/pipelines/shop/processors/mark/history";
 
-/// The fixture as this version, of five characters: it says which one it is in one place.
+/// The processor `versioned` as this version.
 pub fn versioned(version: &str) -> Vec<u8> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/fixtures/dist/versioned.wasm");
+    fixture("versioned", version)
+}
+
+/// A fixture as this version, of five characters: it says which one it is in one place.
+fn fixture(name: &str, version: &str) -> Vec<u8> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/fixtures/dist");
+    let built = built.join(name).with_extension("wasm");
     let mut bytes = std::fs::read(&built)
         .unwrap_or_else(|error| panic!("{}: {error}; run ./dev plugins", built.display()));
     let found: Vec<usize> = (0..bytes.len() - 5).filter(|at| &bytes[*at..at + 5] == b"7.7.7").collect();
@@ -26,8 +32,12 @@ pub fn versioned(version: &str) -> Vec<u8> {
 
 /// Has another process publish a version into the folder of a host.
 fn publish(place: &Place, version: &str) {
-    let file = place.file("versioned.wasm");
-    std::fs::write(&file, versioned(version)).unwrap();
+    publish_as("versioned", place, version);
+}
+
+fn publish_as(name: &str, place: &Place, version: &str) {
+    let file = place.file(&format!("{name}.wasm"));
+    std::fs::write(&file, fixture(name, version)).unwrap();
     let (file, registry) = (file.display().to_string(), place.file("data/plugins").display().to_string());
     let published = host::command(&["plugin", "publish", &file, "--registry", &registry], &[]);
     assert!(published.status.success(), "{published:?}");
@@ -38,7 +48,14 @@ fn newest(host: &Host) -> Value {
 }
 
 fn runs(host: &Host, plugin: &str) {
-    wait::until(&format!("{plugin} runs"), SOON, || (newest(host)["plugin"] == plugin).then_some(()));
+    runs_in(HISTORY, host, plugin);
+}
+
+/// Waits until a plugin is the newest of a history.
+fn runs_in(history: &str, host: &Host, plugin: &str) {
+    wait::until(&format!("{plugin} runs"), SOON, || {
+        (host.rest().get(history).json()[0]["plugin"] == plugin).then_some(())
+    });
 }
 
 fn processors(rest: &str) -> String {
@@ -81,6 +98,47 @@ fn a_stage_follows_what_is_published_over_rest_or_beside_it_also_over_a_kill() {
         history[1]["plugin"], "versioned@1.2.0",
         "it went on with what ran, and followed then: {history}"
     );
+    assert_eq!(event_of(&place, 1_004)["tags"], json!(["1.3.0:a"]));
+}
+
+#[test]
+fn an_envelope_follows_as_a_stage_does() {
+    const HISTORY: &str = "/pipelines/shop/sinks/out/envelope/history";
+    let _machine = shared();
+    let place = Place::new();
+    let envelope = "{ plugin: seal@1, follow: true, config: { mark: a, versioned: true, fails_in: 1.2.0 } }";
+    let sink = format!("{{ type: file, config: {{ id: out, path: out.jsonl, envelope: {envelope} }} }}");
+    publish_as("seal", &place, "1.0.0");
+    let mut host = Host::new(place.path(), &pipeline(&format!("  sinks:\n    - {sink}\n")));
+    host.start_ready();
+    assert_eq!(event_of(&place, 1_001)["tags"], json!(["1.0.0:a"]));
+
+    let uploaded = host.rest().upload("/plugins/seal/versions/1.1.0", &fixture("seal", "1.1.0"));
+    assert_eq!(uploaded.status, 201, "{}", uploaded.text);
+    runs_in(HISTORY, &host, "seal@1.1.0");
+    let now = host.rest().get(HISTORY).json()[0].clone();
+    assert_eq!((&now["by"], &now["why"]), (&json!("deltaforge"), &json!("follows seal@1")), "{now}");
+    assert_eq!(event_of(&place, 1_002)["tags"], json!(["1.1.0:a"]));
+    assert_eq!(host.pipeline("shop")["overrides"], json!([]), "it is what the document says");
+
+    // One that fails is taken back before anything of it is delivered, and is not tried again.
+    publish_as("seal", &place, "2.0.0");
+    publish_as("seal", &place, "1.2.0");
+    runs_in(HISTORY, &host, "seal@1.2.0");
+    assert_eq!(event_of(&place, 1_003)["tags"], json!(["1.1.0:a"]));
+    let history = host.rest().get(HISTORY).json();
+    assert_eq!(
+        (&history[0]["plugin"], &history[0]["instead_of"]),
+        (&json!("seal@1.1.0"), &history[1]["generation"]),
+        "{history}"
+    );
+
+    host.kill();
+    publish_as("seal", &place, "1.3.0");
+    host.start_ready();
+    runs_in(HISTORY, &host, "seal@1.3.0");
+    let history = host.rest().get(HISTORY).json();
+    assert_eq!(history[1]["plugin"], "seal@1.1.0", "it went on with what ran, and followed then: {history}");
     assert_eq!(event_of(&place, 1_004)["tags"], json!(["1.3.0:a"]));
 }
 

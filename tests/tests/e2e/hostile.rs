@@ -106,7 +106,7 @@ const HARMLESS: [&str; 2] = ["flood", "behaved"];
 const ON_ERROR: [&str; 3] = ["skip", "dlq", "fail"];
 
 /// Puts a component into the host's registry.
-fn publish(place: &Place, name: &str, kind: &str, component: &[u8]) {
+pub fn publish(place: &Place, name: &str, kind: &str, component: &[u8]) {
     let folder = place.file("data/plugins").join(name).join("1.0.0");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("plugin.wasm"), component).unwrap();
@@ -115,7 +115,8 @@ fn publish(place: &Place, name: &str, kind: &str, component: &[u8]) {
     fs::write(folder.join("plugin.yaml"), manifest).unwrap();
 }
 
-fn fixture(name: &str) -> Vec<u8> {
+/// A component of the fixtures.
+pub fn fixture(name: &str) -> Vec<u8> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/fixtures/dist");
     let built = built.join(name).with_extension("wasm");
     fs::read(&built).unwrap_or_else(|error| panic!("{}: {error}; run ./dev plugins", built.display()))

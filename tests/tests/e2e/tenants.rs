@@ -6,6 +6,7 @@ use deltaforge_testkit::host::{Host, command};
 use deltaforge_testkit::wait;
 use serde_json::json;
 
+use crate::hostile::{fixture, publish};
 use crate::plugins::event_of;
 use crate::{Place, pipeline, shared};
 
@@ -44,6 +45,10 @@ fn what_asks_for_more_than_a_ceiling_is_refused_with_its_place_before_anything_s
       plugin: mask@1.0.0
       config: { columns: [{ name: customers.email, action: redact }] }
       limits: { mem_mb: 1 }
+    - id: loud
+      type: javascript
+      inline: '(event) => event'
+      limits: { log_lines_per_second: 31 }
   sinks:
     - type: file
       config:
@@ -52,7 +57,7 @@ fn what_asks_for_more_than_a_ceiling_is_refused_with_its_place_before_anything_s
         envelope: { plugin: native@1.0.0, limits: { added_events: 9 } }
 ",
     );
-    let bounds = "host: { limits: { cpu_ms: 200 } }
+    let bounds = "host: { limits: { cpu_ms: 200, log_lines_per_second: 30 } }
 tenants:
   acme: { limits: { mem_mb: 96, added_events: 8 } }
 ";
@@ -68,7 +73,11 @@ tenants:
         ),
         ("pipelines.yaml:18:15", "it wanted more memory than 1 MiB (limits.mem_mb)"),
         (
-            "pipelines.yaml:26:67",
+            "pipelines.yaml:24:39",
+            "31 is more than the 30 it may be (host.limits.log_lines_per_second of the host's tenants file)",
+        ),
+        (
+            "pipelines.yaml:30:67",
             "9 is more than the 8 it may be (tenants.acme.limits.added_events of the host's tenants file)",
         ),
     ];
@@ -168,23 +177,45 @@ fn a_swap_is_held_to_the_ceiling() {
     event_of(&place, 1_002);
 }
 
+/// A component and a script that write many lines for each event.
+fn loud(limits: &str) -> String {
+    let script =
+        "type: javascript, inline: \"(event) => { for (let n = 0; n < 120; n++) console.log('line', n); }\"";
+    let plugin = "plugin: rogue@1.0.0, config: { act: flood }";
+    stages(&[format!("id: script, {script}{limits}"), format!("id: plugin, {plugin}{limits}")])
+}
+
 #[test]
 fn lines_that_are_left_out_of_the_log_name_the_bound() {
     let _machine = shared();
-    let place = Place::new();
-    let script =
-        "type: javascript, inline: \"(event) => { for (let n = 0; n < 40; n++) console.log('line', n); }\"";
-    let bounds = "tenants: { acme: { log_lines_per_second: 5 } }";
-    let mut host = host(&place, &stages(&[format!("id: loud, {script}")]), bounds);
-    host.start_ready();
-    let says = "5 lines a second (tenants.acme.log_lines_per_second of the host's tenants file)";
-    let mut id = 1_000;
-    // That some were left out is told with the first line of a later second.
-    wait::until("the log names the bound", SOON, || {
-        id += 1;
-        event_of(&place, id);
-        host.log().contains(says).then_some(())
-    });
-    let written = host.log().matches("script says").count();
-    assert!(written < 40 * (id as usize - 1_000), "{written} lines of {id}");
+    let of_the_tenant = "tenants: { acme: { log_lines_per_second: 5 } }";
+    let of_a_stage = ", limits: { cpu_ms: 2000, timeout_ms: 5000, log_lines_per_second: 4 }";
+    let patient = ", limits: { cpu_ms: 2000, timeout_ms: 5000 }";
+    let tenants = "5 lines a second (tenants.acme.log_lines_per_second of the host's tenants file)";
+    let stages = "4 lines a second (limits.log_lines_per_second)";
+    // The script comes first, and leaves nothing of what both may write together.
+    for (bounds, limits, says, whose) in [
+        (of_the_tenant, patient, tenants, &["script"][..]),
+        ("{}", of_a_stage, stages, &["script", "plugin"]),
+        (of_the_tenant, of_a_stage, stages, &["script"]),
+    ] {
+        let place = Place::new();
+        publish(&place, "rogue", "processor", &fixture("rogue"));
+        let mut host = host(&place, &loud(limits), bounds);
+        host.start_ready();
+        let mut id = 1_000;
+        let told = |log: &str, stage: &str| {
+            let stage = format!("\"stage\":\"{stage}\"");
+            log.lines().any(|line| line.contains(says) && line.contains(&stage))
+        };
+        // That some were left out is told with the next line that there is room for.
+        wait::until(&format!("the log names {says}"), SOON, || {
+            id += 1;
+            event_of(&place, id);
+            let log = host.log();
+            whose.iter().all(|stage| told(&log, stage)).then_some(())
+        });
+        let written = host.log().matches("script says").count();
+        assert!(written < 120 * (id as usize - 1_000), "{written} lines of {id}");
+    }
 }

@@ -73,7 +73,7 @@ struct Core {
     about: About,
 }
 
-/// The language of the project in a folder.
+/// The language of the project in a folder. One in TypeScript is one in JavaScript that makes that first.
 ///
 /// # Errors
 ///
@@ -98,7 +98,7 @@ pub fn build(dir: &Path, mode: Mode) -> Result<Built, BuildError> {
     let (component, about) = match language(dir)? {
         Language::Rust => encoded(rust::core(dir, mode)?, componentize::encode)?,
         Language::Go => encoded(go::core(dir)?, componentize::go::encode)?,
-        Language::JavaScript => js::component(dir)?,
+        Language::JavaScript | Language::TypeScript => js::component(dir)?,
         Language::Python => python::component(dir)?,
     };
     let component = about::embed(&component, &about).map_err(|error| {

@@ -16,6 +16,8 @@ pub(crate) fn template(language: Language, kind: Kind) -> &'static [File] {
         (Language::Go, Kind::Formatter) => GO_FORMATTER,
         (Language::JavaScript, Kind::Processor) => JS_PROCESSOR,
         (Language::JavaScript, Kind::Formatter) => JS_FORMATTER,
+        (Language::TypeScript, Kind::Processor) => TS_PROCESSOR,
+        (Language::TypeScript, Kind::Formatter) => TS_FORMATTER,
         (Language::Python, Kind::Processor) => PYTHON_PROCESSOR,
         (Language::Python, Kind::Formatter) => PYTHON_FORMATTER,
     }
@@ -26,7 +28,7 @@ pub(crate) fn sdk(language: Language) -> &'static [File] {
     match language {
         Language::Rust => RUST_SDK,
         Language::Go => GO_SDK,
-        Language::JavaScript => JS_SDK,
+        Language::JavaScript | Language::TypeScript => JS_SDK,
         Language::Python => PYTHON_SDK,
     }
 }

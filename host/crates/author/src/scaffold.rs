@@ -21,6 +21,8 @@ pub enum Language {
     Go,
     /// A package, for Node.
     JavaScript,
+    /// The same, with a compiler that makes JavaScript of it.
+    TypeScript,
     /// A project with a `pyproject.toml`.
     Python,
 }
@@ -191,7 +193,7 @@ pub fn renew_sdk(dir: &Path, language: Language) -> Result<bool, NewError> {
     let ours = match language {
         Language::Rust => "crates/deltaforge-sdk/Cargo.toml",
         Language::Go => "deltaforge.go",
-        Language::JavaScript => "guest.js",
+        Language::JavaScript | Language::TypeScript => "guest.js",
         Language::Python => "deltaforge/guest.py",
     };
     if old.exists() && !old.join(ours).is_file() {

@@ -163,6 +163,7 @@ fn envelope(catalog: &Catalog, block: &Value, at: &str) -> Typed<EnvelopeSpec> {
         limits: Some(Limits::PLUGIN.with(&limits)),
         on_error: optional(block, "on_error", at)?,
         grants: optional(block, "grants", at)?,
+        follow: optional(block, "follow", at)?,
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use deltaforge_model::json::{EventWriter, RowEncoder, RowEncoders};
 use deltaforge_model::{Batch, Boundary, Event, Op, RAW_MARK, View};
 
-use crate::message::{BODIES, BODY_BYTES, BODY_FACTOR, Bodies, Formatter, MessageBatch};
+use crate::message::{BODIES, BODY_FACTOR, Bodies, Formatter, MessageBatch};
 use crate::search::Search;
 use crate::sink::Addressing;
 use crate::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
@@ -217,7 +217,8 @@ impl Composer {
             while let Some(piece) = search.next() {
                 let rows = piece.rows.clone();
                 if piece.is_part && bound == usize::MAX {
-                    bound = bodies.byte_len() + most_bytes(&view.slice(start..end));
+                    let most = most_bytes(&view.slice(start..end), self.formatter.body_bytes());
+                    bound = bodies.byte_len().saturating_add(most);
                 }
                 let slice = view.slice(rows.clone());
                 let made = self.formatter.format(&slice, &tx_end[rows.clone()], &mut bodies).await;
@@ -326,10 +327,12 @@ fn key_headers(batch: &Batch, row: usize, encoders: &[Arc<RowEncoder>]) -> Optio
     Some(headers.into())
 }
 
-/// What the bodies of a slice may come to where its rows are shown to the formatter in parts: as much as in one call.
-fn most_bytes(slice: &View) -> usize {
+/// What the bodies of a slice may come to where its rows are shown to the formatter in parts: as much as in one call, in
+/// which they may be so many bytes beside those for their rows.
+fn most_bytes(slice: &View, body_bytes: usize) -> usize {
     let images = slice.events().flat_map(|event| [event.before(), event.after()]);
-    BODY_BYTES + BODY_FACTOR * images.flatten().map(|row| row.byte_size()).sum::<usize>()
+    let rows = images.flatten().map(|row| row.byte_size()).sum::<usize>();
+    body_bytes.saturating_add(BODY_FACTOR.saturating_mul(rows))
 }
 
 /// Whether there is a body for each row up to the last one shown, and room for it.

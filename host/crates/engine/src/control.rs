@@ -517,18 +517,23 @@ impl Control {
         all
     }
 
-    /// The stages that follow new versions of their plugins.
+    /// The stages and envelopes that follow new versions of their plugins.
     pub fn followed(&self) -> Vec<Followed> {
         let registry = self.pipelines.read();
         let mut all = Vec::new();
         for entry in registry.entries.values() {
             let plan = entry.pipeline.plan();
-            for stage in plan.stages.iter().filter(|stage| stage.follows) {
-                if let StageCode::Plugin(reference) = &stage.spec.code {
+            let stages = plan.stages.iter().filter(|stage| stage.follows);
+            let stages = stages.map(|stage| (&stage.spec.code, Part::Stage, &stage.spec.id));
+            let sinks = plan.sinks.iter().filter(|sink| sink.follows);
+            let sinks = sinks.map(|sink| (&sink.envelope.code, Part::Envelope, &sink.id));
+            for (code, part, id) in stages.chain(sinks) {
+                if let StageCode::Plugin(reference) = code {
                     all.push(Followed {
                         tenant: plan.tenant.clone(),
                         pipeline: plan.name.clone(),
-                        stage: stage.spec.id.clone(),
+                        part,
+                        id: id.clone(),
                         reference: reference.clone(),
                     });
                 }

@@ -1,9 +1,10 @@
-//! Stages that follow: versions of their plugins that are published later are swapped in by the host itself.
+//! Stages and envelopes that follow: versions of their plugins that are published later are swapped in by the host
+//! itself.
 //!
 //! A stage follows what its reference means: `mask@1` leads to every newer 1.x. Each version is tried once, on
 //! probation as any other swap: one that was taken back, by the host or by a person, is not put in place again; the
 //! stage waits for a newer one. A stage that somebody gave something else, which its reference does not mean, follows
-//! again once that is gone.
+//! again once that is gone. The envelope of a sink does the same, whatever other sinks have.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,24 +19,32 @@ use tracing::{info, warn};
 use crate::catalog::{PluginCatalog, PluginId};
 use crate::control::{Change, Control, ControlError};
 use crate::retry::Backoff;
-use crate::swap::{BY_ITSELF, Generation, Note, Swappable};
+use crate::swap::{BY_ITSELF, Generation, Note, Part, Swappable};
 
 /// How often it is looked for new versions.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long the next try waits after a swap that failed, at first and at most.
 const RETRIES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// A stage that follows new versions of its plugin.
+/// A stage or an envelope that follows new versions of its plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Followed {
     /// The pipeline's tenant.
     pub tenant: String,
     /// The pipeline.
     pub pipeline: String,
-    /// The stage.
-    pub stage: String,
+    /// Which of the two it is.
+    pub part: Part,
+    /// The stage, or the sink whose envelope it is.
+    pub id: String,
     /// What it follows: `mask@1`.
     pub reference: String,
+}
+
+impl Followed {
+    fn what(&self) -> Swappable<'_> {
+        self.part.of(&self.id)
+    }
 }
 
 /// What there is to do about the newest version that a reference means.
@@ -45,11 +54,11 @@ enum Step {
     Take,
     /// Nothing, until there is a newer one.
     Wait,
-    /// Nothing as long as the stage runs what it runs now.
+    /// Nothing as long as it runs what it runs now.
     LookAgain,
 }
 
-/// Swaps new versions into the stages that follow, for as long as the host runs.
+/// Swaps new versions into what follows, for as long as the host runs.
 pub async fn follow(control: Control, plugins: Arc<dyn PluginCatalog>) {
     let looks = Arc::<Mutex<HashMap<Followed, Look>>>::default();
     let mut swaps = JoinSet::new();
@@ -81,7 +90,7 @@ pub async fn follow(control: Control, plugins: Arc<dyn PluginCatalog>) {
     }
 }
 
-/// What is known of a stage that follows.
+/// What is known of a stage or an envelope that follows.
 struct Look {
     /// The newest version about which nothing is left to do.
     settled: Option<PluginId>,
@@ -124,8 +133,8 @@ impl Look {
                 self.not_before = Some(Instant::now() + self.backoff.next());
                 let trouble = format!("{newest}: {error}");
                 if self.told != trouble {
-                    let Followed { pipeline, stage, reference, .. } = one;
-                    warn!(pipeline, stage, follows = reference, newest = %newest, %error,
+                    let Followed { pipeline, reference, .. } = one;
+                    warn!(pipeline, part = %one.what(), follows = reference, newest = %newest, %error,
                         "a new version cannot be swapped in; what runs goes on, and it is tried again");
                     self.told = trouble;
                 }
@@ -134,30 +143,29 @@ impl Look {
     }
 }
 
-/// Looks at what a stage runs, and swaps the newest version in if that is what it waits for.
+/// Looks at what runs, and swaps the newest version in if that is what it waits for.
 async fn look(
     control: &Control,
     plugins: &dyn PluginCatalog,
     one: &Followed,
     newest: &PluginId,
 ) -> Result<Step, ControlError> {
-    let Followed { pipeline, stage, reference, .. } = one;
+    let (Followed { pipeline, reference, .. }, part) = (one, one.what());
     if !control.is_at_work(pipeline)? {
         return Ok(Step::LookAgain);
     }
-    let part = Swappable::Stage(stage);
     let history = control.history(pipeline, part).await?;
     let step = step(&history, newest, |id| plugins.could_mean(reference, id));
     if step == Step::Take {
         let change = Change::Plugin { plugin: Some(reference.clone()), config: None };
         let note = Note::new(BY_ITSELF, format!("follows {reference}"));
         let swapped = control.swap(pipeline, part, change, 1, note).await?;
-        info!(pipeline, stage, follows = reference, current = swapped.current.version.plugin, "followed");
+        info!(pipeline, %part, follows = reference, current = swapped.current.version.plugin, "followed");
     }
     Ok(step)
 }
 
-/// What to do about the newest version, by what the stage ran and runs, newest first.
+/// What to do about the newest version, by what ran and runs, newest first.
 fn step(history: &[Generation], newest: &PluginId, is_meant: impl Fn(&PluginId) -> bool) -> Step {
     // Before its first start it takes the newest anyway.
     let Some(now) = history.first() else { return Step::LookAgain };
@@ -219,7 +227,8 @@ mod tests {
         let one = Followed {
             tenant: "acme".to_owned(),
             pipeline: "orders".to_owned(),
-            stage: "mark".to_owned(),
+            part: Part::Stage,
+            id: "mark".to_owned(),
             reference: "mask@1".to_owned(),
         };
         let (newest, newer): (PluginId, PluginId) =

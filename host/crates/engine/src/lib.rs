@@ -18,6 +18,7 @@ pub mod error;
 pub mod failpoint;
 pub mod follow;
 pub mod ledger;
+pub mod lines;
 pub mod message;
 mod narrate;
 pub mod pipeline;

@@ -6,15 +6,14 @@ use async_trait::async_trait;
 use deltaforge_model::{EventId, Op, View};
 
 use crate::error::ConfigError;
-use crate::stage::{StageCode, StageError, StageSpec, StageVersion};
+use crate::stage::{StageCode, StageError, StageLimits, StageSpec, StageVersion};
 
-/// Bytes of bodies that one call of a plugin may answer, beside [`BODY_FACTOR`] times the bytes of its rows.
-pub const BODY_BYTES: usize = 16 << 20;
-/// See [`BODY_BYTES`].
+/// How often the bytes of its rows the bodies that one call of a formatter answers may come to, beside
+/// [`Formatter::body_bytes`].
 pub const BODY_FACTOR: usize = 16;
 
-/// What a plugin is told that it answers too much of, and by which limit.
-pub const BODIES: &str = "bytes of bodies (16 MiB, and 16 times the bytes of the rows; no key raises it)";
+/// What a formatter is told that it answers too much of, and by which limit.
+pub(crate) const BODIES: &str = "bytes of bodies (limits.edit_bytes, and 16 times the bytes of the rows)";
 
 /// Shapes events into message bodies. Native envelopes and WebAssembly formatters alike.
 #[async_trait]
@@ -28,6 +27,10 @@ pub trait Formatter: Send {
     async fn format(&mut self, view: &View, tx_end: &[bool], bodies: &mut Bodies) -> Result<(), StageError>;
     /// What the bodies are, as a MIME type.
     fn content_type(&self) -> &str;
+    /// Bytes of bodies that one call may answer, beside [`BODY_FACTOR`] times the bytes of the rows it is shown.
+    fn body_bytes(&self) -> usize {
+        usize::try_from(StageLimits::DEFAULT.edit_bytes).unwrap_or(usize::MAX)
+    }
 }
 
 /// Makes formatters.

@@ -87,6 +87,8 @@ pub struct SinkPlan {
     pub config: Value,
     /// The envelope.
     pub envelope: StageSpec,
+    /// Whether versions of the envelope's plugin that are published later are swapped in by the host itself.
+    pub follows: bool,
     /// What becomes of events that the envelope fails on or rejects. [`OnError::Dlq`] stops the pipeline where there is
     /// no queue.
     pub on_error: OnError,

@@ -42,12 +42,22 @@ pub enum Swappable<'a> {
 }
 
 /// Whether it is a stage or an envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     /// A stage.
     Stage,
     /// An envelope.
     Envelope,
+}
+
+impl Part {
+    /// The one of these with an id: a stage's, or a sink's.
+    pub fn of(self, id: &str) -> Swappable<'_> {
+        match self {
+            Self::Stage => Swappable::Stage(id),
+            Self::Envelope => Swappable::Envelope(id),
+        }
+    }
 }
 
 impl Swappable<'_> {

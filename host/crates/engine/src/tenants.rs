@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::error::ConfigError;
+use crate::lines::{LogBound, Rate};
 use crate::share::{Fair, Place, Share};
 use crate::stage::StageLimits;
 
@@ -50,9 +51,9 @@ pub struct Bounds {
     /// MiB of memory that these reserve together: each its `limits.mem_mb`.
     #[schemars(with = "u64")]
     pub memory_mb: Option<u64>,
-    /// Lines a second that plugins write to the log.
-    #[schemars(with = "u32", range(min = 1))]
-    pub log_lines_per_second: Option<u32>,
+    /// Lines a second that plugins and scripts write to the log together.
+    #[schemars(with = "u64", range(min = 1))]
+    pub log_lines_per_second: Option<u64>,
     /// Bytes of components in the registry.
     #[schemars(with = "u64")]
     pub registry_bytes: Option<u64>,
@@ -75,21 +76,26 @@ pub struct Ceilings {
     /// Events that one call may add.
     #[schemars(with = "u64")]
     pub added_events: Option<u64>,
-    /// Bytes of edits that one call may make, beside four times the bytes it is shown.
+    /// Bytes of edits that one call may make, beside four times the bytes it is shown; of an envelope, bytes of bodies,
+    /// beside sixteen times.
     #[schemars(with = "u64")]
     pub edit_bytes: Option<u64>,
+    /// Lines a second that it may write to the log.
+    #[schemars(with = "u64", range(min = 1))]
+    pub log_lines_per_second: Option<u64>,
 }
 
 impl Ceilings {
     /// In the order of [`StageLimits`].
-    fn all(&self) -> [(&'static str, Option<u64>); 5] {
-        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes } = *self;
+    fn all(&self) -> [(&'static str, Option<u64>); 6] {
+        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, log_lines_per_second } = *self;
         [
             ("cpu_ms", cpu_ms),
             ("timeout_ms", timeout_ms),
             ("mem_mb", mem_mb),
             ("added_events", added_events),
             ("edit_bytes", edit_bytes),
+            ("log_lines_per_second", log_lines_per_second),
         ]
     }
 }
@@ -140,7 +146,7 @@ struct Accounts {
 struct Account {
     /// Per seat, the memory of each version at work in it, MiB: the largest counts.
     seats: BTreeMap<(String, Seat), Vec<u64>>,
-    lines: Option<Lines>,
+    lines: Option<Rate>,
 }
 
 impl Account {
@@ -316,12 +322,12 @@ impl Tenants {
         Ok(Seated { tenants: self.clone(), key, mem_mb })
     }
 
-    /// Whether a plugin of this tenant may write a line to the log now, as far as its tenant goes.
+    /// Takes a place for a line that a plugin of this tenant writes to the log now, as far as its tenant and the host go.
     ///
     /// # Errors
     ///
     /// The bound that is reached.
-    pub fn may_log(&self, tenant: &str) -> Result<(), LogBound> {
+    pub(crate) fn may_log(&self, tenant: &str, now: Instant) -> Result<(), LogBound> {
         let bounded = self.bounds(tenant).map(|bounds| bounds.log_lines_per_second);
         if bounded.iter().all(Option::is_none) {
             return Ok(());
@@ -329,31 +335,34 @@ impl Tenants {
         let mut accounts = self.accounts.lock();
         let Accounts { host, tenants } = &mut *accounts;
         let own = tenants.entry(tenant.to_owned()).or_default();
-        let now = Instant::now();
         let mut lines = [(bounded[0], &mut host.lines), (bounded[1], &mut own.lines)];
         let full = lines.iter_mut().position(|(most, lines)| match most {
-            Some(most) => !lines.get_or_insert_with(|| Lines::new(*most, now)).has_room(now),
+            Some(most) => !lines.get_or_insert_with(|| Rate::new(*most, now)).has_room(now),
             None => false,
         });
         match full {
             Some(0) => Err(LogBound::Host),
             Some(_) => Err(LogBound::Tenant),
             None => {
-                lines.iter_mut().filter_map(|(_, lines)| lines.as_mut()).for_each(|lines| lines.left -= 1.0);
+                lines.iter_mut().filter_map(|(_, lines)| lines.as_mut()).for_each(Rate::take);
                 Ok(())
             }
         }
     }
 
-    /// The name of a bound on lines, as refusals have it.
-    pub fn log_bound(&self, tenant: &str, bound: LogBound) -> String {
+    /// The name of a bound on lines, as refusals have it; `None`: it is a stage's own.
+    pub(crate) fn log_bound(&self, tenant: &str, bound: LogBound) -> Option<String> {
         let [host, own] = self.levels(tenant);
         let level = match bound {
             LogBound::Host => host,
             LogBound::Tenant => own,
+            LogBound::Stage => return None,
         };
         let most = level.bounds.log_lines_per_second.unwrap_or_default();
-        format!("{most} lines a second ({}.log_lines_per_second of the host's tenants file)", level.name)
+        Some(format!(
+            "{most} lines a second ({}.log_lines_per_second of the host's tenants file)",
+            level.name
+        ))
     }
 
     /// Checks that `bytes` more fit in the registry, where the tenant's plugins take `own` and all take `all`.
@@ -390,15 +399,6 @@ impl Tenants {
     }
 }
 
-/// Whose `log_lines_per_second` is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogBound {
-    /// The host's.
-    Host,
-    /// The tenant's.
-    Tenant,
-}
-
 /// A seat that is taken.
 pub struct Seated {
     tenants: Arc<Tenants>,
@@ -425,27 +425,6 @@ impl Drop for Seated {
                 account.seats.remove(&self.key);
             }
         }
-    }
-}
-
-/// Lines that may still be written, up to what two seconds earn.
-struct Lines {
-    a_second: f64,
-    left: f64,
-    since: Instant,
-}
-
-impl Lines {
-    fn new(a_second: u32, now: Instant) -> Self {
-        let a_second = f64::from(a_second);
-        Self { a_second, left: a_second * 2.0, since: now }
-    }
-
-    fn has_room(&mut self, now: Instant) -> bool {
-        let earned = now.duration_since(self.since).as_secs_f64() * self.a_second;
-        self.left = (self.left + earned).min(self.a_second * 2.0);
-        self.since = now;
-        self.left >= 1.0
     }
 }
 
@@ -482,16 +461,42 @@ mod tests {
         assert_eq!(limits("acme", asks(80, 33)).unwrap_err().limit, "tenants.acme.limits.mem_mb");
         assert!(limits("acme", asks(80, 32)).is_ok() && limits("other", asks(80, 512)).is_ok());
         let written = |written| StageLimits { written, ..DEFAULT };
-        let refused = limits("acme", written([true, false, false, false, false])).unwrap_err();
+        let refused = limits("acme", written([true, false, false, false, false, false])).unwrap_err();
         assert_eq!((refused.limit.as_str(), refused.asked_by), ("host.limits.cpu_ms", Some("cpu_ms")));
-        let refused = limits("acme", written([false, false, true, false, false])).unwrap_err();
+        let refused = limits("acme", written([false, false, true, false, false, false])).unwrap_err();
         assert_eq!(refused.limit, "tenants.acme.limits.mem_mb", "the default, written out");
-        assert!(limits("acme", written([false, true, false, true, true])).is_ok(), "they have no ceilings");
+        assert!(limits("acme", written([false, true, false, true, true, true])).is_ok(), "they have no ceilings");
         let error = limits("other", asks(80, 513)).unwrap_err().to_string();
         assert_eq!(
             error,
             "513 is more than the 512 it may be (host.limits.mem_mb of the host's tenants file)"
         );
+    }
+
+    #[test]
+    fn every_limit_of_a_stage_has_a_ceiling_of_the_host_and_one_of_the_tenant() {
+        let all = ["cpu_ms", "timeout_ms", "mem_mb", "added_events", "edit_bytes", "log_lines_per_second"];
+        for (at, key) in all.into_iter().enumerate() {
+            for (level, limits) in [
+                ("host", serde_json::json!({ "host": { "limits": { key: 7 } } })),
+                ("default", serde_json::json!({ "default": { "limits": { key: 7 } } })),
+                ("tenants.acme", serde_json::json!({ "tenants": { "acme": { "limits": { key: 7 } } } })),
+            ] {
+                let tenants = tenants(limits);
+                let mut asked = DEFAULT;
+                *asked.all_mut()[at] = 8;
+                let refused = tenants.stage_limits("acme", asked, DEFAULT).unwrap_err();
+                assert_eq!((refused.limit, refused.asked_by), (format!("{level}.limits.{key}"), Some(key)));
+                *asked.all_mut()[at] = 6;
+                assert_eq!(tenants.stage_limits("acme", asked, DEFAULT), Ok(asked), "{level} {key}");
+                let mut default = tenants.stage_limits("acme", DEFAULT, DEFAULT).unwrap();
+                assert_eq!(
+                    (*default.all_mut()[at], default),
+                    (7, tenants.capped("acme", DEFAULT)),
+                    "cut down"
+                );
+            }
+        }
     }
 
     #[test]
@@ -517,21 +522,36 @@ mod tests {
     }
 
     #[test]
+    fn what_the_host_has_no_room_for_names_the_hosts_limit() {
+        let host = |bounds: serde_json::Value| tenants(serde_json::json!({ "host": bounds }));
+        let tenants = host(serde_json::json!({ "memory_mb": 100 }));
+        let _one = tenants.seat("acme", seat("one"), 60).unwrap();
+        assert_eq!(tenants.seat("other", seat("one"), 41).unwrap_err().limit, "host.memory_mb");
+        assert!(tenants.seat("other", seat("one"), 40).is_ok());
+        let alone = tenants.could_seat("other", 101).unwrap_err();
+        assert_eq!((alone.limit.as_str(), alone.asked_by), ("host.memory_mb", Some("mem_mb")));
+        let none = host(serde_json::json!({ "stages": 0 })).could_seat("acme", 1).unwrap_err();
+        assert_eq!(none.limit, "host.stages");
+    }
+
+    #[test]
     fn lines_are_bounded_by_tenant_and_by_host() {
         let tenants = tenants(serde_json::json!({
             "host": { "log_lines_per_second": 6 },
             "tenants": { "loud": { "log_lines_per_second": 2 } },
         }));
-        let said = |tenant| (0..50).filter(|_| tenants.may_log(tenant).is_ok()).count();
+        let now = Instant::now();
+        let said = |tenant| (0..50).filter(|_| tenants.may_log(tenant, now).is_ok()).count();
         assert_eq!((said("loud"), said("other")), (4, 8), "two seconds' worth at once, then no more");
         for (tenant, bound) in [
             ("loud", "6 lines a second (host.log_lines_per_second of the host's tenants file)"),
             ("other", "6 lines a second (host.log_lines_per_second of the host's tenants file)"),
         ] {
-            let reached = tenants.may_log(tenant).unwrap_err();
-            assert_eq!((reached, tenants.log_bound(tenant, reached).as_str()), (LogBound::Host, bound));
+            let reached = tenants.may_log(tenant, now).unwrap_err();
+            let named = tenants.log_bound(tenant, reached).unwrap();
+            assert_eq!((reached, named.as_str()), (LogBound::Host, bound));
         }
-        let loud = tenants.log_bound("loud", LogBound::Tenant);
+        let loud = tenants.log_bound("loud", LogBound::Tenant).unwrap();
         assert!(loud.starts_with("2 lines a second (tenants.loud.log_lines_per_second"), "{loud}");
     }
 

@@ -1,16 +1,13 @@
 //! `console.*` of scripts: lines in the host's log, bounded in length and number.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use deltaforge_engine::tenants::{LogBound, Tenants};
+use deltaforge_engine::lines::StageLines;
 use metrics::counter;
 use tracing::{debug, error, info, warn};
 
 /// Longest line; the rest is cut.
 const MAX_LINE: usize = 2_000;
-/// Most lines a second for one script; more are counted and not written.
-const MAX_LINES: u32 = 50;
 /// Counts lines that were not written because there were too many.
 const LEFT_OUT: &str = "deltaforge_script_log_dropped_total";
 
@@ -20,42 +17,31 @@ pub(crate) struct Owner {
     pub tenant: String,
     pub pipeline: String,
     pub stage: String,
-    /// Who knows how many lines the tenant may write.
-    pub tenants: Option<Arc<Tenants>>,
+    /// How many of them there may be, whichever engine the script runs in; `None`: none.
+    pub lines: Option<Arc<StageLines>>,
 }
 
 /// One script's way into the log.
 #[derive(Default)]
 pub(crate) struct Console {
-    pub owner: Owner,
-    since: Option<Instant>,
-    lines: u32,
-    dropped: u64,
-    /// The tenants' bound for which the last of them was; `None`: the script's own.
-    bound: Option<LogBound>,
+    owner: Owner,
 }
 
 impl Console {
     /// A console that writes on somebody's behalf.
     pub(crate) fn new(owner: Owner) -> Self {
-        Self { owner, ..Self::default() }
+        Self { owner }
     }
 
-    /// Writes a line, unless there were too many within this second.
-    pub(crate) fn line(&mut self, level: u32, line: &str) {
-        let now = Instant::now();
-        if self.since.is_none_or(|since| now - since >= Duration::from_secs(1)) {
-            self.tell_dropped();
-            (self.since, self.lines) = (Some(now), 0);
-        }
-        self.lines += 1;
-        let Owner { tenant, pipeline, stage, tenants } = &self.owner;
-        let may_log = || tenants.as_ref().map_or(Ok(()), |tenants| tenants.may_log(tenant).map_err(Some));
-        if let Err(bound) = if self.lines > MAX_LINES { Err(None) } else { may_log() } {
-            self.dropped += 1;
-            self.bound = bound;
+    /// Writes a line, unless there are too many.
+    pub(crate) fn line(&self, level: u32, line: &str) {
+        let Owner { tenant, pipeline, stage, lines } = &self.owner;
+        let Some(place) = lines.as_ref().and_then(|lines| lines.place()) else {
             counter!(LEFT_OUT, "pipeline" => pipeline.clone(), "stage" => stage.clone()).increment(1);
             return;
+        };
+        if let Some(gap) = place.gap {
+            warn!(target: "deltaforge::script", tenant, pipeline, stage, gap, "script writes too many lines");
         }
         let line = cut(line, MAX_LINE);
         match level {
@@ -63,18 +49,6 @@ impl Console {
             1 => info!(target: "deltaforge::script", tenant, pipeline, stage, script = line, "script says"),
             2 => warn!(target: "deltaforge::script", tenant, pipeline, stage, script = line, "script says"),
             _ => error!(target: "deltaforge::script", tenant, pipeline, stage, script = line, "script says"),
-        }
-    }
-
-    fn tell_dropped(&mut self) {
-        let dropped = std::mem::take(&mut self.dropped);
-        if dropped > 0 {
-            let Owner { tenant, pipeline, stage, tenants } = &self.owner;
-            let limit = match (self.bound, tenants) {
-                (Some(bound), Some(tenants)) => tenants.log_bound(tenant, bound),
-                _ => format!("{MAX_LINES} lines a second of one script (no key raises it)"),
-            };
-            warn!(target: "deltaforge::script", tenant, pipeline, stage, dropped, limit, "script writes too many lines");
         }
     }
 }
@@ -86,24 +60,57 @@ pub(crate) fn cut(text: &str, max: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use deltaforge_engine::tenants::Tenants;
+    use parking_lot::Mutex;
+
     use super::*;
 
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `speak` writes into the log.
+    fn log_of(speak: impl FnOnce()) -> Vec<String> {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, speak);
+        let text = String::from_utf8(log.0.lock().clone()).expect("text");
+        text.lines().map(str::to_owned).collect()
+    }
+
     #[test]
-    fn a_tenants_bound_counts_for_scripts_too() {
-        let limits = serde_json::json!({ "default": { "log_lines_per_second": 5 } });
+    fn what_leaves_lines_out_is_named() {
+        let limits = serde_json::json!({ "tenants": { "acme": { "log_lines_per_second": 5 } } });
         let tenants = Tenants::new(serde_json::from_value(limits).expect("limits"), 1);
-        let owner = |tenants| Owner { tenant: "acme".into(), tenants, ..Owner::default() };
-        let mut console = Console::new(owner(Some(tenants.clone())));
-        // Another one of the tenant's shares them.
-        let mut other = Console::new(owner(Some(tenants)));
-        (0..20).for_each(|_| console.line(0, "it goes on"));
-        other.line(0, "and on");
-        // Two seconds of it at once.
-        assert!((9..=10).contains(&console.dropped), "{}", console.dropped);
-        assert_eq!(console.bound, Some(LogBound::Tenant));
-        assert_eq!(other.dropped, 1);
-        let mut free = Console::new(owner(None));
-        (0..20).for_each(|_| free.line(0, "it goes on"));
-        assert_eq!(free.dropped, 0);
+        for (tenant, a_second, bound) in [
+            ("acme", 50, "5 lines a second (tenants.acme.log_lines_per_second of the host's tenants file)"),
+            ("other", 5, "5 lines a second (limits.log_lines_per_second)"),
+        ] {
+            let lines = StageLines::new(a_second, tenant, tenants.clone());
+            let owner = Owner { tenant: tenant.into(), lines: Some(Arc::new(lines)), ..Owner::default() };
+            let speaks =
+                || (0..200).for_each(|at| Console::new(owner.clone()).line(1, &format!("it is {at}")));
+            let first = log_of(speaks);
+            assert!((10..100).contains(&first.len()), "another console of it has no more: {}", first.len());
+            // A fifth of a second earns the next one.
+            let next = std::iter::repeat_with(|| log_of(speaks)).find(|lines| !lines.is_empty());
+            let next = next.unwrap_or_default();
+            assert!(next[0].contains(bound) && next[0].contains("too many lines"), "{next:?}");
+        }
+        assert!(log_of(|| Console::default().line(3, "nobody's")).is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deltaforge_engine::error::{ConfigError, parse};
+use deltaforge_engine::lines::StageLines;
 use deltaforge_engine::stage::{
     Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
 };
@@ -24,9 +25,14 @@ pub struct JavascriptConfig {
     pub inline: String,
 }
 
-/// Limits where a block sets none: 50 ms of CPU and 500 ms of wall time a slice, 128 MiB of heap.
-pub const DEFAULT_LIMITS: StageLimits =
-    StageLimits { cpu_ms: 50, timeout_ms: 500, mem_mb: 128, ..StageLimits::DEFAULT };
+/// Limits where a block sets none: 50 ms of CPU and 500 ms of wall time a slice, 128 MiB of heap, 50 lines a second.
+pub const DEFAULT_LIMITS: StageLimits = StageLimits {
+    cpu_ms: 50,
+    timeout_ms: 500,
+    mem_mb: 128,
+    log_lines_per_second: 50,
+    ..StageLimits::DEFAULT
+};
 
 /// Least memory an engine starts with; below it not even the prelude runs.
 const MIN_MEM_MB: u64 = 8;
@@ -73,7 +79,11 @@ impl Javascript {
         if config.inline.len() > MAX_SCRIPT {
             problems.push(ConfigError::new("inline", format!("is longer than {MAX_SCRIPT} bytes")));
         }
-        for (path, value) in [("limits.cpu_ms", limits.cpu_ms), ("limits.timeout_ms", limits.timeout_ms)] {
+        for (path, value) in [
+            ("limits.cpu_ms", limits.cpu_ms),
+            ("limits.timeout_ms", limits.timeout_ms),
+            ("limits.log_lines_per_second", limits.log_lines_per_second),
+        ] {
             if NonZeroU64::new(value).is_none() {
                 problems.push(ConfigError::new(path, "must be at least 1"));
             }
@@ -127,11 +137,13 @@ impl Javascript {
         limits: StageLimits,
         seat: Option<Seated>,
     ) -> Result<ScriptStage, NotReady> {
+        let tenants = self.workshop.tenants().clone();
+        let lines = StageLines::new(limits.log_lines_per_second, spec.tenant.as_str(), tenants);
         let owner = Owner {
             tenant: spec.tenant.clone(),
             pipeline: spec.pipeline.clone(),
             stage: spec.id.clone(),
-            tenants: Some(self.workshop.tenants().clone()),
+            lines: Some(Arc::new(lines)),
         };
         ScriptStage::start(self.workshop.clone(), owner, source, limits, seat).await
     }

@@ -70,6 +70,7 @@ pub fn sink(pipeline: &str, id: &str, factory: Arc<dyn SinkFactory>, required: b
         filter: SinkFilter::default(),
         spill_max_bytes: 1 << 20,
         start_now: false,
+        follows: false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a formatter answers, checked and taken over. The same for every interface version.
 
-use deltaforge_engine::message::{BODIES, BODY_BYTES, BODY_FACTOR, Bodies};
+use deltaforge_engine::message::Bodies;
 use deltaforge_model::view::{Flat, presence};
 
 use crate::call::Call;
@@ -19,10 +19,7 @@ pub(crate) fn take(
     rejects: &[(u32, String)],
     bodies: &mut Bodies,
 ) -> Result<(), Ended> {
-    let bound = BODY_BYTES + if flat.data.len() > BODY_BYTES { BODY_FACTOR * call.shown_bytes() } else { 0 };
-    if flat.data.len() > bound {
-        return Err(Ended::Bound(format!("{bound} {BODIES}")));
-    }
+    call.charge_bodies(flat.data.len())?;
     append(flat, rejects, call.view.len(), bodies)
 }
 

@@ -52,11 +52,6 @@ impl Call {
         self.edits
     }
 
-    /// Bytes of the rows in view.
-    pub(crate) fn shown_bytes(&mut self) -> usize {
-        self.budget.shown_bytes(&self.view)
-    }
-
     fn len(&self) -> usize {
         self.view.len()
     }
@@ -67,6 +62,11 @@ impl Call {
             return Err(Ended::Edit("a formatter cannot change the batch".to_owned()));
         }
         Ok(self.budget.charge(&self.view, bytes)?)
+    }
+
+    /// Counts bytes of bodies against the same bound.
+    pub(crate) fn charge_bodies(&mut self, bytes: usize) -> Result<(), Ended> {
+        Ok(self.budget.charge_bodies(&self.view, bytes)?)
     }
 
     pub(crate) fn event(&self, row: u32) -> Result<Event<'_>, Ended> {

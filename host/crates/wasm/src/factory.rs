@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deltaforge_engine::catalog::PluginId;
 use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::lines::StageLines;
 use deltaforge_engine::message::{Formatter, FormatterFactory};
 use deltaforge_engine::stage::{
     Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
@@ -261,7 +262,8 @@ impl Workshop {
             }
         };
         let seat = seat.map_err(|reached| Problem::reached("plugin", reached))?;
-        let voice = Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name, self.tenants.clone());
+        let lines = StageLines::new(call.log_lines_per_second, spec.tenant.as_str(), self.tenants.clone());
+        let voice = Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name, lines);
         let (usage, voice) = match aim {
             Aim::Check => (Usage::nobodys(), voice.without_metrics()),
             Aim::Work => (Usage::of(&spec.tenant, &resolved.plugin), voice),
@@ -383,9 +385,14 @@ impl Workshop {
 
 pub(crate) fn check_limits(limits: Option<StageLimits>) -> Result<StageLimits, Vec<ConfigError>> {
     let limits = limits.unwrap_or(DEFAULT_LIMITS);
-    let StageLimits { cpu_ms, timeout_ms, mem_mb, .. } = limits;
+    let StageLimits { cpu_ms, timeout_ms, mem_mb, log_lines_per_second, .. } = limits;
     let mut problems = Vec::new();
-    for (name, value) in [("cpu_ms", cpu_ms), ("timeout_ms", timeout_ms), ("mem_mb", mem_mb)] {
+    for (name, value) in [
+        ("cpu_ms", cpu_ms),
+        ("timeout_ms", timeout_ms),
+        ("mem_mb", mem_mb),
+        ("log_lines_per_second", log_lines_per_second),
+    ] {
         if value == 0 {
             problems.push(ConfigError::new(format!("limits.{name}"), "it must be at least 1"));
         }

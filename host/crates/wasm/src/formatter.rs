@@ -52,4 +52,8 @@ impl Formatter for WasmFormatter {
     fn content_type(&self) -> &str {
         &self.content_type
     }
+
+    fn body_bytes(&self) -> usize {
+        usize::try_from(self.blueprint.limits.call.edit_bytes).unwrap_or(usize::MAX)
+    }
 }

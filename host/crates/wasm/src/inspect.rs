@@ -5,13 +5,12 @@ use std::sync::Arc;
 use deltaforge_engine::usage::Usage;
 
 use crate::error::cut;
-use crate::factory::unbounded;
 use crate::grants::Grants;
 use crate::instance::Blueprint;
 use crate::limits::{DEFAULT_LIMITS, Limits};
 use crate::plugin::{Description, PluginKind};
 use crate::runtime::{LoadError, Runtime};
-use crate::voice::Voice;
+use crate::voice::{Voice, free_lines};
 
 /// What a component is and says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -62,7 +61,7 @@ impl Runtime {
             _seat: None,
             _kept: None,
             limits: Limits::new(DEFAULT_LIMITS),
-            voice: Arc::new(Voice::new("", "", "inspect", "inspected", unbounded())),
+            voice: Arc::new(Voice::new("", "", "inspect", "inspected", free_lines(DEFAULT_LIMITS))),
             config: String::new(),
         };
         let description = blueprint.describe().await.map_err(|text| LoadError::NotAPlugin(cut(&text)))?;

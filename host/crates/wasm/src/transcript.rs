@@ -44,6 +44,11 @@ impl Transcript {
         kept.lines.push(line);
     }
 
+    /// Counts a line that is not kept.
+    pub(crate) fn leave_out(&self) {
+        self.0.lock().left_out += 1;
+    }
+
     /// Takes the lines, and says how many were left out.
     pub fn take(&self) -> (Vec<LogLine>, u64) {
         let Kept { lines, left_out, .. } = std::mem::take(&mut *self.0.lock());

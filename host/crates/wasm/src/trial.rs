@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::adapter::Failure;
 use crate::error::{CallError, EDIT, cut};
-use crate::factory::{check, check_limits, off_thread, unbounded};
+use crate::factory::{check, check_limits, off_thread};
 use crate::grants::Grants;
 use crate::instance::{Blueprint, Instance};
 use crate::limits::Limits;
@@ -21,7 +21,7 @@ use crate::plugin::{Description, PluginKind};
 use crate::runtime::{LoadError, Runtime};
 use crate::stage::narrow;
 use crate::transcript::Transcript;
-use crate::voice::Voice;
+use crate::voice::{Voice, free_lines};
 
 /// What a plugin is tried with: a stage's block.
 #[derive(Debug, Clone, Default)]
@@ -127,7 +127,7 @@ impl Runtime {
         let (runtime, bytes) = (self.clone(), component.to_vec());
         let loaded = off_thread(move || runtime.load(&bytes)).await?;
         check(&loaded, grants, loaded.kind).map_err(TrialError::Config)?;
-        let mut voice = Voice::new("trial", "trial", "trial", "trial", unbounded()).without_metrics();
+        let mut voice = Voice::new("trial", "trial", "trial", "trial", free_lines(limits)).without_metrics();
         if let Some(transcript) = spec.transcript {
             voice = voice.into_transcript(transcript);
         }
@@ -186,6 +186,11 @@ impl Trial {
     /// How long the guest itself ran in the last call.
     pub fn ran(&self) -> Duration {
         self.used.ran
+    }
+
+    /// Puts among what it said that lines were left out, where no line came after them that would say so.
+    pub(crate) fn tell_left_out(&self) {
+        self.blueprint.voice.tell_left_out();
     }
 
     async fn take(&mut self) -> Result<Instance, TrialError> {

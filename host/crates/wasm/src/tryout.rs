@@ -105,6 +105,7 @@ impl WasmCatalog {
                 let ended = call(&mut trial, &view).await;
                 tried.memory_bytes = trial.memory_bytes() as u64;
                 tried.cpu_micros = micros(trial.ran());
+                trial.tell_left_out();
                 ended
             }
             Err(error) => Err(error),

@@ -2,21 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
 
-use deltaforge_engine::tenants::{LogBound, Tenants};
+use deltaforge_engine::lines::StageLines;
+use deltaforge_engine::stage::StageLimits;
 use deltaforge_engine::usage;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::Mutex;
 use tracing::Level;
 
 use crate::error::cut_to;
+use crate::factory::unbounded;
 use crate::transcript::Transcript;
 
-/// Lines a second that reach the log.
-const LINES_A_SECOND: u32 = 100;
-/// Lines that reach it at once after a pause.
-const BURST: u32 = 200;
 /// Bytes of one line, its fields included.
 const MAX_LINE: usize = 4096;
 /// Metric names of one version in a stage.
@@ -32,23 +29,13 @@ pub(crate) struct Voice {
     stage: String,
     /// The plugin's name as part of a metric's name.
     prefix: String,
-    bucket: Mutex<Bucket>,
-    tenants: Arc<Tenants>,
+    lines: StageLines,
     metrics: Mutex<HashMap<String, Metric>>,
     /// The names that the stage has had so far. `None`: it only looks at the plugin, whose numbers go nowhere.
     names: Option<Arc<Mutex<HashSet<String>>>>,
     left_out: Counter,
     /// Set for a trial: what is said is for whoever tries, and for nobody else.
     transcript: Option<Transcript>,
-}
-
-struct Bucket {
-    tokens: u32,
-    filled: Instant,
-    /// Lines left out since the last one that was written.
-    left_out: u64,
-    /// The tenants' bound for which the last of them was; `None`: the stage's own.
-    bound: Option<LogBound>,
 }
 
 #[derive(Clone)]
@@ -69,13 +56,7 @@ enum Kind {
 }
 
 impl Voice {
-    pub(crate) fn new(
-        pipeline: &str,
-        tenant: &str,
-        stage: &str,
-        plugin: &str,
-        tenants: Arc<Tenants>,
-    ) -> Self {
+    pub(crate) fn new(pipeline: &str, tenant: &str, stage: &str, plugin: &str, lines: StageLines) -> Self {
         let prefix: String = plugin
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
@@ -84,9 +65,8 @@ impl Voice {
             pipeline: pipeline.to_owned(),
             tenant: tenant.to_owned(),
             stage: stage.to_owned(),
-            tenants,
+            lines,
             prefix: prefix.trim_matches('_').to_owned(),
-            bucket: Mutex::new(Bucket { tokens: BURST, filled: Instant::now(), left_out: 0, bound: None }),
             metrics: Mutex::default(),
             names: Some(names_of(pipeline, stage)),
             left_out: metrics::counter!(
@@ -121,43 +101,24 @@ impl Voice {
         }
     }
 
-    /// A place for a line under the stage's bound and its tenant's; answers how many lines were left out before it, and
-    /// for which bound the last of them was.
-    fn line_of_its_own(&self) -> Option<(u64, Option<LogBound>)> {
-        let mut bucket = self.bucket.lock();
-        let left_out = bucket.take(Instant::now())?;
-        if let Err(bound) = self.tenants.may_log(&self.tenant) {
-            bucket.left_out += left_out + 1;
-            bucket.bound = Some(bound);
-            return None;
-        }
-        Some((left_out, bucket.bound))
-    }
-
-    /// That lines were left out, and the limit that did it.
-    fn gap(&self, left_out: u64, bound: Option<LogBound>) -> String {
-        let limit = match bound {
-            Some(bound) => self.tenants.log_bound(&self.tenant, bound),
-            None => format!("{LINES_A_SECOND} lines a second of one stage (no key raises it)"),
-        };
-        format!("{left_out} lines left out: more than {limit}")
-    }
-
     /// Writes a line; a guest's text is untrusted, so it is quoted.
     pub(crate) fn say(&self, level: Level, text: &str, fields: &[(String, String)]) {
-        if let Some(transcript) = &self.transcript {
-            transcript.write(level, text, fields);
-            return;
-        }
         if !self.enabled(level) {
             return;
         }
-        let Some((left_out, bound)) = self.line_of_its_own() else {
-            self.left_out.increment(1);
+        let Some(place) = self.lines.place() else {
+            match &self.transcript {
+                Some(transcript) => transcript.leave_out(),
+                None => self.left_out.increment(1),
+            }
             return;
         };
-        if left_out > 0 {
-            self.write(Level::WARN, &self.gap(left_out, bound), "");
+        if let Some(gap) = place.gap {
+            self.tell(&gap);
+        }
+        if let Some(transcript) = &self.transcript {
+            transcript.write(level, text, fields);
+            return;
         }
         let text = cut_to(text, MAX_LINE);
         let mut more = String::new();
@@ -176,6 +137,20 @@ impl Voice {
             );
         }
         self.write(level, &text, more.trim_end());
+    }
+
+    /// Says of the lines that were left out after the last one that was written that they were, and by which limit.
+    pub(crate) fn tell_left_out(&self) {
+        if let Some(gap) = self.lines.untold() {
+            self.tell(&gap);
+        }
+    }
+
+    fn tell(&self, gap: &str) {
+        match &self.transcript {
+            Some(transcript) => transcript.write(Level::WARN, gap, &[]),
+            None => self.write(Level::WARN, gap, ""),
+        }
     }
 
     fn write(&self, level: Level, text: &str, fields: &str) {
@@ -264,27 +239,9 @@ impl Metric {
     }
 }
 
-impl Bucket {
-    /// Takes a line's place; answers how many were left out before it. `None`: there is no place.
-    fn take(&mut self, now: Instant) -> Option<u64> {
-        let earned = now.duration_since(self.filled).as_millis() * u128::from(LINES_A_SECOND) / 1000;
-        if earned > 0 {
-            let earned = earned.min(u128::from(BURST)) as u32;
-            self.tokens = (self.tokens + earned).min(BURST);
-            self.filled = if self.tokens == BURST {
-                now
-            } else {
-                self.filled + Duration::from_millis(u64::from(earned) * 1000 / u64::from(LINES_A_SECOND))
-            };
-        }
-        if self.tokens == 0 {
-            self.left_out += 1;
-            self.bound = None;
-            return None;
-        }
-        self.tokens -= 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
+/// The lines of one that is nobody's stage: no tenant's bound holds them, only what `limits` say.
+pub(crate) fn free_lines(limits: StageLimits) -> StageLines {
+    StageLines::new(limits.log_lines_per_second, "", unbounded())
 }
 
 /// The names that a stage's metrics have had so far.
@@ -332,25 +289,15 @@ fn is_metric_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use deltaforge_engine::tenants::TenantLimits;
-
     use super::*;
 
-    #[test]
-    fn a_flood_is_cut_to_its_rate_and_counted() {
-        let start = Instant::now();
-        let mut bucket = Bucket { tokens: BURST, filled: start, left_out: 0, bound: None };
-        let passed = (0..10_000).filter(|_| bucket.take(start).is_some()).count();
-        assert_eq!(passed, BURST as usize);
-        let later = start + Duration::from_secs(1);
-        assert_eq!(bucket.take(later), Some(9_800));
-        let passed = (0..1_000).filter(|_| bucket.take(later).is_some()).count();
-        assert_eq!(passed, LINES_A_SECOND as usize - 1);
+    fn lines() -> StageLines {
+        free_lines(StageLimits::DEFAULT)
     }
 
     #[test]
     fn metric_names_are_plain_and_few() {
-        let voice = Voice::new("p", "t", "s", "@acme/mask", Tenants::new(TenantLimits::default(), 1));
+        let voice = Voice::new("p", "t", "s", "@acme/mask", lines());
         assert_eq!(voice.prefix, "acme_mask");
         for bad in ["", "A", "1a", "a-b", "a b", "ä", &"a".repeat(65)] {
             assert!(!is_metric_name(bad), "{bad}");
@@ -366,8 +313,7 @@ mod tests {
 
     #[test]
     fn a_name_is_of_one_kind_for_all_tenants_and_versions() {
-        let tenants = Tenants::new(TenantLimits::default(), 1);
-        let voice = |tenant: &str, plugin: &str| Voice::new("kinds", tenant, tenant, plugin, tenants.clone());
+        let voice = |tenant: &str, plugin: &str| Voice::new("kinds", tenant, tenant, plugin, lines());
         let known = |voice: &Voice| voice.metrics.lock().len();
         let first = voice("one", "kinds");
         first.add("rows", 1);
@@ -396,8 +342,7 @@ mod tests {
 
     #[test]
     fn a_stage_has_so_many_names_whatever_is_swapped_in_and_none_of_the_hosts() {
-        let tenants = Tenants::new(TenantLimits::default(), 1);
-        let voice = |plugin: &str| Voice::new("swapped", "t", "s", plugin, tenants.clone());
+        let voice = |plugin: &str| Voice::new("swapped", "t", "s", plugin, lines());
         for version in 0..10 {
             let voice = voice(&format!("mask{version}"));
             (0..MAX_METRICS).for_each(|number| voice.add(&format!("n{number}"), 1));
@@ -411,7 +356,7 @@ mod tests {
         for (plugin, name) in
             [("memory", "bytes"), ("calls", "total"), ("events", "in_total"), ("log", "dropped_total")]
         {
-            let voice = Voice::new("hosts", "t", "s", plugin, tenants.clone());
+            let voice = Voice::new("hosts", "t", "s", plugin, lines());
             voice.add(name, 1);
             assert!(voice.metrics.lock().is_empty(), "{plugin} {name}");
             voice.add("rows", 1);
@@ -420,24 +365,5 @@ mod tests {
         let looks = voice("mask0").without_metrics();
         looks.add("n1", 1);
         assert!(looks.metrics.lock().is_empty());
-    }
-
-    #[test]
-    fn what_leaves_lines_out_is_named() {
-        let limits = serde_json::json!({ "tenants": { "loud": { "log_lines_per_second": 5 } } });
-        let tenants = Tenants::new(serde_json::from_value(limits).expect("limits"), 1);
-        let voice = |tenant: &str| Voice::new("p", tenant, "s", "mask", tenants.clone());
-        let (loud, free) = (voice("loud"), voice("free"));
-        let flood = |voice: &Voice| {
-            while voice.line_of_its_own().is_some() {}
-            let bucket = voice.bucket.lock();
-            voice.gap(bucket.left_out, bucket.bound)
-        };
-        let own = "1 lines left out: more than 5 lines a second (tenants.loud.log_lines_per_second of the host's tenants file)";
-        assert_eq!(flood(&loud), own);
-        assert_eq!(
-            flood(&free),
-            "1 lines left out: more than 100 lines a second of one stage (no key raises it)"
-        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::process::Child;
+use std::time::Instant;
 
 use deltaforge_testkit::wait;
 
@@ -22,11 +23,16 @@ impl Drop for Dev {
 }
 
 impl Dev {
+    /// One that answers in JSON.
     pub fn start(project: &Project, args: &[&str]) -> Self {
+        Self::spawn(project, &[&["--json"], args].concat())
+    }
+
+    fn spawn(project: &Project, args: &[&str]) -> Self {
         let out = project.path.join("dev.out");
         let file = File::create(&out).unwrap();
         let mut command = Command::new(binary());
-        command.args(["plugin", "dev", "--json"]).args(args).current_dir(&project.path).stdin(Stdio::null());
+        command.args(["plugin", "dev"]).args(args).current_dir(&project.path).stdin(Stdio::null());
         command.env("CARGO_TARGET_DIR", project::target()).stdout(file.try_clone().unwrap()).stderr(file);
         Self { child: command.spawn().unwrap(), out }
     }
@@ -47,6 +53,25 @@ impl Dev {
 }
 
 #[test]
+fn what_a_reload_took_is_told() {
+    let project = Project::new("rust", "processor", "timed");
+    let _one = project::building();
+    let dev = Dev::spawn(&project, &[]);
+    let says = |words: &'static str| {
+        wait::until(words, crate::MINUTES, || {
+            let said = dev.said();
+            let line = said.lines().find(|line| line.starts_with("shown ") && line.ends_with(words))?;
+            line.split(' ').nth(1)?.parse::<f64>().ok()
+        })
+    };
+    says("s after the start");
+    let saved = Instant::now();
+    project.change("src/lib.rs", "'#'", "'x'");
+    let took = says("s after the save");
+    assert!(took > 0.0 && took <= saved.elapsed().as_secs_f64() + 0.005, "{took} s: {}", dev.said());
+}
+
+#[test]
 fn a_save_is_built_and_its_effect_shown() {
     let project = Project::new("rust", "processor", "live");
     let _one = project::building();
@@ -57,8 +82,13 @@ fn a_save_is_built_and_its_effect_shown() {
     assert_eq!(phone(&first), shown("###-####"), "{first}");
     assert_eq!(first["events"][3]["what"], "same", "{first}");
 
+    let saved = Instant::now();
     project.change("src/lib.rs", "'#'", "'x'");
-    assert_eq!(phone(&dev.wait(1)), shown("xxx-xxxx"));
+    let second = dev.wait(1);
+    assert_eq!(phone(&second), shown("xxx-xxxx"));
+    let [built, all] = ["built_in_ms", "shown_in_ms"].map(|took| second[took].as_u64().unwrap());
+    let most = saved.elapsed().as_millis() as u64;
+    assert!(0 < built && built < all && all <= most, "{most} ms from the save to now: {second}");
     // A mistake is told, and the next save is looked at all the same.
     project.change("src/lib.rs", "'x'", "'xy");
     wait::until("the compiler has spoken", crate::MINUTES, || {

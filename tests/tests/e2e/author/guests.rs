@@ -1,4 +1,4 @@
-//! Projects in JavaScript and in Python. What makes their components is installed once, beside what cargo builds, and again
+//! Projects in JavaScript, TypeScript and Python. What makes their components is installed once, beside what cargo builds, and again
 //! when a template asks for other versions.
 
 use std::fs;
@@ -23,8 +23,8 @@ struct Language {
     /// How the manifest grants nothing, and how metrics.
     grants: (&'static str, &'static str),
     manifest: &'static str,
-    /// What the mistake in the plugin says.
-    mistake: &'static str,
+    /// What the mistake in the plugin says, and the module in which it is.
+    mistake: [&'static str; 2],
     needs: &'static str,
 }
 
@@ -37,8 +37,16 @@ const JS: Language = Language {
     plugin: ("plugin.js", include_str!("guests/plugin.js")),
     grants: (r#""grants": []"#, r#""grants": ["metrics"]"#),
     manifest: "package.json",
-    mistake: "nobody is not defined",
+    mistake: ["nobody is not defined", "plugin.js"],
     needs: "node 20 or newer with npm",
+};
+
+const TS: Language = Language {
+    name: "ts",
+    installed: "node_modules/.bin/tsc",
+    plugin: ("src/plugin.ts", include_str!("guests/plugin.ts")),
+    mistake: ["nobody is not defined", "dist/plugin.js"],
+    ..JS
 };
 
 const PYTHON: Language = Language {
@@ -50,7 +58,7 @@ const PYTHON: Language = Language {
     plugin: ("plugin.py", include_str!("guests/plugin.py")),
     grants: ("grants = []", r#"grants = ["metrics"]"#),
     manifest: "pyproject.toml",
-    mistake: "name 'nobody' is not defined",
+    mistake: ["name 'nobody' is not defined", "plugin.py"],
     needs: "python3 with its module venv",
 };
 
@@ -114,9 +122,9 @@ impl Language {
         folder
     }
 
-    /// The template for formatters, as it is: tests, build, golden files, and nothing of WASI.
-    fn formatter_builds_and_tests_at_once(&self) {
-        let (_dir, project) = self.project("formatter", "first-rows");
+    /// A template, as it is: tests, build, golden files, and nothing of WASI.
+    fn builds_and_tests_at_once(&self, kind: &str) {
+        let (_dir, project) = self.project(kind, "first-rows");
         shell(&project, self.native);
         let tested = tested(&project, &["--json"]).json();
         assert_eq!(
@@ -125,7 +133,7 @@ impl Language {
             "{tested}"
         );
         let what = plugin(&project, &["inspect", "first-rows.wasm", "--json"]).json();
-        assert_eq!((&what["kind"], &what["grants"]), (&json!("formatter"), &json!([])));
+        assert_eq!((&what["kind"], &what["grants"]), (&json!(kind), &json!([])));
         for import in what["imports"].as_array().unwrap() {
             assert!(import.as_str().unwrap().starts_with("deltaforge:plugin/"), "{what}");
         }
@@ -173,7 +181,8 @@ impl Language {
         fs::write(golden.join("touches.in.json"), include_str!("guests/mistake.in.json")).unwrap();
         let failed = tested(&project, &["--component", "touches.wasm"]);
         assert_eq!(failed.code, 1, "{}", failed.err);
-        for words in ["it trapped", self.mistake, file] {
+        let [mistake, module] = self.mistake;
+        for words in ["it trapped", mistake, module] {
             assert!(failed.out.contains(words), "{words}: {}", failed.out);
         }
         let starved = tested(&project, &["--component", "touches.wasm", "--mem-mb", "1"]);
@@ -183,12 +192,68 @@ impl Language {
 
 #[test]
 fn a_formatter_in_js_builds_and_tests_at_once() {
-    JS.formatter_builds_and_tests_at_once();
+    JS.builds_and_tests_at_once("formatter");
 }
 
 #[test]
 fn a_formatter_in_python_builds_and_tests_at_once() {
-    PYTHON.formatter_builds_and_tests_at_once();
+    PYTHON.builds_and_tests_at_once("formatter");
+}
+
+#[test]
+fn projects_in_ts_build_and_test_at_once() {
+    for kind in ["formatter", "processor"] {
+        TS.builds_and_tests_at_once(kind);
+    }
+}
+
+#[test]
+fn a_processor_in_ts_can_touch_everything() {
+    TS.everything_of_an_event_can_be_touched();
+}
+
+#[test]
+fn what_does_not_fit_the_types_is_told_before_anything_is_built() {
+    let (_dir, project) = TS.project("processor", "mistyped");
+    let file = project.join("src/plugin.ts");
+    let source = fs::read_to_string(&file).unwrap();
+    fs::write(&file, source.replace("batch.mapTexts(image,", "batch.mapTexts(7,")).unwrap();
+    let refused = plugin(&project, &["build"]);
+    assert_eq!(refused.code, 1);
+    // The compiler's own words, with the place.
+    for words in ["src/plugin.ts", "'Image'", "`npm run build` fails"] {
+        assert!(refused.err.contains(words), "{words}: {}", refused.err);
+    }
+    assert!(!project.join("mistyped.wasm").exists() && !project.join("dist/plugin.js").exists());
+}
+
+/// The names that end so in a folder.
+fn ending(folder: &Path, end: &str) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(end)).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_types_of_the_sdk_are_what_the_compiler_makes_of_its_sources() {
+    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/js");
+    let dir = tempfile::Builder::new().prefix("types-").tempdir_in(TS.tools()).unwrap();
+    for name in ending(&sdk, ".js") {
+        fs::copy(sdk.join(&name), dir.path().join(&name)).unwrap();
+    }
+    let made = target().join("sdk-types");
+    let tsc = "../node_modules/.bin/tsc --checkJs --strict --target es2022 --module nodenext --types '' --declaration \
+               --emitDeclarationOnly";
+    shell(dir.path(), &format!("{tsc} --outDir {} ./*.js", made.display()));
+    assert_eq!(ending(&made, ".d.ts"), ending(&sdk, ".d.ts"));
+    for name in ending(&sdk, ".d.ts") {
+        let [made, shipped] = [&made, &sdk].map(|folder| fs::read_to_string(folder.join(&name)).unwrap());
+        assert!(
+            made == shipped,
+            "sdk/js/{name} is not of its source: copy it from target/tmp/author/sdk-types"
+        );
+    }
 }
 
 #[test]

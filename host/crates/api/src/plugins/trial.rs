@@ -65,21 +65,25 @@ pub(crate) struct TestLimits {
     /// Events that it may add.
     #[schema(maximum = 100_000)]
     added_events: Option<u64>,
-    /// Bytes of edits, beside four times the bytes that it is shown.
+    /// Bytes of edits, beside four times the bytes that it is shown; of a formatter, bytes of bodies, beside sixteen times.
     #[schema(maximum = 67_108_864)]
     edit_bytes: Option<u64>,
+    /// Lines a second that it may write to the log.
+    #[schema(minimum = 1, maximum = 100_000)]
+    log_lines_per_second: Option<u64>,
 }
 
 impl TestLimits {
     /// The most that each may be, by name: a request has an end.
-    fn most(&self) -> [(&'static str, Option<u64>, u64); 5] {
-        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes } = *self;
+    fn most(&self) -> [(&'static str, Option<u64>, u64); 6] {
+        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, log_lines_per_second } = *self;
         [
             ("cpu_ms", cpu_ms, 10_000),
             ("timeout_ms", timeout_ms, 20_000),
             ("mem_mb", mem_mb, 4_096),
             ("added_events", added_events, 100_000),
             ("edit_bytes", edit_bytes, 64 << 20),
+            ("log_lines_per_second", log_lines_per_second, 100_000),
         ]
     }
 
@@ -93,11 +97,11 @@ impl TestLimits {
         if !problems.is_empty() {
             return Err(deltaforge_engine::catalog::CatalogError::Sample(problems).into());
         }
-        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes } = self;
-        let written = [cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes].map(|limit| limit.is_some());
+        let written = self.most().map(|(_, asked, _)| asked.is_some());
         if !written.contains(&true) {
             return Ok(None);
         }
+        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, log_lines_per_second } = self;
         let default = StageLimits::DEFAULT;
         Ok(Some(StageLimits {
             cpu_ms: cpu_ms.unwrap_or(default.cpu_ms),
@@ -105,6 +109,7 @@ impl TestLimits {
             mem_mb: mem_mb.unwrap_or(default.mem_mb),
             added_events: added_events.unwrap_or(default.added_events),
             edit_bytes: edit_bytes.unwrap_or(default.edit_bytes),
+            log_lines_per_second: log_lines_per_second.unwrap_or(default.log_lines_per_second),
             written,
         }))
     }

@@ -1,4 +1,4 @@
-//! Processors that follow new versions of their plugins.
+//! Processors and envelopes that follow new versions of their plugins.
 
 use std::sync::Arc;
 
@@ -99,5 +99,56 @@ async fn what_cannot_be_swapped_in_is_waited_for() {
     let back = host.post("/pipelines/orders/processors/mark/rollback").await;
     assert_eq!(back.0, 200);
     runs(&host, "2.3.0").await;
+    following.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_follows_too_and_a_bad_version_is_tried_once() {
+    publish("rows@7", "7.0.0");
+    let host = Host::start().await;
+    let following = tokio::spawn(follow(host.control.clone(), host.plugins.clone()));
+    let plan = Plan { envelope: "rows@7", envelope_follows: true, batch: 40, ..Plan::named("orders") };
+    let orders = host.run(Plan { dlq: Some(100), ..plan });
+    let history = async || {
+        let (_, history) = host.get("/pipelines/orders/sinks/out/envelope/history").await;
+        history.as_array().unwrap().clone()
+    };
+    let runs = async |version: &str| {
+        let plugin = format!("rows@{version}");
+        within(&format!("{plugin} runs"), async || history().await[0]["plugin"] == *plugin).await;
+    };
+    orders.read(10, 10).await;
+    publish("rows@7", "7.1.0");
+    runs("7.1.0").await;
+    let now = history().await[0].clone();
+    assert_eq!((&now["by"], &now["why"]), (&json!("deltaforge"), &json!("follows rows@7")), "{now}");
+    assert_eq!(now["probation"], 1, "as any swap");
+    orders.read(20, 20).await;
+    let marks = orders.marks();
+    assert_eq!((&*marks[9], &*marks[10]), ("1.0.0 as 7.0.0", "1.0.0 as 7.1.0"));
+    assert_eq!(host.get("/pipelines/orders").await.1["overrides"], json!([]), "it is what the document says");
+
+    publish("rows@7", "7.2.0-picky");
+    runs("7.2.0-picky").await;
+    orders.read(60, 60).await;
+    assert!(orders.marks()[20..].iter().all(|mark| mark == "1.0.0 as 7.1.0"), "{:?}", orders.marks());
+    runs("7.1.0").await;
+    let generations = history().await.len();
+    host.plugins.asked_again(3).await;
+    assert_eq!(history().await.len(), generations, "it is not tried again");
+
+    publish("rows@7", "7.3.0");
+    runs("7.3.0").await;
+    orders.read(70, 70).await;
+    assert_eq!(&*orders.marks()[69], "1.0.0 as 7.3.0");
+    // What somebody chose stays as long as it is there, and what is put back follows again.
+    let other = json!({ "plugin": "rows@8.0.0" });
+    let path = "/pipelines/orders/sinks/out/envelope";
+    assert_eq!(host.send(reqwest::Method::PUT, path, &other).await.0, 200);
+    publish("rows@7", "7.4.0");
+    host.plugins.asked_again(3).await;
+    runs("8.0.0").await;
+    assert_eq!(host.post(&format!("{path}/rollback")).await.0, 200);
+    runs("7.4.0").await;
     following.abort();
 }

@@ -82,6 +82,8 @@ pub struct Plan {
     pub on_error: OnError,
     /// What shapes the messages.
     pub envelope: &'static str,
+    /// Whether that follows.
+    pub envelope_follows: bool,
     /// What the processor `mark` runs.
     pub plugin: &'static str,
     /// What it is opened with.
@@ -102,6 +104,7 @@ impl Plan {
             batch: 10,
             on_error: OnError::Fail,
             envelope: "builtin:native",
+            envelope_follows: false,
             plugin: "marker@1.0.0",
             config: json!({ "token": "t0ken" }),
             follows: false,
@@ -213,6 +216,7 @@ impl Host {
         let mark = StagePlan { follows: plan.follows, ..stage(mark) };
         let mut sink = setup::sink(plan.name, "out", onto(&shelf), plan.required);
         sink.envelope = spec("out.envelope", StageCode::of_text(plan.envelope), json!({}));
+        sink.follows = plan.envelope_follows;
         let pipeline = PipelinePlan {
             tenant: plan.tenant.to_owned(),
             stages: vec![stage(script), mark],

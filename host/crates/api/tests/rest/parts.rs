@@ -191,7 +191,7 @@ pub static BUILT_SLOWLY: AtomicUsize = AtomicUsize::new(0);
 /// Whether markers `held` are being built until this is over.
 pub static HELD: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender::new(false));
 
-/// Which version references to markers mean that leave it open.
+/// Which version references to markers and rows mean that leave it open.
 pub static NEWEST: Mutex<BTreeMap<&'static str, &'static str>> = Mutex::new(BTreeMap::new());
 
 /// Markers: the plugin `marker@x` writes `x` and its configured suffix; `javascript` writes its script. A version with `veil`
@@ -265,7 +265,8 @@ impl StageFactory for Markers {
 }
 
 /// Makes envelopes: the built-in one writes the row as JSON, the plugin `rows@x` adds ` as x` to its mark. The version
-/// `bad` fails for good, `later` for now, `picky…` cannot write multiples of seven, and `traps…` traps on them.
+/// `bad` fails for good, `later` for now, with `picky` in it it cannot write multiples of seven, with `traps` it traps on
+/// them.
 pub struct Rows;
 
 struct RowsAs(Option<String>);
@@ -279,7 +280,7 @@ impl Formatter for RowsAs {
             Some("later") => return Err(StageError::retry("plugin_failed", "not yet")),
             _ => {}
         }
-        let is = |what| version.is_some_and(|version| version.starts_with(what));
+        let is = |what| version.is_some_and(|version| version.contains(what));
         for event in view.events() {
             if is("traps") && event.pos().is_multiple_of(7) {
                 return Err(StageError::isolate("plugin_trap", "a multiple of seven"));
@@ -311,7 +312,10 @@ impl Rows {
         match code {
             StageCode::Builtin(_) => Ok(None),
             StageCode::Plugin(reference) => match reference.strip_prefix("rows@") {
-                Some(version) => Ok(Some(version.to_owned())),
+                Some(version) => {
+                    let newest = NEWEST.lock().get(reference.as_str()).copied();
+                    Ok(Some(newest.unwrap_or(version).to_owned()))
+                }
                 None => Err(ConfigError::new("plugin", format!("there is no plugin {reference}"))),
             },
         }
@@ -331,12 +335,20 @@ impl FormatterFactory for Rows {
     async fn build(
         &self,
         spec: &StageSpec,
-        _recorded: Option<&StageVersion>,
+        recorded: Option<&StageVersion>,
     ) -> Result<(Box<dyn Formatter>, StageVersion), StageError> {
-        let version =
-            Self::version(&spec.code).map_err(|problem| StageError::stop("rows", problem.message))?;
+        let means = Self::version(&spec.code).map_err(|problem| StageError::stop("rows", problem.message))?;
+        let version = means.map(|means| recorded.map_or(means, |version| version.digest.clone()));
+        let plugin = match (&spec.code, &version) {
+            (StageCode::Plugin(reference), Some(version))
+                if NEWEST.lock().contains_key(reference.as_str()) =>
+            {
+                format!("rows@{version}")
+            }
+            _ => spec.code.text(),
+        };
         let digest = version.clone().unwrap_or_default();
-        Ok((Box::new(RowsAs(version)), StageVersion { plugin: spec.code.text(), digest }))
+        Ok((Box::new(RowsAs(version)), StageVersion { plugin, digest }))
     }
 }
 

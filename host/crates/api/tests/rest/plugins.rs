@@ -101,7 +101,8 @@ impl PluginCatalog for MapCatalog {
 
     async fn newest(&self, reference: &str, _tenant: &str) -> Result<Option<PluginId>, CatalogError> {
         self.counts.asked.fetch_add(1, Ordering::SeqCst);
-        let newest = NEWEST.lock().get(reference).map(|version| format!("marker@{version}"));
+        let name = reference.split('@').next().unwrap_or_default();
+        let newest = NEWEST.lock().get(reference).map(|version| format!("{name}@{version}"));
         Ok(newest.and_then(|newest| newest.parse().ok()))
     }
 

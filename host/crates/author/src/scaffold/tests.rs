@@ -11,6 +11,8 @@ fn a_project_has_its_name_everywhere_and_the_sdk_beside_it() {
         (Language::Go, Kind::Formatter),
         (Language::JavaScript, Kind::Processor),
         (Language::JavaScript, Kind::Formatter),
+        (Language::TypeScript, Kind::Processor),
+        (Language::TypeScript, Kind::Formatter),
         (Language::Python, Kind::Processor),
         (Language::Python, Kind::Formatter),
     ] {
@@ -39,6 +41,7 @@ fn an_sdk_is_renewed_and_nothing_else_is_touched() {
         (Language::Rust, "sdk/crates/deltaforge-sdk/src/lib.rs"),
         (Language::Go, "sdk/batch.go"),
         (Language::JavaScript, "sdk/batch.js"),
+        (Language::TypeScript, "sdk/batch.d.ts"),
         (Language::Python, "sdk/deltaforge/batch.py"),
     ] {
         let dir = tempfile::tempdir().unwrap();

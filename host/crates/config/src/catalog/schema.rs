@@ -287,14 +287,19 @@ fn plugin(assembly: &mut Assembly) -> Map<String, Value> {
             "grants".to_owned(),
             json!({ "type": "array", "items": grant, "uniqueItems": true, "description": "What it may reach in the host." }),
         ),
+        follow(),
     ])
 }
 
-/// Only a stage follows; an envelope is what it was at the start.
 fn follow() -> (String, Value) {
     let description = "Whether versions that are published later and that the reference means are swapped in by the host \
                        itself. The reference then begins a version: `name@1` or `name@1.2`.";
     ("follow".to_owned(), json!({ "type": "boolean", "default": false, "description": description }))
+}
+
+/// Why `follow` is not for what is part of the host.
+fn follows_the_host(kind: &str) -> (String, Value) {
+    ("follow".to_owned(), json!(format!("{kind} is part of the host and changes with it")))
 }
 
 fn plugin_branch(properties: Map<String, Value>) -> Value {
@@ -323,7 +328,7 @@ fn processor(catalog: &Catalog, assembly: &mut Assembly) -> Value {
         let mut refused = Map::from_iter([
             ("grants".to_owned(), json!(format!("{kind} is part of the host and needs no grants"))),
             ("plugin".to_owned(), json!(format!("a stage is either the built-in {kind} or a plugin"))),
-            ("follow".to_owned(), json!(format!("{kind} is part of the host and changes with it"))),
+            follows_the_host(kind),
         ]);
         if block.limits.is_some() {
             common.extend([limits(assembly)]);
@@ -343,7 +348,7 @@ fn processor(catalog: &Catalog, assembly: &mut Assembly) -> Value {
         branches.push(branch);
     }
     let mut properties = plugin(assembly);
-    properties.extend([id(), tables(), follow()]);
+    properties.extend([id(), tables()]);
     branches.push(plugin_branch(properties));
     choice(Part::Processor, branches)
 }
@@ -358,7 +363,9 @@ fn envelope(catalog: &Catalog, assembly: &mut Assembly) -> Value {
     for (kind, block) in &catalog.envelopes {
         let own = assembly.block(&format!("envelope.{kind}"), block);
         let common = Map::from_iter([("type".to_owned(), json!({ "const": kind }))]);
-        branches.push(merged(own, common, &["type"]));
+        let mut branch = merged(own, common, &["type"]);
+        branch[REFUSED] = Value::Object(Map::from_iter([follows_the_host(kind)]));
+        branches.push(branch);
     }
     let mut properties = plugin(assembly);
     let on_error = assembly.of::<OnError>(
@@ -366,10 +373,7 @@ fn envelope(catalog: &Catalog, assembly: &mut Assembly) -> Value {
          else the pipeline stops there.",
     );
     properties.insert("on_error".to_owned(), on_error);
-    let mut plugin = plugin_branch(properties);
-    plugin[REFUSED] =
-        json!({ "follow": "an envelope stays as it was at the start; processors follow new versions" });
-    branches.push(plugin);
+    branches.push(plugin_branch(properties));
     let mut envelope = choice(Part::Envelope, branches);
     envelope["default"] = json!("native");
     envelope["description"] = json!("The shape of the sink's messages.");

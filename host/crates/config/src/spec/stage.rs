@@ -42,6 +42,8 @@ pub struct EnvelopeSpec {
     pub on_error: Option<OnError>,
     /// What it may reach in the host.
     pub grants: Vec<Grant>,
+    /// Whether versions of its plugin that are published later are swapped in by the host itself.
+    pub follow: bool,
 }
 
 impl Default for EnvelopeSpec {
@@ -55,6 +57,7 @@ impl Default for EnvelopeSpec {
             limits: None,
             on_error: None,
             grants: Vec::new(),
+            follow: false,
         }
     }
 }
@@ -141,10 +144,13 @@ pub struct Limits {
     pub mem_mb: u64,
     /// Events that it may add.
     pub added_events: u64,
-    /// Bytes of edits, beside four times the bytes that it is shown.
+    /// Bytes of edits, beside four times the bytes that it is shown; of an envelope, bytes of bodies, beside sixteen
+    /// times.
     pub edit_bytes: u64,
+    /// Lines a second that it may write to the host's log.
+    pub log_lines_per_second: u64,
     /// Which of them the document writes out, in their order here; the others are defaults.
-    pub written: [bool; 5],
+    pub written: [bool; 6],
 }
 
 impl Limits {
@@ -155,21 +161,26 @@ impl Limits {
         mem_mb: 64,
         added_events: 10_000,
         edit_bytes: 16 << 20,
-        written: [false; 5],
+        log_lines_per_second: 100,
+        written: [false; 6],
     };
     /// What a script gets when its document is silent.
-    pub const SCRIPT: Self = Self { cpu_ms: 50, timeout_ms: 500, mem_mb: 128, ..Self::PLUGIN };
+    pub const SCRIPT: Self =
+        Self { cpu_ms: 50, timeout_ms: 500, mem_mb: 128, log_lines_per_second: 50, ..Self::PLUGIN };
 
     /// These limits with what `written` says in their place.
     pub(crate) fn with(self, written: &WrittenLimits) -> Self {
-        let WrittenLimits { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes } = *written;
+        let WrittenLimits { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, log_lines_per_second } =
+            *written;
         Self {
             cpu_ms: cpu_ms.unwrap_or(self.cpu_ms),
             timeout_ms: timeout_ms.unwrap_or(self.timeout_ms),
             mem_mb: mem_mb.unwrap_or(self.mem_mb),
             added_events: added_events.unwrap_or(self.added_events),
             edit_bytes: edit_bytes.unwrap_or(self.edit_bytes),
-            written: [cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes].map(|key| key.is_some()),
+            log_lines_per_second: log_lines_per_second.unwrap_or(self.log_lines_per_second),
+            written: [cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, log_lines_per_second]
+                .map(|key| key.is_some()),
         }
     }
 }
@@ -190,9 +201,13 @@ pub(crate) struct WrittenLimits {
     /// Events that it may add to a slice.
     #[schemars(with = "u64", range(max = 1_000_000))]
     pub added_events: Option<u64>,
-    /// Bytes of edits it may make of a slice, beside four times the bytes that it is shown.
+    /// Bytes of edits it may make of a slice, beside four times the bytes that it is shown; of an envelope, bytes of
+    /// bodies, beside sixteen times.
     #[schemars(with = "u64", range(max = 1_073_741_824))]
     pub edit_bytes: Option<u64>,
+    /// Lines a second that it may write to the host's log.
+    #[schemars(with = "u64", range(min = 1, max = 100_000))]
+    pub log_lines_per_second: Option<u64>,
 }
 
 /// What happens to rows that a stage fails on.

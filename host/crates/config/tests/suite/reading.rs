@@ -65,7 +65,7 @@ fn every_key_reaches_the_typed_form() {
             cpu_ms: 20,
             timeout_ms: 200,
             mem_mb: 64,
-            written: [true, true, true, false, false],
+            written: [true, true, true, false, false, false],
             ..Limits::SCRIPT
         })
     );
@@ -84,7 +84,12 @@ fn every_key_reaches_the_typed_form() {
     assert_eq!((reference.as_str(), &config["color"]), ("tagger@1", &json!("red")));
     assert_eq!(
         local.limits,
-        Some(Limits { cpu_ms: 10, written: [true, false, false, false, false], ..Limits::PLUGIN })
+        Some(Limits {
+            cpu_ms: 10,
+            log_lines_per_second: 20,
+            written: [true, false, false, false, false, true],
+            ..Limits::PLUGIN
+        })
     );
     assert_eq!(local.block, pipeline.document["spec"]["processors"][4]);
 

@@ -3,12 +3,13 @@ use std::sync::Arc;
 use wasmtime::component::{Component, Linker};
 
 use super::*;
-use crate::factory::unbounded;
+use crate::limits::DEFAULT_LIMITS;
+use crate::voice::free_lines;
 
 /// What is said of a component that ends its start.
 async fn said_of(component: &str) -> (&'static str, String) {
     let runtime = Runtime::new(None).unwrap();
-    let voice = Arc::new(Voice::new("p", "t", "s", "bare", unbounded()));
+    let voice = Arc::new(Voice::new("p", "t", "s", "bare", free_lines(DEFAULT_LIMITS)));
     let mut store = Store::new(&runtime.engine, Guest::new(Grants::default(), &voice, 64));
     bound(&mut store, 64);
     store.set_epoch_deadline(u64::MAX / 2);

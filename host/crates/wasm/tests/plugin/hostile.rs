@@ -62,7 +62,7 @@ const IN_A_FORMATTER: &[Ends] = &[
     ends(
         "oversize",
         "plugin_edit",
-        &["bytes of bodies (16 MiB, and 16 times the bytes of the rows; no key raises it)"],
+        &["bytes of bodies (limits.edit_bytes, and 16 times the bytes of the rows)"],
     ),
     ends("edits", "plugin_edit", &["a formatter cannot change the batch", "format"]),
     ends("edits-json", "plugin_edit", &["a formatter cannot change the batch", "format"]),

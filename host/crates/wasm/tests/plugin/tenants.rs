@@ -7,6 +7,7 @@ use crate::support::{guest, limits, mixed, puppet, registry, runtime};
 use deltaforge_engine::catalog::{CatalogError, PluginCatalog, PluginId, Published};
 use deltaforge_engine::stage::{StageFactory, StageLimits, StageSpec};
 use deltaforge_engine::tenants::Tenants;
+use deltaforge_model::View;
 use deltaforge_wasm::{WasmCatalog, WasmFormatterFactory, WasmStageFactory};
 use serde_json::{Value, json};
 
@@ -46,17 +47,60 @@ async fn a_stage_may_set_how_much_it_adds() {
 }
 
 #[tokio::test]
+async fn an_envelope_may_set_how_much_it_answers() {
+    use deltaforge_engine::message::{Bodies, FormatterFactory};
+    let dir = tempfile::tempdir().unwrap();
+    let bounds = tenants(json!({ "tenants": { "rival": { "limits": { "edit_bytes": 20 << 20 } } } }));
+    let factory = WasmFormatterFactory::new(runtime(), registry(dir.path())).with_tenants(bounds);
+    let view = View::all(Arc::new(mixed(5)));
+    let mut oversize = crate::formatter::puppet("oversize");
+    let asks = |edit_bytes| StageLimits { edit_bytes, ..oversize.limits.unwrap() };
+    let [too_little, enough] = [asks(20 << 20), asks(40 << 20)].map(Some);
+    for (tenant, limits, is_enough) in
+        [("acme", too_little, false), ("acme", enough, true), ("rival", too_little, false)]
+    {
+        (oversize.tenant, oversize.limits) = (tenant.to_owned(), limits);
+        let mut formatter = factory.build(&oversize, None).await.unwrap().0;
+        assert_eq!(formatter.body_bytes() as u64, limits.unwrap().edit_bytes, "of parts too");
+        let mut bodies = Bodies::default();
+        let answer = formatter.format(&view, &[false; 5], &mut bodies).await;
+        match answer {
+            Ok(()) => assert!(is_enough && bodies.get(0).is_some_and(|body| body.len() == 40 << 20)),
+            Err(error) => {
+                let said = "bytes of bodies (limits.edit_bytes, and 16 times the bytes of the rows)";
+                assert!(!is_enough && error.code == "plugin_edit" && error.message.contains(said), "{error}");
+            }
+        }
+    }
+    oversize.limits = enough;
+    let refused = factory.validate(&oversize).await.unwrap_err();
+    assert_eq!(refused[0].path, "limits.edit_bytes");
+    assert!(refused[0].message.contains("tenants.rival.limits.edit_bytes"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_stage_that_asks_for_more_than_its_tenant_may_is_refused_by_the_limits_name() {
     let factory = factory(json!({
-        "host": { "limits": { "timeout_ms": 2_000 } },
-        "tenants": { "acme": { "limits": { "cpu_ms": 200, "mem_mb": 32 } } },
+        "host": { "limits": { "timeout_ms": 2_000, "added_events": 100 } },
+        "tenants": {
+            "acme": {
+                "limits": { "cpu_ms": 200, "mem_mb": 32, "edit_bytes": 7, "log_lines_per_second": 10 }
+            },
+        },
     }));
+    let within = StageLimits { cpu_ms: 200, mem_mb: 32, ..StageLimits::DEFAULT };
+    let adds = |added_events, edit_bytes, log_lines_per_second| {
+        Some(StageLimits { added_events, edit_bytes, log_lines_per_second, ..within })
+    };
     let mut spec = puppet("pass");
     factory.validate(&spec).await.unwrap();
     for (asked, limit) in [
         (limits(201, 1_000, 32), "tenants.acme.limits.cpu_ms"),
         (limits(200, 2_001, 32), "host.limits.timeout_ms"),
         (limits(200, 1_000, 33), "tenants.acme.limits.mem_mb"),
+        (adds(101, 7, 10), "host.limits.added_events"),
+        (adds(100, 8, 10), "tenants.acme.limits.edit_bytes"),
+        (adds(100, 7, 11), "tenants.acme.limits.log_lines_per_second"),
     ] {
         spec.limits = asked;
         let refused = factory.validate(&spec).await.unwrap_err();
@@ -65,7 +109,7 @@ async fn a_stage_that_asks_for_more_than_its_tenant_may_is_refused_by_the_limits
         assert!(refused[0].message.contains(limit), "{refused:?}");
     }
     spec.tenant = "rival".to_owned();
-    spec.limits = limits(1_000, 2_000, 256);
+    spec.limits = limits(1_000, 2_000, 256).map(|limits| StageLimits { added_events: 100, ..limits });
     factory.validate(&spec).await.unwrap();
 }
 

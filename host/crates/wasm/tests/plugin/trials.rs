@@ -101,6 +101,13 @@ async fn what_it_says_is_kept_within_bounds() {
         catalog.try_out(&id, Sample { limits, ..sample("floods-log", 1) }).await.unwrap();
     assert_eq!(failure, None);
     assert!(logs.len() <= 1_000 && logs_left_out > 0, "{} lines, {logs_left_out} left out", logs.len());
+    let limits = limits.map(|limits| StageLimits { log_lines_per_second: 3, ..limits });
+    let Tried { logs, .. } =
+        catalog.try_out(&id, Sample { limits, ..sample("floods-log", 1) }).await.unwrap();
+    let last = logs.last().unwrap();
+    let named =
+        last.text.contains("lines left out: more than 3 lines a second (limits.log_lines_per_second)");
+    assert!(named && last.level == "warn" && (7..60).contains(&logs.len()), "{} lines: {last:?}", logs.len());
 }
 
 #[tokio::test]

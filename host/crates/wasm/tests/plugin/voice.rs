@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use crate::support::{guest, mixed, puppet, registry, runtime, spec};
-use deltaforge_engine::stage::{StageFactory, StageSpec};
+use deltaforge_engine::stage::{StageFactory, StageLimits, StageSpec};
 use deltaforge_model::{Batch, Overlay, View};
 use deltaforge_wasm::WasmStageFactory;
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
@@ -59,6 +59,11 @@ fn a_flood_of_lines_is_cut() {
     let lines = log_of(&flood);
     assert!((200..5_000).contains(&lines.len()), "{}", lines.len());
     assert!(lines[0].contains("stage=\"stage\"") && lines[0].contains("line 0"), "{}", lines[0]);
+    let few = StageLimits { log_lines_per_second: 2, ..flood.limits.unwrap() };
+    flood.limits = Some(few);
+    // Two seconds' worth at once; a loaded machine may take some seconds for the call.
+    let lines = log_of(&flood);
+    assert!((4..40).contains(&lines.len()), "{}", lines.len());
 }
 
 #[test]
