@@ -465,7 +465,10 @@ mod tests {
         assert_eq!((refused.limit.as_str(), refused.asked_by), ("host.limits.cpu_ms", Some("cpu_ms")));
         let refused = limits("acme", written([false, false, true, false, false, false])).unwrap_err();
         assert_eq!(refused.limit, "tenants.acme.limits.mem_mb", "the default, written out");
-        assert!(limits("acme", written([false, true, false, true, true, true])).is_ok(), "they have no ceilings");
+        assert!(
+            limits("acme", written([false, true, false, true, true, true])).is_ok(),
+            "they have no ceilings"
+        );
         let error = limits("other", asks(80, 513)).unwrap_err().to_string();
         assert_eq!(
             error,
