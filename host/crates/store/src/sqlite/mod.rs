@@ -1,10 +1,8 @@
 //! The state store in one SQLite file.
 //!
 //! Every write goes through one thread, which commits all that is waiting together: many callers share one
-//! fsync. Reads have a thread and a connection of their own and, in WAL mode, never wait for a commit. A third one folds
-//! the WAL into the database.
+//! fsync. Reads have a thread and a connection of their own and, in WAL mode, never wait for a commit.
 
-mod fold;
 mod kv;
 mod log;
 mod queue;
@@ -25,7 +23,6 @@ use rusqlite::Row;
 
 pub use schema::OpenError;
 
-use fold::Folder;
 use worker::Reader;
 use writer::Writer;
 
@@ -34,10 +31,9 @@ use writer::Writer;
 /// A write whose caller stopped waiting may still happen. Dropping the store waits for the writes that were
 /// handed in.
 pub struct SqliteStore {
-    // In this order: the folder ends when the writer has, and the last connection to close folds the WAL.
+    // In this order: the writer's connection closes last and folds the WAL into the database.
     reader: Reader,
     writer: Writer,
-    _folder: Folder,
 }
 
 impl SqliteStore {
@@ -48,15 +44,12 @@ impl SqliteStore {
     /// [`OpenError`]: a file of something else or of a newer version is left untouched.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let mut writer = schema::open(path)?;
+        let writer = schema::open(path)?;
         let reader = schema::open_reader(path)?;
-        let folder = schema::open_again(path)?;
         let started = |cause| OpenError::Io { action: "start a thread for", path: path.to_path_buf(), cause };
-        let folder = Folder::start(folder, &mut writer).map_err(started)?;
         Ok(Self {
             reader: Reader::start(reader).map_err(started)?,
             writer: Writer::start(writer).map_err(started)?,
-            _folder: folder,
         })
     }
 }

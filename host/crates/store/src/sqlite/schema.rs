@@ -137,21 +137,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     Ok(db)
 }
 
-/// Opens the file, which [`open`] has prepared, once more.
-pub(super) fn open_again(path: &Path) -> Result<Connection, OpenError> {
-    let refused = |cause| OpenError::Sqlite { path: path.to_path_buf(), cause };
-    let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(refused)?;
-    db.pragma_update(None, "synchronous", "full").map_err(refused)?;
-    Ok(db)
-}
-
 /// Opens the file, which [`open`] has prepared, for reading only.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     // Not SQLITE_OPEN_READ_ONLY: reading a WAL needs its shared memory, which this connection may write.
-    let db = open_again(path)?;
-    db.pragma_update(None, "query_only", true)
-        .map_err(|cause| OpenError::Sqlite { path: path.to_path_buf(), cause })?;
-    Ok(db)
+    connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+        .and_then(|db| db.pragma_update(None, "query_only", true).map(|()| db))
+        .map_err(|cause| OpenError::Sqlite { path: path.to_path_buf(), cause })
 }
 
 fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {

@@ -53,8 +53,7 @@ fn open_watched(dir: &tempfile::TempDir, refuse: bool) -> (Arc<SqliteStore>, Arc
     }))
     .unwrap();
     let reader = Reader::start(schema::open_reader(&path).unwrap()).unwrap();
-    let _folder = Folder::start(schema::open_again(&path).unwrap(), &mut db).unwrap();
-    (Arc::new(SqliteStore { reader, writer: Writer::start(db).unwrap(), _folder }), commits)
+    (Arc::new(SqliteStore { reader, writer: Writer::start(db).unwrap() }), commits)
 }
 
 fn open(dir: &tempfile::TempDir) -> Arc<SqliteStore> {
@@ -234,19 +233,4 @@ async fn two_connections_share_a_file_without_loss() {
         put.unwrap();
     }
     assert_eq!(one.list("").await.unwrap().len(), 100);
-}
-
-#[tokio::test]
-async fn the_wal_is_folded_into_the_database_while_it_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(&dir);
-    let size = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().len();
-    // Some thirty times what the WAL is folded at.
-    let mut longest = 0;
-    for n in 0..400 {
-        store.put_many(vec![(format!("{n}"), vec![0; 256 << 10])], None).await.unwrap();
-        longest = longest.max(size("deltaforge.db-wal"));
-    }
-    assert!(longest < 64 << 20, "{longest} bytes");
-    assert!(size("deltaforge.db") > 32 << 20, "{} bytes", size("deltaforge.db"));
 }
