@@ -200,16 +200,19 @@ impl History {
     ///
     /// When the store fails.
     pub async fn save(&self, store: &dyn StateStore, key: &str) -> Result<(), StateError> {
-        self.save_with(store, key, None).await
+        store.put_many(self.records(key, None)?, None).await
     }
 
-    /// The same, and with it a swap that the host did by itself: both or neither.
-    pub(crate) async fn save_with(
+    /// What is stored of it, and with it of a swap that the host did by itself: all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written as JSON.
+    pub(crate) fn records(
         &self,
-        store: &dyn StateStore,
         key: &str,
         own: Option<&OwnSwap>,
-    ) -> Result<(), StateError> {
+    ) -> Result<Vec<(String, Vec<u8>)>, StateError> {
         let failed = |key: &str, error| StateError::backend(format!("write {key}"), error);
         let bytes = serde_json::to_vec(self).map_err(|error| failed(key, error))?;
         let mut entries = vec![(key.to_owned(), bytes)];
@@ -218,7 +221,7 @@ impl History {
             let bytes = serde_json::to_vec(own).map_err(|error| failed(&key, error))?;
             entries.push((key, bytes));
         }
-        store.put_many(entries, None).await
+        Ok(entries)
     }
 
     /// The index of the generation that events after `position` pass.
