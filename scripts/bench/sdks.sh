@@ -50,9 +50,12 @@ until curl -sf "http://$api/health" >/dev/null; do
   sleep 0.05
 done
 for language in rust go js python; do
-  name=$("$DELTAFORGE_BIN" plugin inspect "$OUT/$language.wasm" --json | sed -n 's/.*"name": *"\([^"]*\)".*/\1/p' | head -1)
+  about=$("$DELTAFORGE_BIN" plugin inspect "$OUT/$language.wasm" --json)
+  of() { grep -o "\"$1\":\"[^\"]*" <<<"$about" | head -1 | cut -d '"' -f 4; }
+  version=http://$api/plugins/$(of name)/versions/$(of version)
   took=$(curl -sf -o /dev/null -w '%{time_total}' -X PUT -H 'content-type: application/wasm' \
-    --data-binary "@$OUT/$language.wasm" "http://$api/plugins/$name-$language/versions/1.0.0") ||
-    die "the host refused the component in $language"
+    --data-binary "@$OUT/$language.wasm" "$version") || die "the host refused the component in $language"
   printf '    %-12s %6.2f MB: %.2f s\n' "$language" "$(stat -c %s "$OUT/$language.wasm" | awk '{print $1 / 1e6}')" "$took"
+  # They have one name.
+  curl -sf -o /dev/null -X DELETE "$version"
 done

@@ -18,9 +18,9 @@ const ACTIVE_PAUSE: Duration = Duration::from_millis(5);
 const LONG_LOCK: Duration = Duration::from_secs(10);
 /// How long after a change it counts as active.
 const ACTIVE_FOR: Duration = Duration::from_secs(1);
-/// Where the file system speaks, it has spoken before the change can be read: it is asked for again after this part of the
-/// time that has passed since.
-const PART: u32 = 4;
+/// Where the file system speaks, it often has before the change can be read: the database is asked again this soon, and then
+/// whenever half of the time since has passed once more.
+const SOON: Duration = Duration::from_micros(200);
 
 /// What a reading thread does.
 pub(crate) trait Work {
@@ -74,7 +74,7 @@ pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>, waits: &Waits, fo
                 let next = match changed_at.elapsed() {
                     _ if due => ACTIVE_PAUSE,
                     since if since > ACTIVE_FOR => idle_pause,
-                    since if watched.is_some() => ACTIVE_PAUSE.max(since / PART),
+                    since if watched.is_some() => SOON.max(since / 2),
                     _ => ACTIVE_PAUSE,
                 };
                 pause = next.min(idle_pause);
