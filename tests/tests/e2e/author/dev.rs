@@ -71,6 +71,9 @@ fn what_a_reload_took_is_told() {
     assert!(took > 0.0 && took <= saved.elapsed().as_secs_f64() + 0.005, "{took} s: {}", dev.said());
 }
 
+/// Longest time from a save to its effect, where a second is usual, on a machine that does other things too.
+const WARM_MS: u64 = 5_000;
+
 #[test]
 fn a_save_is_built_and_its_effect_shown() {
     let project = Project::new("rust", "processor", "live");
@@ -89,6 +92,9 @@ fn a_save_is_built_and_its_effect_shown() {
     let [built, all] = ["built_in_ms", "shown_in_ms"].map(|took| second[took].as_u64().unwrap());
     let most = saved.elapsed().as_millis() as u64;
     assert!(0 < built && built < all && all <= most, "{most} ms from the save to now: {second}");
+    // What was compiled at the start is not compiled again.
+    println!("shown {all} ms after the save");
+    assert!(all < WARM_MS, "it is to take about a second: {second}");
     // A mistake is told, and the next save is looked at all the same.
     project.change("src/lib.rs", "'x'", "'xy");
     wait::until("the compiler has spoken", crate::MINUTES, || {
