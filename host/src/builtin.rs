@@ -100,11 +100,8 @@ fn opener(code: &StageCode) -> Option<Open> {
 }
 
 /// The envelopes that every build has, by name, with what they say of themselves.
-const ENVELOPES: [(&str, Describe); 3] = [
-    ("native", Native::describe),
-    ("debezium", Debezium::describe),
-    ("cloudevents", CloudEvents::describe),
-];
+const ENVELOPES: [(&str, Describe); 3] =
+    [("native", Native::describe), ("debezium", Debezium::describe), ("cloudevents", CloudEvents::describe)];
 
 /// Builds the envelopes that every build has: `native`, `debezium`, `cloudevents`.
 #[derive(Debug, Default)]

@@ -209,7 +209,9 @@ fn no_page(code: &str, wanted: &str, known: &[&str]) -> String {
     let mut text = format!("error: no page for {code:?}");
     let part = |known: &&&str| wanted.len() >= 4 && known.contains(wanted);
     let mut meant: Vec<&str> = near(wanted, known.iter().copied()).into_iter().collect();
-    meant.extend(known.iter().filter(part).filter(|known| !meant.contains(*known)).copied().collect::<Vec<_>>());
+    meant.extend(
+        known.iter().filter(part).filter(|known| !meant.contains(*known)).copied().collect::<Vec<_>>(),
+    );
     match meant.as_slice() {
         [one] => return text + &format!("; did you mean {one}?"),
         [] => text.push_str("; there are pages for:"),

@@ -10,7 +10,10 @@ use super::*;
 fn a_code_without_a_page_is_answered_with_what_may_be_meant_or_a_list_to_read() {
     let known: Vec<&str> = ERROR_PAGES.iter().map(|(code, _)| *code).collect();
     let said = |code: &str| no_page(code, &code.to_lowercase(), &known);
-    assert_eq!(said("plugin_dedline"), "error: no page for \"plugin_dedline\"; did you mean plugin_deadline?");
+    assert_eq!(
+        said("plugin_dedline"),
+        "error: no page for \"plugin_dedline\"; did you mean plugin_deadline?"
+    );
     let part = said("memory");
     assert!(part.contains("did you mean") && part.contains("plugin_memory"), "{part}");
     let all = said("nope");

@@ -306,9 +306,14 @@ mod tests {
         let back = as_text(&there, &swapped(json!({ "kind": "rollback" })));
         assert!(said(&back, "back").is_none(), "it is no way further back: {back}");
         let undo = said(&back, "undo").expect("it is said");
-        assert!(undo.contains("--host http://there:1 puts what was taken back in place again: mask@1.0.0"), "{undo}");
+        assert!(
+            undo.contains("--host http://there:1 puts what was taken back in place again: mask@1.0.0"),
+            "{undo}"
+        );
         let further = said(&back, "further").expect("it is said");
-        for says in ["plugin deploy NAME@VERSION --pipeline shop", "GET /pipelines/shop/processors/phones/history"] {
+        for says in
+            ["plugin deploy NAME@VERSION --pipeline shop", "GET /pipelines/shop/processors/phones/history"]
+        {
             assert!(further.contains(says), "{further}");
         }
     }

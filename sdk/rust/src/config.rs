@@ -144,8 +144,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told_with_its_path() {
         for (json, begins) in [
-            (r#"{"columns":[{"name":"a","action":"redakt"}]}"#, "columns[0].action: unknown variant `redakt`, expected"),
-            (r#"{"columns":[{"name":"a"},{"name":"x\"}]","action":"redakt"}]}"#, "columns[1].action: unknown variant"),
+            (
+                r#"{"columns":[{"name":"a","action":"redakt"}]}"#,
+                "columns[0].action: unknown variant `redakt`, expected",
+            ),
+            (
+                r#"{"columns":[{"name":"a"},{"name":"x\"}]","action":"redakt"}]}"#,
+                "columns[1].action: unknown variant",
+            ),
             (r#"{"columns":[{"name":5}]}"#, "columns[0].name: invalid type: integer `5`, expected a string"),
             (r#"{"columns":[{"name":"a"},{"name":{}}]}"#, "columns[1].name: invalid type: map"),
             (r#"{"columns":[{"name":"a"},7]}"#, "columns[1]: invalid type"),

@@ -114,14 +114,7 @@ impl<'a> Asking<'a> {
 
     /// Asks a built-in processor or envelope at `part`, whose settings stand at `path`, as far as these can be read: keys that
     /// nobody knows, which are reported already, are left out. That it is not asked is said.
-    fn ask_stage(
-        &mut self,
-        block: &Block,
-        mut own: Value,
-        part: &Path,
-        path: &Path,
-        limits: Option<Limits>,
-    ) {
+    fn ask_stage(&mut self, block: &Block, mut own: Value, part: &Path, path: &Path, limits: Option<Limits>) {
         if !block.has_checks() {
             return self.ask(block, own, path, limits, |finding| finding);
         }
@@ -129,7 +122,8 @@ impl<'a> Asking<'a> {
         let is_readable = known.iter().all(|(at, code)| {
             *code == Code::UnknownKey && remove(&mut own, &at.steps()[path.steps().len()..])
         });
-        if !is_readable || self.document.nearest(path).has_broken() || !known.is_empty() && !block.fits(&own) {
+        if !is_readable || self.document.nearest(path).has_broken() || !known.is_empty() && !block.fits(&own)
+        {
             return self.problems.leave_out(part);
         }
         self.findings(block, &own, path, limits, |finding| finding);

@@ -315,7 +315,8 @@ mod tests {
         let lines = || {
             let log = Log::default();
             let writer = log.clone();
-            let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+            let lines =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
             tracing::subscriber::with_default(lines, || {
                 let runtime = Runtime::new(Some(dir.path())).unwrap();
                 let refused = runtime.load(Some("mask@1.0.0"), &empty).err().unwrap();

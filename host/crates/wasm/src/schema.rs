@@ -87,7 +87,8 @@ impl ConfigSchema {
             return branches.iter().map(Value::as_str).collect();
         }
         let of = |branch: &'a Value| {
-            let (keyword, allowed) = ["const", "enum"].iter().find_map(|key| Some((*key, branch.get(key)?)))?;
+            let (keyword, allowed) =
+                ["const", "enum"].iter().find_map(|key| Some((*key, branch.get(key)?)))?;
             self.allowed(keyword, allowed)
         };
         branches.iter().map(of).collect::<Option<Vec<_>>>().map(|words| words.concat())
@@ -173,7 +174,11 @@ mod tests {
                 "other",
                 "the value is none of `redact`, `hash`, `keep`; did you mean `redact`?",
             ),
-            (json!({ "many": [{}, { "lenght": 1 }] }), "many.1.lenght", "unknown key `lenght`; did you mean `length`?"),
+            (
+                json!({ "many": [{}, { "lenght": 1 }] }),
+                "many.1.lenght",
+                "unknown key `lenght`; did you mean `length`?",
+            ),
         ] {
             let problems = schema.check(&config).unwrap_err();
             let found = (problems[0].path.as_str(), problems[0].message.as_str());

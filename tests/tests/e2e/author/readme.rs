@@ -9,7 +9,8 @@ use super::*;
 /// The commands of the section's console, each with the lines that it prints.
 fn console() -> Vec<(String, Vec<String>)> {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
-    let section = page.split("\n## ").find(|section| section.starts_with("A plugin, written and swapped")).unwrap();
+    let section =
+        page.split("\n## ").find(|section| section.starts_with("A plugin, written and swapped")).unwrap();
     let block = section.split("```console\n").nth(1).unwrap().split("\n```").next().unwrap();
     let mut steps: Vec<(String, Vec<String>)> = Vec::new();
     for line in block.lines() {
@@ -85,7 +86,10 @@ YAML",
     let work = reader.dir.path().join("work");
     let insert = |reader: &mut Reader, id: u64| {
         let shop = work.join("shop/shop.db");
-        reader.types(&format!("sqlite3 {} \"INSERT INTO customers VALUES ({id}, 'Grace', '555-0100')\"", shown(&shop)));
+        reader.types(&format!(
+            "sqlite3 {} \"INSERT INTO customers VALUES ({id}, 'Grace', '555-0100')\"",
+            shown(&shop)
+        ));
         reader.phone(id)
     };
     reader.at.clone_from(&work);
@@ -97,7 +101,11 @@ YAML",
         let lines: Vec<&str> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
         // What making a project says is not for the first screen.
         let silent = shown.is_empty() && command.starts_with("deltaforge plugin new");
-        assert!(silent || is_shown(shown, &lines), "{command} prints\n{printed}\nand README.md shows\n{}", shown.join("\n"));
+        assert!(
+            silent || is_shown(shown, &lines),
+            "{command} prints\n{printed}\nand README.md shows\n{}",
+            shown.join("\n")
+        );
         if command.contains(" deploy ") || command.contains(" rollback ") {
             phones.push(insert(&mut reader, 2 + phones.len() as u64));
         }

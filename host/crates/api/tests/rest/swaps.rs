@@ -140,7 +140,11 @@ async fn a_swap_is_taken_back_and_the_history_tells_all_of_it() {
     );
     assert_eq!((&swap["kind"], &swap["config_kept"]), (&json!("rollback"), &json!(false)), "{swap}");
     let next = &swap["rollback_to"];
-    assert_eq!((&next["plugin"], &next["generation"]), (&json!("marker@1.1.0"), &json!(2)), "it is next: {swap}");
+    assert_eq!(
+        (&next["plugin"], &next["generation"]),
+        (&json!("marker@1.1.0"), &json!(2)),
+        "it is next: {swap}"
+    );
     orders.read(30, 30).await;
     assert_eq!(orders.marks()[19..21], ["1.1.0!", "1.0.0"], "its configuration came back as well");
     assert_eq!(host.get("/pipelines/orders").await.1["overrides"], json!([]), "as the document says");
@@ -168,7 +172,11 @@ async fn a_swap_is_taken_back_and_the_history_tells_all_of_it() {
     let of = |name: &str| history.as_array().unwrap().iter().map(|one| one[name].clone()).collect::<Vec<_>>();
     assert_eq!(of("kind"), [json!("rollback"), json!("deploy"), json!("start")]);
     let digests = of("config_digest");
-    assert_eq!((&digests[0], digests[0].as_str().unwrap().len()), (&digests[2], 64), "the configuration is back");
+    assert_eq!(
+        (&digests[0], digests[0].as_str().unwrap().len()),
+        (&digests[2], 64),
+        "the configuration is back"
+    );
     assert_ne!(digests[0], digests[1]);
     assert!(!history.to_string().contains("t0ken"), "no configuration, no secrets");
     assert_eq!(

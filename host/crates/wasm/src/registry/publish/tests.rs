@@ -83,7 +83,11 @@ fn the_same_again_is_published_also_while_it_is_being_taken_away() {
         });
         let published: Vec<_> = (0..300).map(|_| publish().map(drop)).collect();
         over.store(true, std::sync::atomic::Ordering::Relaxed);
-        let failed: Vec<_> = published.into_iter().filter_map(Result::err).map(|error| crate::factory::chain(&error)).collect();
+        let failed: Vec<_> = published
+            .into_iter()
+            .filter_map(Result::err)
+            .map(|error| crate::factory::chain(&error))
+            .collect();
         assert!(failed.is_empty(), "{} of them: {:?}", failed.len(), failed.first());
     });
 }
