@@ -51,8 +51,10 @@ class Scrub:
         for image in IMAGES:
             held = batch.flats(image, config.redact)
             # On all entries at once, without a line of Python for each.
-            present, ends = held.present.translate(TEXTS), list(accumulate(held.present.translate(LENGTHS)))
-            batch.set_flats(image, config.redact, present, ends, COVER.encode() * present.count(VALUE))
+            present, texts = held.present.translate(TEXTS), held.present.count(VALUE)
+            if texts:
+                ends = list(accumulate(present.translate(LENGTHS)))
+                batch.set_flats(image, config.redact, present, ends, COVER.encode() * texts)
         over = config.over
         present, amounts = batch.ints("after", config.amount)
         batch.tag_where("large", [held == VALUE and amount > over for held, amount in zip(present, amounts)])
