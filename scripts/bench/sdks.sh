@@ -13,13 +13,15 @@ fi
 OUT=$CARGO_TARGET_DIR/bench-sdks
 mkdir -p "$OUT"
 
-# A project with the example as its plugin; what it is built with stays for the next run.
+# A project with the example as its plugin and the SDK of this checkout; what else it is built with stays for the next run.
 project() { # LANGUAGE FILE INSTALL
-  local folder=$OUT/$1/scrub
-  if [ ! -d "$folder" ]; then
-    mkdir -p "$OUT/$1"
-    (cd "$OUT/$1" && "$DELTAFORGE_BIN" plugin new scrub --lang "$1" && cd scrub && bash -euc "$3")
-  fi >&2
+  local folder=$OUT/$1/scrub fresh
+  fresh=$(mktemp -d "${TMPDIR:-/tmp}/deltaforge-bench.XXXXXX")
+  (cd "$fresh" && "$DELTAFORGE_BIN" plugin new scrub --lang "$1") >&2
+  mkdir -p "$folder"
+  cp -R "$fresh/scrub/." "$folder"
+  rm -rf "$fresh"
+  [ -e "$folder/.installed" ] || (cd "$folder" && bash -euc "$3" && touch .installed) >&2
   cp "sdk/$1/examples/scrub/$2" "$folder/$2"
   "$DELTAFORGE_BIN" plugin build "$folder" --out "$OUT/$1.wasm" >&2
 }
