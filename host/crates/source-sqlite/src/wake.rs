@@ -64,7 +64,7 @@ impl Folders {
         for file in &files {
             readers.of_file.entry(file.clone()).or_default().push((number, mailbox.clone()));
         }
-        Some(Watched { folders: self.clone(), folder: folder.clone(), files, number })
+        Some(Watched { folders: self.clone(), folder, files, number })
     }
 
     /// Watches a folder, also one that is watched: another one may have its name by now.

@@ -108,6 +108,6 @@ fn a_save_is_built_and_its_effect_shown() {
         dev.wait(4 + nth)["shown_in_ms"].as_u64().unwrap()
     });
     let quickest = quickest.min().unwrap();
-    println!("shown {quickest} ms after a save");
+    eprintln!("shown {quickest} ms after a save");
     assert!(quickest < WARM_MS, "it is to take about a second, and took {quickest} ms");
 }

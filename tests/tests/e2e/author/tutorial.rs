@@ -18,7 +18,7 @@ const TEN_MINUTES: Duration = Duration::from_secs(600);
 /// Says how long a tutorial took, and holds it to its heading.
 fn within_ten_minutes(language: &str, began: Instant) {
     let took = began.elapsed();
-    println!("{language}: {:.0} s from `plugin new` to a swapped running stage", took.as_secs_f64());
+    eprintln!("{language}: {:.0} s from `plugin new` to a swapped running stage", took.as_secs_f64());
     assert!(took < TEN_MINUTES, "ten minutes in {language} took {took:?}");
 }
 
