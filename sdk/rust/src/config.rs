@@ -167,7 +167,7 @@ mod tests {
             // Which of them was meant is found out later, when the block has ended that it stands in.
             (r#"{"either": "é"}"#, "data did not match"),
             (r#"{"colour": 1}"#, "colour: unknown field `colour`, expected"),
-            (r#"[1]"#, "invalid "),
+            (r#"[1]"#, "[0]: invalid type"),
             (r#""x""#, "invalid type: string"),
         ] {
             let told = read::<Options>(json).expect_err(json).message;

@@ -127,6 +127,7 @@ impl Drop for Watched {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::time::Duration;
 
