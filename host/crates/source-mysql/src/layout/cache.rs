@@ -31,14 +31,14 @@ impl Layouts {
     pub fn of_map<E>(
         &mut self,
         map: &TableMap<'_>,
-        make: impl FnOnce(&TableMap<'_>) -> Result<TableLayout, E>,
+        make: impl FnOnce() -> Result<TableLayout, E>,
     ) -> Result<Arc<TableLayout>, E> {
         if let Some(known) = self.known.get(&map.table_id)
             && known.definition == map.definition
         {
             return Ok(known.layout.clone());
         }
-        let layout = Arc::new(make(map)?);
+        let layout = Arc::new(make()?);
         let known = Known { definition: map.definition.to_vec(), layout: layout.clone() };
         self.known.insert(map.table_id, known);
         Ok(layout)
