@@ -144,9 +144,10 @@ fn without_doubles(mut columns: Vec<Column>) -> Vec<Column> {
     columns
 }
 
+/// Columns that have a bit of signedness. A YEAR has one too, which says nothing.
 fn is_numeric(kind: u8) -> bool {
     use wire::*;
-    matches!(kind, TINY | SHORT | INT24 | LONG | LONGLONG | NEWDECIMAL | FLOAT | DOUBLE)
+    matches!(kind, TINY | SHORT | INT24 | LONG | LONGLONG | NEWDECIMAL | FLOAT | DOUBLE | YEAR)
 }
 
 fn is_character(kind: u8) -> bool {
@@ -175,7 +176,11 @@ fn facts(
             facts[at].unsigned = signs.get(number / 8).is_some_and(|byte| byte << (number % 8) & 0x80 != 0);
         }
     }
-    let characters = places(is_character);
+    // MariaDB counts geometries among the columns that have a charset.
+    let characters = match map.mariadb {
+        true => places(|kind| is_character(kind) || kind == wire::GEOMETRY),
+        false => places(is_character),
+    };
     let labelled = places(|kind| kind == wire::ENUM || kind == wire::SET);
     let collations = [
         (&characters, metadata.collations(characters.len())?),

@@ -8,7 +8,10 @@ INSERT INTO addresses VALUES
   (6, '1ec9414c-232a-6b00-b3c8-9e6bdeced846', '10.0.0.1', '1::', 'true'),
   (7, 'a1b2c3d4-e5f6-3789-0123-000000000000', '10.0.0.2', '::1.2.3.4', '1'),
   (8, '00000000-0000-7000-0000-000000000000', '10.0.0.2', '0:0:1::', '1'),
-  (9, '00112233-4455-6677-c899-aabbccddeeff', '10.0.0.2', 'fe80::1:0:0:2', '1'), (10, NULL, NULL, NULL, NULL);
+  (9, '00112233-4455-6677-c899-aabbccddeeff', '10.0.0.2', 'fe80::1:0:0:2', '1'),
+  (11, '123e4567-e89b-52d3-a456-426655440000', '9.9.9.9', '1:0:2:3:4:5:6:7', '1'), (12, '123e4567-e89b-32d3-8456-426655440000', '9.9.9.9', '1:0:0:2:0:0:3:4', '1'),
+  (13, '123e4567-e89b-82d3-8456-426655440000', '9.9.9.9', '::0.1.2.3', '1'), (14, '123e4567-e89b-12d3-c456-426655440000', '9.9.9.9', '1:2:3:4:5:6:7:0', '1'),
+  (15, NULL, '9.9.9.9', '::ffff:0:0', '1'), (16, NULL, '9.9.9.9', '0:1:0:0:0:0:0:1', '1'), (17, NULL, '9.9.9.9', '::1:0:0', '1'), (10, NULL, NULL, NULL, NULL);
 CREATE TABLE packed (id INT PRIMARY KEY, v VARCHAR(1000) COMPRESSED, t TEXT COMPRESSED, b BLOB COMPRESSED, vb VARBINARY(100) COMPRESSED, plain VARCHAR(10) CHARACTER SET latin1);
 INSERT INTO packed VALUES (1, REPEAT('é', 400), REPEAT('text ', 500), REPEAT(x'00ff', 300), REPEAT('z', 100), 'ü'), (2, 'short', 's', 'b', 'v', 'x'), (3, '', '', '', '', ''), (4, NULL, NULL, NULL, NULL, NULL);
 CREATE TABLE shapes (id INT PRIMARY KEY, g GEOMETRY, p POINT, c GEOMETRYCOLLECTION, s VARCHAR(10) CHARACTER SET latin1);

@@ -103,7 +103,10 @@ impl Decoder {
         let kind = header.kind;
         let head = |usual: usize| self.format.as_ref().and_then(|f| f.header_length(kind.0)).unwrap_or(usual);
         Ok(match kind {
-            EventType::TABLE_MAP => Body::TableMap(TableMap::read(bytes, head(8))?),
+            EventType::TABLE_MAP => {
+                let mariadb = self.format.as_ref().is_some_and(FormatDescription::is_mariadb);
+                Body::TableMap(TableMap::read(bytes, head(8), mariadb)?)
+            }
             EventType::WRITE_ROWS_V1
             | EventType::UPDATE_ROWS_V1
             | EventType::DELETE_ROWS_V1

@@ -18,6 +18,8 @@ pub struct TableMap<'a> {
     types: &'a [u8],
     type_metadata: &'a [u8],
     nullable: Bits<'a>,
+    /// Whether MariaDB wrote it, which counts columns otherwise in what follows.
+    pub(crate) mariadb: bool,
     /// What the server says of the columns besides their types.
     pub(crate) metadata: Metadata<'a>,
 }
@@ -73,7 +75,7 @@ pub(crate) mod wire {
 impl<'a> TableMap<'a> {
     const WHAT: &'static str = "a table map";
 
-    pub(super) fn read(mut bytes: Bytes<'a>, head: usize) -> Result<Self, DecodeError> {
+    pub(super) fn read(mut bytes: Bytes<'a>, head: usize, mariadb: bool) -> Result<Self, DecodeError> {
         let what = Self::WHAT;
         // Servers before 5.1.4 had numbers of four bytes.
         let mut fixed = Bytes::new(bytes.take(head.max(6), what)?);
@@ -85,7 +87,7 @@ impl<'a> TableMap<'a> {
         let type_metadata = bytes.lenenc_bytes(what)?;
         let nullable = Bits(bytes.take(types.len().div_ceil(8), what)?);
         let metadata = Metadata::read(bytes)?;
-        Ok(Self { table_id, database, table, definition, types, type_metadata, nullable, metadata })
+        Ok(Self { table_id, database, table, definition, types, type_metadata, nullable, mariadb, metadata })
     }
 
     fn name(bytes: &mut Bytes<'a>) -> Result<&'a str, DecodeError> {

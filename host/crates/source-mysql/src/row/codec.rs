@@ -174,7 +174,7 @@ impl Codec {
             }
             Self::Uuid { prefix } => {
                 let stored = *fixed::<16>(bytes, *prefix, &mut room.bytes)?;
-                row.push(&Cell::Uuid(uuid(stored)))
+                row.push(&Cell::Uuid(stored))
             }
             Self::Inet4 { prefix } => {
                 let address = *fixed::<4>(bytes, *prefix, &mut room.bytes)?;
@@ -301,27 +301,40 @@ fn push_geometry<'r, 'w>(
     row.push(&Cell::Bytes(&room.bytes))
 }
 
-/// MariaDB keeps UUIDs of the versions 1 to 5 with their parts from the last to the first, so that those made in time order
-/// sort so; others as they are. A kept one tells by its variant, which then stands where the time's highest byte would.
-fn uuid(stored: [u8; 16]) -> [u8; 16] {
-    let turned = |s: &[u8; 16]| {
-        let mut uuid = [0; 16];
-        uuid[..4].copy_from_slice(&s[12..]);
-        uuid[4..6].copy_from_slice(&s[10..12]);
-        uuid[6..8].copy_from_slice(&s[8..10]);
-        uuid[8..10].copy_from_slice(&s[6..8]);
-        uuid[10..].copy_from_slice(&s[..6]);
-        uuid
-    };
-    // As the server decides: in place already when it reads as a UUID of version 6 or later.
-    if stored[8] & 0x80 != 0 && stored[6] & 0xf0 >= 0x60 { stored } else { turned(&stored) }
-}
-
 fn push_display(value: impl std::fmt::Display, out: &mut String) {
     use std::fmt::Write;
     let _ = write!(out, "{value}");
 }
 
+/// As the server prints it: the first of the longest runs of zeros is left out, also a single zero; what is left of an
+/// address that carries one of IPv4 is printed as that.
 fn inet6(address: [u8; 16], out: &mut String) {
-    push_display(Ipv6Addr::from(address), out);
+    let groups = Ipv6Addr::from(address).segments();
+    let zeros = |from: usize| groups[from..].iter().take_while(|group| **group == 0).count();
+    let longest = (0..8).rev().max_by_key(|from| zeros(*from)).unwrap_or(0);
+    let gap = longest..longest + zeros(longest);
+    let v4 = gap == (0..6) || (gap == (0..5) && groups[5] == 0xffff);
+    let end = if v4 { 6 } else { 8 };
+    let mut colon = false;
+    for (at, group) in groups.iter().enumerate().take(end) {
+        if gap.contains(&at) {
+            if at == gap.start {
+                out.push_str("::");
+            }
+            colon = false;
+            continue;
+        }
+        if colon {
+            out.push(':');
+        }
+        push_display(format_args!("{group:x}"), out);
+        colon = true;
+    }
+    if v4 {
+        if colon {
+            out.push(':');
+        }
+        let [.., a, b, c, d] = address;
+        push_display(Ipv4Addr::new(a, b, c, d), out);
+    }
 }
