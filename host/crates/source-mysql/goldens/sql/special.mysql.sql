@@ -25,3 +25,6 @@ UPDATE hidden SET k = 'c' WHERE id = 2;
 
 CREATE TABLE prefixed (t VARCHAR(100), id INT, PRIMARY KEY (id, t(10)));
 INSERT INTO prefixed VALUES ('x', 1);
+
+CREATE TABLE chinese (id INT PRIMARY KEY, g VARCHAR(20) CHARACTER SET gb18030, m VARCHAR(20) CHARACTER SET macce);
+INSERT INTO chinese VALUES (1, '中文😀€ḿ𠀀ü', 'Žluť'), (2, 'ascii', '');
