@@ -8,9 +8,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use deltaforge_model::{
-    BatchBuilder, EventHead, EventId, Op, SnapshotMark, SourceInfo,
-};
+use deltaforge_model::{BatchBuilder, EventHead, EventId, Op, SnapshotMark, SourceInfo};
 use deltaforge_source_mysql::binlog::{Body, Decoder, Limits};
 use deltaforge_source_mysql::layout::Layouts;
 use deltaforge_source_mysql::{RowCursor, Scratch, TableLayout};
@@ -51,7 +49,11 @@ fn main() {
         }
     }
     let (rate, size) = (rows as f64 / best, bytes as f64 / rows as f64);
-    println!("{:.2} M rows/s, {:.0} ns a row, {size:.0} B a row in the batch", rate / 1e6, best * 1e9 / rows as f64);
+    println!(
+        "{:.2} M rows/s, {:.0} ns a row, {size:.0} B a row in the batch",
+        rate / 1e6,
+        best * 1e9 / rows as f64
+    );
 }
 
 fn decode(decoder: &mut Decoder, layouts: &mut Layouts, scratch: &mut Scratch, builder: &mut BatchBuilder) {

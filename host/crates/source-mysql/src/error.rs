@@ -5,7 +5,9 @@
 #[non_exhaustive]
 pub enum DecodeError {
     /// An event ends before what it must hold.
-    #[error("read {what}: {need} bytes are needed and {have} are left; read the log from the event's start again")]
+    #[error(
+        "read {what}: {need} bytes are needed and {have} are left; read the log from the event's start again"
+    )]
     Truncated {
         /// What was being read.
         what: &'static str,
@@ -34,7 +36,9 @@ pub enum DecodeError {
         computed: u32,
     },
     /// Something takes more than its bound.
-    #[error("{what} takes {size} bytes, more than the bound of {most}: raise the pipeline's memory, or leave the table out")]
+    #[error(
+        "{what} takes {size} bytes, more than the bound of {most}: raise the pipeline's memory, or leave the table out"
+    )]
     TooLarge {
         /// What.
         what: &'static str,
@@ -52,7 +56,9 @@ pub enum DecodeError {
         advice: &'static str,
     },
     /// The server lost events: its log has a gap here.
-    #[error("the server wrote an incident into its log ({message}): changes are missing from it; take a new snapshot")]
+    #[error(
+        "the server wrote an incident into its log ({message}): changes are missing from it; take a new snapshot"
+    )]
     Incident {
         /// The server's words.
         message: String,
@@ -88,7 +94,9 @@ pub enum LayoutError {
         table: String,
     },
     /// The labels of an ENUM or SET column are not known.
-    #[error("the labels of column {column} of {table} are not known; they are in the log with binlog_row_metadata = 'FULL'")]
+    #[error(
+        "the labels of column {column} of {table} are not known; they are in the log with binlog_row_metadata = 'FULL'"
+    )]
     LabelsMissing {
         /// `database.table`.
         table: String,
@@ -96,7 +104,9 @@ pub enum LayoutError {
         column: String,
     },
     /// The definition has another number of columns than the rows.
-    #[error("rows of {table} have {logged} columns and its definition has {declared}: it is not the one of this position")]
+    #[error(
+        "rows of {table} have {logged} columns and its definition has {declared}: it is not the one of this position"
+    )]
     ColumnCount {
         /// `database.table`.
         table: String,
@@ -106,7 +116,9 @@ pub enum LayoutError {
         declared: usize,
     },
     /// The definition says another type than the log.
-    #[error("column {column} of {table} is declared {declared}, which the log writes otherwise (type {logged}): {advice}")]
+    #[error(
+        "column {column} of {table} is declared {declared}, which the log writes otherwise (type {logged}): {advice}"
+    )]
     ColumnType {
         /// `database.table`.
         table: String,

@@ -7,8 +7,6 @@
 mod cache;
 mod declared;
 mod spelling;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -113,7 +111,12 @@ impl TableLayout {
                 None => spelling::of(column, facts),
             };
             let nullable = column.nullable;
-            schema.push(Column { name: name.to_owned(), kind: Kind::Of(kind), source_type: spelled, nullable });
+            schema.push(Column {
+                name: name.to_owned(),
+                kind: Kind::Of(kind),
+                source_type: spelled,
+                nullable,
+            });
             fields.push(Field { codec, key: false, json });
         }
         let key: Vec<&str> = match definition {

@@ -77,11 +77,7 @@ pub(super) fn gtid_list(mut bytes: Bytes<'_>) -> Result<Vec<MariaGtid>, DecodeEr
     }
     (0..count)
         .map(|_| {
-            Ok(MariaGtid {
-                domain: bytes.u32(WHAT)?,
-                server: bytes.u32(WHAT)?,
-                sequence: bytes.u64(WHAT)?,
-            })
+            Ok(MariaGtid { domain: bytes.u32(WHAT)?, server: bytes.u32(WHAT)?, sequence: bytes.u64(WHAT)? })
         })
         .collect()
 }

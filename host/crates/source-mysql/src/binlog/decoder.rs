@@ -179,7 +179,8 @@ impl Decoder {
 
 /// Compares an event's checksum. `flags` without the in-use mark, which is set after the checksum was made.
 fn verify(packet: &[u8], flags: u16) -> Result<(), DecodeError> {
-    let Some((content, crc)) = packet.split_last_chunk::<4>().filter(|(content, _)| content.len() >= Header::LEN)
+    let Some((content, crc)) =
+        packet.split_last_chunk::<4>().filter(|(content, _)| content.len() >= Header::LEN)
     else {
         return Err(DecodeError::Truncated { what: "a checksum", need: 4, have: packet.len() as u64 });
     };

@@ -28,7 +28,10 @@ impl FormatDescription {
         let mut bytes = Bytes::new(body);
         let version = bytes.u16(WHAT)?;
         if version != 4 {
-            return Err(DecodeError::corrupt(WHAT, format!("version {version} of the log format; 4 is known")));
+            return Err(DecodeError::corrupt(
+                WHAT,
+                format!("version {version} of the log format; 4 is known"),
+            ));
         }
         let server = bytes.take(50, WHAT)?;
         let server = server.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -43,7 +46,8 @@ impl FormatDescription {
                 Some(0) => false,
                 Some(1) => true,
                 other => {
-                    let why = format!("checksums of kind {other:?} are not known; servers before 5.6 write none");
+                    let why =
+                        format!("checksums of kind {other:?} are not known; servers before 5.6 write none");
                     return Err(DecodeError::corrupt(WHAT, why));
                 }
             },

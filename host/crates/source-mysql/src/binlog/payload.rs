@@ -58,9 +58,9 @@ impl<'a> TransactionPayload<'a> {
     /// When the decompressor cannot be made.
     pub fn events(&self, decoder: &Decoder) -> Result<PayloadEvents<'a>, DecodeError> {
         let source: Box<dyn Read + 'a> = if self.zstd {
-            let compression = |error: std::io::Error| DecodeError::Compression { what: WHAT, why: error.to_string() };
-            let mut stream =
-                zstd::stream::read::Decoder::with_buffer(self.content).map_err(compression)?;
+            let compression =
+                |error: std::io::Error| DecodeError::Compression { what: WHAT, why: error.to_string() };
+            let mut stream = zstd::stream::read::Decoder::with_buffer(self.content).map_err(compression)?;
             stream.window_log_max(decoder.limits().max_window_log).map_err(compression)?;
             Box::new(stream)
         } else {

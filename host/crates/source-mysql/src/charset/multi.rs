@@ -164,7 +164,9 @@ impl Multi {
                 None
             }
             // Rows that users may fill are private characters in order, those behind 0x8F after the others.
-            (Self::Ujis | Self::EucJpMs, [row @ 0xf5..=0xfe, cell @ 0xa1..=0xfe]) => private(0xe000, *row, *cell),
+            (Self::Ujis | Self::EucJpMs, [row @ 0xf5..=0xfe, cell @ 0xa1..=0xfe]) => {
+                private(0xe000, *row, *cell)
+            }
             (Self::Ujis | Self::EucJpMs, [0x8f, row @ 0xf5..=0xfe, cell @ 0xa1..=0xfe]) => {
                 private(0xe3ac, *row, *cell)
             }

@@ -7,9 +7,9 @@
 
 use super::interval::{Interval, Intervals};
 use super::set::{GtidSet, Tag, Tsid, Uuid};
+use crate::binlog::serialization;
 use crate::bytes::{Bytes, text};
 use crate::error::DecodeError;
-use crate::binlog::serialization;
 
 const TAGGED: u64 = 1;
 

@@ -30,7 +30,8 @@ impl FromStr for Uuid {
     type Err = ParseGtidError;
 
     fn from_str(text: &str) -> Result<Self, ParseGtidError> {
-        let bad = || ParseGtidError::new(text, "a UUID has 32 hexadecimal digits, with dashes as in 8-4-4-4-12");
+        let bad =
+            || ParseGtidError::new(text, "a UUID has 32 hexadecimal digits, with dashes as in 8-4-4-4-12");
         let dashes = text.bytes().enumerate().filter(|(_, byte)| *byte == b'-').map(|(at, _)| at);
         if text.len() != 36 || !dashes.eq([8, 13, 18, 23]) {
             return Err(bad());
@@ -38,7 +39,9 @@ impl FromStr for Uuid {
         let mut digits = text.bytes().filter(|byte| *byte != b'-').map(|byte| (byte as char).to_digit(16));
         let mut uuid = [0; 16];
         for byte in &mut uuid {
-            let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) else { return Err(bad()) };
+            let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) else {
+                return Err(bad());
+            };
             *byte = (high << 4 | low) as u8;
         }
         Ok(Self(uuid))
@@ -269,9 +272,9 @@ fn run(piece: &str) -> Result<Option<Interval>, ParseGtidError> {
         let text = text.trim();
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = digits.then(|| text.parse().ok()).flatten();
-        number.filter(|number| (1..=Interval::MAX).contains(number)).ok_or_else(|| {
-            ParseGtidError::new(piece, "transaction numbers go from 1 to 9223372036854775806")
-        })
+        number
+            .filter(|number| (1..=Interval::MAX).contains(number))
+            .ok_or_else(|| ParseGtidError::new(piece, "transaction numbers go from 1 to 9223372036854775806"))
     };
     let (first, last) = match piece.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),

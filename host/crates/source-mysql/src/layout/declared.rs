@@ -135,7 +135,15 @@ impl<'a> Words<'a> {
     fn is_binary(&self) -> bool {
         matches!(
             self.base,
-            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "uuid" | "inet4" | "inet6"
+            "binary"
+                | "varbinary"
+                | "tinyblob"
+                | "blob"
+                | "mediumblob"
+                | "longblob"
+                | "uuid"
+                | "inet4"
+                | "inet6"
         ) || self.base == "vector"
     }
 
@@ -143,7 +151,8 @@ impl<'a> Words<'a> {
     pub fn check(&self, kind: u8) -> Result<(), &'static str> {
         const OTHER: &str = "the definition is not the one of this point of the log";
         let known = TYPES.iter().find(|(known, _)| *known == self.base);
-        let (_, kinds) = known.ok_or("the type is not known here; leave the table out, or upgrade DeltaForge")?;
+        let (_, kinds) =
+            known.ok_or("the type is not known here; leave the table out, or upgrade DeltaForge")?;
         if !kinds.contains(&kind) {
             return Err(OTHER);
         }

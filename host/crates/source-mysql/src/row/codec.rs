@@ -31,31 +31,71 @@ pub(crate) enum Codec {
     Float32,
     Float64,
     Decimal(DecimalShape),
-    Bit { bytes: u8 },
+    Bit {
+        bytes: u8,
+    },
     Year,
     Date,
-    Time { digits: u8 },
-    DateTime { digits: u8 },
-    Timestamp { digits: u8 },
+    Time {
+        digits: u8,
+    },
+    DateTime {
+        digits: u8,
+    },
+    Timestamp {
+        digits: u8,
+    },
     OldTime,
     OldDateTime,
     OldTimestamp,
-    Text { prefix: u8, charset: Charset },
-    Bytes { prefix: u8 },
+    Text {
+        prefix: u8,
+        charset: Charset,
+    },
+    Bytes {
+        prefix: u8,
+    },
     /// Zeros at its end are not in the log.
-    Padded { prefix: u8, len: u16 },
+    Padded {
+        prefix: u8,
+        len: u16,
+    },
     /// MariaDB's COMPRESSED columns.
-    Compressed { prefix: u8, charset: Charset },
-    Enum { bytes: u8, labels: Box<[Box<str>]> },
-    Set { bytes: u8, labels: Box<[Box<str>]> },
-    Json { prefix: u8 },
+    Compressed {
+        prefix: u8,
+        charset: Charset,
+    },
+    Enum {
+        bytes: u8,
+        labels: Box<[Box<str>]>,
+    },
+    Set {
+        bytes: u8,
+        labels: Box<[Box<str>]>,
+    },
+    Json {
+        prefix: u8,
+    },
     /// JSON of MariaDB, which is text.
-    JsonText { prefix: u8, charset: Charset },
-    Geometry { prefix: u8 },
-    Vector { prefix: u8 },
-    Uuid { prefix: u8 },
-    Inet4 { prefix: u8 },
-    Inet6 { prefix: u8 },
+    JsonText {
+        prefix: u8,
+        charset: Charset,
+    },
+    Geometry {
+        prefix: u8,
+    },
+    Vector {
+        prefix: u8,
+    },
+    Uuid {
+        prefix: u8,
+    },
+    Inet4 {
+        prefix: u8,
+    },
+    Inet6 {
+        prefix: u8,
+    },
 }
 
 /// Room for what is made of values on their way into a batch.
@@ -87,7 +127,9 @@ impl Codec {
                 shape.read(bytes, &mut room.text)?;
                 row.push(&Cell::Decimal(&room.text))
             }
-            Self::Text { prefix, charset } => push_text(variable(bytes, *prefix)?, *charset, row, &mut room.text),
+            Self::Text { prefix, charset } => {
+                push_text(variable(bytes, *prefix)?, *charset, row, &mut room.text)
+            }
             Self::Bytes { prefix } => row.push(&Cell::Bytes(variable(bytes, *prefix)?)),
             Self::Date => return temporal::date(bytes, row, &mut room.text),
             Self::Time { digits } => return temporal::time2(bytes, *digits, row),
@@ -118,7 +160,9 @@ impl Codec {
             Self::OldTime => return temporal::old_time(bytes, row),
             Self::OldDateTime => return temporal::old_datetime(bytes, row, &mut room.text),
             Self::OldTimestamp => return temporal::timestamp(bytes, None, row, &mut room.text),
-            Self::Padded { prefix, len } => row.push(&Cell::Bytes(padded(bytes, *prefix, *len, &mut room.bytes)?)),
+            Self::Padded { prefix, len } => {
+                row.push(&Cell::Bytes(padded(bytes, *prefix, *len, &mut room.bytes)?))
+            }
             Self::Compressed { prefix, charset } => {
                 inflate_column(variable(bytes, *prefix)?, MOST_COLUMN_BYTES, &mut room.bytes)?;
                 push_text(&room.bytes, *charset, row, &mut room.text)
@@ -280,11 +324,7 @@ fn push_json(document: &[u8], row: &mut RowWriter<'_>, room: &mut Room) -> Resul
 
 /// Four bytes of SRID, then WKB: what the server keeps. Without an SRID that is WKB. With one it moves into the
 /// extended form, which has a flag in the type and the SRID behind it.
-fn push_geometry<'r, 'w>(
-    value: &[u8],
-    row: &'r mut RowWriter<'w>,
-    room: &mut Room,
-) -> &'r mut RowWriter<'w> {
+fn push_geometry<'r, 'w>(value: &[u8], row: &'r mut RowWriter<'w>, room: &mut Room) -> &'r mut RowWriter<'w> {
     const HAS_SRID: u32 = 0x2000_0000;
     let Some((srid, wkb)) = value.split_first_chunk::<4>() else { return row.push(&Cell::Bytes(value)) };
     if *srid == [0; 4] {

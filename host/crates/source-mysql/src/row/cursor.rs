@@ -163,7 +163,8 @@ impl<'a> RowCursor<'a> {
         let mut bytes = Bytes::new(data.get(at..).unwrap_or_default());
         let (bits, which) =
             if role == Role::After { (self.rows.second, self.second) } else { (self.rows.first, self.first) };
-        let diffs = if role == Role::After && self.rows.partial_json { self.diffs(&mut bytes)? } else { Bits(&[]) };
+        let diffs =
+            if role == Role::After && self.rows.partial_json { self.diffs(&mut bytes)? } else { Bits(&[]) };
         let nulls = Bits(bytes.take(which.count.div_ceil(8), WHAT)?);
         if role == Role::Before {
             scratch.cells.clear();

@@ -7,7 +7,8 @@ use crate::error::DecodeError;
 /// Bytes of 0 to 9 digits.
 const BYTES: [u8; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 /// What that many digits stay below.
-const BOUND: [u32; 10] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+const BOUND: [u32; 10] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
 const WHAT: &str = "a DECIMAL";
 
 /// A DECIMAL's digits before and behind its point.

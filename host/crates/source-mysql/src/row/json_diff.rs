@@ -243,7 +243,10 @@ mod tests {
         let member = |name: &str| Leg::Member(name.to_owned());
         assert_eq!(legs("$"), Some(vec![]));
         assert_eq!(legs("$.a[3].\"b c\""), Some(vec![member("a"), Leg::Element(3), member("b c")]));
-        assert_eq!(legs(r#"$."q\"\u00e9\ud83d\ude00\n"[0]"#), Some(vec![member("q\"é😀\n"), Leg::Element(0)]));
+        assert_eq!(
+            legs(r#"$."q\"\u00e9\ud83d\ude00\n"[0]"#),
+            Some(vec![member("q\"é😀\n"), Leg::Element(0)])
+        );
         for broken in ["", "a", "$x", "$.", "$[", "$[x]", "$[-1]", "$.\"a", r#"$."\u12"#, r#"$."\ud83d""#] {
             assert_eq!(legs(broken), None, "{broken}");
         }

@@ -77,10 +77,16 @@ fn events_are_those_that_the_servers_show() {
                 Body::MariaGtid(begin) => {
                     gtids += 1;
                     assert!(says.ends_with(&format!("GTID {}", begin.gtid)), "{says}: {begin:?}");
-                    assert_eq!(begin.is_standalone(), !says.starts_with("BEGIN") && !says.starts_with("XA START"));
+                    assert_eq!(
+                        begin.is_standalone(),
+                        !says.starts_with("BEGIN") && !says.starts_with("XA START")
+                    );
                     let prepares = begin.flags & MariaGtidEvent::PREPARED_XA != 0;
                     assert_eq!(prepares, says.starts_with("XA START"), "{says}");
-                    assert_eq!(begin.xid.is_some(), begin.gtid.domain == 0 && [15, 16].contains(&begin.gtid.sequence));
+                    assert_eq!(
+                        begin.xid.is_some(),
+                        begin.gtid.domain == 0 && [15, 16].contains(&begin.gtid.sequence)
+                    );
                 }
                 Body::Query(query) => {
                     let sql = String::from_utf8_lossy(query.sql);

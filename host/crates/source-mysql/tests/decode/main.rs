@@ -6,5 +6,6 @@ mod captured;
 mod events;
 mod exercise;
 mod hostile;
+mod layouts;
 mod rows;
 mod text;

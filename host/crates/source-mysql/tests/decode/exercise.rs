@@ -10,7 +10,7 @@ use deltaforge_source_mysql::{RowCursor, Scratch, TableLayout};
 
 /// Events of a log, one after the other: `size: u16`, and the event without a checksum.
 pub fn log(mut bytes: &[u8]) {
-    let limits = Limits { max_event_bytes: 1 << 20, max_window_log: 20 };
+    let limits = Limits { max_event_bytes: 1 << 20, max_window_log: 21 };
     let mut decoder = Decoder::new(false, limits);
     let mut seen = Seen::default();
     while let Some((size, rest)) = bytes.split_first_chunk::<2>() {

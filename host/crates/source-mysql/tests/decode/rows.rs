@@ -54,7 +54,9 @@ impl Replay {
         };
         // NULLs behind the end: rows from before a column was added.
         let fits = |row: &Vec<Shown>| {
-            row.iter().zip(&before).all(|(have, was)| have == was || [have, was].contains(&&Shown::Unavailable))
+            row.iter()
+                .zip(&before)
+                .all(|(have, was)| have == was || [have, was].contains(&&Shown::Unavailable))
         };
         let at = rows.iter().position(fits).unwrap_or_else(|| panic!("{before:?} is not among {rows:?}"));
         let old = rows.remove(at);
@@ -232,12 +234,19 @@ fn compare(name: &str, from: From) -> Replay {
         let empty = Vec::new();
         let rows = replay.tables.get(&table.name).unwrap_or(&empty);
         if rows.len() != table.rows.len() {
-            problems.push(format!("{}: {} rows, the server has {}", table.name, rows.len(), table.rows.len()));
+            problems.push(format!(
+                "{}: {} rows, the server has {}",
+                table.name,
+                rows.len(),
+                table.rows.len()
+            ));
         }
         for server in &table.rows {
             let Some(row) = rows.iter().find(|row| {
-                let key = table.key.iter().map(|key| table.columns.iter().position(|c| c.name == *key).unwrap());
-                key.into_iter().all(|at| row[at] == Shown::server(&server[at], &table.columns[at].column_type))
+                let key =
+                    table.key.iter().map(|key| table.columns.iter().position(|c| c.name == *key).unwrap());
+                key.into_iter()
+                    .all(|at| row[at] == Shown::server(&server[at], &table.columns[at].column_type))
             }) else {
                 problems.push(format!("{}: no row {:?}", table.name, server));
                 continue;

@@ -63,7 +63,10 @@ fn checksums_find_every_broken_byte() {
                 }
                 let mut scratch = Vec::new();
                 let result = decoder.decode(&packet, &mut scratch);
-                assert!(matches!(result, Err(DecodeError::Checksum { .. })), "byte {broken} of the event at {at}");
+                assert!(
+                    matches!(result, Err(DecodeError::Checksum { .. })),
+                    "byte {broken} of the event at {at}"
+                );
             }
             decoder.decode(packet, &mut Vec::new()).unwrap();
         }
