@@ -3,7 +3,7 @@
 //! * [`interval`]: sets of transaction numbers;
 //! * [`set`]: MySQL's sets, `uuid[:tag]:intervals`, and their text;
 //! * [`encoding`]: the bytes of those, as COM_BINLOG_DUMP_GTID takes and PREVIOUS_GTIDS_LOG_EVENT gives them;
-//! * [`mariadb`]: domain-server-sequence.
+//! * [`mariadb`]: domain-server-sequence, of the other server.
 
 pub mod encoding;
 pub mod interval;
