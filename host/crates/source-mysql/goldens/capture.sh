@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# capture.sh mysql|mariadb HOST PORT: captures binary logs and the server's own text of what is in them.
+# capture.sh mysql|mariadb HOST PORT [SQL OUT]: captures binary logs and the server's own text of what is in them.
 #
 # The server must be running, with root open to HOST, and ours alone: a database `golden` is made and dropped, and all
 # logs and GTIDs are reset. MySQL 9 wants mysql and mysqlbinlog, MariaDB 10.11 wants mariadb and mariadb-binlog; others can be named in
-# $CLIENT and $BINLOG. The statements are in sql/. For each of them come out NAME.binlog and NAME.rows (tables, columns and
+# $CLIENT and $BINLOG. The statements are in sql/, or in the folder SQL. For each of them come out NAME.binlog and NAME.rows (tables, columns and
 # rows as SELECT has them); for `flow` also its events (SHOW BINLOG EVENTS), the file behind it and all GTIDs before that.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-[ $# = 3 ] || { sed -n 's/^# //p' "$0" >&2; exit 2; }
-kind=$1
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+[ $# = 3 ] || [ $# = 5 ] || { sed -n 's/^# //p' "$0" >&2; exit 2; }
+kind=$1 statements=${4:-$here/sql} out=${5:-$here}/$1
 case $kind in
 mysql) client=${CLIENT:-mysql} binlog=${BINLOG:-mysqlbinlog} ;;
 mariadb) client=${CLIENT:-mariadb} binlog=${BINLOG:-mariadb-binlog} ;;
@@ -54,9 +54,10 @@ rows() { # every table of the database: its columns, its key, its rows in the ke
   done
 }
 
-mkdir -p "$kind"
+mkdir -p "$out"
 if [ "$kind" = mysql ]; then sql -e 'RESET BINARY LOGS AND GTIDS'; else sql -e 'RESET MASTER'; fi
-for file in sql/*."$kind".sql sql/*.both.sql; do
+shopt -s nullglob
+for file in "$statements"/*."$kind".sql "$statements"/*.both.sql; do
   name=$(basename "$file"); name=${name%%.*}
   sql -e 'DROP DATABASE IF EXISTS golden; CREATE DATABASE golden CHARACTER SET utf8mb4; FLUSH BINARY LOGS'
   log=$(current)
@@ -68,18 +69,18 @@ for file in sql/*."$kind".sql sql/*.both.sql; do
     sql -e 'SET GLOBAL binlog_row_metadata=FULL, log_bin_compress=OFF'
   fi
   sql -e 'FLUSH BINARY LOGS'
-  fetch "$log" "$kind/$name.binlog"
-  [ "$name" = bench ] || rows >"$kind/$name.rows"
+  fetch "$log" "$out/$name.binlog"
+  [ "$name" = bench ] || rows >"$out/$name.rows"
   if [ "$name" = flow ]; then
-    sql -e "SHOW BINLOG EVENTS IN '$log'" | cut -f 2,3,5,6 >"$kind/$name.events"
+    sql -e "SHOW BINLOG EVENTS IN '$log'" | cut -f 2,3,5,6 >"$out/$name.events"
     if [ "$kind" = mysql ]; then
-      sql -e "SELECT REPLACE(@@gtid_executed, '\n', '')" >"$kind/$name.gtids"
+      sql -e "SELECT REPLACE(@@gtid_executed, '\n', '')" >"$out/$name.gtids"
     else
-      sql -e 'SELECT @@gtid_binlog_state' >"$kind/$name.gtids"
+      sql -e 'SELECT @@gtid_binlog_state' >"$out/$name.gtids"
     fi
     # Of the file behind it, only what it begins with: nothing was written since.
-    fetch "$(current)" "$kind/$name.next"
+    fetch "$(current)" "$out/$name.next"
   fi
-  printf '%s/%s: %s bytes\n' "$kind" "$name" "$(stat -c %s "$kind/$name.binlog")"
+  printf '%s/%s: %s bytes\n' "$kind" "$name" "$(stat -c %s "$out/$name.binlog")"
 done
 sql -e 'DROP DATABASE golden'

@@ -31,6 +31,6 @@ pub mod transaction;
 pub use decoder::{Decoder, Limits};
 pub use event::{Body, Event};
 pub use header::{EventType, Header};
-pub use payload::{PayloadEvents, TransactionPayload};
+pub use payload::{PayloadEvents, PayloadRoom, TransactionPayload};
 pub use rows::{Rows, RowsKind};
 pub use table_map::TableMap;

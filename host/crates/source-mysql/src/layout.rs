@@ -153,9 +153,10 @@ fn is_numeric(kind: u8) -> bool {
     matches!(kind, TINY | SHORT | INT24 | LONG | LONGLONG | NEWDECIMAL | FLOAT | DOUBLE | YEAR)
 }
 
+/// Columns that have a collation: a VECTOR has one too, of bytes.
 fn is_character(kind: u8) -> bool {
     use wire::*;
-    matches!(kind, STRING | VAR_STRING | VARCHAR | BLOB | TINY_BLOB | MEDIUM_BLOB | LONG_BLOB)
+    matches!(kind, STRING | VAR_STRING | VARCHAR | BLOB | TINY_BLOB | MEDIUM_BLOB | LONG_BLOB | VECTOR)
         || matches!(kind, MARIADB_BLOB_COMPRESSED | MARIADB_VARCHAR_COMPRESSED)
 }
 

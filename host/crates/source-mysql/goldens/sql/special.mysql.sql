@@ -28,3 +28,8 @@ INSERT INTO prefixed VALUES ('x', 1);
 
 CREATE TABLE chinese (id INT PRIMARY KEY, g VARCHAR(20) CHARACTER SET gb18030, m VARCHAR(20) CHARACTER SET macce);
 INSERT INTO chinese VALUES (1, '中文😀€ḿ𠀀ü', 'Žluť'), (2, 'ascii', '');
+
+-- Which columns count as having a charset, in what the log says of those.
+CREATE TABLE mixed (id INT PRIMARY KEY, j JSON, c1 VARCHAR(10) CHARACTER SET latin1, g GEOMETRY, c2 CHAR(10) CHARACTER SET cp1251, v VECTOR(2),
+  c3 TEXT CHARACTER SET ucs2, b BIT(3), e ENUM('ä', 'ö') CHARACTER SET latin1, c4 VARCHAR(10), y YEAR, n INT UNSIGNED, bl BLOB, c5 VARCHAR(10) CHARACTER SET gbk);
+INSERT INTO mixed VALUES (1, '1', 'é', POINT(1, 2), 'Ж', STRING_TO_VECTOR('[1,2]'), '☃', 5, 'ö', '☃é', 2024, 4000000000, x'ff', '中');

@@ -2,6 +2,9 @@
 
 use std::io::Read;
 
+use zstd::stream::read::Decoder as ZstdReader;
+use zstd::zstd_safe::DCtx;
+
 use super::decoder::Decoder;
 use super::event::Event;
 use super::header::{EventType, Header};
@@ -56,26 +59,71 @@ impl<'a> TransactionPayload<'a> {
     /// # Errors
     ///
     /// When the decompressor cannot be made.
-    pub fn events(&self, decoder: &Decoder) -> Result<PayloadEvents<'a>, DecodeError> {
-        let source: Box<dyn Read + 'a> = if self.zstd {
-            let compression =
-                |error: std::io::Error| DecodeError::Compression { what: WHAT, why: error.to_string() };
-            let mut stream = zstd::stream::read::Decoder::with_buffer(self.content).map_err(compression)?;
+    pub fn events<'r>(
+        &self,
+        decoder: &Decoder,
+        room: &'r mut PayloadRoom,
+    ) -> Result<PayloadEvents<'r>, DecodeError>
+    where
+        'a: 'r,
+    {
+        room.shrink();
+        let PayloadRoom { context, event, scratch } = room;
+        let source: Source<'r> = if self.zstd {
+            let context = context.get_or_insert_with(DCtx::create);
+            let mut stream = ZstdReader::with_context(self.content, context);
             stream.window_log_max(decoder.limits().max_window_log).map_err(compression)?;
-            Box::new(stream)
+            Source::Zstd(stream)
         } else {
-            Box::new(self.content)
+            Source::Plain(self.content)
         };
-        Ok(PayloadEvents { source, decoder: decoder.inner(), event: Vec::new(), scratch: Vec::new() })
+        Ok(PayloadEvents { source, decoder: decoder.inner(), event, scratch })
     }
 }
 
-/// The events of a compressed transaction, in order.
-pub struct PayloadEvents<'a> {
-    source: Box<dyn Read + 'a>,
-    decoder: Decoder,
+#[cold]
+fn compression(error: std::io::Error) -> DecodeError {
+    DecodeError::Compression { what: WHAT, why: error.to_string() }
+}
+
+/// What reading compressed transactions takes, kept from one to the next: making it costs more than a small one.
+#[derive(Default)]
+pub struct PayloadRoom {
+    context: Option<DCtx<'static>>,
     event: Vec<u8>,
     scratch: Vec<u8>,
+}
+
+impl PayloadRoom {
+    /// A transaction with a large window or a large event leaves no more than this behind.
+    const KEPT_BYTES: usize = 8 << 20;
+
+    fn shrink(&mut self) {
+        self.context.take_if(|context| context.sizeof() > Self::KEPT_BYTES);
+        for buffer in [&mut self.event, &mut self.scratch] {
+            buffer.clear();
+            buffer.shrink_to(Self::KEPT_BYTES);
+        }
+    }
+}
+
+impl std::fmt::Debug for PayloadRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PayloadRoom").finish_non_exhaustive()
+    }
+}
+
+enum Source<'r> {
+    Zstd(ZstdReader<'r, &'r [u8]>),
+    Plain(&'r [u8]),
+}
+
+/// The events of a compressed transaction, in order.
+pub struct PayloadEvents<'r> {
+    source: Source<'r>,
+    decoder: Decoder,
+    event: &'r mut Vec<u8>,
+    scratch: &'r mut Vec<u8>,
 }
 
 impl PayloadEvents<'_> {
@@ -90,7 +138,7 @@ impl PayloadEvents<'_> {
         if self.fill(Header::LEN)? == 0 {
             return Ok(None);
         }
-        let header = Header::read(&mut Bytes::new(&self.event))?;
+        let header = Header::read(&mut Bytes::new(self.event))?;
         let size = header.size as usize;
         let most = self.decoder.limits().max_event_bytes;
         if size > most {
@@ -104,16 +152,17 @@ impl PayloadEvents<'_> {
             return Err(DecodeError::corrupt(WHAT, format!("it holds an event of type {}", header.kind.0)));
         }
         self.fill(size)?;
-        self.decoder.decode(&self.event, &mut self.scratch).map(Some)
+        self.decoder.decode(self.event, self.scratch).map(Some)
     }
 
     /// Reads until the event's buffer has `len` bytes; answers how many it has: none at the end of the content.
     fn fill(&mut self, len: usize) -> Result<usize, DecodeError> {
         let missing = (len - self.event.len()) as u64;
-        (&mut self.source)
-            .take(missing)
-            .read_to_end(&mut self.event)
-            .map_err(|error| DecodeError::Compression { what: WHAT, why: error.to_string() })?;
+        match &mut self.source {
+            Source::Zstd(stream) => stream.take(missing).read_to_end(self.event),
+            Source::Plain(bytes) => bytes.take(missing).read_to_end(self.event),
+        }
+        .map_err(compression)?;
         let have = self.event.len();
         if have != len && have != 0 {
             return Err(DecodeError::Truncated { what: WHAT, need: len as u64, have: have as u64 });

@@ -273,7 +273,8 @@ fn inside(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let mut scratch = Vec::new();
     let event = decoder.clone().decode(&packet, &mut scratch)?;
     let Body::Payload(payload) = event.body else { panic!("{event:?}") };
-    let mut events = payload.events(&decoder)?;
+    let mut room = PayloadRoom::default();
+    let mut events = payload.events(&decoder, &mut room)?;
     let mut kinds = Vec::new();
     while let Some(event) = events.next()? {
         kinds.push(event.header.kind.0);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use deltaforge_source_mysql::binlog::{Body, Decoder, Event, Limits};
+use deltaforge_source_mysql::binlog::{Body, Decoder, Event, Limits, PayloadRoom};
 use deltaforge_source_mysql::layout::{Declared, DeclaredColumn};
 
 pub fn path(name: &str) -> PathBuf {
@@ -33,12 +33,13 @@ pub fn packets(file: &[u8]) -> Vec<(usize, &[u8])> {
 /// Calls `see` with each event of a file and where it begins, those of compressed transactions in their place.
 pub fn each_event(file: &[u8], mut see: impl FnMut(usize, &Event<'_>)) {
     let mut decoder = Decoder::new(false, Limits::default());
+    let mut room = PayloadRoom::default();
     for (at, packet) in packets(file) {
         let mut scratch = Vec::new();
         let event = decoder.decode(packet, &mut scratch).unwrap_or_else(|error| panic!("at {at}: {error}"));
         see(at, &event);
         if let Body::Payload(payload) = event.body {
-            let mut inner = payload.events(&decoder).unwrap();
+            let mut inner = payload.events(&decoder, &mut room).unwrap();
             while let Some(event) = inner.next().unwrap() {
                 see(at, &event);
             }

@@ -3,29 +3,42 @@
 use std::sync::Arc;
 
 use deltaforge_model::{BatchBuilder, EventHead, EventId, Image, Op, SnapshotMark, SourceInfo};
-use deltaforge_source_mysql::binlog::{Body, Decoder, Event, Limits};
+use deltaforge_source_mysql::binlog::{Body, Decoder, Event, Limits, PayloadRoom};
 use deltaforge_source_mysql::gtid::{GtidSet, MariaState};
 use deltaforge_source_mysql::layout::Layouts;
 use deltaforge_source_mysql::{RowCursor, Scratch, TableLayout};
 
-/// Events of a log, one after the other: `size: u16`, and the event without a checksum.
-pub fn log(mut bytes: &[u8]) {
+const HEADER: usize = 19;
+const FORMAT_DESCRIPTION: u8 = 15;
+
+/// A log file, or what is left of one. Checksums are taken off, or every broken event would be found by its own.
+pub fn log(file: &[u8]) {
     let limits = Limits { max_event_bytes: 1 << 20, max_window_log: 21 };
     let mut decoder = Decoder::new(false, limits);
     let mut seen = Seen::default();
-    while let Some((size, rest)) = bytes.split_first_chunk::<2>() {
-        let (event, rest) = rest.split_at(usize::from(u16::from_le_bytes(*size)).min(rest.len()));
-        bytes = rest;
-        // The size in the header is made right, so that more is tried than that it is wrong.
+    let mut room = PayloadRoom::default();
+    let mut rest = file.strip_prefix(b"\xfebin").unwrap_or(file);
+    let mut tail = 0;
+    while rest.len() >= HEADER {
+        let size = u32::from_le_bytes([rest[9], rest[10], rest[11], rest[12]]) as usize;
+        let (event, behind) = rest.split_at(size.clamp(HEADER, rest.len()));
+        rest = behind;
         let mut packet = event.to_vec();
-        if let Some(to) = packet.get_mut(9..13) {
-            to.copy_from_slice(&(event.len() as u32).to_le_bytes());
+        if packet[4] == FORMAT_DESCRIPTION && packet.len() > HEADER + 5 {
+            let at = packet.len() - 5;
+            tail = if packet[at] == 1 { 4 } else { 0 };
+            packet[at] = 0;
+        } else {
+            packet.truncate(packet.len().saturating_sub(tail).max(HEADER));
         }
+        // The size in the header is made right, so that more is tried than that it is wrong.
+        let size = packet.len() as u32;
+        packet[9..13].copy_from_slice(&size.to_le_bytes());
         let mut scratch = Vec::new();
         let Ok(event) = decoder.decode(&packet, &mut scratch) else { continue };
         seen.event(&event);
         if let Body::Payload(payload) = event.body
-            && let Ok(mut inner) = payload.events(&decoder)
+            && let Ok(mut inner) = payload.events(&decoder, &mut room)
         {
             while let Ok(Some(event)) = inner.next() {
                 seen.event(&event);

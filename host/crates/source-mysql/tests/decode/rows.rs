@@ -360,3 +360,21 @@ fn the_log_tells_keys_and_types() {
         ]
     );
 }
+
+#[test]
+#[ignore = "needs logs of random statements: goldens/random.py and goldens/capture.sh make them, CAPTURED names their folder"]
+fn rows_of_random_statements_are_the_servers() {
+    let folder = std::env::var("CAPTURED").expect("CAPTURED is set");
+    let mut seen = 0;
+    for server in ["mysql", "mariadb"] {
+        let files = std::fs::read_dir(format!("{folder}/{server}")).unwrap();
+        for file in files.map(|file| file.unwrap().path()) {
+            if file.extension().is_some_and(|end| end == "binlog") {
+                let name = file.with_extension("");
+                seen += compare(name.to_str().unwrap(), From::Log).seen;
+                compare(name.to_str().unwrap(), From::Definition);
+            }
+        }
+    }
+    assert!(seen > 0);
+}
