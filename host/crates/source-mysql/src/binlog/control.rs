@@ -33,16 +33,13 @@ pub struct Heartbeat<'a> {
 impl<'a> Heartbeat<'a> {
     const WHAT: &'static str = "a heartbeat";
 
-    pub(super) fn read(header: &Header, bytes: Bytes<'a>) -> Result<Self, DecodeError> {
-        let mut file = bytes.rest();
-        // MariaDB puts the upper half of a position beyond 4 GiB behind the name, after a NUL.
-        let mut upper = 0;
-        if let Some(at) = file.iter().position(|byte| *byte == 0) {
-            upper = Bytes::new(&file[at + 1..]).u32(Self::WHAT).unwrap_or_default();
-            file = &file[..at];
-        }
-        let position = u64::from(upper) << 32 | u64::from(header.next_pos);
-        Ok(Self { file: text(file, Self::WHAT)?, position })
+    /// MariaDB puts a position beyond 4 GiB before the name, and 0 into the header.
+    pub(super) fn read(header: &Header, mut bytes: Bytes<'a>) -> Result<Self, DecodeError> {
+        let position = match header.next_pos {
+            0 => bytes.u64(Self::WHAT)?,
+            position => u64::from(position),
+        };
+        Ok(Self { file: text(bytes.rest(), Self::WHAT)?, position })
     }
 
     /// Fields as type, length and value; type 0 ends them.

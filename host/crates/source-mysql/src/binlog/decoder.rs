@@ -1,5 +1,7 @@
 //! What must be known from earlier events to read the next.
 
+use std::sync::Arc;
+
 use super::compressed;
 use super::control::{self, Heartbeat, Rotate};
 use super::event::{Body, Event};
@@ -33,7 +35,7 @@ impl Default for Limits {
 /// Decodes the events of one log, in order.
 #[derive(Debug, Clone)]
 pub struct Decoder {
-    format: Option<FormatDescription>,
+    format: Option<Arc<FormatDescription>>,
     checksums: bool,
     limits: Limits,
 }
@@ -57,7 +59,7 @@ impl Decoder {
 
     /// What the file being read says about itself.
     pub fn format(&self) -> Option<&FormatDescription> {
-        self.format.as_ref()
+        self.format.as_deref()
     }
 
     /// Decodes one event: the bytes of a packet behind its status byte, or as they stand in a file. `scratch` holds
@@ -83,6 +85,7 @@ impl Decoder {
                 verify(packet, header.flags)?;
             }
             self.checksums = format.checksums;
+            let format = Arc::new(format);
             self.format = Some(format.clone());
             return Ok(Event { header, body: Body::FormatDescription(format) });
         }
@@ -104,7 +107,7 @@ impl Decoder {
         let head = |usual: usize| self.format.as_ref().and_then(|f| f.header_length(kind.0)).unwrap_or(usual);
         Ok(match kind {
             EventType::TABLE_MAP => {
-                let mariadb = self.format.as_ref().is_some_and(FormatDescription::is_mariadb);
+                let mariadb = self.format.as_ref().is_some_and(|format| format.is_mariadb());
                 Body::TableMap(TableMap::read(bytes, head(8), mariadb)?)
             }
             EventType::WRITE_ROWS_V1

@@ -1,5 +1,7 @@
 //! What an event can be.
 
+use std::sync::Arc;
+
 use super::control::{Heartbeat, Rotate};
 use super::format::FormatDescription;
 use super::header::{EventType, Header};
@@ -24,7 +26,7 @@ pub struct Event<'a> {
 #[non_exhaustive]
 pub enum Body<'a> {
     /// A log file begins; the decoder has taken it in.
-    FormatDescription(FormatDescription),
+    FormatDescription(Arc<FormatDescription>),
     /// The log goes on in another file.
     Rotate(Rotate<'a>),
     /// All transactions in earlier files.

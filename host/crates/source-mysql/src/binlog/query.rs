@@ -129,6 +129,8 @@ impl<'a> Session<'a> {
                     let count = bytes.u8(WHAT)?;
                     bytes.take(usize::from(count) * 4, WHAT)?;
                 }
+                // Q_DUMMY of MariaDB: fills room
+                255 => {}
                 _ => {
                     session.complete = false;
                     break;

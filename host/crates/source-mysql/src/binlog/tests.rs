@@ -83,6 +83,13 @@ fn rotations_and_heartbeats_say_where_the_log_is() {
         debug(EventType::HEARTBEAT, b"binlog.000002"),
         r#"Heartbeat(Heartbeat { file: "binlog.000002", position: 7 })"#
     );
+    let mut far = packet(EventType::HEARTBEAT, 0, b"\0\0\0\0\x01\0\0\0binlog.000002");
+    far[13..17].fill(0);
+    let mut scratch = Vec::new();
+    let event = Decoder::new(false, Limits::default()).decode(&far, &mut scratch).unwrap();
+    assert!(
+        matches!(event.body, Body::Heartbeat(beat) if beat.position == 1 << 32 && beat.file == "binlog.000002")
+    );
     // A name, a position beyond 4 GiB, a field that is not known, the end.
     let body = b"\x01\x03bin\x02\x09\xfe\0\0\0\0\x01\0\0\0\x09\x01x\0";
     assert_eq!(
@@ -221,7 +228,7 @@ fn queries_come_with_what_is_known_of_their_session() {
         b"\x11\x07\0\0\0\0\0\0\0",
         b"\x12\xff\0",
         b"\x13\x01\x14\x01",
-        b"\x82\x04\0\0\0\0\0\0\0\0\x83\x01\0\0\0\0",
+        b"\x82\x04\0\0\0\0\0\0\0\0\x83\x01\0\0\0\0\xff\xff",
     ];
     parts.iter().for_each(|part| variables.extend_from_slice(part));
     decode(EventType::QUERY, &query(&variables), |seen| {
