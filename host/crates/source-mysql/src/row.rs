@@ -19,6 +19,9 @@
 //! | VECTOR | array of float32 |
 //! | UUID, INET4, INET6 of MariaDB, where a definition says so | uuid, text |
 //!
+//! Tables with UUIDs that MariaDB before 10.11.5 (10.10.6, 10.9.8) made keep those with their parts turned round until
+//! they are rebuilt (`ALTER TABLE … FORCE`). Neither the log nor a definition tells, so they would be read turned round.
+//!
 //! Columns that an image lacks are unavailable and never NULL. An update's image as it is now takes over what its
 //! image as it was has and it lacks: a column is left out there because it did not change.
 

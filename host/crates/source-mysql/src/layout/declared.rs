@@ -156,10 +156,6 @@ impl<'a> Words<'a> {
         if !kinds.contains(&kind) {
             return Err(OTHER);
         }
-        if self.base == "uuid" && self.rest.contains("old") {
-            // So that the server calls it: `uuid /* old */`, with its parts turned round.
-            return Err("the table keeps UUIDs as MariaDB before 10.11.5 did: run ALTER TABLE … FORCE");
-        }
         let old = matches!(kind, wire::TIME | wire::DATETIME | wire::TIMESTAMP);
         let fraction = self.rest.trim_start().strip_prefix('(').is_some_and(|rest| !rest.starts_with('0'));
         if old && fraction {

@@ -103,6 +103,7 @@ pub(crate) enum Codec {
 pub(crate) struct Room {
     pub text: String,
     pub bytes: Vec<u8>,
+    array: ArrayWriter,
 }
 
 /// What a compressed value of a column may take: servers hold no longer ones.
@@ -124,6 +125,7 @@ impl Codec {
             Self::Float32 => row.push(&Cell::Float32(f32::from_le_bytes(bytes.array("a FLOAT")?))),
             Self::Float64 => row.push(&Cell::Float64(f64::from_le_bytes(bytes.array("a DOUBLE")?))),
             Self::Decimal(shape) => {
+                room.text.clear();
                 shape.read(bytes, &mut room.text)?;
                 row.push(&Cell::Decimal(&room.text))
             }
@@ -210,11 +212,11 @@ impl Codec {
                     let why = format!("{} bytes are no array of floats", value.len());
                     return Err(DecodeError::corrupt("a VECTOR", why));
                 }
-                let mut array = ArrayWriter::default();
+                room.array.clear();
                 for float in floats {
-                    array.push(&Cell::Float32(f32::from_le_bytes(*float)));
+                    room.array.push(&Cell::Float32(f32::from_le_bytes(*float)));
                 }
-                row.push(&array.as_cell())
+                row.push(&room.array.as_cell())
             }
             Self::Uuid { prefix } => {
                 let stored = *fixed::<16>(bytes, *prefix, &mut room.bytes)?;

@@ -30,11 +30,11 @@ impl DecimalShape {
         Some(Self { whole, scale, bytes: len(whole) + len(scale) })
     }
 
-    /// Writes the next value's digits to `out`, in place of what that holds.
+    /// Appends the next value's digits.
     pub fn read(self, bytes: &mut Bytes<'_>, out: &mut String) -> Result<(), DecodeError> {
         /// Bytes of 81 digits on each side at most.
         const MOST: usize = 80;
-        out.clear();
+        let begin = out.len();
         let source = bytes.take(self.bytes.into(), WHAT)?;
         let mut plain = [0; MOST];
         let plain = &mut plain[..source.len()];
@@ -63,7 +63,7 @@ impl DecimalShape {
         nonzero |= Self::group(&mut groups, self.scale % 9, true, out)?;
         if !nonzero && !positive {
             // Zero has no sign.
-            out.remove(0);
+            out.remove(begin);
         }
         Ok(())
     }

@@ -244,9 +244,7 @@ impl<'o> Writer<'o> {
         match kind {
             wire::NEWDECIMAL => {
                 let shape = DecimalShape::new(content.u8(WHAT)?, content.u8(WHAT)?);
-                let mut digits = String::new();
-                shape.ok_or_else(|| broken("a DECIMAL that is none"))?.read(&mut content, &mut digits)?;
-                self.out.push_str(&digits);
+                shape.ok_or_else(|| broken("a DECIMAL that is none"))?.read(&mut content, self.out)?;
             }
             wire::DATE | wire::DATETIME | wire::TIMESTAMP => {
                 let packed = content.u64(WHAT)?;

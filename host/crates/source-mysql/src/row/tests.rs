@@ -35,11 +35,11 @@ fn decimal(text: &str, precision: usize, scale: usize) -> Vec<u8> {
 }
 
 fn read_decimal(bytes: &[u8], precision: usize, scale: usize) -> Result<String, DecodeError> {
-    let mut out = String::from("left from before");
+    let mut out = String::from("before ");
     let mut bytes = Bytes::new(bytes);
     DecimalShape::new(precision as u8, scale as u8).unwrap().read(&mut bytes, &mut out)?;
     assert!(bytes.is_empty());
-    Ok(out)
+    Ok(out.split_off("before ".len()))
 }
 
 proptest! {

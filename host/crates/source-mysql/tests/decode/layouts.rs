@@ -67,10 +67,6 @@ fn what_the_log_does_not_say_must_be_declared() {
         column(definition, "dt").column_type = "datetime(3)".into();
     });
     assert!(fraction.unwrap_err().to_string().contains("mysql56_temporal_format"));
-    let turned = with("mariadb/special", "addresses", |definition| {
-        column(definition, "u").column_type = "uuid /* old */".into();
-    });
-    assert!(turned.unwrap_err().to_string().contains("FORCE"));
 }
 
 #[test]
