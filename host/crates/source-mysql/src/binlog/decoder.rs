@@ -157,7 +157,8 @@ impl Decoder {
                 Body::Skipped(kind)
             }
             EventType::INCIDENT => return Err(control::incident(bytes)),
-            EventType::MARIADB_START_ENCRYPTION => {
+            // A server marks it as ignorable when it sends it, since it decrypts what follows.
+            EventType::MARIADB_START_ENCRYPTION if !header.is_ignorable() => {
                 return Err(DecodeError::Unsupported {
                     kind: kind.0,
                     advice: "the log file is encrypted; read from the server, which decrypts what it sends, not from files",

@@ -47,6 +47,10 @@ fn unknown_events_are_passed_over_when_they_say_so() {
     let mut decoder = Decoder::new(false, Limits::default());
     let event = decoder.decode(&unknown, &mut scratch).unwrap();
     assert!(matches!(event.body, Body::Skipped(EventType(200))));
+    // A server that encrypts its files sends this so, and decrypts what follows.
+    let mut scratch = Vec::new();
+    let encryption = packet(EventType::MARIADB_START_ENCRYPTION, Header::IGNORABLE, &[1; 17]);
+    assert!(matches!(decoder.decode(&encryption, &mut scratch).unwrap().body, Body::Skipped(_)));
     // Those that hold changes are never passed over, whatever they say.
     let mut scratch = Vec::new();
     let rows = packet(EventType::WRITE_ROWS, Header::IGNORABLE, b"");

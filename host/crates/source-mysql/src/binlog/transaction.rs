@@ -133,6 +133,19 @@ pub struct MariaGtidEvent<'a> {
     pub commit_id: Option<u64>,
     /// The XA transaction that is prepared or completed here.
     pub xid: Option<Xid<'a>>,
+    /// The phase of an ALTER TABLE that is logged in two (`binlog_alter_two_phase`); `None`: it is logged once, or none.
+    pub alter: Option<AlterPhase>,
+}
+
+/// A phase of an ALTER TABLE that is logged when it begins and when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlterPhase {
+    /// It has begun; nothing has changed yet.
+    Start,
+    /// The one that began under this sequence number is done.
+    Commit(u64),
+    /// The one that began under this sequence number is taken back.
+    Rollback(u64),
 }
 
 impl<'a> MariaGtidEvent<'a> {
@@ -163,12 +176,38 @@ impl<'a> MariaGtidEvent<'a> {
         } else {
             None
         };
-        Ok(Self { gtid: MariaGtid { domain, server, sequence }, flags, commit_id, xid })
+        let alter = AlterPhase::read(&mut bytes)?;
+        Ok(Self { gtid: MariaGtid { domain, server, sequence }, flags, commit_id, xid, alter })
     }
 
     /// Whether the transaction is one statement without an end of its own.
     pub fn is_standalone(&self) -> bool {
         self.flags & Self::STANDALONE != 0
+    }
+}
+
+impl AlterPhase {
+    /// Reads what may stand at the end of a GTID event: more flags, and what they announce. Older servers fill the room up
+    /// with zeros, or end.
+    fn read(bytes: &mut Bytes<'_>) -> Result<Option<Self>, DecodeError> {
+        const WHAT: &str = "a MariaDB GTID event's flags";
+        const SEVERAL_ENGINES: u8 = 0x01;
+        const START: u8 = 0x02;
+        const COMMIT: u8 = 0x04;
+        const ROLLBACK: u8 = 0x08;
+        let Ok(flags) = bytes.u8(WHAT) else { return Ok(None) };
+        if flags & SEVERAL_ENGINES != 0 {
+            bytes.u8(WHAT)?;
+        }
+        Ok(if flags & START != 0 {
+            Some(Self::Start)
+        } else if flags & COMMIT != 0 {
+            Some(Self::Commit(bytes.u64(WHAT)?))
+        } else if flags & ROLLBACK != 0 {
+            Some(Self::Rollback(bytes.u64(WHAT)?))
+        } else {
+            None
+        })
     }
 }
 

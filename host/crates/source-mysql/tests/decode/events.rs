@@ -1,6 +1,6 @@
 //! Events of captured logs are those that the server itself shows.
 
-use deltaforge_source_mysql::binlog::transaction::MariaGtidEvent;
+use deltaforge_source_mysql::binlog::transaction::{AlterPhase, MariaGtidEvent};
 use deltaforge_source_mysql::binlog::{Body, EventType};
 use deltaforge_source_mysql::gtid::{GtidSet, MariaState};
 
@@ -76,7 +76,10 @@ fn events_are_those_that_the_servers_show() {
                 }
                 Body::MariaGtid(begin) => {
                     gtids += 1;
-                    assert!(says.ends_with(&format!("GTID {}", begin.gtid)), "{says}: {begin:?}");
+                    assert!(
+                        format!("{says} ").contains(&format!("GTID {} ", begin.gtid)),
+                        "{says}: {begin:?}"
+                    );
                     assert_eq!(
                         begin.is_standalone(),
                         !says.starts_with("BEGIN") && !says.starts_with("XA START")
@@ -181,4 +184,18 @@ fn statements_come_with_their_sessions() {
         });
         assert!(seen > 0, "{server}");
     }
+}
+
+#[test]
+fn an_alter_in_two_phases_tells_which() {
+    let mut phases = Vec::new();
+    captured::each_event(&captured::bytes("mariadb/flow.binlog"), |_, event| {
+        if let Body::MariaGtid(begin) = &event.body {
+            phases.extend(begin.alter.map(|phase| (begin.gtid.sequence, phase)));
+        }
+    });
+    let [(start, AlterPhase::Start), (commit, AlterPhase::Commit(of))] = phases[..] else {
+        panic!("{phases:?}");
+    };
+    assert!(start < commit && of == start);
 }
