@@ -190,6 +190,12 @@ fn replay(name: &str, known: &[Table], from: From) -> Replay {
             for event in batch.events() {
                 replay.seen += 1;
                 let change = change(&event, &layout, known);
+                if let (Some(before), Some(after)) = (&change.before, &change.after) {
+                    // What an update leaves out did not change: nothing that the row had gets lost.
+                    let lost =
+                        |(was, is): (&Shown, &Shown)| *was != Shown::Unavailable && *is == Shown::Unavailable;
+                    assert!(!before.iter().zip(after).any(lost), "{before:?} {after:?}");
+                }
                 if change.before.is_none()
                     && let Some(after) = &change.after
                 {
