@@ -129,7 +129,12 @@ impl Kafka {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let topic = config.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let options = AdminOptions::new().operation_timeout(Some(ANSWERS_WITHIN));
-        let made = runtime().block_on(admin.create_topics([&topic], &options)).unwrap();
+        // The caller may have a runtime of its own, which this must not wait in.
+        let made = std::thread::scope(|scope| {
+            let make = || runtime().block_on(admin.create_topics([&topic], &options));
+            scope.spawn(make).join().unwrap()
+        })
+        .unwrap();
         assert_eq!(made, [Ok(name.to_owned())]);
     }
 
