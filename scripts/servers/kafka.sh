@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A real Apache Kafka broker without Docker: one node, broker and controller in one process. KAFKA_SASL=1: its clients log
-# in with SASL/PLAIN or SCRAM-SHA-256 as `deltaforge` with the password `forge`.
+# A real Apache Kafka broker without Docker: one node, broker and controller in one process. KAFKA_LOGIN=1: its clients
+# speak TLS (DATADIR/ca.pem) and log in with SASL, PLAIN or SCRAM-SHA-256, as `deltaforge` with the password `forge`.
 #
 #   kafka.sh install                  downloads it, once
 #   kafka.sh start DATADIR PORT       starts it, or finds it running; prints READY once it answers. PORT+1 is the controller's
@@ -24,6 +24,13 @@ install() {
     cp "$POM" "$HOME_DIR/pom.xml"
   fi
   unlock
+}
+
+# A key, and a certificate for this machine that is its own authority.
+certificate() {
+  openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
+    -keyout "$DATA/key.pem" -out "$DATA/ca.pem" 2>/dev/null
+  cat "$DATA/key.pem" "$DATA/ca.pem" >"$DATA/server.pem"
 }
 
 settings() {
@@ -64,9 +71,16 @@ num.io.threads=4
 log.segment.bytes=67108864
 log.cleaner.dedupe.buffer.size=8388608
 TEXT
-  if [ -n "${KAFKA_SASL:-}" ]; then
+  if [ -n "${KAFKA_LOGIN:-}" ]; then
+    [ -e "$DATA/server.pem" ] || certificate
+    cat >>"$DATA/server.properties" <<TEXT
+ssl.keystore.type=PEM
+ssl.keystore.location=$DATA/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$DATA/ca.pem
+TEXT
     cat >>"$DATA/server.properties" <<'TEXT'
-listener.security.protocol.map=CLIENTS:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=CLIENTS:SASL_SSL,CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256
 sasl.mechanism.inter.broker.protocol=PLAIN
 listener.name.clients.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username="deltaforge" password="forge" user_deltaforge="forge";
@@ -92,7 +106,7 @@ start() {
   run=("$java" -Xmx512m -Xms64m -XX:+UseSerialGC -XX:-UsePerfData -Xshare:auto -Djava.awt.headless=true
     "-Dlog4j2.configurationFile=$DATA/log4j2.properties" -cp "$HOME_DIR/libs/*")
   if [ ! -e "$DATA/logs/meta.properties" ]; then
-    [ -z "${KAFKA_SASL:-}" ] || scram=(--add-scram 'SCRAM-SHA-256=[name=deltaforge,password=forge]')
+    [ -z "${KAFKA_LOGIN:-}" ] || scram=(--add-scram 'SCRAM-SHA-256=[name=deltaforge,password=forge]')
     "${run[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format -t AAAAAAAAQACAAAAAAAAAAA \
       -c "$DATA/server.properties" "${scram[@]}" >"$LOG" 2>&1 || { cat "$LOG" >&2 && die "the storage cannot be made"; }
   fi

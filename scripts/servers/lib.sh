@@ -52,6 +52,8 @@ start_server() {
   shift 2
   setsid "$@" >>"$log" 2>&1 </dev/null 9>&- &
   echo $! >"$pidfile"
+  # What becomes of it is nothing that this shell tells.
+  disown
 }
 
 is_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }

@@ -70,7 +70,8 @@ fn a_topic_holds_every_change_whenever_the_host_is_killed() {
     let mut host = Host::new(place.path(), &yaml(kafka, "killed.host", ""));
     host.start_ready();
     let writer = place.writer(seed, u64::MAX, 2_000);
-    for failpoint in ["sink.write", "sink.written", "sink.durable", "checkpoint.hand_in", "checkpoint.stored"] {
+    for failpoint in ["sink.write", "sink.written", "sink.durable", "checkpoint.hand_in", "checkpoint.stored"]
+    {
         host.kill();
         host.start_armed(failpoint, 1 + random.below(8));
         let status = host.wait_exit(MINUTES);
@@ -103,7 +104,11 @@ fn a_topic_holds_every_change_whenever_the_broker_is_killed() {
     for round in 0..scale::count(5, 2) {
         let moment = Instant::now() + Duration::from_millis(500 + random.below(1_500));
         wait::until("the moment to kill", wait::SOON, || (Instant::now() >= moment).then_some(()));
-        if round % 2 == 0 { kafka.kill() } else { kafka.stop() }
+        if round % 2 == 0 {
+            kafka.kill()
+        } else {
+            kafka.stop()
+        }
         host.wait_pipeline("shop", "the sink shows that its broker is gone", wait::SOON, |shown| {
             shown["sinks"][0]["error"].is_object()
         });
@@ -111,7 +116,9 @@ fn a_topic_holds_every_change_whenever_the_broker_is_killed() {
     }
     let happened = Story::until(seed, writer.stop());
     wait_for_last_in(&kafka, "killed.broker", &happened);
-    host.wait_pipeline("shop", "the sink has no error", wait::SOON, |shown| shown["sinks"][0]["error"].is_null());
+    host.wait_pipeline("shop", "the sink has no error", wait::SOON, |shown| {
+        shown["sinks"][0]["error"].is_null()
+    });
     assert!(host.terminate(wait::SOON).0.success());
     let arrived = arrived(&kafka, "killed.broker");
     arrived.assert_tell(&happened);
@@ -156,21 +163,25 @@ fn a_wrong_password_stops_the_pipeline_with_its_code() {
     let _machine = shared();
     let kafka = Kafka::start_with_login();
     let place = Place::new();
+    let ca = kafka.ca().display().to_string();
     let login = |password: &str| {
         format!(
-            ", client_conf: {{ security.protocol: SASL_PLAINTEXT, sasl.mechanism: SCRAM-SHA-256, sasl.username: deltaforge, sasl.password: {password} }}"
+            ", client_conf: {{ security.protocol: SASL_SSL, ssl.ca.location: \"{ca}\", sasl.mechanism: SCRAM-SHA-256, sasl.username: deltaforge, sasl.password: {password} }}"
         )
     };
     let mut host = Host::new(place.path(), &yaml(&kafka, "login", &login("wr0ng-f0rge")));
     host.start();
-    let shown = host.wait_pipeline("shop", "the pipeline has failed", wait::SOON, |shown| shown["status"] == "failed");
+    let shown = host
+        .wait_pipeline("shop", "the pipeline has failed", wait::SOON, |shown| shown["status"] == "failed");
     assert_eq!(shown["error"]["code"], "kafka_authentication", "{shown}");
     assert!(!host.log().contains("wr0ng-f0rge") && !shown.to_string().contains("wr0ng-f0rge"));
     host.kill();
     host.write_yaml(&yaml(&kafka, "login", &login("forge")));
     host.start_ready();
     place.shop.run("INSERT INTO customers (id, name, rev) VALUES (1, 'Ann', 1)");
-    wait::until("the event arrives", wait::SOON, || kafka.records("login").filter(|records| records.len() == 1));
+    wait::until("the event arrives", wait::SOON, || {
+        kafka.records("login").filter(|records| records.len() == 1)
+    });
 }
 
 #[test]
@@ -191,7 +202,8 @@ fn an_event_that_is_too_large_lands_in_the_queue_and_the_others_go_on() {
     });
     assert!(letters.to_string().contains("kafka_message_too_large"), "{letters}");
     wait::until("the others arrive", wait::SOON, || {
-        let mut keys: Vec<_> = kafka.records("too.large")?.into_iter().filter_map(|record| record.key).collect();
+        let mut keys: Vec<_> =
+            kafka.records("too.large")?.into_iter().filter_map(|record| record.key).collect();
         keys.dedup();
         (keys == [r#"{"id":1}"#, r#"{"id":3}"#]).then_some(())
     });

@@ -27,10 +27,18 @@ const DEFAULTS: [(&str, &str); 7] = [
 
 /// What the sink's promises rest on, and which one.
 const PROMISED: [(&[&str], &[&str], &str); 6] = [
-    (&["acks", "request.required.acks"], &["all", "-1"], "durable means that every in-sync replica has the record"),
+    (
+        &["acks", "request.required.acks"],
+        &["all", "-1"],
+        "durable means that every in-sync replica has the record",
+    ),
     (&["enable.idempotence"], &["true"], "a retry must make no duplicate and keep the order"),
     (&["enable.gapless.guarantee"], &["true"], "the changes of a key arrive in their order"),
-    (&["partitioner"], &["murmur2_random"], "a key's records stay in one partition, the one of the Java client"),
+    (
+        &["partitioner"],
+        &["murmur2_random"],
+        "a key's records stay in one partition, the one of the Java client",
+    ),
     (&["queuing.strategy"], &["fifo"], "the changes of a key arrive in their order"),
     (&["delivery.report.only.error"], &["false"], "what is delivered must be known"),
 ];
@@ -45,7 +53,10 @@ const REFUSED: [(&[&str], &str); 9] = [
     (&["sasl.kerberos.service.name", "sasl.kerberos.principal", "sasl.kerberos.keytab"], NO_KERBEROS),
     (&["sasl.kerberos.min.time.before.relogin"], NO_KERBEROS),
     (&["enable.sasl.oauthbearer.unsecure.jwt"], "would log in without a signature"),
-    (&["sasl.jaas.config", "sasl.client.callback.handler.class"], "is a setting of the Java client: use `sasl.mechanism`, `sasl.username` and `sasl.password`"),
+    (
+        &["sasl.jaas.config", "sasl.client.callback.handler.class"],
+        "is a setting of the Java client: use `sasl.mechanism`, `sasl.username` and `sasl.password`",
+    ),
 ];
 const NO_KERBEROS: &str = "is for Kerberos, which this build does not have";
 
@@ -68,7 +79,8 @@ const MOST_IN_FLIGHT: [&str; 2] = ["max.in.flight.requests.per.connection", "max
 
 /// Every problem of `client_conf`.
 pub(crate) fn check(conf: &BTreeMap<String, ConfValue>) -> Vec<ConfigError> {
-    let mut problems: Vec<ConfigError> = conf.iter().filter_map(|(key, value)| check_one(key, &value.text())).collect();
+    let mut problems: Vec<ConfigError> =
+        conf.iter().filter_map(|(key, value)| check_one(key, &value.text())).collect();
     let protocol = conf.get("security.protocol").map(|value| value.text().to_lowercase()).unwrap_or_default();
     let mechanisms = ["sasl.mechanism", "sasl.mechanisms"];
     let mechanism = mechanisms.into_iter().find_map(|key| Some((key, conf.get(key)?.text())));
@@ -95,8 +107,11 @@ fn check_one(key: &str, value: &str) -> Option<ConfigError> {
         return (!is_kept).then(|| ConfigError::new(path, format!("must stay `{}`: {why}", allowed[0])));
     }
     if !PROPERTIES.contains(&key) {
-        let meant = near(key, PROPERTIES).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-        return Some(ConfigError::new(path, format!("librdkafka's producer has no setting {key}{meant}")).of_key());
+        let meant =
+            near(key, PROPERTIES).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        return Some(
+            ConfigError::new(path, format!("librdkafka's producer has no setting {key}{meant}")).of_key(),
+        );
     }
     if MOST_IN_FLIGHT.contains(&key) && value.parse::<u64>().is_ok_and(|most| most > 5) {
         return Some(ConfigError::new(path, "must be 5 or less, or a retry could change the order"));
@@ -133,7 +148,8 @@ impl Sizes {
     pub fn of(config: &KafkaConfig, budget: usize, batch: Option<usize>) -> Self {
         let number = |key: &str| config.client_conf.get(key)?.text().parse::<usize>().ok();
         let largest = number("message.max.bytes").unwrap_or(MESSAGE_MAX);
-        let wanted = number("queue.buffering.max.kbytes").map_or(usize::MAX, |kbytes| kbytes.saturating_mul(1024));
+        let wanted =
+            number("queue.buffering.max.kbytes").map_or(usize::MAX, |kbytes| kbytes.saturating_mul(1024));
         let share = wanted.min(budget / 8).max(LEAST_QUEUE);
         Self { queue: share.max(largest.saturating_mul(2)), batch }
     }
@@ -186,6 +202,9 @@ pub(crate) fn client_config(config: &KafkaConfig, name: &str, base_dir: &Path, s
     }
     if let Some(batch) = sizes.batch {
         settings.set("batch.size", batch.to_string());
+        if batch == 1 {
+            settings.set("batch.num.messages", "1");
+        }
     }
     settings
 }

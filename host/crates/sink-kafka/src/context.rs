@@ -35,7 +35,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub fn new(brokers: &str, in_flight: Arc<InFlight>, trouble: Trouble, pipeline: &str, sink: &str) -> Self {
+    pub fn new(
+        brokers: &str,
+        in_flight: Arc<InFlight>,
+        trouble: Trouble,
+        pipeline: &str,
+        sink: &str,
+    ) -> Self {
         let labels = [("pipeline", pipeline.to_owned()), ("sink", sink.to_owned())];
         Self {
             brokers: brokers.to_owned(),

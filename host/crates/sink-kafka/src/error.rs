@@ -13,13 +13,21 @@ pub(crate) enum KafkaSinkError {
     #[error("reach a broker of {brokers}{}", because(why))]
     Connect { brokers: String, why: String },
     /// The brokers do not know us.
-    #[error("log in to {brokers}: mend `sasl.mechanism`, `sasl.username` and `sasl.password` in `client_conf`{}", because(why))]
+    #[error(
+        "log in to {brokers}: mend `sasl.mechanism`, `sasl.username` and `sasl.password` in `client_conf`{}",
+        because(why)
+    )]
     Authentication { brokers: String, why: String },
     /// TLS fails.
-    #[error("speak TLS with {brokers}: mend `security.protocol` and `ssl.…` in `client_conf`{}", because(why))]
+    #[error(
+        "speak TLS with {brokers}: mend `security.protocol` and `ssl.…` in `client_conf`{}",
+        because(why)
+    )]
     Tls { brokers: String, why: String },
     /// We may not write.
-    #[error("write to {what}: grant the rights for it (WRITE and DESCRIBE on the topic, IDEMPOTENT_WRITE on the cluster before Kafka 3.0)")]
+    #[error(
+        "write to {what}: grant the rights for it (WRITE and DESCRIBE on the topic, IDEMPOTENT_WRITE on the cluster before Kafka 3.0)"
+    )]
     Unauthorized { what: String },
     /// The topic is not there, and nobody makes it.
     #[error("write to topic {topic}: the brokers have no such topic; make it, or set `create_topics`")]
@@ -31,7 +39,9 @@ pub(crate) enum KafkaSinkError {
     #[error("no acknowledgement within {} s{}", after.as_secs_f64(), because(why))]
     Timeout { after: Duration, why: String },
     /// Several records were too large together.
-    #[error("topic {topic} takes no batch as large as was sent; smaller ones are sent now. Set `batch.size` in `client_conf` below the topic's `max.message.bytes`")]
+    #[error(
+        "topic {topic} takes no batch as large as was sent; smaller ones are sent now. Set `batch.size` in `client_conf` below the topic's `max.message.bytes`"
+    )]
     BatchTooLarge { topic: String },
     /// One record is too large or refused; it is found when it is sent again.
     #[error("topic {topic} refused a record ({why}); those around it are sent again")]
@@ -45,6 +55,22 @@ pub(crate) enum KafkaSinkError {
     /// A setting that checking the document did not find.
     #[error("{0}")]
     Config(String),
+}
+
+/// Whether it says that a record, or a batch of them, is larger than a topic takes.
+pub(crate) fn is_too_large(code: Code) -> bool {
+    matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge)
+}
+
+/// Whether it says that a record, or one of a batch, can never be written.
+pub(crate) fn is_refused(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::InvalidMessage
+            | Code::UnsupportedForMessageFormat
+    )
 }
 
 fn because(why: &str) -> String {
@@ -73,13 +99,11 @@ impl KafkaSinkError {
         match code {
             Code::TopicAuthorizationFailed => Self::Unauthorized { what: format!("topic {topic}") },
             Code::ClusterAuthorizationFailed => Self::Unauthorized { what: "the cluster".to_owned() },
-            Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => Self::UnknownTopic { topic },
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
-                Self::Refused { topic, why: "it is too large".to_owned() }
+            Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+                Self::UnknownTopic { topic }
             }
-            Code::InvalidRecord | Code::InvalidTimestamp | Code::InvalidMessage | Code::UnsupportedForMessageFormat => {
-                Self::Refused { topic, why: code.to_string() }
-            }
+            _ if is_too_large(code) => Self::Refused { topic, why: "it is too large".to_owned() },
+            _ if is_refused(code) => Self::Refused { topic, why: code.to_string() },
             Code::Fatal | Code::GaplessGuarantee | Code::OutOfOrderSequenceNumber => {
                 Self::Fatal { why: code.to_string() }
             }
@@ -98,7 +122,9 @@ impl KafkaSinkError {
             | Self::Fatal { .. }
             | Self::Other { .. } => true,
             Self::TopicNotMade { transient, .. } => *transient,
-            Self::Authentication { .. } | Self::Tls { .. } | Self::Unauthorized { .. } | Self::Config(_) => false,
+            Self::Authentication { .. } | Self::Tls { .. } | Self::Unauthorized { .. } | Self::Config(_) => {
+                false
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
-use crate::error::KafkaSinkError;
+use crate::error::{KafkaSinkError, is_refused, is_too_large};
 use crate::lessons::Mark;
 
 /// Deliveries under way, in order, and what became of their records. The producer's thread tells, the sink looks.
@@ -49,10 +49,8 @@ impl Taken {
 pub(crate) struct Failed {
     /// The first failure that says why, and of which topic.
     pub first: Option<(RDKafkaErrorCode, String)>,
-    /// Those that the broker refused by themselves, and why.
-    pub refused: Vec<(Mark, RDKafkaErrorCode)>,
-    /// Those in batches that were too large, by topic and partition.
-    pub too_large: HashMap<(String, i32), Vec<Mark>>,
+    /// Those of batches that can never be written, by topic and partition, and why. Where it is one, it is to blame.
+    pub suspects: HashMap<(String, i32), (RDKafkaErrorCode, Vec<Mark>)>,
 }
 
 impl InFlight {
@@ -63,12 +61,18 @@ impl InFlight {
         state.first + state.taken.len() - 1
     }
 
-    /// A record is about to be handed over: its acknowledgement may be here before the call for it returns.
-    pub fn sending(&self, bytes: usize) {
-        if let Some(taken) = self.state.lock().taken.back_mut() {
+    /// A record is about to be handed over: its acknowledgement may be here before the call for it returns. False: the
+    /// producer is at its end.
+    pub fn sending(&self, bytes: usize) -> bool {
+        let mut state = self.state.lock();
+        if state.fault.is_some() {
+            return false;
+        }
+        if let Some(taken) = state.taken.back_mut() {
             taken.sent += 1;
             taken.bytes += bytes;
         }
+        true
     }
 
     /// It was not taken.
@@ -112,19 +116,15 @@ impl InFlight {
         use RDKafkaErrorCode as Code;
         let mut state = self.state.lock();
         let failed = &mut state.failed;
-        match code {
-            // These came back because others did.
-            Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::InvalidDifferentRecord => {}
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
-                failed.too_large.entry((topic.to_owned(), partition)).or_default().push(mark());
-            }
-            Code::InvalidRecord | Code::InvalidTimestamp | Code::UnsupportedForMessageFormat | Code::InvalidMessage => {
-                failed.refused.push((mark(), code));
-            }
-            _ => {}
+        if is_too_large(code) || is_refused(code) {
+            let suspects = failed.suspects.entry((topic.to_owned(), partition));
+            suspects.or_insert_with(|| (code, Vec::new())).1.push(mark());
         }
-        let is_consequence =
-            matches!(code, Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::InvalidDifferentRecord);
+        // These came back because others did.
+        let is_consequence = matches!(
+            code,
+            Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::InvalidDifferentRecord
+        );
         if !is_consequence && state.failed.first.is_none() {
             state.failed.first = Some((code, topic.to_owned()));
         }
@@ -234,8 +234,10 @@ mod tests {
         let (fault, failed) = in_flight.take_failure();
         assert!(fault.is_some());
         assert_eq!(failed.first, Some((RDKafkaErrorCode::MessageSizeTooLarge, "b".to_owned())));
-        assert_eq!(failed.too_large[&("b".to_owned(), 1)], [mark(2)()]);
-        assert_eq!(failed.refused, [(mark(3)(), RDKafkaErrorCode::InvalidRecord)]);
+        let suspects = |topic: &str, partition| failed.suspects[&(topic.to_owned(), partition)].clone();
+        assert_eq!(suspects("b", 1), (RDKafkaErrorCode::MessageSizeTooLarge, vec![mark(2)()]));
+        assert_eq!(suspects("c", 0), (RDKafkaErrorCode::InvalidRecord, vec![mark(3)()]));
+        assert_eq!(failed.suspects.len(), 2);
         assert!(!in_flight.is_broken());
     }
 }

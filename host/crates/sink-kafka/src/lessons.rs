@@ -7,10 +7,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
 
+use crate::error::is_too_large;
 use crate::in_flight::Failed;
 
-/// The least that a batch is made.
-const LEAST_BATCH: usize = 1;
+/// Batches of one record each.
+const SINGLE: usize = 1;
+/// By how much batches shrink while they are too large: to what all but the smallest topics take, then to single records.
+const SHRINK: usize = 64;
 /// What batches begin with.
 pub(crate) const BATCH: usize = 1 << 20;
 
@@ -47,24 +50,29 @@ pub(crate) struct Lessons {
 impl Lessons {
     /// Learns from the records that came back. Answers whether a batch of several was too large.
     pub fn learn(&mut self, failed: &Failed, batch: usize) -> bool {
-        self.refused.extend(failed.refused.iter().map(|(mark, code)| (*mark, Refusal::ByBroker(*code))));
-        let mut several = false;
-        for marks in failed.too_large.values() {
+        let (mut large, mut refused, mut found) = (false, false, false);
+        for (code, marks) in failed.suspects.values() {
             match marks.as_slice() {
                 // It was alone in its batch.
                 [mark] => {
-                    self.refused.insert(*mark, Refusal::TooLarge);
+                    let refusal =
+                        if is_too_large(*code) { Refusal::TooLarge } else { Refusal::ByBroker(*code) };
+                    self.refused.insert(*mark, refusal);
+                    found = true;
                 }
-                _ => several = true,
+                _ if is_too_large(*code) => large = true,
+                _ => refused = true,
             }
         }
-        if several {
-            self.batch = Some((self.batch.unwrap_or(batch) / 8).max(LEAST_BATCH));
-        } else if !failed.too_large.is_empty() {
+        if refused {
+            self.batch = Some(SINGLE);
+        } else if large {
+            self.batch = Some((self.batch.unwrap_or(batch) / SHRINK).max(SINGLE));
+        } else if found {
             // It was that one, most likely, and not the others' size.
             self.batch = None;
         }
-        several
+        large
     }
 
     /// Whether nothing is known to be refused.
@@ -72,9 +80,14 @@ impl Lessons {
         self.refused.is_empty()
     }
 
-    /// Why this record cannot be delivered; once it is told it is forgotten.
-    pub fn take(&mut self, mark: Mark) -> Option<Refusal> {
-        self.refused.remove(&mark)
+    /// Why this record cannot be delivered.
+    pub fn refusal(&self, mark: Mark) -> Option<Refusal> {
+        self.refused.get(&mark).copied()
+    }
+
+    /// The pipeline knows of it, and will not send it again.
+    pub fn told(&mut self, mark: Mark) {
+        self.refused.remove(&mark);
     }
 }
 
@@ -93,25 +106,31 @@ impl School {
 mod tests {
     use super::*;
 
-    fn failed(too_large: &[&[u64]]) -> Failed {
+    fn failed(code: RDKafkaErrorCode, batches: &[&[u64]]) -> Failed {
         let mark = |n: &u64| Mark::of(&n.to_le_bytes(), b"");
         let of = |(at, marks): (usize, &&[u64])| {
-            (("t".to_owned(), at as i32), marks.iter().map(mark).collect::<Vec<_>>())
+            (("t".to_owned(), at as i32), (code, marks.iter().map(mark).collect::<Vec<_>>()))
         };
-        Failed { too_large: too_large.iter().enumerate().map(of).collect(), ..Failed::default() }
+        Failed { suspects: batches.iter().enumerate().map(of).collect(), ..Failed::default() }
     }
 
     #[test]
-    fn batches_shrink_until_the_record_that_is_too_large_was_alone() {
-        let mut lessons = Lessons::default();
-        assert!(lessons.learn(&failed(&[&[1, 2, 3]]), BATCH));
-        assert_eq!((lessons.batch, lessons.is_empty()), (Some(BATCH / 8), true));
-        assert!(lessons.learn(&failed(&[&[1, 2]]), BATCH));
-        assert_eq!(lessons.batch, Some(BATCH / 64));
-        assert!(!lessons.learn(&failed(&[&[2]]), BATCH));
+    fn batches_shrink_until_the_record_that_is_to_blame_was_alone() {
         let mark = Mark::of(&2_u64.to_le_bytes(), b"");
-        assert_eq!((lessons.batch, lessons.take(mark)), (None, Some(Refusal::TooLarge)));
-        assert_eq!(lessons.take(mark), None, "it was told");
-        assert!(!lessons.learn(&failed(&[]), BATCH));
+        let (large, invalid) = (RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::InvalidRecord);
+        let mut lessons = Lessons::default();
+        assert!(lessons.learn(&failed(large, &[&[1, 2, 3]]), BATCH));
+        assert_eq!((lessons.batch, lessons.is_empty()), (Some(BATCH / 64), true));
+        assert!(lessons.learn(&failed(large, &[&[1, 2], &[3]]), BATCH));
+        assert_eq!(lessons.batch, Some(BATCH / 64 / 64));
+        assert!(!lessons.learn(&failed(large, &[&[2]]), BATCH));
+        assert_eq!((lessons.batch, lessons.refusal(mark)), (None, Some(Refusal::TooLarge)));
+        lessons.told(mark);
+        assert_eq!(lessons.refusal(mark), None);
+        assert!(!lessons.learn(&failed(large, &[]), BATCH));
+        assert!(!lessons.learn(&failed(invalid, &[&[1, 2]]), BATCH));
+        assert_eq!(lessons.batch, Some(1));
+        assert!(!lessons.learn(&failed(invalid, &[&[2]]), BATCH));
+        assert_eq!((lessons.batch, lessons.refusal(mark)), (None, Some(Refusal::ByBroker(invalid))));
     }
 }

@@ -30,6 +30,9 @@ use crate::topics::{Maker, check_name};
 
 /// How long the first answer of a broker may take.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+/// How long a topic that brokers make by themselves may take to be there, and how often they are asked.
+const MADE_WITHIN: Duration = Duration::from_secs(3);
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How long records that are given up may take to come back.
 const PURGED_WITHIN: Duration = Duration::from_secs(2);
 /// A sink that waits longer says that it gets on, where it does.
@@ -85,8 +88,12 @@ impl SinkFactory for KafkaSinkFactory {
 struct KafkaSink {
     /// `None`: it was given up.
     producer: Option<Records>,
+    /// Why it was.
+    ended: Option<KafkaSinkError>,
     in_flight: Arc<InFlight>,
-    topic: String,
+    topic: Arc<str>,
+    /// The last topic written to, whose name is one, and which is there.
+    known: Option<Arc<str>>,
     maker: Option<Maker>,
     lessons: Arc<Mutex<Lessons>>,
     /// What batches may be without lessons.
@@ -118,8 +125,10 @@ impl KafkaSink {
         let producer: Records = settings.create_with_context(listener).map_err(refused_settings)?;
         let mut sink = Self {
             producer: Some(producer),
+            ended: None,
             in_flight,
-            topic: config.topic.clone(),
+            topic: config.topic.as_str().into(),
+            known: None,
             maker: None,
             lessons,
             batch: settings.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH),
@@ -137,15 +146,9 @@ impl KafkaSink {
     async fn connect(&mut self, config: &KafkaConfig, settings: &ClientConfig) -> Result<(), KafkaSinkError> {
         let fixed = !self.topic.contains("${");
         // Asking for one topic may make brokers make it, with settings that nobody chose.
-        let topic = (fixed && config.create_topics.is_none()).then(|| self.topic.clone());
+        let topic = (fixed && config.create_topics.is_none()).then(|| config.topic.clone());
         let producer = self.producer().clone();
-        let asked = tokio::task::spawn_blocking(move || {
-            let answer = producer.client().fetch_metadata(topic.as_deref(), CONNECTED_WITHIN);
-            answer.map(|metadata| {
-                let topics = metadata.topics().iter();
-                topics.map(|topic| (topic.name().to_owned(), topic.error().map(Code::from))).collect::<Vec<_>>()
-            })
-        });
+        let asked = tokio::task::spawn_blocking(move || topics(&producer, topic.as_deref()));
         let broken = async {
             while !self.in_flight.is_broken() {
                 self.in_flight.changed().await;
@@ -175,7 +178,8 @@ impl KafkaSink {
             self.maker = Some(maker);
             return Ok(());
         }
-        let wrong = topics.into_iter().filter(|(name, _)| fixed && *name == self.topic).find_map(|(_, error)| error);
+        let wrong =
+            topics.into_iter().filter(|(name, _)| fixed && *name == *self.topic).find_map(|(_, error)| error);
         match wrong {
             // It is being made just now.
             None | Some(Code::LeaderNotAvailable) => Ok(()),
@@ -190,25 +194,28 @@ impl KafkaSink {
     /// Hands one record over, when there is room for it.
     async fn send(&mut self, number: usize, topic: &str, message: &Message<'_>) -> Result<(), Unsent> {
         let bytes = message.key.map_or(0, <[u8]>::len) + message.body.map_or(0, <[u8]>::len) + RECORD_BYTES;
-        let mut quiet = Quiet::new(self);
+        let mut quiet = None;
         loop {
             let record = record(topic, message, number);
-            self.in_flight.sending(bytes);
+            if !self.in_flight.sending(bytes) {
+                return Err(Unsent::Broken);
+            }
             let Err((error, _)) = self.producer().send(record) else { return Ok(()) };
             self.in_flight.not_sent(bytes);
             match error {
                 KafkaError::MessageProduction(Code::QueueFull) => {
                     self.in_flight.wants_room(true);
-                    let waited = quiet.wait(self).await;
+                    let waited = quiet.get_or_insert_with(|| Quiet::new(self)).wait(self).await;
                     self.in_flight.wants_room(false);
                     waited.map_err(Unsent::Failed)?;
-                    if self.in_flight.is_broken() {
-                        return Err(Unsent::Broken);
-                    }
                 }
-                KafkaError::MessageProduction(Code::MessageSizeTooLarge) => return Err(Unsent::Refused(Refusal::TooLarge)),
+                KafkaError::MessageProduction(Code::MessageSizeTooLarge) => {
+                    return Err(Unsent::Refused(Refusal::TooLarge));
+                }
                 KafkaError::MessageProduction(Code::Fatal) => return Err(Unsent::Broken),
-                KafkaError::MessageProduction(code) => return Err(Unsent::Failed(KafkaSinkError::of_record(code, topic))),
+                KafkaError::MessageProduction(code) => {
+                    return Err(Unsent::Failed(KafkaSinkError::of_record(code, topic)));
+                }
                 // Only a topic's name can be the reason, and names are checked.
                 other => return Err(Unsent::Failed(KafkaSinkError::Fatal { why: other.to_string() })),
             }
@@ -232,15 +239,24 @@ impl KafkaSink {
     }
 
     /// Those before a record that can never be delivered are delivered first: then it is known that they are.
-    async fn reject(&mut self, place: usize, topic: &str, refusal: Refusal) -> SinkError {
+    async fn reject(
+        &mut self,
+        place: usize,
+        topic: &str,
+        message: &Message<'_>,
+        refusal: Refusal,
+    ) -> SinkError {
         if let Err(error) = self.settle().await {
             return error.into();
         }
         self.in_flight.give_back();
+        self.lessons.lock().told(mark(message));
         let (code, message) = match refusal {
             Refusal::TooLarge => (
                 "kafka_message_too_large",
-                format!("the event is larger than topic {topic}, or `message.max.bytes` in `client_conf`, allows"),
+                format!(
+                    "the event is larger than topic {topic}, or `message.max.bytes` in `client_conf`, allows"
+                ),
             ),
             Refusal::ByBroker(why) => ("kafka_refused", format!("topic {topic} refuses the event: {why}")),
         };
@@ -262,13 +278,38 @@ impl KafkaSink {
         }
         let (fault, failed) = self.in_flight.take_failure();
         let several = self.lessons.lock().learn(&failed, self.batch);
-        if several && let Some((topic, _)) = failed.too_large.keys().next() {
-            return KafkaSinkError::BatchTooLarge { topic: topic.clone() };
+        let error = match (failed.suspects.keys().next(), failed.first, fault) {
+            (Some((topic, _)), ..) if several => KafkaSinkError::BatchTooLarge { topic: topic.clone() },
+            (_, Some((code, topic)), _) => KafkaSinkError::of_record(code, &topic),
+            (_, None, Some(fault)) => fault,
+            (_, None, None) => {
+                self.ended.clone().unwrap_or(KafkaSinkError::Fatal { why: "it says nothing more".to_owned() })
+            }
+        };
+        self.ended = Some(error.clone());
+        error
+    }
+
+    /// Looks at a topic that another one than the record before goes to: its name, and whether it is there. `Err`: its
+    /// name is none.
+    async fn turn_to(&mut self, topic: &Arc<str>) -> Result<Result<(), &'static str>, KafkaSinkError> {
+        if self.known.as_ref() == Some(topic) {
+            return Ok(Ok(()));
         }
-        match failed.first {
-            Some((code, topic)) => KafkaSinkError::of_record(code, &topic),
-            None => fault.unwrap_or(KafkaSinkError::Fatal { why: "it says nothing more".to_owned() }),
+        if let Err(why) = check_name(topic) {
+            return Ok(Err(why));
         }
+        if let Some(maker) = &mut self.maker {
+            maker.ensure(topic).await?;
+        }
+        self.known = Some(topic.clone());
+        Ok(Ok(()))
+    }
+
+    /// Whether a producer before this one learned that a record cannot be delivered.
+    fn known_refusal(&self, message: &Message<'_>) -> Option<Refusal> {
+        let lessons = self.lessons.lock();
+        if lessons.is_empty() { None } else { lessons.refusal(mark(message)) }
     }
 
     /// Takes from the budget what the queue holds now.
@@ -325,27 +366,26 @@ impl Quiet {
 #[async_trait]
 impl Sink for KafkaSink {
     async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        if let Some(error) = &self.ended {
+            return Err(error.clone().into());
+        }
         let number = self.in_flight.begin(delivery.seq);
         for (handed, (place, message)) in delivery.messages().enumerate() {
-            if self.in_flight.is_broken() {
-                return Err(self.give_up().await.into());
-            }
-            let topic = message.meta.destination.as_deref().unwrap_or(&self.topic).to_owned();
-            if let Err(why) = check_name(&topic) {
+            let topic = message.meta.destination.as_ref().unwrap_or(&self.topic).clone();
+            if let Err(why) = self.turn_to(&topic).await? {
                 self.settle().await?;
                 self.in_flight.give_back();
                 let message = format!("the topic {topic:?} {why}");
                 return Err(SinkError::Rejected { place, kind: "routing", code: "kafka_bad_topic", message });
             }
-            if let Some(maker) = &mut self.maker {
-                maker.ensure(&topic).await?;
-            }
             if let Some(refusal) = self.known_refusal(&message) {
-                return Err(self.reject(place, &topic, refusal).await);
+                return Err(self.reject(place, &topic, &message, refusal).await);
             }
             match self.send(number, &topic, &message).await {
                 Ok(()) => {}
-                Err(Unsent::Refused(refusal)) => return Err(self.reject(place, &topic, refusal).await),
+                Err(Unsent::Refused(refusal)) => {
+                    return Err(self.reject(place, &topic, &message, refusal).await);
+                }
                 Err(Unsent::Broken) => return Err(self.give_up().await.into()),
                 Err(Unsent::Failed(error)) => return Err(self.lost(error).await.into()),
             }
@@ -366,6 +406,9 @@ impl Sink for KafkaSink {
                 self.hold();
                 return Ok(Durable { through, state: None });
             }
+            if let Some(error) = &self.ended {
+                return Err(error.clone().into());
+            }
             if self.in_flight.is_broken() {
                 return Err(self.give_up().await.into());
             }
@@ -373,17 +416,6 @@ impl Sink for KafkaSink {
                 return Err(self.lost(error).await.into());
             }
         }
-    }
-}
-
-impl KafkaSink {
-    /// Whether a producer before this one learned that a record cannot be delivered.
-    fn known_refusal(&self, message: &Message<'_>) -> Option<Refusal> {
-        let mut lessons = self.lessons.lock();
-        if lessons.is_empty() {
-            return None;
-        }
-        lessons.take(Mark::of(message.key.unwrap_or_default(), message.body.unwrap_or_default()))
     }
 }
 
@@ -396,6 +428,23 @@ impl Drop for KafkaSink {
     }
 }
 
+/// The topic, or all of them, each with what is wrong with it. One that brokers begin to make because it is asked for gets
+/// some time to be there.
+fn topics(producer: &Records, topic: Option<&str>) -> Result<Vec<(String, Option<Code>)>, KafkaError> {
+    let until = std::time::Instant::now() + MADE_WITHIN;
+    loop {
+        let metadata = producer.client().fetch_metadata(topic, CONNECTED_WITHIN)?;
+        let found = metadata.topics().iter();
+        let found: Vec<_> =
+            found.map(|topic| (topic.name().to_owned(), topic.error().map(Code::from))).collect();
+        let is_missing = found.iter().any(|(_, error)| *error == Some(Code::UnknownTopicOrPartition));
+        if topic.is_none() || !is_missing || std::time::Instant::now() >= until {
+            return Ok(found);
+        }
+        std::thread::sleep(ASKED_AGAIN_AFTER);
+    }
+}
+
 /// Gives up all that a producer holds, and waits for its answers.
 fn purge(producer: &Records) {
     producer.purge(PurgeConfig::default().queue().inflight());
@@ -404,9 +453,14 @@ fn purge(producer: &Records) {
     }
 }
 
+fn mark(message: &Message<'_>) -> Mark {
+    Mark::of(message.key.unwrap_or_default(), message.body.unwrap_or_default())
+}
+
 fn record<'a>(topic: &'a str, message: &Message<'a>, number: usize) -> BaseRecord<'a, [u8], [u8], usize> {
     let headers = &message.meta.headers;
-    let insert = |made: OwnedHeaders, (key, value): &(String, String)| made.insert(Header { key, value: Some(value) });
+    let insert =
+        |made: OwnedHeaders, (key, value): &(String, String)| made.insert(Header { key, value: Some(value) });
     BaseRecord {
         topic,
         partition: None,

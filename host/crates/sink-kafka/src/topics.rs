@@ -29,7 +29,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
         return Err("is no name that a topic can have");
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
-        return Err("has other characters than letters, digits, `.`, `_` and `-`, which are all that a topic's name may have");
+        return Err(
+            "has other characters than letters, digits, `.`, `_` and `-`, which are all that a topic's name may have",
+        );
     }
     Ok(())
 }
@@ -46,7 +48,11 @@ pub(crate) struct Maker {
 
 impl Maker {
     /// `known`: the topics that are there.
-    pub fn new(settings: &ClientConfig, create: &CreateTopics, known: HashSet<String>) -> Result<Self, KafkaSinkError> {
+    pub fn new(
+        settings: &ClientConfig,
+        create: &CreateTopics,
+        known: HashSet<String>,
+    ) -> Result<Self, KafkaSinkError> {
         let mut admin = ClientConfig::new();
         // Connections and credentials; the rest is a producer's.
         let wanted = |key: &str| {
@@ -74,14 +80,16 @@ impl Maker {
         }
         let wanted = NewTopic::new(topic, self.partitions, TopicReplication::Fixed(self.replicas));
         let wanted = self.config.iter().fold(wanted, |topic, (key, value)| topic.set(key, value));
-        let options = AdminOptions::new().operation_timeout(Some(MADE_WITHIN)).request_timeout(Some(MADE_WITHIN));
+        let options =
+            AdminOptions::new().operation_timeout(Some(MADE_WITHIN)).request_timeout(Some(MADE_WITHIN));
         let failed = |code: Code| KafkaSinkError::TopicNotMade {
             topic: topic.to_owned(),
             why: code.to_string(),
             transient: is_transient(code),
         };
         let answers = self.client.create_topics([&wanted], &options).await;
-        let answers = answers.map_err(|error| failed(error.rdkafka_error_code().unwrap_or(Code::BrokerTransportFailure)))?;
+        let answers = answers
+            .map_err(|error| failed(error.rdkafka_error_code().unwrap_or(Code::BrokerTransportFailure)))?;
         match answers.into_iter().next() {
             Some(Ok(_)) => info!(topic, partitions = self.partitions, "topic made"),
             Some(Err((_, Code::TopicAlreadyExists))) => {}

@@ -25,7 +25,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// A broker. It ends when this is dropped, and when the test's process ends in whatever way.
 pub struct Kafka {
     port: u16,
-    sasl: bool,
+    login: bool,
     data: PathBuf,
     attendant: Child,
     input: Option<ChildStdin>,
@@ -60,18 +60,21 @@ impl Kafka {
         Self::start_with(false)
     }
 
-    /// One that clients log in to, as `deltaforge` with the password `forge`.
+    /// One that clients speak TLS with and log in to, as `deltaforge` with the password `forge`.
     #[track_caller]
     pub fn start_with_login() -> Self {
         Self::start_with(true)
     }
 
     #[track_caller]
-    fn start_with(sasl: bool) -> Self {
+    fn start_with(login: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("deltaforge-kafka-").tempdir().unwrap();
         let (port, data) = (free_ports(), dir.path().join("broker"));
-        let mut attendant =
-            script("attend", &data, port, sasl).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut attendant = script("attend", &data, port, login)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let input = attendant.stdin.take();
         let mut ready = String::new();
         BufReader::new(attendant.stdout.take().unwrap()).read_line(&mut ready).unwrap();
@@ -79,12 +82,17 @@ impl Kafka {
             let log = std::fs::read_to_string(dir.path().join("broker.log")).unwrap_or_default();
             panic!("the Kafka broker did not start: {log}");
         }
-        Self { port, sasl, data, attendant, input, _dir: dir }
+        Self { port, login, data, attendant, input, _dir: dir }
     }
 
     /// `host:port`, for `brokers:`.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The authority of its certificate, where it speaks TLS.
+    pub fn ca(&self) -> PathBuf {
+        self.data.join("ca.pem")
     }
 
     /// SIGKILL, as a crash.
@@ -97,7 +105,7 @@ impl Kafka {
 
     /// Ends it well, as an operator would.
     pub fn stop(&self) {
-        assert!(script("stop", &self.data, self.port, self.sasl).status().unwrap().success());
+        assert!(script("stop", &self.data, self.port, self.login).status().unwrap().success());
     }
 
     /// Holds it still: connections stay, and nothing is answered.
@@ -118,7 +126,7 @@ impl Kafka {
     /// Starts it again with all that it holds, after [`Kafka::kill`] or [`Kafka::stop`].
     #[track_caller]
     pub fn start_again(&self) {
-        let started = script("start", &self.data, self.port, self.sasl).output().unwrap();
+        let started = script("start", &self.data, self.port, self.login).output().unwrap();
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
     }
 
@@ -185,9 +193,10 @@ impl Kafka {
     fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", self.brokers());
-        if self.sasl {
+        if self.login {
             client
-                .set("security.protocol", "SASL_PLAINTEXT")
+                .set("security.protocol", "SASL_SSL")
+                .set("ssl.ca.location", self.ca().to_string_lossy())
                 .set("sasl.mechanism", "PLAIN")
                 .set("sasl.username", "deltaforge")
                 .set("sasl.password", "forge");
@@ -242,24 +251,24 @@ impl Follower {
     pub fn is_at_end(&self) -> bool {
         let positions = self.consumer.position().unwrap();
         (0..self.partitions).all(|partition| {
-            let (low, high) =
-                self.consumer.fetch_watermarks(&self.topic, partition, ANSWERS_WITHIN).unwrap();
-            let position = positions.find_partition(&self.topic, partition).and_then(|at| match at.offset() {
-                Offset::Offset(offset) => Some(offset),
-                _ => None,
-            });
+            let (low, high) = self.consumer.fetch_watermarks(&self.topic, partition, ANSWERS_WITHIN).unwrap();
+            let position =
+                positions.find_partition(&self.topic, partition).and_then(|at| match at.offset() {
+                    Offset::Offset(offset) => Some(offset),
+                    _ => None,
+                });
             let read = self.next.get(&partition).copied().into_iter().chain(position).max();
             low == high || read.is_some_and(|read| read >= high)
         })
     }
 }
 
-fn script(command: &str, data: &Path, port: u16, sasl: bool) -> Command {
+fn script(command: &str, data: &Path, port: u16, login: bool) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../scripts/servers/kafka.sh");
     let mut run = Command::new(script);
     run.arg(command).arg(data).arg(port.to_string()).stderr(Stdio::inherit());
-    if sasl {
-        run.env("KAFKA_SASL", "1");
+    if login {
+        run.env("KAFKA_LOGIN", "1");
     }
     run
 }

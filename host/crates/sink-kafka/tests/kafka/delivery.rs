@@ -20,8 +20,12 @@ async fn everything_arrives_once_and_each_key_in_order() {
     for key in 0..10 {
         let of_key: Vec<_> =
             records.iter().filter(|record| record.key.as_deref() == Some(&format!("k{key}"))).collect();
-        assert!(of_key.iter().all(|record| record.partition == of_key[0].partition), "one key, one partition");
-        let numbers: Vec<usize> = of_key.iter().map(|record| record.value.as_ref().unwrap().parse().unwrap()).collect();
+        assert!(
+            of_key.iter().all(|record| record.partition == of_key[0].partition),
+            "one key, one partition"
+        );
+        let numbers: Vec<usize> =
+            of_key.iter().map(|record| record.value.as_ref().unwrap().parse().unwrap()).collect();
         assert_eq!(numbers, (0..1_000).map(|n| n * 10 + key).collect::<Vec<_>>());
     }
 }
@@ -34,7 +38,8 @@ async fn a_key_is_in_the_partition_where_the_java_client_puts_it() {
     // toPositive(murmur2(key)) % 7, by the tests of the Java client's Utils.murmur2.
     let drafts = ["21", "foobar", "a-little-bit-long-string"].map(|key| Draft::new(key, "x"));
     deliver(&KafkaSinkFactory::default(), &config, vec![delivery(1, &drafts)]).await;
-    let hashes = [("21", -973_932_308_i32), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)];
+    let hashes =
+        [("21", -973_932_308_i32), ("foobar", -790_332_482), ("a-little-bit-long-string", -985_981_536)];
     for record in kafka.records("partitioned").unwrap() {
         let (_, hash) = hashes.iter().find(|(key, _)| record.key.as_deref() == Some(*key)).unwrap();
         assert_eq!(record.partition, (hash & 0x7fff_ffff) % 7, "{record:?}");
@@ -65,7 +70,8 @@ async fn headers_routes_tombstones_and_records_without_a_key_go_as_they_are() {
 #[tokio::test]
 async fn topics_are_made_as_the_block_says() {
     let kafka = Kafka::shared();
-    let create = json!({ "partitions": 5, "replication_factor": 1, "config": { "cleanup.policy": "compact" } });
+    let create =
+        json!({ "partitions": 5, "replication_factor": 1, "config": { "cleanup.policy": "compact" } });
     let config = block(kafka, "made.${source.table}", json!({ "create_topics": create }));
     let factory = KafkaSinkFactory::default();
     for round in 0..2 {

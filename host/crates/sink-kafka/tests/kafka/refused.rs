@@ -31,7 +31,11 @@ async fn a_record_larger_than_the_client_sends_is_rejected_alone() {
 async fn a_record_larger_than_its_topic_takes_is_found_in_its_batch() {
     let kafka = Kafka::shared();
     kafka.make_topic("large.topic", 1, &[("max.message.bytes", "20000")]);
-    let config = block(kafka, "large.topic", json!({ "client_conf": { "compression.type": "none", "linger.ms": 50 } }));
+    let config = block(
+        kafka,
+        "large.topic",
+        json!({ "client_conf": { "compression.type": "none", "linger.ms": 50 } }),
+    );
     let mut drafts = numbered(0, 300);
     drafts[150] = Draft::new("k0", "x".repeat(30_000));
     let outcome = deliver(&KafkaSinkFactory::default(), &config, vec![delivery(1, &drafts)]).await;
@@ -43,7 +47,11 @@ async fn a_record_larger_than_its_topic_takes_is_found_in_its_batch() {
 async fn a_topic_that_takes_only_small_batches_gets_small_ones() {
     let kafka = Kafka::shared();
     kafka.make_topic("small.batches", 1, &[("max.message.bytes", "20000")]);
-    let config = block(kafka, "small.batches", json!({ "client_conf": { "compression.type": "none", "linger.ms": 50 } }));
+    let config = block(
+        kafka,
+        "small.batches",
+        json!({ "client_conf": { "compression.type": "none", "linger.ms": 50 } }),
+    );
     let body = |n: usize| format!("{n:05}{}", "x".repeat(995));
     let drafts: Vec<Draft> = (0..1_000).map(|n| Draft::new(format!("k{}", n % 10), body(n))).collect();
     let factory = KafkaSinkFactory::default();

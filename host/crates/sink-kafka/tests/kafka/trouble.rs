@@ -29,7 +29,8 @@ fn assert_in_order(records: &[Record]) {
 async fn a_broker_that_is_killed_under_load_and_comes_back_has_everything_in_order() {
     let kafka = Arc::new(tokio::task::spawn_blocking(Kafka::start).await.unwrap());
     let config = block(&kafka, "killed", json!({}));
-    let deliveries: Vec<Delivery> = (0..400).map(|n| delivery(n + 1, &numbered(n as usize * 250, 250))).collect();
+    let deliveries: Vec<Delivery> =
+        (0..400).map(|n| delivery(n + 1, &numbered(n as usize * 250, 250))).collect();
     let killer = {
         let kafka = kafka.clone();
         tokio::task::spawn_blocking(move || {
@@ -44,7 +45,8 @@ async fn a_broker_that_is_killed_under_load_and_comes_back_has_everything_in_ord
     killer.await.unwrap();
     assert!(outcome.rejected.is_empty(), "{outcome:?}");
     let records = kafka.records("killed").unwrap();
-    let mut numbers: Vec<usize> = records.iter().map(|record| record.value.as_ref().unwrap().parse().unwrap()).collect();
+    let mut numbers: Vec<usize> =
+        records.iter().map(|record| record.value.as_ref().unwrap().parse().unwrap()).collect();
     numbers.sort_unstable();
     numbers.dedup();
     assert_eq!(numbers, (0..100_000).collect::<Vec<_>>());
@@ -67,7 +69,9 @@ async fn a_broker_that_does_not_answer_is_told_of_and_what_it_did_not_take_is_se
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop(sink);
     kafka.thaw();
-    let outcome = deliver(&factory, &config, vec![delivery(2, &numbered(10, 10)), delivery(3, &numbered(20, 10))]).await;
+    let outcome =
+        deliver(&factory, &config, vec![delivery(2, &numbered(10, 10)), delivery(3, &numbered(20, 10))])
+            .await;
     assert!(outcome.rejected.is_empty(), "{outcome:?}");
     assert_in_order(&kafka.records("frozen").unwrap());
 }
