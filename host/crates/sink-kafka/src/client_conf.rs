@@ -7,6 +7,7 @@ use std::time::Duration;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::suggest::near;
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 use crate::config::{ConfValue, KafkaConfig};
@@ -164,6 +165,9 @@ pub(crate) fn patience(config: &KafkaConfig) -> Duration {
 /// The settings of a producer.
 pub(crate) fn client_config(config: &KafkaConfig, name: &str, base_dir: &Path, sizes: Sizes) -> ClientConfig {
     let mut settings = ClientConfig::new();
+    if tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
+        settings.set_log_level(RDKafkaLogLevel::Debug);
+    }
     settings.set("client.id", name);
     for (key, value) in DEFAULTS {
         settings.set(key, value);

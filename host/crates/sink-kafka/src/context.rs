@@ -1,7 +1,7 @@
 //! What librdkafka tells: acknowledgements, failures, what it holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use deltaforge_engine::sink::Trouble;
 use metrics::{Counter, Gauge, counter, gauge};
@@ -28,6 +28,8 @@ pub(crate) struct Context {
     trouble: Trouble,
     /// Why the last connection failed.
     why: Mutex<String>,
+    /// No broker is connected. So it is, too, when all of them closed connections that nobody used.
+    is_down: AtomicBool,
     queued: [Gauge; 2],
     retries: Counter,
     /// How often this producer tried again, as far as that is counted.
@@ -48,6 +50,7 @@ impl Context {
             in_flight,
             trouble,
             why: Mutex::default(),
+            is_down: AtomicBool::new(false),
             queued: [
                 gauge!("deltaforge_kafka_producer_queue_messages", &labels),
                 gauge!("deltaforge_kafka_producer_queue_bytes", &labels),
@@ -60,6 +63,11 @@ impl Context {
     /// Why the last connection failed, if one did.
     pub fn why(&self) -> String {
         self.why.lock().clone()
+    }
+
+    /// Why records wait, when no broker is connected.
+    pub fn down(&self) -> Option<KafkaSinkError> {
+        self.is_down.load(Ordering::Relaxed).then(|| self.error_of(RDKafkaErrorCode::AllBrokersDown))
     }
 
     /// What a failed request means, with what is known of the connections.
@@ -91,8 +99,10 @@ impl ClientContext for Context {
         match code {
             // It goes on by itself, and finds a broker that is back.
             RDKafkaErrorCode::AllBrokersDown => {
-                let error = self.error_of(code);
-                self.trouble.tell(&error.into());
+                self.is_down.store(true, Ordering::Relaxed);
+                if !self.in_flight.is_settled() {
+                    self.trouble.tell(&self.error_of(code).into());
+                }
             }
             RDKafkaErrorCode::Authentication
             | RDKafkaErrorCode::SaslAuthenticationFailed
@@ -113,7 +123,10 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         match result {
-            Ok(_) => self.in_flight.acked(number),
+            Ok(_) => {
+                self.is_down.store(false, Ordering::Relaxed);
+                self.in_flight.acked(number);
+            }
             Err((error, record)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
                 let mark =

@@ -35,8 +35,8 @@ const MADE_WITHIN: Duration = Duration::from_secs(3);
 const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How long records that are given up may take to come back.
 const PURGED_WITHIN: Duration = Duration::from_secs(2);
-/// A sink that waits longer says that it gets on, where it does.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+/// A sink that waits longer says whether it gets on.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// What librdkafka keeps of a record besides key, body and headers.
 const RECORD_BYTES: usize = 256;
 /// After so many records others get their turn on this thread.
@@ -355,9 +355,12 @@ impl Quiet {
             if changed.is_ok() {
                 return Ok(());
             }
+            let context = sink.producer().client().context();
             if Instant::now() >= until {
-                let why = sink.producer().client().context().why();
-                return Err(KafkaSinkError::Timeout { after: sink.patience, why });
+                return Err(KafkaSinkError::Timeout { after: sink.patience, why: context.why() });
+            }
+            if let Some(error) = context.down() {
+                sink.trouble.tell(&error.into());
             }
         }
     }

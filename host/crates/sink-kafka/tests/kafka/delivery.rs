@@ -101,6 +101,6 @@ async fn what_the_queue_holds_counts_against_the_budget_and_never_passes_its_sha
     assert!(budget.held() > 0, "the queue holds some of them");
     assert_eq!(sink.durable().await.unwrap().through, 1);
     assert_eq!(budget.held(), 0);
-    assert!(budget.peak() <= 2_000_000, "{}", budget.peak());
+    assert!(budget.peak() <= 2 << 20, "{}", budget.peak());
     assert_eq!(kafka.records("budget").unwrap().len(), 200);
 }

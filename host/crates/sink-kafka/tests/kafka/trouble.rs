@@ -78,7 +78,7 @@ async fn a_broker_that_does_not_answer_is_told_of_and_what_it_did_not_take_is_se
 
 #[tokio::test]
 async fn while_no_broker_is_there_that_is_told_and_an_open_sink_goes_on_by_itself() {
-    let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
+    let kafka = Arc::new(tokio::task::spawn_blocking(Kafka::start).await.unwrap());
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = told.clone();
     let trouble = Trouble::new(Arc::new(move |error: &SinkError| heard.lock().push(error.code())));
@@ -88,14 +88,18 @@ async fn while_no_broker_is_there_that_is_told_and_an_open_sink_goes_on_by_itsel
     let mut sink = factory.open(&config, context(&budget, trouble)).await.unwrap();
     kafka.kill();
     sink.write(&delivery(1, &numbered(0, 10))).await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !told.lock().contains(&"kafka_connect") {
-        assert!(Instant::now() < deadline, "nothing was told");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let error = open(&factory, &config).await.err().unwrap();
-    assert_eq!(error.code(), "kafka_connect", "{error}");
-    kafka.start_again();
-    assert_eq!(sink.durable().await.unwrap().through, 1);
+    let watch = async {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !told.lock().contains(&"kafka_connect") {
+            assert!(Instant::now() < deadline, "nothing was told");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let error = open(&factory, &config).await.err().unwrap();
+        assert_eq!(error.code(), "kafka_connect", "{error}");
+        let kafka = kafka.clone();
+        tokio::task::spawn_blocking(move || kafka.start_again()).await.unwrap();
+    };
+    let (durable, ()) = tokio::join!(sink.durable(), watch);
+    assert_eq!(durable.unwrap().through, 1);
     assert_eq!(kafka.records("gone").unwrap().len(), 10, "each of them once");
 }
