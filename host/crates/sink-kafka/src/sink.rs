@@ -251,14 +251,17 @@ impl KafkaSink {
         }
         self.in_flight.give_back();
         self.lessons.lock().told(mark(message));
-        let (code, message) = match refusal {
-            Refusal::TooLarge => (
-                "kafka_message_too_large",
+        let code = match refusal {
+            Refusal::TooLarge => "kafka_message_too_large",
+            Refusal::ByBroker(_) => "kafka_refused",
+        };
+        let message = match refusal {
+            Refusal::TooLarge => {
                 format!(
                     "the event is larger than topic {topic}, or `message.max.bytes` in `client_conf`, allows"
-                ),
-            ),
-            Refusal::ByBroker(why) => ("kafka_refused", format!("topic {topic} refuses the event: {why}")),
+                )
+            }
+            Refusal::ByBroker(why) => format!("topic {topic} refuses the event: {why}"),
         };
         SinkError::Rejected { place, kind: "other", code, message }
     }
@@ -340,29 +343,27 @@ impl Quiet {
         Self { since: Instant::now(), seen: sink.in_flight.acknowledged() }
     }
 
-    /// Waits until something may have come about, as long as there is any progress.
+    /// Waits until something may have come about, but not for long; an error when there was no progress for too long.
     async fn wait(&mut self, sink: &KafkaSink) -> Result<(), KafkaSinkError> {
         let until = self.since + sink.patience;
-        loop {
-            let sign = Instant::now() + SIGN_OF_LIFE;
-            let changed = timeout_at(until.min(sign), sink.in_flight.changed()).await;
-            let acknowledged = sink.in_flight.acknowledged();
-            if acknowledged != self.seen {
-                (self.seen, self.since) = (acknowledged, Instant::now());
-                sink.trouble.works();
-                return Ok(());
-            }
-            if changed.is_ok() {
-                return Ok(());
-            }
-            let context = sink.producer().client().context();
-            if Instant::now() >= until {
-                return Err(KafkaSinkError::Timeout { after: sink.patience, why: context.why() });
-            }
-            if let Some(error) = context.down() {
-                sink.trouble.tell(&error.into());
-            }
+        let changed = timeout_at(until.min(Instant::now() + SIGN_OF_LIFE), sink.in_flight.changed()).await;
+        let acknowledged = sink.in_flight.acknowledged();
+        if acknowledged != self.seen {
+            (self.seen, self.since) = (acknowledged, Instant::now());
+            sink.trouble.works();
+            return Ok(());
         }
+        if changed.is_ok() {
+            return Ok(());
+        }
+        let context = sink.producer().client().context();
+        if Instant::now() >= until {
+            return Err(KafkaSinkError::Timeout { after: sink.patience, why: context.why() });
+        }
+        if let Some(error) = context.down() {
+            sink.trouble.tell(&error.into());
+        }
+        Ok(())
     }
 }
 
