@@ -143,7 +143,7 @@ impl KafkaConfig {
             Err(error) => wrong("topic", error.to_string()),
             Ok(template) => {
                 if let Some(name) = template.constant()
-                    && let Err(message) = check_name(&name)
+                    && let Err(message) = check_name(name)
                 {
                     wrong("topic", message.to_owned());
                 }
