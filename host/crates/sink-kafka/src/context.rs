@@ -30,6 +30,8 @@ pub(crate) struct Context {
     why: Mutex<String>,
     /// No broker is connected. So it is, too, when all of them closed connections that nobody used.
     is_down: AtomicBool,
+    /// Some broker has answered.
+    is_open: AtomicBool,
     queued: [Gauge; 2],
     retries: Counter,
     /// How often this producer tried again, as far as that is counted.
@@ -51,6 +53,7 @@ impl Context {
             trouble,
             why: Mutex::default(),
             is_down: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
             queued: [
                 gauge!("deltaforge_kafka_producer_queue_messages", &labels),
                 gauge!("deltaforge_kafka_producer_queue_bytes", &labels),
@@ -63,6 +66,11 @@ impl Context {
     /// Why the last connection failed, if one did.
     pub fn why(&self) -> String {
         self.why.lock().clone()
+    }
+
+    /// A broker has answered: from now on it is no trouble that none is connected, while nothing is to be sent.
+    pub fn opened(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
     }
 
     /// Why records wait, when no broker is connected.
@@ -100,7 +108,7 @@ impl ClientContext for Context {
             // It goes on by itself, and finds a broker that is back.
             RDKafkaErrorCode::AllBrokersDown => {
                 self.is_down.store(true, Ordering::Relaxed);
-                if !self.in_flight.is_settled() {
+                if !self.is_open.load(Ordering::Relaxed) || !self.in_flight.is_settled() {
                     self.trouble.tell(&self.error_of(code).into());
                 }
             }

@@ -138,6 +138,7 @@ impl KafkaSink {
             queue: sizes.queue,
         };
         sink.connect(&config, &settings).await?;
+        sink.producer().client().context().opened();
         info!(brokers = config.brokers, queue_bytes = sizes.queue, "connected to Kafka");
         Ok(sink)
     }

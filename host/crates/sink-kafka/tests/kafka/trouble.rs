@@ -82,7 +82,7 @@ async fn while_no_broker_is_there_that_is_told_and_an_open_sink_goes_on_by_itsel
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = told.clone();
     let trouble = Trouble::new(Arc::new(move |error: &SinkError| heard.lock().push(error.code())));
-    let config = block(&kafka, "gone", json!({}));
+    let config = block(&kafka, "gone", json!({ "send_timeout_secs": 300 }));
     let budget = Budget::new(64 << 20, None);
     let factory = KafkaSinkFactory::default();
     let mut sink = factory.open(&config, context(&budget, trouble)).await.unwrap();
@@ -102,4 +102,23 @@ async fn while_no_broker_is_there_that_is_told_and_an_open_sink_goes_on_by_itsel
     let (durable, ()) = tokio::join!(sink.durable(), watch);
     assert_eq!(durable.unwrap().through, 1);
     assert_eq!(kafka.records("gone").unwrap().len(), 10, "each of them once");
+}
+
+#[tokio::test]
+async fn a_sink_that_finds_no_broker_says_so_while_it_looks_for_one() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let began = Instant::now();
+    let listener = move |error: &SinkError| heard.lock().push((error.code(), began.elapsed()));
+    let config = json!({ "brokers": "127.0.0.1:1", "topic": "nowhere" });
+    let context = context(&Budget::new(64 << 20, None), Trouble::new(Arc::new(listener)));
+    let error = KafkaSinkFactory::default().open(&config, context).await.err().unwrap();
+    assert_eq!(error.code(), "kafka_connect", "{error}");
+    let (code, after) = told.lock()[0];
+    assert_eq!(code, "kafka_connect");
+    assert!(
+        after < Duration::from_secs(5),
+        "told after {after:?}, the try ended after {:?}",
+        began.elapsed()
+    );
 }
