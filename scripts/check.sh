@@ -27,8 +27,8 @@ go_sdk() {
 
 shell_scripts() {
   local script
-  for script in dev .ci/run scripts/*.sh scripts/bench/*.sh; do bash -n "$script"; done
-  if have shellcheck; then shellcheck --severity=warning dev .ci/run scripts/*.sh scripts/bench/*.sh; fi
+  for script in dev .ci/run scripts/*.sh scripts/bench/*.sh scripts/servers/*.sh; do bash -n "$script"; done
+  if have shellcheck; then shellcheck --severity=warning dev .ci/run scripts/*.sh scripts/bench/*.sh scripts/servers/*.sh; fi
 }
 
 find_cargo_deny() {

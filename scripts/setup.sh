@@ -3,7 +3,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # What the build needs. mold is optional (not in every release); lld takes its place.
-PACKAGES="build-essential ca-certificates clang cmake curl git libsimde-dev pkg-config sqlite3"
+PACKAGES="build-essential ca-certificates clang cmake curl git libsimde-dev libssl-dev pkg-config sqlite3"
 
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
@@ -119,6 +119,17 @@ go_language() {
   use_go || die "Go 1.$OLDEST_GO or newer is needed: https://go.dev/dl"
 }
 
+# What the tests' servers run on. They come from Maven, once.
+servers() {
+  if ! have mvn || ! ls -d /usr/lib/jvm/*-17-* /usr/lib/jvm/*-21-* >/dev/null 2>&1; then
+    have apt-get || die "Java 17 or newer and Maven are needed"
+    say "installing Java and Maven"
+    as_root apt-get update -qq
+    apt_install openjdk-17-jre-headless maven || apt_install openjdk-21-jre-headless maven
+  fi
+  "$ROOT/scripts/servers/kafka.sh" install
+}
+
 components() {
   cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
   cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
@@ -129,5 +140,6 @@ rust
 components
 guest_languages
 go_language
+servers
 "$ROOT/scripts/wasm-target.sh" setup
 say "ready: $(rustc -V), $(cmake --version | head -1), wasm32-unknown-unknown, $(go version | cut -d' ' -f3), Node $(node --version), $(python3 --version)"

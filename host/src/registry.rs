@@ -8,6 +8,7 @@ use deltaforge_engine::sink::SinkFactory;
 use deltaforge_engine::source::SourceFactory;
 use deltaforge_sink_file::{FileSinkFactory, NullSinkFactory, StdoutSinkFactory};
 use deltaforge_sink_http::HttpSinkFactory;
+use deltaforge_sink_kafka::KafkaSinkFactory;
 use deltaforge_source_sqlite::SqliteSource;
 
 /// Every connector of this build.
@@ -25,6 +26,7 @@ impl Default for Registry {
                 Arc::new(StdoutSinkFactory::default()),
                 Arc::new(NullSinkFactory),
                 Arc::new(HttpSinkFactory),
+                Arc::new(KafkaSinkFactory::default()),
             ],
         }
     }
@@ -61,7 +63,7 @@ impl Registry {
         catalog
             .source_alias("turso", "sqlite", &[("url", "path")])
             .absent(Part::Source, &["mysql", "mariadb", "postgres"])
-            .absent(Part::Sink, &["kafka", "redis", "nats", "s3", "clickhouse"])
+            .absent(Part::Sink, &["redis", "nats", "s3", "clickhouse"])
             .absent(Part::Encoding, &["avro"])
     }
 }

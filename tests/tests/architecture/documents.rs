@@ -25,12 +25,14 @@ const CALLS: [&str; 12] = [
 /// What stands before a code elsewhere: a field, a constant, an arm of a `match` that tells the code.
 const MARKS: [&str; 3] = ["code: ", "&str = ", "=> "];
 /// Files whose arms and constants are codes, besides their calls.
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 8] = [
     "host/crates/config/src/problem.rs",
     "host/crates/js/src/script.rs",
     "host/crates/sink-file/src/error.rs",
     "host/crates/sink-http/src/error.rs",
     "host/crates/sink-http/src/sink.rs",
+    "host/crates/sink-kafka/src/error.rs",
+    "host/crates/sink-kafka/src/sink.rs",
     "host/crates/wasm/src/error.rs",
 ];
 

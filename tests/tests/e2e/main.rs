@@ -14,6 +14,7 @@ mod examples;
 mod follow;
 mod health;
 mod hostile;
+mod kafka;
 mod operations;
 mod outbox;
 mod plugins;

@@ -71,6 +71,7 @@ pub struct Composer {
     destination: Option<Template>,
     ignores_routed: bool,
     key: Option<Template>,
+    tombstones: bool,
     filter: SinkFilter,
     on_error: OnError,
     /// The first failure that is not over with a second try is the end.
@@ -97,6 +98,7 @@ impl Composer {
             destination,
             ignores_routed: addressing.ignores_routed,
             key: parse(&addressing.key)?,
+            tombstones: addressing.tombstones,
             filter,
             on_error: OnError::Dlq,
             whole: false,
@@ -129,8 +131,9 @@ impl Composer {
         made
     }
 
-    /// Makes one message for each event that the filter admits, in order. Progress-only entries make none, nor do events
-    /// whose `source_row` is before the first one: they have been delivered.
+    /// Makes one message for each event that the filter admits, in order; with tombstones a delete's is followed by one
+    /// without a body. Progress-only entries make none, nor do events whose `source_row` is before the first one: they have
+    /// been delivered.
     ///
     /// # Errors
     ///
@@ -238,8 +241,12 @@ impl Composer {
         Ok((bodies, failed_on))
     }
 
-    fn address(&mut self, view: &View, bodies: Bodies, unwritten: &mut Vec<Unwritten>) -> MessageBatch {
+    fn address(&mut self, view: &View, mut bodies: Bodies, unwritten: &mut Vec<Unwritten>) -> MessageBatch {
         let failed: Vec<usize> = bodies.rejects().iter().map(|(row, _)| *row).collect();
+        let none = bodies.len();
+        if self.tombstones {
+            bodies.absent();
+        }
         let mut messages = MessageBatch::new(self.formatter.content_type(), bodies);
         let encoders = self.encoders.of_batch(view.batch());
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
@@ -294,7 +301,14 @@ impl Composer {
                 }
             };
             let key = has_key.then_some(&key[..]);
+            // Without a key it would mean nothing.
+            let tombstone = self.tombstones && event.op() == Op::Delete && has_key;
+            let again = tombstone.then(|| (destination.clone(), headers.clone()));
             messages.push(&event, batch_row, row as u32, key, destination, headers);
+            let last = messages.len() - 1;
+            if let Some((destination, headers)) = again.filter(|_| messages.get(last).body.is_some()) {
+                messages.push(&event, batch_row, none as u32, key, destination, headers);
+            }
         }
         messages
     }

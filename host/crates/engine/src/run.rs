@@ -182,6 +182,7 @@ impl Attempt {
             hurry: shared.waits().hurry().clone(),
             drain: fuse.winding_down.clone(),
             handed: handed.clone(),
+            budget: budget.clone(),
         };
         let kept_backlogs = backlogs.clone();
         let _closing = Closing(backlogs.clone());

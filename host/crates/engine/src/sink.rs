@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use crate::budget::Budget;
 use crate::error::{ConfigError, Next};
 use crate::message::{Message, MessageBatch};
 use crate::retry::Hurry;
@@ -102,6 +103,9 @@ pub struct SinkContext {
     pub trouble: Trouble,
     /// What ends the pauses of one that tries again by itself.
     pub hurry: Hurry,
+    /// What the pipeline may hold. The messages of a delivery count already, until it is durable; a sink that copies them
+    /// into a client's own queue takes ([`Budget::take`]) what that holds besides.
+    pub budget: Budget,
 }
 
 /// Where a sink tells at once what no answer bears, since it tries again by itself, works for long, or since nobody has
@@ -161,6 +165,8 @@ pub struct Addressing {
     pub key: Option<String>,
     /// Whether a destination that a processor gave an event (a topic, stream or subject) means nothing here.
     pub ignores_routed: bool,
+    /// Whether a message with a key and without a body follows each delete, so that what is kept of a key can be dropped.
+    pub tombstones: bool,
 }
 
 /// Makes sinks of one kind.

@@ -52,7 +52,7 @@ impl SinkFactory for HttpSinkFactory {
     fn addressing(&self, config: &Value) -> Addressing {
         let destination = config.get("url").and_then(Value::as_str).map(str::to_owned);
         // What `ev.route` names is a topic, not a URL: a script cannot send events to another server.
-        Addressing { destination, key: None, ignores_routed: true }
+        Addressing { destination, ignores_routed: true, ..Addressing::default() }
     }
 
     async fn open(&self, config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {

@@ -6,6 +6,7 @@
 //! * [`arrivals`]: what a sink received, held against what happened in the shop;
 //! * [`lines`]: JSON Lines files, rotated ones included;
 //! * [`http`]: an HTTP endpoint that can fail at random, hang, or be gone;
+//! * `kafka`, with the feature of that name: a broker, and what is in its topics;
 //! * [`wait`]: waiting for a state, with a deadline;
 //! * `pipelines`, with the feature of that name: pipelines inside a test's own process.
 //!
@@ -17,6 +18,8 @@
 pub mod arrivals;
 pub mod host;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod lines;
 #[cfg(feature = "pipelines")]
 pub mod pipelines;

@@ -37,6 +37,11 @@ impl Formatter for Envelope {
 
 /// Six rows; those whose bit is set in `raw` are marked so.
 fn batch(raw: u32) -> Arc<Batch> {
+    batch_of(raw, 0, &["id"])
+}
+
+/// The same with deletes where a bit is set in `deleted`, of a table with this primary key.
+fn batch_of(raw: u32, deleted: u32, key: &[&str]) -> Arc<Batch> {
     let info = SourceInfo {
         connector: "sqlite".into(),
         version: "test".into(),
@@ -48,13 +53,13 @@ fn batch(raw: u32) -> Arc<Batch> {
     };
     let columns = [("id", CellKind::Int), ("name", CellKind::Text)];
     let columns = columns.map(|(name, kind)| Column::new(name, Kind::Of(kind), ""));
-    let schema = TableSchema::new("shop", None, "orders", columns.to_vec(), &["id"]);
+    let schema = TableSchema::new("shop", None, "orders", columns.to_vec(), key);
     let mut builder = BatchBuilder::new(Arc::new(info));
     let table = builder.table(&schema);
     for pos in 0..6_u64 {
         builder.event(EventHead {
             id: EventId::derive(1_700_000_000_000, &[&pos.to_le_bytes()]),
-            op: Op::Create,
+            op: if deleted & (1 << pos) != 0 { Op::Delete } else { Op::Create },
             table,
             transaction: None,
             ordinal: 0,
@@ -63,7 +68,8 @@ fn batch(raw: u32) -> Arc<Batch> {
             last: true,
             snapshot: SnapshotMark::No,
         });
-        builder.image(Image::After, |row| {
+        let image = if deleted & (1 << pos) != 0 { Image::Before } else { Image::After };
+        builder.image(image, |row| {
             row.push(&Cell::Int(pos as i64)).push(&Cell::Text("a\"b"));
         });
         if raw & (1 << pos) != 0 {
@@ -91,6 +97,37 @@ async fn a_row_that_is_marked_raw_is_delivered_without_an_envelope() {
             assert_eq!(body, expected, "{raw:06b}");
             assert_eq!(messages.get(at).key, Some(format!(r#"{{"id":{pos}}}"#).as_bytes()));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_delete_is_followed_by_its_key_alone_where_that_is_asked_for() {
+    // Row 2 is rejected, and row 4 is raw: what is left of a row that is gone is nothing.
+    for (tombstones, key, expected) in [
+        (
+            true,
+            "id",
+            vec!["0=<0>", "0=-", "1=<1>", "3=<3>", "3=-", "4=-", "5={\"id\":5,\"name\":\"a\\\"b\"}"],
+        ),
+        (false, "id", vec!["0=<0>", "1=<1>", "3=<3>", "4=-", "5={\"id\":5,\"name\":\"a\\\"b\"}"]),
+        (true, "", vec!["0=<0>", "1=<1>", "3=<3>", "4=-", "5={\"id\":5,\"name\":\"a\\\"b\"}"]),
+    ] {
+        let key: Vec<&str> = Some(key).filter(|key| !key.is_empty()).into_iter().collect();
+        let addressing = Addressing { tombstones, ..Addressing::default() };
+        let mut composer = Composer::new(Box::new(Envelope), &addressing, SinkFilter::default()).unwrap();
+        let batch = batch_of(0b110000, 0b011101, &key);
+        let (messages, unwritten) = composer.compose(&batch, &Boundary::Transaction, 0).await.unwrap();
+        assert_eq!(unwritten.len(), 1);
+        let shown: Vec<String> = (0..messages.len())
+            .map(|at| {
+                let message = messages.get(at);
+                let of_key = format!(r#"{{"id":{}}}"#, message.meta.batch_row);
+                assert_eq!(message.key, (!key.is_empty()).then_some(of_key.as_bytes()));
+                let body = message.body.map_or("-".into(), String::from_utf8_lossy);
+                format!("{}={body}", message.meta.batch_row)
+            })
+            .collect();
+        assert_eq!(shown, expected);
     }
 }
 

@@ -17,6 +17,7 @@ use super::handed::HandedOut;
 use super::hearing::Hearing;
 use super::mark::Start;
 use super::unload::UNLOADS_AFTER;
+use crate::budget::Budget;
 use crate::dlq::{Dlq, Letter};
 use crate::error::Next;
 use crate::failpoint;
@@ -39,6 +40,7 @@ pub(crate) struct SinkShared {
     /// The attempt is to end well.
     pub drain: CancellationToken,
     pub handed: Arc<HandedOut>,
+    pub budget: Budget,
 }
 
 /// Makes a sink's queue and task.
@@ -48,7 +50,7 @@ pub(crate) fn start(
     start: &Start,
     backlog: Option<(Backlog, SpillEnvelope)>,
 ) -> (Feed, SinkTask) {
-    let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave, handed } = shared;
+    let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave, handed, budget } = shared;
     let sink = &plan.sinks[index];
     let max_inflight = plan.max_inflight.max(1);
     let (queue, items) = mpsc::channel(max_inflight);
@@ -72,6 +74,7 @@ pub(crate) fn start(
             base_dir: services.base_dir.clone(),
             trouble: Trouble::default(),
             hurry: hurry.clone(),
+            budget: budget.clone(),
         },
         max_inflight,
         // It has its spill, and holds nobody up.

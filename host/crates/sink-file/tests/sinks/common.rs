@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use deltaforge_engine::budget::Budget;
 use deltaforge_engine::message::{Bodies, MessageBatch};
 use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory, Trouble};
 use deltaforge_model::{BatchBuilder, EventHead, EventId, Op, SnapshotMark, SourceInfo, TableSchema};
@@ -78,6 +79,7 @@ pub async fn open_telling(
         base_dir: base_dir.to_owned(),
         trouble,
         hurry: Default::default(),
+        budget: Budget::new(64 << 20, None),
     };
     factory.open(config, context).await
 }

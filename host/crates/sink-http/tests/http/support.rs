@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use deltaforge_engine::budget::Budget;
 use deltaforge_engine::message::{Bodies, MessageBatch};
 use deltaforge_engine::retry::Hurry;
 use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory, Trouble};
@@ -127,6 +128,7 @@ pub async fn open_with(config: &Value, trouble: Trouble, hurry: Hurry) -> Box<dy
         base_dir: PathBuf::from("."),
         trouble,
         hurry,
+        budget: Budget::new(64 << 20, None),
     };
     HttpSinkFactory.open(config, context).await.unwrap()
 }

@@ -1,0 +1,217 @@
+//! The settings of librdkafka: the sink's own, the user's, and those that nobody may change.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::suggest::near;
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+
+use crate::config::{ConfValue, KafkaConfig};
+use crate::properties::PROPERTIES;
+
+/// What holds unless `client_conf` says otherwise.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("compression.type", "lz4"),
+    ("linger.ms", "5"),
+    ("batch.size", "1048576"),
+    ("request.timeout.ms", "30000"),
+    // A broker that is back is found within a second.
+    ("reconnect.backoff.max.ms", "1000"),
+    ("statistics.interval.ms", "5000"),
+    // An idle connection that a broker closes is no failure.
+    ("log.connection.close", "false"),
+];
+
+/// What the sink's promises rest on, and which one.
+const PROMISED: [(&[&str], &[&str], &str); 6] = [
+    (
+        &["acks", "request.required.acks"],
+        &["all", "-1"],
+        "durable means that every in-sync replica has the record",
+    ),
+    (&["enable.idempotence"], &["true"], "a retry must make no duplicate and keep the order"),
+    (&["enable.gapless.guarantee"], &["true"], "the changes of a key arrive in their order"),
+    (
+        &["partitioner"],
+        &["murmur2_random"],
+        "a key's records stay in one partition, the one of the Java client",
+    ),
+    (&["queuing.strategy"], &["fifo"], "the changes of a key arrive in their order"),
+    (&["delivery.report.only.error"], &["false"], "what is delivered must be known"),
+];
+
+/// What nobody may set, and why.
+const REFUSED: [(&[&str], &str); 9] = [
+    (&["bootstrap.servers", "metadata.broker.list"], "is `brokers`, beside `topic`"),
+    (&["transactional.id", "transaction.timeout.ms"], "belongs to `exactly_once`, which sets it by itself"),
+    (&["plugin.library.paths"], "would load a library into the host"),
+    (&["ssl.engine.location", "ssl.engine.id", "ssl.providers"], "would load a library into the host"),
+    (&["sasl.kerberos.kinit.cmd"], "would run a command on the host"),
+    (&["sasl.kerberos.service.name", "sasl.kerberos.principal", "sasl.kerberos.keytab"], NO_KERBEROS),
+    (&["sasl.kerberos.min.time.before.relogin"], NO_KERBEROS),
+    (&["enable.sasl.oauthbearer.unsecure.jwt"], "would log in without a signature"),
+    (
+        &["sasl.jaas.config", "sasl.client.callback.handler.class"],
+        "is a setting of the Java client: use `sasl.mechanism`, `sasl.username` and `sasl.password`",
+    ),
+];
+const NO_KERBEROS: &str = "is for Kerberos, which this build does not have";
+
+/// Settings with two names: the one of a default, and the other.
+const ALIASES: [(&str, &str); 2] =
+    [("compression.type", "compression.codec"), ("linger.ms", "queue.buffering.max.ms")];
+
+/// What nobody may read.
+pub(crate) const SECRETS: [&str; 5] =
+    ["sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password", "ssl.certificate.pem"];
+
+/// How clients may log in.
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+/// Names of settings that are files; relative ones lie beside the pipeline's document.
+const FILES: &str = ".location";
+/// The longest that the sink's own time-out may be named here.
+const TIMEOUTS: [&str; 2] = ["message.timeout.ms", "delivery.timeout.ms"];
+/// More unacknowledged requests than these can arrive in another order.
+const MOST_IN_FLIGHT: [&str; 2] = ["max.in.flight.requests.per.connection", "max.in.flight"];
+
+/// Every problem of `client_conf`.
+pub(crate) fn check(conf: &BTreeMap<String, ConfValue>) -> Vec<ConfigError> {
+    let mut problems: Vec<ConfigError> =
+        conf.iter().filter_map(|(key, value)| check_one(key, &value.text())).collect();
+    let protocol = conf.get("security.protocol").map(|value| value.text().to_lowercase()).unwrap_or_default();
+    let mechanisms = ["sasl.mechanism", "sasl.mechanisms"];
+    let mechanism = mechanisms.into_iter().find_map(|key| Some((key, conf.get(key)?.text())));
+    if protocol.starts_with("sasl") && mechanism.is_none() {
+        let message = format!("needs `sasl.mechanism`, one of {}", MECHANISMS.join(", "));
+        problems.push(ConfigError::new("client_conf.security.protocol", message));
+    }
+    if let Some((key, mechanism)) = mechanism
+        && !MECHANISMS.contains(&mechanism.as_str())
+    {
+        let message = format!("must be one of {} in this build", MECHANISMS.join(", "));
+        problems.push(ConfigError::new(format!("client_conf.{key}"), message));
+    }
+    problems
+}
+
+fn check_one(key: &str, value: &str) -> Option<ConfigError> {
+    let path = format!("client_conf.{key}");
+    if let Some((_, why)) = REFUSED.iter().find(|(keys, _)| keys.contains(&key)) {
+        return Some(ConfigError::new(path, format!("{key} {why}")).of_key());
+    }
+    if let Some((_, allowed, why)) = PROMISED.iter().find(|(keys, _, _)| keys.contains(&key)) {
+        let is_kept = allowed.contains(&value.to_lowercase().as_str());
+        return (!is_kept).then(|| ConfigError::new(path, format!("must stay `{}`: {why}", allowed[0])));
+    }
+    if !PROPERTIES.contains(&key) {
+        let meant =
+            near(key, PROPERTIES).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        return Some(
+            ConfigError::new(path, format!("librdkafka's producer has no setting {key}{meant}")).of_key(),
+        );
+    }
+    if MOST_IN_FLIGHT.contains(&key) && value.parse::<u64>().is_ok_and(|most| most > 5) {
+        return Some(ConfigError::new(path, "must be 5 or less, or a retry could change the order"));
+    }
+    if TIMEOUTS.contains(&key) && value.parse::<u64>() == Ok(0) {
+        return Some(ConfigError::new(path, "must be more than 0"));
+    }
+    let mut alone = ClientConfig::new();
+    alone.set(key, value);
+    match alone.create_native_config() {
+        Ok(_) => None,
+        Err(KafkaError::ClientConfig(_, why, ..)) => Some(ConfigError::new(path, why)),
+        Err(_) => Some(ConfigError::new(path, "is refused by librdkafka")),
+    }
+}
+
+/// How large the producer may get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Bytes of its queue.
+    pub queue: usize,
+    /// Bytes of a batch, where experience says that fewer must be.
+    pub batch: Option<usize>,
+}
+
+/// The least that a queue must hold to be of any use.
+const LEAST_QUEUE: usize = 1 << 20;
+/// What librdkafka sends at most in one record, unless told.
+const MESSAGE_MAX: usize = 1_000_000;
+
+impl Sizes {
+    /// By the pipeline's budget: an eighth of it is the queue's, or what the user says if that is less. The largest
+    /// record must fit all the same.
+    pub fn of(config: &KafkaConfig, budget: usize, batch: Option<usize>) -> Self {
+        let number = |key: &str| config.client_conf.get(key)?.text().parse::<usize>().ok();
+        let largest = number("message.max.bytes").unwrap_or(MESSAGE_MAX);
+        let wanted =
+            number("queue.buffering.max.kbytes").map_or(usize::MAX, |kbytes| kbytes.saturating_mul(1024));
+        let share = wanted.min(budget / 8).max(LEAST_QUEUE);
+        Self { queue: share.max(largest.saturating_mul(2)), batch }
+    }
+}
+
+/// How long nothing may be acknowledged.
+pub(crate) fn patience(config: &KafkaConfig) -> Duration {
+    let own = TIMEOUTS.iter().find_map(|key| config.client_conf.get(*key)?.text().parse().ok());
+    own.map_or_else(|| Duration::from_secs(config.send_timeout_secs.get()), Duration::from_millis)
+}
+
+/// The settings of a producer.
+pub(crate) fn client_config(config: &KafkaConfig, name: &str, base_dir: &Path, sizes: Sizes) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    if tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
+        settings.set_log_level(RDKafkaLogLevel::Debug);
+    }
+    settings.set("client.id", name);
+    for (key, value) in DEFAULTS {
+        settings.set(key, value);
+    }
+    if config.create_topics.is_some() {
+        settings.set("allow.auto.create.topics", "false");
+    }
+    for (default, alias) in ALIASES {
+        if config.client_conf.contains_key(alias) {
+            settings.remove(default);
+        }
+    }
+    for (key, value) in &config.client_conf {
+        let mut value = value.text();
+        if key.ends_with(FILES) && !value.is_empty() && value != "probe" {
+            value = base_dir.join(value).to_string_lossy().into_owned();
+        }
+        settings.set(key, value);
+    }
+    for (keys, values, _) in PROMISED {
+        keys.iter().for_each(|key| {
+            settings.remove(key);
+        });
+        settings.set(keys[0], values[0]);
+    }
+    // Not librdkafka gives up a record, which would let those after it overtake: the sink gives up the producer.
+    TIMEOUTS.iter().for_each(|key| {
+        settings.remove(key);
+    });
+    settings.set("message.timeout.ms", "0");
+    settings.set("bootstrap.servers", config.brokers.trim());
+    settings.set("queue.buffering.max.kbytes", sizes.queue.div_ceil(1024).to_string());
+    // The bytes are what counts.
+    if !config.client_conf.contains_key("queue.buffering.max.messages") {
+        settings.set("queue.buffering.max.messages", "0");
+    }
+    if let Some(batch) = sizes.batch {
+        settings.set("batch.size", batch.to_string());
+        if batch == 1 {
+            settings.set("batch.num.messages", "1");
+        }
+    }
+    settings
+}
+
+#[cfg(test)]
+mod tests;

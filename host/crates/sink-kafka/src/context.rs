@@ -1,0 +1,146 @@
+//! What librdkafka tells: acknowledgements, failures, what it holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use deltaforge_engine::sink::Trouble;
+use metrics::{Counter, Gauge, counter, gauge};
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::statistics::Statistics;
+use tracing::debug;
+
+use crate::error::KafkaSinkError;
+use crate::in_flight::InFlight;
+use crate::lessons::Mark;
+
+/// Most characters of a text of librdkafka's that a message quotes.
+const MOST_QUOTED: usize = 300;
+
+/// Listens to one producer, on its own thread.
+pub(crate) struct Context {
+    brokers: String,
+    pub in_flight: Arc<InFlight>,
+    trouble: Trouble,
+    /// Why the last connection failed.
+    why: Mutex<String>,
+    /// No broker is connected. So it is, too, when all of them closed connections that nobody used.
+    is_down: AtomicBool,
+    /// Some broker has answered.
+    is_open: AtomicBool,
+    queued: [Gauge; 2],
+    retries: Counter,
+    /// How often this producer tried again, as far as that is counted.
+    counted: AtomicI64,
+}
+
+impl Context {
+    pub fn new(
+        brokers: &str,
+        in_flight: Arc<InFlight>,
+        trouble: Trouble,
+        pipeline: &str,
+        sink: &str,
+    ) -> Self {
+        let labels = [("pipeline", pipeline.to_owned()), ("sink", sink.to_owned())];
+        Self {
+            brokers: brokers.to_owned(),
+            in_flight,
+            trouble,
+            why: Mutex::default(),
+            is_down: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
+            queued: [
+                gauge!("deltaforge_kafka_producer_queue_messages", &labels),
+                gauge!("deltaforge_kafka_producer_queue_bytes", &labels),
+            ],
+            retries: counter!("deltaforge_kafka_produce_retries_total", &labels),
+            counted: AtomicI64::new(0),
+        }
+    }
+
+    /// Why the last connection failed, if one did.
+    pub fn why(&self) -> String {
+        self.why.lock().clone()
+    }
+
+    /// A broker has answered: from now on it is no trouble that none is connected, while nothing is to be sent.
+    pub fn opened(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Why records wait, when no broker is connected.
+    pub fn down(&self) -> Option<KafkaSinkError> {
+        self.is_down.load(Ordering::Relaxed).then(|| self.error_of(RDKafkaErrorCode::AllBrokersDown))
+    }
+
+    /// What a failed request means, with what is known of the connections.
+    pub fn error_of(&self, code: RDKafkaErrorCode) -> KafkaSinkError {
+        let why = self.why();
+        let why = if why.is_empty() { code.to_string() } else { why };
+        KafkaSinkError::of_client(code, &self.brokers, &why)
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        // What matters of it comes as an error, too.
+        debug!(target: "librdkafka", facility, "{text}");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.queued[0].set(statistics.msg_cnt as f64);
+        self.queued[1].set(statistics.msg_size as f64);
+        let retries = statistics.brokers.values().map(|broker| broker.txretries).sum::<u64>() as i64;
+        let before = self.counted.swap(retries, Ordering::Relaxed);
+        self.retries.increment((retries - before).max(0) as u64);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let why: String = reason.chars().take(MOST_QUOTED).collect();
+        debug!(target: "librdkafka", ?code, why, "a client has trouble");
+        match code {
+            // It goes on by itself, and finds a broker that is back.
+            RDKafkaErrorCode::AllBrokersDown => {
+                self.is_down.store(true, Ordering::Relaxed);
+                if !self.is_open.load(Ordering::Relaxed) || !self.in_flight.is_settled() {
+                    self.trouble.tell(&self.error_of(code).into());
+                }
+            }
+            RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::SSL
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::Fatal => {
+                let error = KafkaSinkError::of_client(code, &self.brokers, &why);
+                self.trouble.tell(&error.clone().into());
+                self.in_flight.fault(error);
+            }
+            _ => *self.why.lock() = why,
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        match result {
+            Ok(_) => {
+                self.is_down.store(false, Ordering::Relaxed);
+                self.in_flight.acked(number);
+            }
+            Err((error, record)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                let mark =
+                    || Mark::of(record.key().unwrap_or_default(), record.payload().unwrap_or_default());
+                self.in_flight.failed(code, record.topic(), record.partition(), mark);
+            }
+        }
+    }
+}

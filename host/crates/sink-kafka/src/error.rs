@@ -1,0 +1,155 @@
+//! Every way to Kafka can fail, and what to do about each.
+
+use std::time::Duration;
+
+use deltaforge_engine::error::Next;
+use deltaforge_engine::sink::SinkError;
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+/// The sink as a whole does not work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KafkaSinkError {
+    /// No broker answers.
+    #[error("reach a broker of {brokers}{}", because(why))]
+    Connect { brokers: String, why: String },
+    /// The brokers do not know us.
+    #[error(
+        "log in to {brokers}: mend `sasl.mechanism`, `sasl.username` and `sasl.password` in `client_conf`{}",
+        because(why)
+    )]
+    Authentication { brokers: String, why: String },
+    /// TLS fails.
+    #[error(
+        "speak TLS with {brokers}: mend `security.protocol` and `ssl.…` in `client_conf`{}",
+        because(why)
+    )]
+    Tls { brokers: String, why: String },
+    /// We may not write.
+    #[error(
+        "write to {what}: grant the rights for it (WRITE and DESCRIBE on the topic, IDEMPOTENT_WRITE on the cluster before Kafka 3.0)"
+    )]
+    Unauthorized { what: String },
+    /// The topic is not there, and nobody makes it.
+    #[error("write to topic {topic}: the brokers have no such topic; make it, or set `create_topics`")]
+    UnknownTopic { topic: String },
+    /// The topic cannot be made.
+    #[error("make topic {topic}: {why}")]
+    TopicNotMade { topic: String, why: String, transient: bool },
+    /// Nothing is acknowledged.
+    #[error("no acknowledgement within {} s{}", after.as_secs_f64(), because(why))]
+    Timeout { after: Duration, why: String },
+    /// Several records were too large together.
+    #[error(
+        "topic {topic} takes no batch as large as was sent; smaller ones are sent now. Set `batch.size` in `client_conf` below the topic's `max.message.bytes`"
+    )]
+    BatchTooLarge { topic: String },
+    /// One record is too large or refused; it is found when it is sent again.
+    #[error("topic {topic} refused a record ({why}); those around it are sent again")]
+    Refused { topic: String, why: String },
+    /// The producer cannot go on.
+    #[error("the producer gave up: {why}")]
+    Fatal { why: String },
+    /// Something else.
+    #[error("deliver to {what}: {why}")]
+    Other { what: String, why: String },
+    /// A setting that checking the document did not find.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// Whether it says that a record, or a batch of them, is larger than a topic takes.
+pub(crate) fn is_too_large(code: Code) -> bool {
+    matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge)
+}
+
+/// Whether it says that a record, or one of a batch, can never be written.
+pub(crate) fn is_refused(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::InvalidMessage
+            | Code::UnsupportedForMessageFormat
+    )
+}
+
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(" ({why})") }
+}
+
+impl KafkaSinkError {
+    /// What a client says of itself.
+    pub fn of_client(code: Code, brokers: &str, why: &str) -> Self {
+        let (brokers, why) = (brokers.to_owned(), why.to_owned());
+        match code {
+            Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::IllegalSASLState => Self::Authentication { brokers, why },
+            Code::SSL => Self::Tls { brokers, why },
+            Code::ClusterAuthorizationFailed => Self::Unauthorized { what: "the cluster".to_owned() },
+            Code::Fatal | Code::GaplessGuarantee => Self::Fatal { why },
+            _ => Self::Connect { brokers, why },
+        }
+    }
+
+    /// What became of a record.
+    pub fn of_record(code: Code, topic: &str) -> Self {
+        let topic = topic.to_owned();
+        match code {
+            Code::TopicAuthorizationFailed => Self::Unauthorized { what: format!("topic {topic}") },
+            Code::ClusterAuthorizationFailed => Self::Unauthorized { what: "the cluster".to_owned() },
+            Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+                Self::UnknownTopic { topic }
+            }
+            _ if is_too_large(code) => Self::Refused { topic, why: "it is too large".to_owned() },
+            _ if is_refused(code) => Self::Refused { topic, why: code.to_string() },
+            Code::Fatal | Code::GaplessGuarantee | Code::OutOfOrderSequenceNumber => {
+                Self::Fatal { why: code.to_string() }
+            }
+            _ => Self::Other { what: format!("topic {topic}"), why: code.to_string() },
+        }
+    }
+
+    /// Whether another try may help without anybody's doing.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. }
+            | Self::UnknownTopic { .. }
+            | Self::Timeout { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::Refused { .. }
+            | Self::Fatal { .. }
+            | Self::Other { .. } => true,
+            Self::TopicNotMade { transient, .. } => *transient,
+            Self::Authentication { .. } | Self::Tls { .. } | Self::Unauthorized { .. } | Self::Config(_) => {
+                false
+            }
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "kafka_connect",
+            Self::Authentication { .. } => "kafka_authentication",
+            Self::Tls { .. } => "kafka_tls",
+            Self::Unauthorized { .. } => "kafka_unauthorized",
+            Self::UnknownTopic { .. } => "kafka_unknown_topic",
+            Self::TopicNotMade { .. } => "kafka_topic_not_made",
+            Self::Timeout { .. } => "kafka_timeout",
+            Self::BatchTooLarge { .. } => "kafka_batch_too_large",
+            Self::Refused { .. } => "kafka_refused",
+            Self::Fatal { .. } => "kafka_fatal",
+            Self::Other { .. } => "kafka_failed",
+            Self::Config(_) => "invalid_config",
+        }
+    }
+}
+
+impl From<KafkaSinkError> for SinkError {
+    fn from(error: KafkaSinkError) -> Self {
+        let next = if error.is_transient() { Next::Retry } else { Next::Operator };
+        let (code, message) = (error.code(), error.to_string());
+        Self::Failed { next, code, message, delivered: 0, wait: None, cause: None }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the block may say.
+
+use deltaforge_engine::sink::{Addressing, SinkFactory};
+use deltaforge_sink_kafka::{KafkaConfig, KafkaSinkFactory};
+use serde_json::json;
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config: KafkaConfig = serde_json::from_value(json!({ "brokers": "k", "topic": "t" })).unwrap();
+    assert_eq!((config.exactly_once, config.tombstones, config.send_timeout_secs.get()), (false, false, 30));
+    assert!(config.key.is_none() && config.create_topics.is_none() && config.client_conf.is_empty());
+}
+
+#[test]
+fn every_problem_is_named_by_its_path_and_no_value_is_quoted() {
+    let factory = KafkaSinkFactory::default();
+    let config = json!({
+        "brokers": "k:9092,", "topic": "a b", "key": "${after", "exactly_once": true,
+        "client_conf": { "acks": "1", "linger.mss": 5, "sasl.password": "s3cret", "ssl.key.password": "s3cret" },
+    });
+    let problems = factory.validate(&config).unwrap_err();
+    let mut paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(
+        paths,
+        ["brokers", "client_conf.acks", "client_conf.linger.mss", "exactly_once", "key", "topic"]
+    );
+    assert!(!format!("{problems:?}").contains("s3cret"));
+    let exactly_once = problems.iter().find(|problem| problem.path == "exactly_once").unwrap();
+    assert!(exactly_once.message.contains("not in this build"), "{exactly_once:?}");
+    for bad in [
+        json!({}),
+        json!({ "brokers": "k" }),
+        json!({ "brokers": "k", "topic": "" }),
+        json!({ "brokers": "k", "topic": "t", "retries": 3 }),
+        json!({ "brokers": "k", "topic": "t", "send_timeout_secs": 0 }),
+        json!({ "brokers": "k", "topic": "cdc.${source.tabel}" }),
+        json!({ "brokers": "k", "topic": "t", "create_topics": { "partitions": 0 } }),
+        json!({ "brokers": "k", "topic": "t", "create_topics": { "replicas": 1 } }),
+    ] {
+        assert!(factory.validate(&bad).is_err(), "{bad}");
+    }
+    let good = json!({ "brokers": "k:9092, l:9092", "topic": "cdc.${source.db}.${source.table}", "create_topics": {} });
+    assert_eq!(factory.validate(&good), Ok(()));
+}
+
+#[test]
+fn credentials_are_secrets() {
+    let schema = KafkaSinkFactory::default().schema().to_value();
+    for key in ["sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password"] {
+        let of = &schema["properties"]["client_conf"]["properties"][key];
+        assert_eq!((&of["writeOnly"], &of["format"]), (&json!(true), &json!("password")), "{key}: {schema}");
+    }
+    let config: KafkaConfig = serde_json::from_value(
+        json!({ "brokers": "k", "topic": "t", "client_conf": { "sasl.password": "s3cret" } }),
+    )
+    .unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn topic_and_key_address_and_a_route_wins() {
+    let addressing = KafkaSinkFactory::default()
+        .addressing(&json!({ "topic": "cdc.${source.table}", "key": "${after.id}", "tombstones": true }));
+    let expected = Addressing {
+        destination: Some("cdc.${source.table}".into()),
+        key: Some("${after.id}".into()),
+        ignores_routed: false,
+        tombstones: true,
+    };
+    assert_eq!(addressing, expected);
+}

@@ -1,0 +1,10 @@
+//! The Kafka sink against a real broker.
+
+#![allow(clippy::unwrap_used)]
+
+mod config;
+mod delivery;
+mod login;
+mod refused;
+mod support;
+mod trouble;

@@ -1,0 +1,209 @@
+//! Kafka gets every change, each row's in order, whatever is killed.
+
+use std::time::{Duration, Instant};
+
+use deltaforge_testkit::arrivals::{Arrival, Arrivals};
+use deltaforge_testkit::host::{Host, command};
+use deltaforge_testkit::kafka::{Kafka, Record};
+use deltaforge_testkit::random::{Random, seed};
+use deltaforge_testkit::shop::{Change, Story, steps};
+use deltaforge_testkit::{scale, wait};
+
+use crate::{MINUTES, Place, pipeline, shared};
+
+fn yaml(kafka: &Kafka, topic: &str, more: &str) -> String {
+    pipeline(&format!(
+        "  sinks:
+    - {{ type: kafka, config: {{ id: out, brokers: \"{}\", topic: \"{topic}\"{more} }} }}
+  batch: {{ max_events: 200, max_inflight: 8 }}
+",
+        kafka.brokers()
+    ))
+}
+
+/// Waits until the last step of what happened is in the topic.
+#[track_caller]
+fn wait_for_last_in(kafka: &Kafka, topic: &str, happened: &[Change]) {
+    let last = steps(happened).pop().unwrap();
+    wait::until("the topic is there", wait::SOON, || kafka.partitions(topic));
+    let mut follower = kafka.follow(topic);
+    let is_last = |record: Record| record.value.is_some_and(|text| Arrival::parse(&text).step == last);
+    wait::until(&format!("{last:?} is in the topic {topic}"), 2 * MINUTES, || {
+        follower.poll().into_iter().any(is_last).then_some(())
+    });
+}
+
+fn arrived(kafka: &Kafka, topic: &str) -> Arrivals {
+    let values: Vec<String> =
+        kafka.records(topic).unwrap().into_iter().filter_map(|record| record.value).collect();
+    Arrivals::parse(&values)
+}
+
+#[test]
+fn a_topic_holds_each_change_once_when_nothing_fails() {
+    let _machine = shared();
+    let (seed, kafka) = (11, Kafka::shared());
+    let place = Place::new();
+    let mut host = Host::new(place.path(), &yaml(kafka, "once", ", tombstones: true"));
+    host.start_ready();
+    let happened = Story::until(seed, place.writer(seed, scale::count(20_000, 2_000), 0).finish(MINUTES));
+    wait_for_last_in(kafka, "once", &happened);
+    assert!(host.terminate(wait::SOON).0.success());
+    let arrived = arrived(kafka, "once");
+    arrived.assert_tell(&happened);
+    arrived.assert_end_as(&place.shop);
+    assert_eq!(arrived.repeats(), 0);
+    let records = kafka.records("once").unwrap();
+    let deletes = arrived.all.iter().filter(|arrival| arrival.step.op == 'd').count();
+    let tombstones: Vec<&Record> = records.iter().filter(|record| record.value.is_none()).collect();
+    assert!(deletes > 0);
+    assert_eq!(tombstones.len(), deletes, "each delete is followed by its key alone");
+    assert!(records.iter().all(|record| record.key.is_some()), "the key is the row's");
+}
+
+#[test]
+fn a_topic_holds_every_change_whenever_the_host_is_killed() {
+    let _machine = shared();
+    let seed = seed("a_topic_holds_every_change_whenever_the_host_is_killed");
+    let (mut random, kafka) = (Random::new(seed), Kafka::shared());
+    let place = Place::new();
+    let mut host = Host::new(place.path(), &yaml(kafka, "killed.host", ""));
+    host.start_ready();
+    let writer = place.writer(seed, u64::MAX, 2_000);
+    for failpoint in ["sink.write", "sink.written", "sink.durable", "checkpoint.hand_in", "checkpoint.stored"]
+    {
+        host.kill();
+        host.start_armed(failpoint, 1 + random.below(8));
+        let status = host.wait_exit(MINUTES);
+        assert_eq!(status.code(), None, "{failpoint} must end the host by SIGKILL: {status}");
+        host.start_ready();
+    }
+    for _ in 0..scale::count(20, 3) {
+        host.kill_in(Duration::from_millis(random.below(1_500))).join().unwrap();
+        host.kill();
+        host.start();
+    }
+    host.wait_ready(wait::SOON);
+    let happened = Story::until(seed, writer.stop());
+    wait_for_last_in(kafka, "killed.host", &happened);
+    assert!(host.terminate(wait::SOON).0.success());
+    let arrived = arrived(kafka, "killed.host");
+    arrived.assert_tell(&happened);
+    arrived.assert_end_as(&place.shop);
+}
+
+#[test]
+fn a_topic_holds_every_change_whenever_the_broker_is_killed() {
+    let _machine = shared();
+    let seed = seed("a_topic_holds_every_change_whenever_the_broker_is_killed");
+    let (mut random, kafka) = (Random::new(seed), Kafka::start());
+    let place = Place::new();
+    let mut host = Host::new(place.path(), &yaml(&kafka, "killed.broker", ", send_timeout_secs: 5"));
+    host.start_ready();
+    let writer = place.writer(seed, u64::MAX, 2_000);
+    for round in 0..scale::count(5, 2) {
+        let moment = Instant::now() + Duration::from_millis(500 + random.below(1_500));
+        wait::until("the moment to kill", wait::SOON, || (Instant::now() >= moment).then_some(()));
+        if round % 2 == 0 {
+            kafka.kill()
+        } else {
+            kafka.stop()
+        }
+        host.wait_pipeline("shop", "the pipeline shows that its broker is gone", wait::SOON, |shown| {
+            shown["degraded"] == true
+        });
+        kafka.start_again();
+    }
+    let happened = Story::until(seed, writer.stop());
+    wait_for_last_in(&kafka, "killed.broker", &happened);
+    host.wait_pipeline("shop", "nothing is degraded", wait::SOON, |shown| shown["degraded"] == false);
+    assert!(host.terminate(wait::SOON).0.success());
+    let arrived = arrived(&kafka, "killed.broker");
+    arrived.assert_tell(&happened);
+    arrived.assert_end_as(&place.shop);
+}
+
+#[test]
+fn wrong_settings_are_refused_with_their_paths() {
+    let _machine = shared();
+    let place = Place::new();
+    let yaml = pipeline(
+        "  sinks:
+    - type: kafka
+      config:
+        id: out
+        brokers: \"127.0.0.1:9092\"
+        topic: \"no topic\"
+        exactly_once: true
+        tombstone: true
+        client_conf: { acks: \"1\", linger_ms: 5, sasl.password: hush-hush }
+",
+    );
+    let host = Host::new(place.path(), &yaml);
+    let run = |yaml: &str| {
+        host.write_yaml(yaml);
+        let report = command(&["validate", "--config", host.yaml_path().to_str().unwrap()], &[]);
+        assert_eq!(report.status.code(), Some(2));
+        String::from_utf8_lossy(&report.stderr).into_owned()
+    };
+    let text = run(&yaml);
+    assert!(text.contains("spec.sinks[0].config.tombstone") && text.contains("tombstones"), "{text}");
+    // What the sink itself finds comes once the shape is right.
+    let text = run(&yaml.replace("        tombstone: true\n", ""));
+    for path in ["topic", "exactly_once", "client_conf.acks", "client_conf.linger_ms"] {
+        assert!(text.contains(&format!("spec.sinks[0].config.{path}")), "{path}: {text}");
+    }
+    assert!(text.contains("linger.ms") && !text.contains("hush-hush"), "{text}");
+}
+
+#[test]
+fn a_wrong_password_stops_the_pipeline_with_its_code() {
+    let _machine = shared();
+    let kafka = Kafka::start_with_login();
+    let place = Place::new();
+    let ca = kafka.ca().display().to_string();
+    let login = |password: &str| {
+        format!(
+            ", client_conf: {{ security.protocol: SASL_SSL, ssl.ca.location: \"{ca}\", sasl.mechanism: SCRAM-SHA-256, sasl.username: deltaforge, sasl.password: {password} }}"
+        )
+    };
+    let mut host = Host::new(place.path(), &yaml(&kafka, "login", &login("wr0ng-f0rge")));
+    host.start();
+    let shown = host
+        .wait_pipeline("shop", "the pipeline has failed", wait::SOON, |shown| shown["status"] == "failed");
+    assert_eq!(shown["error"]["code"], "kafka_authentication", "{shown}");
+    assert!(!host.log().contains("wr0ng-f0rge") && !shown.to_string().contains("wr0ng-f0rge"));
+    host.kill();
+    host.write_yaml(&yaml(&kafka, "login", &login("forge")));
+    host.start_ready();
+    place.shop.run("INSERT INTO customers (id, name, rev) VALUES (1, 'Ann', 1)");
+    wait::until("the event arrives", wait::SOON, || {
+        kafka.records("login").filter(|records| records.len() == 1)
+    });
+}
+
+#[test]
+fn an_event_that_is_too_large_lands_in_the_queue_and_the_others_go_on() {
+    let _machine = shared();
+    let kafka = Kafka::shared();
+    kafka.make_topic("too.large", 1, &[("max.message.bytes", "20000")]);
+    let place = Place::new();
+    let yaml = yaml(kafka, "too.large", ", client_conf: { compression.type: none }");
+    let mut host = Host::new(place.path(), &format!("{yaml}  journal: {{ enabled: true }}\n"));
+    host.start_ready();
+    for (id, name) in [(1, "Ann".to_owned()), (2, "x".repeat(40_000)), (3, "Zoe".to_owned())] {
+        place.shop.run(&format!("INSERT INTO customers (id, name, rev) VALUES ({id}, '{name}', {id})"));
+    }
+    let letters = wait::until("the event is in the queue", wait::SOON, || {
+        let letters = host.rest().get("/pipelines/shop/journal/dlq").ok();
+        letters.as_array().is_some_and(|entries| !entries.is_empty()).then_some(letters)
+    });
+    assert!(letters.to_string().contains("kafka_message_too_large"), "{letters}");
+    wait::until("the others arrive", wait::SOON, || {
+        let mut keys: Vec<_> =
+            kafka.records("too.large")?.into_iter().filter_map(|record| record.key).collect();
+        keys.dedup();
+        (keys == [r#"{"id":1}"#, r#"{"id":3}"#]).then_some(())
+    });
+    assert!(host.terminate(wait::SOON).0.success());
+}
