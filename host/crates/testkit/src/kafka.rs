@@ -109,8 +109,19 @@ impl Kafka {
     }
 
     /// Holds it still: connections stay, and nothing is answered.
+    #[track_caller]
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.pid());
+        wait::until("every thread of the broker is stopped", ANSWERS_WITHIN, || {
+            let mut threads = std::fs::read_dir(&threads).unwrap().flatten();
+            let is_stopped = |thread: std::fs::DirEntry| {
+                // One that has ended meanwhile answers nothing either.
+                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+                stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+            };
+            threads.all(is_stopped).then_some(())
+        });
     }
 
     /// Ends that.
@@ -118,9 +129,12 @@ impl Kafka {
         self.signal(Signal::CONT);
     }
 
+    fn pid(&self) -> i32 {
+        std::fs::read_to_string(self.data.with_extension("pid")).unwrap().trim().parse().unwrap()
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid = std::fs::read_to_string(self.data.with_extension("pid")).unwrap();
-        kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), signal).unwrap();
+        kill_process(Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
     }
 
     /// Starts it again with all that it holds, after [`Kafka::kill`] or [`Kafka::stop`].

@@ -51,5 +51,6 @@ async fn a_broker_that_speaks_no_tls_is_not_written_to() {
     let config = block(kafka, "tls", json!({ "client_conf": { "security.protocol": "SSL" } }));
     let error = open(&KafkaSinkFactory::default(), &config).await.err().unwrap();
     assert_eq!(error.code(), "kafka_connect");
-    assert!(error.to_string().contains("PLAINTEXT broker listener?"), "{error}");
+    // What else it says depends on who hangs up first.
+    assert!(error.to_string().contains("SSL"), "{error}");
 }
