@@ -268,3 +268,24 @@ async fn what_is_at_work_and_not_stored_yet_is_in_use_also_if_nobody_waits_for_t
     bench.pipeline.shutdown().await;
     assert!(is_used || !may_leave, "it may be deleted while it runs");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_that_the_store_refuses_does_not_stop_the_stream() {
+    let shelf: Arc<Shelf> = Arc::default();
+    let bench =
+        Bench::new(|plan| PipelinePlan { sinks: vec![setup::sink("p", "s0", onto(&shelf), true)], ..plan });
+    bench.pass(10).await;
+    bench.swap("mid").await.await.unwrap().unwrap();
+    bench.pass(20).await;
+    within("it is stored", async || is_at(&bench.pipeline, "s0", 20).await).await;
+    bench.full.store(true, Ordering::SeqCst);
+    let code = StageCode::Plugin("marker@new".into());
+    let spec = setup::spec("p", "mark", code, json!({}));
+    let refused = bench.pipeline.swap(Swappable::Stage("mark"), spec, None, 0, Note::default()).await;
+    assert_eq!(refused.unwrap_err().code, "state_store");
+    // Checkpoints wait for the store, and what is read goes on to the sink meanwhile.
+    bench.numbers.bound.send_replace(30);
+    within("it is delivered", async || shelf.numbers().len() == 30).await;
+    bench.full.store(false, Ordering::SeqCst);
+    bench.pipeline.shutdown().await;
+}
