@@ -316,3 +316,36 @@ fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) 
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn kind(tenant: usize) -> Kind {
+        Kind { tenant: format!("t{tenant}"), mem_mb: 64 }
+    }
+
+    /// What a host's start does: each script is checked on a runtime that is made for it and gone afterwards.
+    #[tokio::test]
+    async fn idle_engines_end_also_where_the_first_script_was_checked_before_the_host_ran() {
+        let workshop = Arc::new(Workshop::new(Tenants::new(Default::default(), usize::MAX)));
+        let own = workshop.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let worker = own.worker(&kind(0)).await.unwrap();
+                own.keep(worker);
+            });
+        })
+        .join()
+        .unwrap();
+        for tenant in 1..2 * MAX_IDLE {
+            let worker = workshop.worker(&kind(tenant)).await.unwrap();
+            workshop.keep(worker);
+        }
+        assert_eq!(workshop.idle.lock().len(), 2 * MAX_IDLE);
+        tokio::time::sleep(FRESH_FOR + Duration::from_secs(2)).await;
+        assert_eq!(workshop.idle.lock().len(), MAX_IDLE, "so many are kept for good");
+    }
+}

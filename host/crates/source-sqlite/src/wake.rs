@@ -177,6 +177,39 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_was_moved_away_and_goes_later_takes_no_other_watch_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, old) = (dir.path().join("shops"), dir.path().join("shops.old"));
+        let create = || {
+            std::fs::create_dir(&folder).unwrap();
+            for name in ["a.db", "b.db"] {
+                std::fs::write(folder.join(name), "").unwrap();
+            }
+        };
+        create();
+        let folders = Folders::default();
+        let (a, b) = (Mailbox::new(), Mailbox::new());
+        let before_a = folders.watch(&folder.join("a.db"), a.clone()).unwrap();
+        let before_b = folders.watch(&folder.join("b.db"), b.clone()).unwrap();
+        // Put another folder in place, as a restore of a backup does; the readers begin anew one after the other.
+        std::fs::rename(&folder, &old).unwrap();
+        create();
+        drop(before_a);
+        let _a = folders.watch(&folder.join("a.db"), a.clone()).unwrap();
+        drop(before_b);
+        let _b = folders.watch(&folder.join("b.db"), b.clone()).unwrap();
+        while a.wait(Duration::from_millis(200)).changed {}
+        std::fs::write(folder.join("a.db-wal"), "frames").unwrap();
+        assert!(told(&a), "the new folder is watched");
+        while a.wait(Duration::from_millis(200)).changed {}
+        // What was put aside is cleared away.
+        std::fs::remove_dir_all(&old).unwrap();
+        while a.wait(Duration::from_millis(500)).changed {}
+        std::fs::write(folder.join("a.db-wal"), "more frames").unwrap();
+        assert!(told(&a), "the new folder is still watched");
+    }
+
+    #[test]
     fn what_was_missed_is_told_to_all() {
         let folders = Folders::default();
         let dir = tempfile::tempdir().unwrap();
