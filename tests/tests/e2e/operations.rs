@@ -316,6 +316,7 @@ fn whatever_is_done_in_whatever_order_over_kills() {
         // Sometimes the next life ends where something has just been stored: of the stream, which comes by often, or of the
         // registry, to which operations come.
         let points = [
+            ("swap.storing", 20),
             ("swap.stored", 20),
             ("stage.applied", 20),
             ("sink.durable", 20),

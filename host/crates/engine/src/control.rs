@@ -473,13 +473,21 @@ impl Control {
         let mut all = Vec::new();
         for entry in entries {
             let plan = entry.pipeline.plan();
+            // What is at work may be on its way to the store.
+            let status = entry.pipeline.status();
+            let envelopes =
+                status.sinks.iter().map(|sink| (Part::Envelope.of(&sink.id), sink.envelope.as_ref()));
+            let stages = status.stages.iter().map(|stage| (Part::Stage.of(&stage.id), Some(stage)));
+            let at_work: Vec<_> = stages.chain(envelopes).collect();
             for (part, generations) in entry.pipeline.generations().await? {
+                let works = at_work.iter().filter(|(one, _)| *one == part).filter_map(|(_, status)| *status);
+                let stored = generations.iter().rev().enumerate();
+                let stored = stored.map(|(age, one)| (one.version.digest.as_str(), age == 0));
                 let mut seen = BTreeSet::new();
-                for (age, generation) in generations.iter().rev().enumerate() {
-                    let digest = &generation.version.digest;
+                for (digest, is_current) in stored.chain(works.map(|status| (status.digest.as_str(), true))) {
                     if seen.insert(digest) {
-                        let (tenant, digest) = (plan.tenant.clone(), digest.clone());
-                        let place = PluginUse::of(&plan.name, part, age == 0);
+                        let (tenant, digest) = (plan.tenant.clone(), digest.to_owned());
+                        let place = PluginUse::of(&plan.name, part, is_current);
                         all.push(RunningPlugin { tenant, digest, place });
                     }
                 }

@@ -8,9 +8,10 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 static POINTS: OnceLock<HashMap<String, AtomicU64>> = OnceLock::new();
 
 /// Every failpoint, in the order of a batch's life. [`arm`] refuses other names.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "source.batch",
     "stage.applied",
+    "swap.storing",
     "swap.stored",
     "dlq.stored",
     "sink.write",

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use deltaforge_engine::stage::StageLimits;
 use deltaforge_engine::tenants::Tenants;
 use deltaforge_model::View;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
@@ -26,7 +25,7 @@ pub(crate) const MAX_ABANDONED_OF_A_TENANT: usize = 3;
 const MAX_IDLE: usize = 4;
 /// For so long all are kept, up to a number: at a host's start each script is checked first, and needs an engine again when all
 /// were.
-const FRESH_FOR: Duration = Duration::from_secs(30);
+const FRESH_FOR: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 const MAX_FRESH: usize = 256;
 /// Most of these that are one tenant's.
 const MAX_FRESH_OF_A_TENANT: usize = 4;
@@ -46,7 +45,8 @@ pub(crate) struct Workshop {
     watchdog: Watchdog,
     /// Since when each is idle, the longest first.
     idle: Mutex<Vec<(Worker, Instant)>>,
-    timers: OnceLock<Handle>,
+    /// Somebody looks after those that have been idle for long.
+    is_swept: AtomicBool,
     abandoned: Abandoned,
     started: AtomicUsize,
 }
@@ -114,7 +114,7 @@ impl Workshop {
             tenants,
             watchdog: Watchdog::default(),
             idle: Mutex::default(),
-            timers: OnceLock::new(),
+            is_swept: AtomicBool::new(false),
             abandoned: Abandoned::default(),
             started: AtomicUsize::new(0),
         }
@@ -131,7 +131,6 @@ impl Workshop {
     ///
     /// When it cannot be started.
     pub(crate) async fn worker(self: &Arc<Self>, kind: &Kind) -> Result<Worker, ScriptError> {
-        self.timers.get_or_init(Handle::current);
         let idle = {
             let mut idle = self.idle.lock();
             let at = idle.iter().position(|(worker, _)| worker.kind == *kind);
@@ -172,25 +171,36 @@ impl Workshop {
         idle.push((worker, Instant::now()));
         let over = idle.len().saturating_sub(MAX_FRESH);
         idle.drain(..over);
-        if idle.len() > MAX_IDLE
-            && let Some(timers) = self.timers.get()
-        {
+        if idle.len() > MAX_IDLE && !self.is_swept.swap(true, Ordering::Relaxed) {
             let own = Arc::downgrade(self);
-            timers.spawn(async move {
-                tokio::time::sleep(FRESH_FOR).await;
-                if let Some(own) = own.upgrade() {
-                    own.let_go();
+            // On no runtime: scripts are checked on one that ends before the host's begin.
+            let swept = std::thread::Builder::new().name("script-sweep".to_owned()).spawn(move || {
+                loop {
+                    std::thread::sleep(FRESH_FOR / 4);
+                    let Some(own) = own.upgrade() else { return };
+                    if own.let_go() {
+                        return;
+                    }
                 }
             });
+            if swept.is_err() {
+                self.is_swept.store(false, Ordering::Relaxed);
+                idle.truncate(MAX_IDLE);
+            }
         }
     }
 
-    /// Ends those that have been idle for long, but for a few.
-    fn let_go(&self) {
+    /// Ends those that have been idle for long, but for a few. Answers whether no more than those are left.
+    fn let_go(&self) -> bool {
         let mut idle = self.idle.lock();
         let more = idle.len().saturating_sub(MAX_IDLE);
         let old = idle.iter().take(more).take_while(|(_, since)| since.elapsed() >= FRESH_FOR).count();
         idle.drain(..old);
+        let is_done = idle.len() <= MAX_IDLE;
+        if is_done {
+            self.is_swept.store(false, Ordering::Relaxed);
+        }
+        is_done
     }
 }
 
@@ -314,5 +324,42 @@ fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) 
         if given_up.load(Ordering::Acquire) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn kind(tenant: usize) -> Kind {
+        Kind { tenant: format!("t{tenant}"), mem_mb: 64 }
+    }
+
+    /// What a host's start does: each script is checked on a runtime that is made for it and gone afterwards.
+    #[tokio::test]
+    async fn idle_engines_end_also_where_the_first_script_was_checked_before_the_host_ran() {
+        let workshop = Arc::new(Workshop::new(Tenants::new(Default::default(), usize::MAX)));
+        let own = workshop.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let worker = own.worker(&kind(0)).await.unwrap();
+                own.keep(worker);
+            });
+        })
+        .join()
+        .unwrap();
+        for tenant in 1..2 * MAX_IDLE {
+            let worker = workshop.worker(&kind(tenant)).await.unwrap();
+            workshop.keep(worker);
+        }
+        assert_eq!(workshop.idle.lock().len(), 2 * MAX_IDLE);
+        let began = Instant::now();
+        while workshop.idle.lock().len() > MAX_IDLE {
+            assert!(began.elapsed() < FRESH_FOR * 2, "more than {MAX_IDLE} are kept for good");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(workshop.idle.lock().len(), MAX_IDLE);
     }
 }

@@ -12,7 +12,7 @@ use crate::error::SqliteError;
 use crate::mailbox::Mailbox;
 use crate::wake::Folders;
 
-/// How often the database is asked for changes while it is active and the file system has not spoken.
+/// How often the database is asked for changes while it is active and the file system does not speak.
 const ACTIVE_PAUSE: Duration = Duration::from_millis(5);
 /// A lock that is held for longer than this is no transaction of a moment.
 const LONG_LOCK: Duration = Duration::from_secs(10);
@@ -21,6 +21,8 @@ const ACTIVE_FOR: Duration = Duration::from_secs(1);
 /// Where the file system speaks, it often has before the change can be read: the database is asked again this soon, and then
 /// whenever half of the time since has passed once more.
 const SOON: Duration = Duration::from_micros(200);
+/// And at the latest so often: a commit may take long to sync after its last write.
+const LATEST: Duration = Duration::from_millis(25);
 
 /// What a reading thread does.
 pub(crate) trait Work {
@@ -74,7 +76,7 @@ pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>, waits: &Waits, fo
                 let next = match changed_at.elapsed() {
                     _ if due => ACTIVE_PAUSE,
                     since if since > ACTIVE_FOR => idle_pause,
-                    since if watched.is_some() => SOON.max(since / 2),
+                    since if watched.is_some() => (since / 2).clamp(SOON, LATEST),
                     _ => ACTIVE_PAUSE,
                 };
                 pause = next.min(idle_pause);

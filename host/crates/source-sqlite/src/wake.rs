@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
@@ -18,18 +19,31 @@ pub(crate) struct Folders(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// What changes them holds this lock, and never the other one when it talks to the watcher.
-    watcher: Mutex<Option<RecommendedWatcher>>,
+    /// What changes it holds this lock, and never the other one when it talks to the watcher.
+    watching: Mutex<Option<Watching>>,
     readers: Arc<Mutex<Readers>>,
 }
+
+struct Watching {
+    watcher: RecommendedWatcher,
+    folders: HashMap<PathBuf, Folder>,
+}
+
+struct Folder {
+    /// How many databases are watched there.
+    databases: usize,
+    /// Which folder had the name when it was looked up; `None`: none is watched.
+    identity: Option<Identity>,
+}
+
+/// What tells a folder from another one that has its name later: device, number, and when it was made.
+type Identity = (u64, u64, Option<SystemTime>);
 
 /// Who is to be woken.
 #[derive(Default)]
 struct Readers {
     next: u64,
     of_file: HashMap<PathBuf, Vec<(u64, Arc<Mailbox>)>>,
-    /// How many databases are watched there.
-    in_folder: HashMap<PathBuf, usize>,
 }
 
 /// A database that is watched, as long as this lives.
@@ -52,32 +66,61 @@ impl Folders {
             PathBuf::from(name)
         };
         let files = ["", "-wal", "-journal"].map(beside);
-        let mut watcher = self.0.watcher.lock();
-        if let Err(error) = self.look_at(&mut watcher, &folder) {
+        let mut watching = self.0.watching.lock();
+        if let Err(error) = self.look_at(&mut watching, &folder) {
             tracing::warn!(%error, "no file notifications; changes are seen at the poll interval only");
             return None;
         }
         let mut readers = self.0.readers.lock();
         let number = readers.next;
         readers.next += 1;
-        *readers.in_folder.entry(folder.clone()).or_default() += 1;
         for file in &files {
             readers.of_file.entry(file.clone()).or_default().push((number, mailbox.clone()));
         }
         Some(Watched { folders: self.clone(), folder, files, number })
     }
 
-    /// Watches a folder, also one that is watched: another one may have its name by now.
-    fn look_at(&self, watcher: &mut Option<RecommendedWatcher>, folder: &Path) -> notify::Result<()> {
-        if watcher.is_none() {
+    /// Watches a folder for one more database. One that has the name of another one by now is watched in its place: the
+    /// watcher knows folders by their names, and would take what becomes of the other one for this one's.
+    fn look_at(&self, watching: &mut Option<Watching>, folder: &Path) -> notify::Result<()> {
+        if watching.is_none() {
             let readers = self.0.readers.clone();
-            *watcher = Some(notify::recommended_watcher(move |event| readers.lock().tell(event))?);
+            let watcher = notify::recommended_watcher(move |event| readers.lock().tell(event))?;
+            *watching = Some(Watching { watcher, folders: HashMap::new() });
         }
-        match watcher {
-            Some(watcher) => watcher.watch(folder, RecursiveMode::NonRecursive),
-            None => Ok(()),
+        let Some(Watching { watcher, folders }) = watching else { return Ok(()) };
+        let now = identity(folder);
+        let known = folders.entry(folder.to_owned()).or_insert(Folder { databases: 0, identity: None });
+        if known.identity.is_none() || known.identity != now {
+            if known.identity.take().is_some() {
+                // It may have gone, and its watch with it.
+                let _ = watcher.unwatch(folder);
+            }
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                if known.databases == 0 {
+                    folders.remove(folder);
+                }
+                return Err(error);
+            }
+            known.identity = now;
+            // What was written in between was told to nobody.
+            self.0.readers.lock().tell_all();
         }
+        known.databases += 1;
+        Ok(())
     }
+}
+
+#[cfg(unix)]
+fn identity(folder: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let folder = std::fs::metadata(folder).ok()?;
+    Some((folder.dev(), folder.ino(), folder.created().ok()))
+}
+
+#[cfg(not(unix))]
+fn identity(folder: &Path) -> Option<Identity> {
+    Some((0, 0, std::fs::metadata(folder).ok()?.created().ok()))
 }
 
 impl Readers {
@@ -101,7 +144,7 @@ impl Readers {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let mut watcher = self.folders.0.watcher.lock();
+        let mut watching = self.folders.0.watching.lock();
         let mut readers = self.folders.0.readers.lock();
         for file in &self.files {
             if let Some(those) = readers.of_file.get_mut(file) {
@@ -111,17 +154,14 @@ impl Drop for Watched {
                 }
             }
         }
-        let left = readers.in_folder.get_mut(&self.folder).map_or(0, |left| {
-            *left -= 1;
-            *left
-        });
-        if left == 0 {
-            readers.in_folder.remove(&self.folder);
-            drop(readers);
-            if let Some(watcher) = &mut *watcher {
-                // A folder that is gone is not watched any more.
-                let _ = watcher.unwatch(&self.folder);
-            }
+        drop(readers);
+        let Some(Watching { watcher, folders }) = &mut *watching else { return };
+        let Some(folder) = folders.get_mut(&self.folder) else { return };
+        folder.databases -= 1;
+        if folder.databases == 0 {
+            folders.remove(&self.folder);
+            // A folder that is gone is not watched any more.
+            let _ = watcher.unwatch(&self.folder);
         }
     }
 }
@@ -156,9 +196,10 @@ mod tests {
         let watched_b = folders.watch(&file("b.db"), b.clone()).unwrap();
         std::fs::write(file("a.db-wal"), "frames").unwrap();
         assert!(told(&a));
+        while a.wait(Duration::from_millis(200)).changed {}
         std::fs::write(file("b.db"), "pages").unwrap();
         assert!(told(&b));
-        assert!(!a.wait(Duration::ZERO).changed, "what happens to b is nothing to a");
+        assert!(!a.wait(Duration::from_millis(100)).changed, "what happens to b is nothing to a");
         drop(watched_b);
         std::fs::write(file("a.db-journal"), "pages").unwrap();
         assert!(told(&a), "b is not watched any more, a is");
@@ -172,8 +213,41 @@ mod tests {
         std::fs::write(file("a.db-wal"), "frames").unwrap();
         assert!(told(&a), "another folder of that name is watched");
         drop(again);
-        let readers = folders.0.readers.lock();
-        assert_eq!((readers.of_file.len(), readers.in_folder.len()), (0, 0));
+        let watching = folders.0.watching.lock();
+        assert!(folders.0.readers.lock().of_file.is_empty() && watching.as_ref().unwrap().folders.is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_was_moved_away_and_goes_later_takes_no_other_watch_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, old) = (dir.path().join("shops"), dir.path().join("shops.old"));
+        let create = || {
+            std::fs::create_dir(&folder).unwrap();
+            for name in ["a.db", "b.db"] {
+                std::fs::write(folder.join(name), "").unwrap();
+            }
+        };
+        create();
+        let folders = Folders::default();
+        let (a, b) = (Mailbox::new(), Mailbox::new());
+        let before_a = folders.watch(&folder.join("a.db"), a.clone()).unwrap();
+        let before_b = folders.watch(&folder.join("b.db"), b.clone()).unwrap();
+        // Put another folder in place, as a restore of a backup does; the readers begin anew one after the other.
+        std::fs::rename(&folder, &old).unwrap();
+        create();
+        drop(before_a);
+        let _a = folders.watch(&folder.join("a.db"), a.clone()).unwrap();
+        drop(before_b);
+        let _b = folders.watch(&folder.join("b.db"), b.clone()).unwrap();
+        while a.wait(Duration::from_millis(200)).changed {}
+        std::fs::write(folder.join("a.db-wal"), "frames").unwrap();
+        assert!(told(&a), "the new folder is watched");
+        while a.wait(Duration::from_millis(200)).changed {}
+        // What was put aside is cleared away.
+        std::fs::remove_dir_all(&old).unwrap();
+        while a.wait(Duration::from_millis(500)).changed {}
+        std::fs::write(folder.join("a.db-wal"), "more frames").unwrap();
+        assert!(told(&a), "the new folder is still watched");
     }
 
     #[test]

@@ -215,3 +215,77 @@ async fn dead_letters_and_spills_wait_for_it_too() {
     assert_eq!((marks(&other), other.numbers().len()), (vec!["old".into(), "picky".into()], 68));
     bench.pipeline.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_that_is_said_to_be_given_up_changes_nothing() {
+    let shelf: Arc<Shelf> = Arc::default();
+    let bench =
+        Bench::new(|plan| PipelinePlan { sinks: vec![setup::sink("p", "s0", onto(&shelf), true)], ..plan });
+    bench.pass(10).await;
+    within("it is stored", async || is_at(&bench.pipeline, "s0", 10).await).await;
+    bench.store.slow.send_replace(true);
+    let swap = bench.swap("new").await;
+    // The store takes longer than anybody waits for a pipeline that counts as failed.
+    let answer = tokio::time::timeout(Duration::from_secs(40), swap).await;
+    bench.store.slow.send_replace(false);
+    bench.pass(20).await;
+    within("the rest came", async || is_at(&bench.pipeline, "s0", 20).await).await;
+    if let Ok(answer) = answer
+        && let Err(refused) = answer.unwrap()
+    {
+        let generation = bench.pipeline.status().stages[0].generation;
+        assert_eq!((marks(&shelf), generation), (vec!["old".to_owned()], 1), "answered: {refused:?}");
+    }
+    bench.pipeline.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_at_work_and_not_stored_yet_is_in_use_also_if_nobody_waits_for_the_answer() {
+    let shelf: Arc<Shelf> = Arc::default();
+    let bench =
+        Bench::new(|plan| PipelinePlan { sinks: vec![setup::sink("p", "s0", onto(&shelf), true)], ..plan });
+    bench.pass(10).await;
+    within("it is stored", async || is_at(&bench.pipeline, "s0", 10).await).await;
+    let control = deltaforge_engine::Control::new();
+    control.add((*bench.pipeline).clone(), json!({}), None).unwrap();
+    bench.store.slow.send_replace(true);
+    let asked = control.clone();
+    let swap = tokio::spawn(async move {
+        let change = deltaforge_engine::control::Change::Plugin {
+            plugin: Some("marker@new".to_owned()),
+            config: None,
+        };
+        asked.swap("p", Swappable::Stage("mark"), change, 0, Note::default()).await
+    });
+    within("it is at work", async || bench.pipeline.status().stages[0].generation == 2).await;
+    // Whoever asked hangs up.
+    swap.abort();
+    assert!(swap.await.unwrap_err().is_cancelled());
+    let at_work = bench.pipeline.status().stages[0].digest.clone();
+    let is_used = control.running_plugins().await.unwrap().iter().any(|one| one.digest == at_work);
+    let may_leave = control.leaving(|reference| reference == "marker@new").is_some();
+    bench.store.slow.send_replace(false);
+    bench.pipeline.shutdown().await;
+    assert!(is_used || !may_leave, "it may be deleted while it runs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swap_that_the_store_refuses_does_not_stop_the_stream() {
+    let shelf: Arc<Shelf> = Arc::default();
+    let bench =
+        Bench::new(|plan| PipelinePlan { sinks: vec![setup::sink("p", "s0", onto(&shelf), true)], ..plan });
+    bench.pass(10).await;
+    bench.swap("mid").await.await.unwrap().unwrap();
+    bench.pass(20).await;
+    within("it is stored", async || is_at(&bench.pipeline, "s0", 20).await).await;
+    bench.full.store(true, Ordering::SeqCst);
+    let code = StageCode::Plugin("marker@new".into());
+    let spec = setup::spec("p", "mark", code, json!({}));
+    let refused = bench.pipeline.swap(Swappable::Stage("mark"), spec, None, 0, Note::default()).await;
+    assert_eq!(refused.unwrap_err().code, "state_store");
+    // Checkpoints wait for the store, and what is read goes on to the sink meanwhile.
+    bench.numbers.bound.send_replace(30);
+    within("it is delivered", async || shelf.numbers().len() == 30).await;
+    bench.full.store(false, Ordering::SeqCst);
+    bench.pipeline.shutdown().await;
+}

@@ -251,6 +251,8 @@ impl Envelopes {
         let Recorded { previous, current } = self.record(sink, successor, from, now).await?;
         if now {
             self.regroup(vec![(self.wish(sink), composer)]).await?;
+        } else {
+            self.journal.keep(composer);
         }
         Ok(Swapped { previous, current, pause: began.elapsed() })
     }

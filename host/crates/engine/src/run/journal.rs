@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::commit::{SLOW_STORE, store_is_slow};
+use super::commit::SLOW_STORE;
 use super::stage_set::Swapped;
 use super::{FLUSHED_WITHIN, Fuse};
 use crate::failpoint;
@@ -23,7 +23,7 @@ use crate::status::{Failure, STALLED_AFTER};
 use crate::waits::Waits;
 
 /// Entries that wait for the store at once.
-const MOST_WAITING: usize = 16;
+const MOST_WAITING: usize = 2;
 
 /// Writes histories in the order in which they changed, one after the other.
 pub(crate) struct Journal {
@@ -78,6 +78,7 @@ impl Journal {
                     }
                 };
                 let Some(Entry { records, is_own, opens }) = entry else { return };
+                failpoint::hit("swap.storing");
                 if let Err(failure) = write(&services, &waits, records).await {
                     fuse.blow(failure.clone());
                     opens.failed(failure);
@@ -125,6 +126,17 @@ impl Journal {
         }
     }
 
+    /// Keeps something until everything that was handed in is durable: code that a record names is in nobody's hands
+    /// before.
+    pub fn keep<T: Send + 'static>(&self, kept: T) {
+        if let Some(gate) = self.gate() {
+            self.io.spawn(async move {
+                let _ = gate.passed().await;
+                drop(kept);
+            });
+        }
+    }
+
     /// Answers whoever asked for a swap that was handed in, once it is durable, with the time that the stream stood still
     /// for it. They may have gone; the swap stands.
     pub fn answer(&self, reply: oneshot::Sender<Result<Swapped, Failure>>, mut swapped: Swapped) {
@@ -149,7 +161,9 @@ async fn write(services: &Services, waits: &Waits, records: Vec<(String, Vec<u8>
         written = &mut written => return Ok(written?),
         () = tokio::time::sleep(SLOW_STORE) => {}
     }
-    let _waiting = waits.begin(store_is_slow(), Some(STALLED_AFTER));
+    let text = "a swap waits for the state store, which does not take it";
+    let slow = Failure { code: "state_store".into(), message: text.into(), retriable: true };
+    let _waiting = waits.begin(slow, Some(STALLED_AFTER));
     Ok(written.await?)
 }
 

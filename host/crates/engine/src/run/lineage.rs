@@ -3,7 +3,7 @@
 
 use deltaforge_model::Position;
 use serde_json::Value;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::is_before;
 use super::journal::Journal;
@@ -317,8 +317,13 @@ impl Opening {
                 history.block = block;
                 (history, 0)
             }
-            Some(history) if !is_pruned => return Ok(Lineage { part, key, spec: planned, history, active }),
-            Some(history) => (history, active),
+            Some(history) => {
+                // What is past is let go with the next record, where it cannot be now.
+                if is_pruned && let Err(error) = history.save(store, &key).await {
+                    debug!(stage = spec.id, %error, "what is past of the history is not let go");
+                }
+                return Ok(Lineage { part, key, spec: planned, history, active });
+            }
         };
         history.save(store, &key).await?;
         Ok(Lineage { part, key, spec: planned, history, active })

@@ -251,7 +251,10 @@ impl StageSet {
         if now {
             let mask = mask.map(|mask| self.mask(&plan, mask, version.clone(), &current));
             self.set_mask(index, mask);
-            self.slots[index].running = self.running(&plan, stage, version, &current);
+            let running = self.running(&plan, stage, version, &current);
+            self.journal.keep(std::mem::replace(&mut self.slots[index].running, running).stage);
+        } else {
+            self.journal.keep((stage, mask));
         }
         Ok(Swapped { previous, current, pause: began.elapsed() })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, Notify, OwnedMutexGuard, oneshot};
@@ -21,6 +22,8 @@ pub(crate) enum Swap {
 pub(crate) struct SwapRequest {
     pub swap: Swap,
     pub reply: oneshot::Sender<Result<Swapped, Failure>>,
+    /// It is being carried out.
+    taken: Arc<AtomicBool>,
     _commanding: Commanding,
 }
 
@@ -47,18 +50,21 @@ struct List {
 pub(crate) struct Asked<'a> {
     swaps: &'a Swaps,
     answer: oneshot::Receiver<Result<Swapped, Failure>>,
+    taken: Arc<AtomicBool>,
 }
 
 impl Swaps {
     /// Hands a swap over.
     pub fn ask(&self, swap: Swap, commanding: Commanding) -> Asked<'_> {
         let (reply, answer) = oneshot::channel();
+        let taken = Arc::<AtomicBool>::default();
         let mut list = self.list.lock();
         if !list.closed {
-            list.waiting.push_back(SwapRequest { swap, reply, _commanding: commanding });
+            let request = SwapRequest { swap, reply, taken: taken.clone(), _commanding: commanding };
+            list.waiting.push_back(request);
             self.came.notify_one();
         }
-        Asked { swaps: self, answer }
+        Asked { swaps: self, answer, taken }
     }
 
     /// The right to take them, for as long as the answer lives.
@@ -74,7 +80,11 @@ impl Swaps {
     /// Waits for the next one. Only for whoever has the turn. Cancel-safe.
     pub async fn next(&self) -> SwapRequest {
         loop {
-            let first = self.list.lock().waiting.pop_front();
+            let first = {
+                let mut list = self.list.lock();
+                let first = list.waiting.pop_front();
+                first.inspect(|request| request.taken.store(true, Ordering::Release))
+            };
             match first {
                 Some(request) => return request,
                 None => self.came.notified().await,
@@ -93,6 +103,16 @@ impl Swaps {
 }
 
 impl Asked<'_> {
+    /// Gives it up. Answers false where it is being carried out: that cannot be given up any more.
+    pub fn give_up(&mut self) -> bool {
+        let _list = self.swaps.list.lock();
+        let is_taken = self.taken.load(Ordering::Acquire);
+        if !is_taken {
+            self.answer.close();
+        }
+        !is_taken
+    }
+
     /// Waits for what came of it; `None`: it was refused. Cancel-safe.
     pub async fn answer(&mut self) -> Option<Result<Swapped, Failure>> {
         (&mut self.answer).await.ok()
