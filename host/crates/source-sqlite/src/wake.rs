@@ -238,7 +238,7 @@ mod tests {
         drop(before_a);
         let _a = folders.watch(&folder.join("a.db"), a.clone()).unwrap();
         drop(before_b);
-        let _b = folders.watch(&folder.join("b.db"), b.clone()).unwrap();
+        let _b = folders.watch(&folder.join("b.db"), b).unwrap();
         while a.wait(Duration::from_millis(200)).changed {}
         std::fs::write(folder.join("a.db-wal"), "frames").unwrap();
         assert!(told(&a), "the new folder is watched");
