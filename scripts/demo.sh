@@ -123,7 +123,12 @@ What to try next:
   ./dev demo --keep                 keeps the demo's folder (YAML, database, events) to play with
   $binary validate -c FILE
                                     checks a pipeline file and points at every problem
-  docs/PLUGINS.md                   write a plugin in Rust or Go, test it, swap it in here
+  docs/PLUGINS.md                   write a plugin in Rust, Go, JavaScript, TypeScript or Python, in ten minutes each
+  $binary plugin new hide-phones --lang rust|go|js|ts|python
+                                    a project that builds and tests at once (\`plugin build\`, \`plugin test\`, \`plugin dev\`)
+  $binary plugin deploy hide-phones.wasm --pipeline shop --processor privacy
+                                    another version, or another plugin, into a running pipeline, as here another
+                                    configuration; NAME@VERSION takes one that the host has, \`plugin rollback\` puts it back
   examples/                         more pipelines: JavaScript, HTTP, three envelopes, dead letters
 TEXT
 [ -z "$keep" ] || say "the demo's folder: $folder"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # ./dev fuzz [TARGET] [SECONDS]: feeds hostile bytes to the decoders, every target for a minute unless told.
 #
-# The targets (fuzz/fuzz_targets) call what the properties in host/crates/model/tests call, so `./dev test` tries the
-# same inputs, only fewer of them. No nightly compiler is needed: the pinned one is told to accept the options.
+# The targets (fuzz/fuzz_targets) call what the properties in the crates' tests call, so `./dev test` tries the same
+# inputs, only fewer of them. No nightly compiler is needed: the pinned one is told to accept the options.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_rust
 
@@ -15,7 +15,10 @@ export RUSTC_BOOTSTRAP=1
 fuzz() {
   local corpus=fuzz/corpus/$1 seeds=()
   mkdir -p "$corpus"
-  [ "$1" != durable ] || seeds=(host/crates/model/tests/golden)
+  case $1 in
+  durable) seeds=(host/crates/model/tests/golden) ;;
+  binlog) seeds=(host/crates/source-mysql/goldens/m{ysql,ariadb}) ;;
+  esac
   cargo fuzz run "$1" "$corpus" "${seeds[@]}" -- "-max_total_time=$2" -len_control=10 -timeout=20
 }
 

@@ -21,10 +21,15 @@ use_go && use_node
 # What links the runtimes of plugins and scripts: tested as the binary is built, so that those are compiled once.
 RUNTIMES=(deltaforge deltaforge-author deltaforge-js deltaforge-wasm)
 
+# Tests that wait most of their time, so more of them run at once than there are cores.
+waiting() {
+  RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))} cargo test "$@"
+}
+
 # Not the examples: those are for benchmarks, and lints look at them.
 unit() {
   local some=(--no-fail-fast --lib --bins --tests)
-  cargo test "${some[@]}" --workspace --exclude deltaforge-tests "${RUNTIMES[@]/#/--exclude=}" -- "$@"
+  waiting "${some[@]}" --workspace --exclude deltaforge-tests "${RUNTIMES[@]/#/--exclude=}" -- "$@"
   cargo test "${some[@]}" --release "${RUNTIMES[@]/#/--package=}" -- "$@"
   cargo test --manifest-path plugins/Cargo.toml --workspace -- "$@"
   cargo test --manifest-path sdk/rust/samples/Cargo.toml --workspace -- "$@"
@@ -42,12 +47,10 @@ go_sdk() {
   rm -rf "$out"
 }
 
-# The binary is built by itself first: the tests only run it. Most of the time they wait for it, so there are more of them at
-# once than cores; what measures has the machine for itself.
+# The binary is built by itself first: the tests only run it. What measures has the machine for itself.
 e2e() {
-  export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
   cargo build --release -p deltaforge
-  DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" cargo test --no-fail-fast --release -p deltaforge-tests -- "$@"
+  DELTAFORGE_BIN="$CARGO_TARGET_DIR/release/deltaforge" waiting --no-fail-fast --release -p deltaforge-tests -- "$@"
 }
 
 say "plugins as components, then the tests ($what)"

@@ -22,7 +22,8 @@ use deltaforge_plugin_outbox::Outbox;
 use deltaforge_plugin_rename::Rename;
 use deltaforge_plugin_route::Route;
 use deltaforge_sdk::native::CallError;
-use deltaforge_sdk::{Failure, FailureKind};
+use deltaforge_sdk::{Failure, FailureKind, Formatter as _, Manifest, Processor as _};
+use deltaforge_wasm::PluginKind;
 use sha2::{Digest, Sha256};
 
 use crate::check::wait;
@@ -38,18 +39,19 @@ mod stage;
 mod tests;
 
 type Open = fn(&StageSpec) -> Result<(Box<dyn Stage>, StageVersion), StageError>;
+type Describe = fn() -> Manifest;
 
-/// The processors that every build has, by name.
-const PROCESSORS: [(&str, Open); 9] = [
-    ("add-field", stage::Native::<AddField>::open),
-    ("cast", stage::Native::<Cast>::open),
-    ("drop-columns", stage::Native::<DropColumns>::open),
-    ("filter", stage::Native::<Filter>::open),
-    ("flatten", stage::Native::<Flatten>::open),
-    ("mask", stage::Native::<Mask>::open),
-    ("outbox", stage::Native::<Outbox>::open),
-    ("rename", stage::Native::<Rename>::open),
-    ("route", stage::Native::<Route>::open),
+/// The processors that every build has, by name, with what they say of themselves.
+const PROCESSORS: [(&str, Open, Describe); 9] = [
+    ("add-field", stage::Native::<AddField>::open, AddField::describe),
+    ("cast", stage::Native::<Cast>::open, Cast::describe),
+    ("drop-columns", stage::Native::<DropColumns>::open, DropColumns::describe),
+    ("filter", stage::Native::<Filter>::open, Filter::describe),
+    ("flatten", stage::Native::<Flatten>::open, Flatten::describe),
+    ("mask", stage::Native::<Mask>::open, Mask::describe),
+    ("outbox", stage::Native::<Outbox>::open, Outbox::describe),
+    ("rename", stage::Native::<Rename>::open, Rename::describe),
+    ("route", stage::Native::<Route>::open, Route::describe),
 ];
 
 /// Builds the processors that every build has.
@@ -94,8 +96,12 @@ impl Processors {
 
 fn opener(code: &StageCode) -> Option<Open> {
     let StageCode::Builtin(name) = code else { return None };
-    PROCESSORS.iter().find(|(known, _)| known == name).map(|(_, open)| *open)
+    PROCESSORS.iter().find(|(known, ..)| known == name).map(|(_, open, _)| *open)
 }
+
+/// The envelopes that every build has, by name, with what they say of themselves.
+const ENVELOPES: [(&str, Describe); 3] =
+    [("native", Native::describe), ("debezium", Debezium::describe), ("cloudevents", CloudEvents::describe)];
 
 /// Builds the envelopes that every build has: `native`, `debezium`, `cloudevents`.
 #[derive(Debug, Default)]
@@ -104,7 +110,7 @@ pub struct Envelopes;
 #[async_trait]
 impl FormatterFactory for Envelopes {
     fn handles(&self, code: &StageCode) -> bool {
-        matches!(code, StageCode::Builtin(name) if matches!(name.as_str(), "native" | "debezium" | "cloudevents"))
+        matches!(code, StageCode::Builtin(name) if ENVELOPES.iter().any(|(known, _)| known == name))
     }
 
     async fn validate(&self, spec: &StageSpec) -> Result<(), Vec<ConfigError>> {
@@ -172,13 +178,22 @@ const COMPONENTS_VERSION: &str = "1.0.0";
 /// none, and the registry says so when one is asked for.
 pub fn with_components(mut registry: deltaforge_wasm::Registry) -> deltaforge_wasm::Registry {
     for (name, bytes) in COMPONENTS {
-        let kind = match *name {
-            "native" | "debezium" | "cloudevents" => deltaforge_wasm::PluginKind::Formatter,
-            _ => deltaforge_wasm::PluginKind::Processor,
-        };
-        registry = registry.with_builtin(name, COMPONENTS_VERSION, kind, bytes);
+        let (kind, description) = about(name);
+        registry = registry.with_builtin(name, COMPONENTS_VERSION, kind, &description, bytes);
     }
     registry
+}
+
+/// What a built-in is, and what it says that it does.
+fn about(name: &str) -> (PluginKind, String) {
+    let (kind, describe) = match ENVELOPES.iter().find(|(known, _)| *known == name) {
+        Some((_, describe)) => (PluginKind::Formatter, Some(describe)),
+        None => {
+            let processor = PROCESSORS.iter().find(|(known, ..)| *known == name);
+            (PluginKind::Processor, processor.map(|(.., describe)| describe))
+        }
+    };
+    (kind, describe.map(|describe| describe().description).unwrap_or_default())
 }
 
 /// Adds the built-in processors and envelopes to a catalog.

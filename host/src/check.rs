@@ -199,13 +199,37 @@ pub fn explain(code: &str) -> anyhow::Result<Exit> {
         print(text)?;
         return Ok(Exit::Ok);
     }
-    let known = || ERROR_PAGES.iter().map(|(code, _)| *code);
-    let help = match near(&wanted, known()) {
-        Some(near) => format!("did you mean {near}?"),
-        None => format!("there are pages for {}", known().collect::<Vec<_>>().join(", ")),
-    };
-    writeln!(std::io::stderr(), "error: no page for {code:?}; {help}")?;
+    let known: Vec<&str> = ERROR_PAGES.iter().map(|(code, _)| *code).collect();
+    writeln!(std::io::stderr(), "{}", no_page(code, &wanted, &known))?;
     Ok(Exit::Config)
+}
+
+/// What is said of a code that has no page: those that were probably meant, or all there are.
+fn no_page(code: &str, wanted: &str, known: &[&str]) -> String {
+    let mut text = format!("error: no page for {code:?}");
+    let part = |known: &&&str| wanted.len() >= 4 && known.contains(wanted);
+    let mut meant: Vec<&str> = near(wanted, known.iter().copied()).into_iter().collect();
+    meant.extend(
+        known.iter().filter(part).filter(|known| !meant.contains(*known)).copied().collect::<Vec<_>>(),
+    );
+    match meant.as_slice() {
+        [one] => return text + &format!("; did you mean {one}?"),
+        [] => text.push_str("; there are pages for:"),
+        _ => text.push_str("; did you mean one of these?"),
+    }
+    let shown = if meant.is_empty() { known } else { &meant };
+    text + &in_columns(shown, 100)
+}
+
+/// Words below each other, in as many columns as fit in so many characters; each line begins with its break.
+fn in_columns(words: &[&str], width: usize) -> String {
+    let widest = words.iter().map(|word| word.len()).max().unwrap_or(0) + 2;
+    let rows = words.len().div_ceil((width.saturating_sub(2) / widest).max(1));
+    let line = |row: usize| {
+        let cells = words.iter().skip(row).step_by(rows.max(1)).map(|word| format!("{word:<widest$}"));
+        format!("\n  {}", cells.collect::<String>().trim_end())
+    };
+    (0..rows).map(line).collect()
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub enum PluginCommand {
     Gc(gc::GcArgs),
     /// Put a plugin into a running pipeline: upload it if it is a file, then swap it in
     Deploy(swap::DeployArgs),
-    /// Put back what a processor ran before
+    /// Put back what a processor ran before; once more, and what was taken back runs again
     Rollback(swap::RollbackArgs),
 }
 

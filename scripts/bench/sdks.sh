@@ -13,13 +13,15 @@ fi
 OUT=$CARGO_TARGET_DIR/bench-sdks
 mkdir -p "$OUT"
 
-# A project with the example as its plugin; what it is built with stays for the next run.
+# A project with the example as its plugin and the SDK of this checkout; what else it is built with stays for the next run.
 project() { # LANGUAGE FILE INSTALL
-  local folder=$OUT/$1/scrub
-  if [ ! -d "$folder" ]; then
-    mkdir -p "$OUT/$1"
-    (cd "$OUT/$1" && "$DELTAFORGE_BIN" plugin new scrub --lang "$1" && cd scrub && bash -euc "$3")
-  fi >&2
+  local folder=$OUT/$1/scrub fresh
+  fresh=$(mktemp -d "${TMPDIR:-/tmp}/deltaforge-bench.XXXXXX")
+  (cd "$fresh" && "$DELTAFORGE_BIN" plugin new scrub --lang "$1") >&2
+  mkdir -p "$folder"
+  cp -R "$fresh/scrub/." "$folder"
+  rm -rf "$fresh"
+  [ -e "$folder/.installed" ] || (cd "$folder" && bash -euc "$3" && touch .installed) >&2
   cp "sdk/$1/examples/scrub/$2" "$folder/$2"
   "$DELTAFORGE_BIN" plugin build "$folder" --out "$OUT/$1.wasm" >&2
 }
@@ -50,9 +52,12 @@ until curl -sf "http://$api/health" >/dev/null; do
   sleep 0.05
 done
 for language in rust go js python; do
-  name=$("$DELTAFORGE_BIN" plugin inspect "$OUT/$language.wasm" --json | sed -n 's/.*"name": *"\([^"]*\)".*/\1/p' | head -1)
+  about=$("$DELTAFORGE_BIN" plugin inspect "$OUT/$language.wasm" --json)
+  of() { grep -o "\"$1\":\"[^\"]*" <<<"$about" | head -1 | cut -d '"' -f 4; }
+  version=http://$api/plugins/$(of name)/versions/$(of version)
   took=$(curl -sf -o /dev/null -w '%{time_total}' -X PUT -H 'content-type: application/wasm' \
-    --data-binary "@$OUT/$language.wasm" "http://$api/plugins/$name-$language/versions/1.0.0") ||
-    die "the host refused the component in $language"
+    --data-binary "@$OUT/$language.wasm" "$version") || die "the host refused the component in $language"
   printf '    %-12s %6.2f MB: %.2f s\n' "$language" "$(stat -c %s "$OUT/$language.wasm" | awk '{print $1 / 1e6}')" "$took"
+  # They have one name.
+  curl -sf -o /dev/null -X DELETE "$version"
 done

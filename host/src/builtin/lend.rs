@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use deltaforge_engine::lines;
+use deltaforge_engine::span::unless_said;
 use deltaforge_engine::stage::StageSpec;
 use deltaforge_sdk::log::Level;
 use deltaforge_sdk::native::Host;
+
+/// Bytes of a line's fields.
+const MAX_FIELDS: usize = 4096;
 
 /// Speaks for one stage.
 pub(super) struct Lend {
@@ -62,8 +67,8 @@ impl Host for Lend {
 
     fn log(&self, level: Level, text: &str, fields: &[(&str, &str)]) {
         let Self { tenant, pipeline, stage, .. } = self;
-        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-        let fields = fields.join(" ");
+        let fields = lines::fields(fields.iter().copied(), MAX_FIELDS).map(tracing::field::display);
+        let pipeline = unless_said(pipeline);
         macro_rules! line {
             ($level:ident) => {
                 tracing::event!(
@@ -92,5 +97,61 @@ impl Host for Lend {
 
     fn metric_observe(&self, histogram: &str, value: f64) {
         metrics::histogram!(self.name(histogram), &self.labels()).record(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use deltaforge_engine::stage::StageCode;
+    use parking_lot::Mutex;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_says_its_pipeline_once_and_quotes_its_fields_once() {
+        let spec = StageSpec {
+            id: "messages".to_owned(),
+            pipeline: "orders".to_owned(),
+            tenant: "acme".to_owned(),
+            code: StageCode::Builtin("outbox".to_owned()),
+            config: Value::Null,
+            limits: None,
+            grants: Vec::new(),
+            base_dir: None,
+        };
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let fields = [("table", "main.outbox"), ("reason", "null_payload")];
+            let say = || Lend::to(&spec, "outbox").log(Level::Warn, "dropped outbox events", &fields);
+            tracing::error_span!("run", pipeline = "orders").in_scope(say);
+            say();
+        });
+        let text = String::from_utf8(log.0.lock().clone()).expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        for line in &lines {
+            assert_eq!(line.matches("pipeline=\"orders\"").count(), 1, "{line}");
+            assert!(line.contains("fields={table=\"main.outbox\" reason=\"null_payload\"}"), "{line}");
+        }
+        assert_eq!(lines.len(), 2, "{text}");
     }
 }

@@ -69,6 +69,18 @@ async fn a_wrong_configuration_is_told_before_anything_runs() {
     }
 }
 
+#[test]
+fn each_built_in_says_what_it_does_in_one_line() {
+    for name in PROCESSORS.iter().map(|(name, ..)| name).chain(ENVELOPES.iter().map(|(name, _)| name)) {
+        let (_, says) = about(name);
+        assert!(!says.is_empty() && !says.contains('\n'), "{name}: {says:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let registry = with_components(deltaforge_wasm::Registry::new(dir.path(), dir.path().join("kept")));
+    let listed = registry.list().unwrap();
+    assert!(listed.iter().all(|one| !one.manifest.description.is_empty()), "{listed:?}");
+}
+
 #[tokio::test]
 async fn bodies_are_appended_behind_those_that_are_there() {
     let view = View::all(Arc::new(batch().build()));

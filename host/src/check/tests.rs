@@ -6,6 +6,26 @@ use deltaforge_config::Effort;
 
 use super::*;
 
+#[test]
+fn a_code_without_a_page_is_answered_with_what_may_be_meant_or_a_list_to_read() {
+    let known: Vec<&str> = ERROR_PAGES.iter().map(|(code, _)| *code).collect();
+    let said = |code: &str| no_page(code, &code.to_lowercase(), &known);
+    assert_eq!(
+        said("plugin_dedline"),
+        "error: no page for \"plugin_dedline\"; did you mean plugin_deadline?"
+    );
+    let part = said("memory");
+    assert!(part.contains("did you mean") && part.contains("plugin_memory"), "{part}");
+    let all = said("nope");
+    let lines: Vec<&str> = all.lines().skip(1).collect();
+    assert!(all.starts_with("error: no page for \"nope\"; there are pages for:\n"), "{all}");
+    assert!(lines.iter().all(|line| line.starts_with("  ") && line.len() <= 100), "{all}");
+    let listed: usize = lines.iter().map(|line| line.split_whitespace().count()).sum();
+    assert_eq!(listed, known.len(), "each is there once: {all}");
+    assert_eq!(in_columns(&["a", "bb", "c"], 12), "\n  a   c\n  bb");
+    assert_eq!(in_columns(&[], 12), "");
+}
+
 fn builders() -> (Builders, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     (Builders::new(dir.path(), None).unwrap(), dir)

@@ -61,6 +61,11 @@ impl StageArgs {
         if self.part.sink.is_some() { PluginKind::Formatter } else { PluginKind::Processor }
     }
 
+    /// Where the host tells what ran there.
+    fn history(&self) -> String {
+        format!("/{}", self.path("history", &["history"]).join("/"))
+    }
+
     /// It in the words of the command line.
     fn flags(&self) -> String {
         let Self { pipeline, part, .. } = self;
@@ -86,7 +91,7 @@ impl std::fmt::Display for StageArgs {
 pub struct DeployArgs {
     /// A component, FILE.wasm, which is published first, or a version that the host has: NAME@VERSION
     plugin: String,
-    /// The new configuration, a JSON object; left out, the present one stays
+    /// The new configuration, a JSON object; left out, the present one stays, also with another plugin
     #[arg(long, value_name = "JSON")]
     config: Option<String>,
     /// For a file: under which name and version it is published; a tenant's own begin with @TENANT/
@@ -98,7 +103,8 @@ pub struct DeployArgs {
     pub output: Output,
 }
 
-/// Flags of `plugin rollback`.
+/// Flags of `plugin rollback`: it puts back what proved itself last before what runs. Done twice, it ends where it began
+/// (`plugin deploy NAME@VERSION` takes any version).
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     #[command(flatten)]
@@ -188,7 +194,11 @@ fn as_text(stage: &StageArgs, swapped: &Value) -> String {
         Value::Null => "the first event on".to_owned(),
         position => format!("after {position}"),
     };
-    let config = if swapped["config_changed"] == true { "changed" } else { "as before" };
+    let config = match (swapped["config_kept"] == true, swapped["config_changed"] == true) {
+        (true, _) => "kept: what was there before stays, since no --config was given",
+        (false, true) => "changed",
+        (false, false) => "as before",
+    };
     let pause = swapped["pause_ms"].as_f64().unwrap_or_default();
     let current = show::bold(of("current", "current_digest"));
     let probation = match swapped["probation"].as_u64().unwrap_or_default() {
@@ -199,23 +209,112 @@ fn as_text(stage: &StageArgs, swapped: &Value) -> String {
             "the next {some} batches are judged before they leave; if one does worse, what ran before is put back"
         ),
     };
-    let lines = [
+    let mut lines = vec![
         ("position", position),
         ("pause", format!("{pause:.1} ms")),
         ("config", config.to_owned()),
         ("probation", probation),
         ("generation", swapped["generation"].to_string()),
-        ("back", rollback_command(stage)),
     ];
+    lines.extend(next(stage, swapped));
     format!("swapped {stage}: {} → {current}\n{}", of("previous", "previous_digest"), show::pairs(&lines))
 }
 
-/// What takes it back.
-fn rollback_command(stage: &StageArgs) -> String {
-    let host = &stage.host;
-    let mut command = format!("deltaforge plugin rollback {}", stage.flags());
-    if host.host != "http://127.0.0.1:8080" {
-        command.push_str(&format!(" --host {}", host.host));
+/// What a rollback would do now, and how everything else is had: a rollback goes back and forth between two.
+fn next(stage: &StageArgs, swapped: &Value) -> Vec<(&'static str, String)> {
+    let host = match stage.host.host.as_str() {
+        "http://127.0.0.1:8080" => String::new(),
+        host => format!(" --host {host}"),
+    };
+    let to = &swapped["rollback_to"];
+    let that = match to["plugin"].as_str() {
+        Some(plugin) if to["digest"] == swapped["current_digest"] => {
+            format!("{plugin} with the configuration of generation {}", to["generation"])
+        }
+        Some(plugin) => format!("{plugin}, as it ran in generation {}", to["generation"]),
+        None => return Vec::new(),
+    };
+    let command = format!("deltaforge plugin rollback {}{host}", stage.flags());
+    if swapped["kind"] != "rollback" {
+        return vec![("back", format!("{command}\nputs back {that}"))];
     }
-    command
+    let any = format!("deltaforge plugin deploy NAME@VERSION {}{host}", stage.flags());
+    vec![
+        ("undo", format!("{command}\nputs what was taken back in place again: {that}")),
+        ("further", format!("{any}\nany version, with --config; GET {} tells what ran", stage.history())),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::remote::TokenArgs;
+    use super::*;
+
+    fn stage(host: &str) -> StageArgs {
+        StageArgs {
+            pipeline: "shop".to_owned(),
+            part: PartArgs { processor: Some("phones".to_owned()), sink: None },
+            why: String::new(),
+            host: HostArgs { host: host.to_owned(), token: TokenArgs { token: None } },
+        }
+    }
+
+    fn swapped(more: Value) -> Value {
+        let mut swapped = json!({
+            "previous": "mask@1.0.0", "current": "hide@0.1.0", "previous_digest": "aa", "current_digest": "bb", "kind": "deploy",
+            "config_changed": false, "config_kept": false, "generation": 2, "pause_ms": 0.5, "probation": 0, "position": null,
+            "rollback_to": { "generation": 1, "plugin": "mask@1.0.0", "digest": "aa" },
+        });
+        swapped.as_object_mut().expect("an object").extend(more.as_object().cloned().expect("an object"));
+        swapped
+    }
+
+    /// What is said of something.
+    fn said(text: &str, name: &str) -> Option<String> {
+        let at = text.find(&format!("\n  {name}"))?;
+        let rest = &text[at + 3 + name.len()..];
+        let line = rest.lines().next()?;
+        let next = rest.lines().nth(1).filter(|next| next.starts_with("              "));
+        Some(format!("{} {}", line.trim(), next.unwrap_or_default().trim()).trim().to_owned())
+    }
+
+    #[test]
+    fn a_configuration_that_nobody_gave_is_said_to_be_kept() {
+        let text = |more| as_text(&stage("http://127.0.0.1:8080"), &swapped(more));
+        let kept = said(&text(json!({ "config_kept": true })), "config").expect("it is said");
+        assert!(kept.starts_with("kept") && kept.contains("no --config"), "{kept}");
+        assert_eq!(said(&text(json!({ "config_changed": true })), "config").as_deref(), Some("changed"));
+        assert_eq!(said(&text(json!({})), "config").as_deref(), Some("as before"));
+    }
+
+    #[test]
+    fn what_a_rollback_does_next_is_said() {
+        let here = stage("http://127.0.0.1:8080");
+        assert_eq!(
+            said(&as_text(&here, &swapped(json!({}))), "back").as_deref(),
+            Some(
+                "deltaforge plugin rollback --pipeline shop --processor phones puts back mask@1.0.0, as it ran in generation 1"
+            )
+        );
+        let none = as_text(&here, &swapped(json!({ "rollback_to": null })));
+        assert!(!none.contains("rollback"), "there is nothing to go back to: {none}");
+        let same = json!({ "rollback_to": { "generation": 1, "plugin": "hide@0.1.0", "digest": "bb" } });
+        let same = as_text(&here, &swapped(same));
+        assert!(same.contains("puts back hide@0.1.0 with the configuration of generation 1"), "{same}");
+
+        let there = stage("http://there:1");
+        let back = as_text(&there, &swapped(json!({ "kind": "rollback" })));
+        assert!(said(&back, "back").is_none(), "it is no way further back: {back}");
+        let undo = said(&back, "undo").expect("it is said");
+        assert!(
+            undo.contains("--host http://there:1 puts what was taken back in place again: mask@1.0.0"),
+            "{undo}"
+        );
+        let further = said(&back, "further").expect("it is said");
+        for says in
+            ["plugin deploy NAME@VERSION --pipeline shop", "GET /pipelines/shop/processors/phones/history"]
+        {
+            assert!(further.contains(says), "{further}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -16,6 +17,9 @@ use super::remote::{Body, HostArgs, Remote};
 use super::{Output, show};
 use crate::Exit;
 use crate::check::print;
+
+/// In so much time a host refuses what it will not tap.
+const REFUSES_WITHIN: Duration = Duration::from_millis(500);
 
 /// How an envelope's id ends.
 const ENVELOPE: &str = ".envelope";
@@ -109,9 +113,13 @@ pub async fn tap(place: &Place, much: Much, host: &HostArgs) -> anyhow::Result<T
     let Much { events, wait } = much;
     anyhow::ensure!((0.0..=30.0).contains(&wait), "--wait {wait}: from 0 to 30 seconds");
     let remote = Remote::new(&host.host, &host.token)?;
-    show::step(&format!("tapping {place}: up to {events} events, within {wait} s"));
     let body = Body::Json(json!({ "events": events, "wait_ms": (wait * 1e3) as u64 }));
-    let (_, text) = remote.ask_text(Method::POST, &place.path(), body).await?;
+    let path = place.path();
+    let asked = remote.ask_text(Method::POST, &path, body);
+    let (_, text) = unless_refused(asked, || {
+        show::step(&format!("tapping {place}: up to {events} events, within {wait} s"));
+    })
+    .await?;
     let text = String::from_utf8(text).context("what the host answers is no text")?;
     let Shown { about, events } = serde_json::from_str(&text)
         .with_context(|| format!("{} answers something else than tapped events", host.host))?;
@@ -121,6 +129,18 @@ pub async fn tap(place: &Place, much: Much, host: &HostArgs) -> anyhow::Result<T
         "{about}\n  change some rows in the source while it waits, or wait longer: --wait 30"
     );
     Ok(Tapped { text, about, events })
+}
+
+/// Waits for an answer, and tells that it is waited for once the host has not refused within [`REFUSES_WITHIN`]: it
+/// answers when the tap ends, and at once where there will be none.
+async fn unless_refused<T>(answer: impl Future<Output = T>, tell: impl FnOnce()) -> T {
+    tokio::pin!(answer);
+    tokio::select! {
+        biased;
+        answered = &mut answer => return answered,
+        () = tokio::time::sleep(REFUSES_WITHIN) => tell(),
+    }
+    answer.await
 }
 
 pub async fn run(args: &TapArgs) -> anyhow::Result<Exit> {
@@ -166,6 +186,16 @@ fn is_there(out: &Path) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_tap_is_told_once_the_host_has_not_refused_it() {
+        let mut told = false;
+        assert!(!unless_refused(std::future::ready(false), || told = true).await);
+        assert!(!told, "it was refused");
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let held = unless_refused(answered, || answer.send(()).unwrap());
+        assert!(held.await.is_ok(), "it is told while the answer is waited for");
+    }
 
     #[test]
     fn a_place_is_a_pipeline_and_a_part_of_it() {

@@ -81,7 +81,15 @@ def _route(route: Route) -> Any:
 
 
 def _mask(mask: Optional[Iterable[Any]]) -> bytes:
-    return b"" if mask is None else bytes(map(bool, mask))
+    if mask is None:
+        return b""
+    entries = mask if isinstance(mask, (bytes, list)) else list(mask)
+    try:
+        packed = bytes(entries)
+    except (TypeError, ValueError):
+        return bytes(map(bool, entries))
+    # Flags are as they should be; other numbers are not.
+    return packed if packed.count(0) + packed.count(1) == len(packed) else bytes(map(bool, entries))
 
 
 class Batch:

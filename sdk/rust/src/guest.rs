@@ -104,7 +104,7 @@ impl<P> Slot<P> {
         open: impl FnOnce(C) -> Result<P, Failure>,
     ) -> Result<(), types::Failure> {
         explain_panics();
-        let plugin = open(crate::failure::config(config)?)?;
+        let plugin = open(crate::config::read(config)?)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(plugin);
         Ok(())
     }

@@ -59,6 +59,7 @@
 
 mod batch;
 mod bodies;
+mod config;
 mod event;
 mod events;
 mod failure;

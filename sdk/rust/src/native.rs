@@ -44,7 +44,7 @@ pub fn open<C: serde::de::DeserializeOwned, P>(
     config: &str,
     open: impl FnOnce(C) -> Result<P, Failure>,
 ) -> Result<P, Failure> {
-    open(crate::failure::config(config)?)
+    open(crate::config::read(config)?)
 }
 
 /// Runs a processor over some rows. After an error `edits` may hold a part of what it wanted.

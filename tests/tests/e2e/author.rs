@@ -12,6 +12,7 @@ use crate::{Place, pipeline, shared};
 mod dev;
 mod guests;
 mod project;
+mod readme;
 mod registry;
 mod tap;
 mod tutorial;

@@ -123,6 +123,75 @@ fn what_the_parts_refuse_is_shown_at_its_line_with_what_would_be_right() {
 }
 
 #[test]
+fn a_wrong_word_or_type_in_a_configuration_is_told_at_its_key_natively_and_in_a_component() {
+    let _machine = shared();
+    let place = Place::new();
+    let yaml = pipeline(
+        "  processors:
+    - type: mask
+      colour: red
+      columns:
+        - { name: customers.native, action: redakt }
+    - type: mask
+      columns:
+        - { name: customers.typed, action: truncate, length: \"5\" }
+    - plugin: mask@1
+      config:
+        columns:
+          - { name: customers.name, action: redact }
+          - { name: customers.component, action: redakt }
+    - plugin: mask@1
+      id: beside
+      limts: { mem_mb: 5 }
+      config:
+        columns:
+          - { name: customers.in-it, action: truncate, length: \"5\" }
+    - plugin: mask@1
+      id: nobody
+      grants: [network]
+      config: {}
+  sinks:
+    - { type: stdout, config: { id: a } }
+",
+    );
+    let host = Host::new(place.path(), &yaml);
+    let path = host.yaml_path();
+    let validate =
+        |json: &[&str]| command(&[&["validate", "--config", path.to_str().unwrap()], json].concat(), &[]);
+    let report: serde_json::Value = serde_json::from_slice(&validate(&["--json"]).stdout).unwrap();
+    let line_of = |word: &str| yaml.lines().position(|line| line.contains(word)).unwrap() + 1;
+    for (word, column, path, says) in [
+        ("customers.native", 45, "spec.processors[0].columns[0].action", "did you mean `redact`?"),
+        ("customers.typed", 62, "spec.processors[1].columns[0].length", "write `5` without quotes"),
+        ("customers.component", 50, "spec.processors[2].config.columns[1].action", "did you mean `redact`?"),
+        (
+            "customers.component",
+            50,
+            "spec.processors[2].config.columns[1].action",
+            "`redact`, `hash`, `truncate`",
+        ),
+        ("customers.in-it", 64, "spec.processors[3].config.columns[0].length", "invalid type: string"),
+        ("limts:", 7, "spec.processors[3].limts", "did you mean `limits`?"),
+    ] {
+        let problems = report["problems"].as_array().unwrap();
+        let found = problems.iter().find(|one| one["path"] == path);
+        let found = found.unwrap_or_else(|| panic!("{path} is missing in {report:#}"));
+        assert_eq!((&found["line"], &found["column"]), (&line_of(word).into(), &column.into()), "{found:#}");
+        assert!(
+            format!("{} {}", found["message"], found["suggestion"]).replace("\\", "").contains(says),
+            "{found:#}"
+        );
+    }
+    assert_eq!(
+        report["not_checked"],
+        serde_json::json!(["spec.processors[0]", "spec.processors[1]", "spec.processors[4]"])
+    );
+    let words = String::from_utf8(validate(&[]).stderr).unwrap();
+    let last = words.trim_end().lines().last().unwrap();
+    assert!(last.starts_with("not checked") && last.ends_with("spec.processors[4]"), "{words}");
+}
+
+#[test]
 fn an_error_code_is_explained_in_whatever_case_and_a_near_one_is_found() {
     for code in ["plugin_trap", "PLUGIN_TRAP", "PIPELINE_NOT_FOUND"] {
         let page = command(&["explain", code], &[]);

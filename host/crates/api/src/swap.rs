@@ -3,12 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use deltaforge_config::auth::Role;
-use deltaforge_engine::Swapped;
 use deltaforge_engine::control::Change;
 use deltaforge_engine::stage::StageCode;
-use deltaforge_engine::status::position_json;
-use deltaforge_engine::swap::{Generation, Note, Swappable};
-use serde::{Deserialize, Serialize};
+use deltaforge_engine::swap::{Note, Swappable};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
@@ -17,7 +15,10 @@ use crate::access::{Caller, forbidden};
 use crate::audit::{self, Audited, told};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Body, JsonBody, Names};
-use crate::view::rfc3339;
+
+pub(crate) mod answer;
+
+use answer::{GenerationView, SwapAnswer};
 
 /// Another version, another configuration, or both.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -88,96 +89,6 @@ pub(crate) struct Reason {
     /// What for, for those who read the history.
     #[serde(default)]
     why: String,
-}
-
-/// What a processor or an envelope ran from some position on.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct GenerationView {
-    /// Grows with every swap.
-    generation: u64,
-    /// What ran.
-    #[schema(example = "mask@1.1.0")]
-    plugin: String,
-    /// SHA-256 of its code, hex.
-    digest: String,
-    /// Events after this position passed it; null: all events.
-    #[schema(value_type = Object)]
-    position: Option<Value>,
-    /// When it was stored.
-    at: String,
-    /// Who put it in place; `deltaforge`: the host itself.
-    by: String,
-    /// What for.
-    why: String,
-    /// So many batches it had yet to be judged by when it ran last.
-    probation: u32,
-    /// The generation that did worse, so that this one was put back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    instead_of: Option<u64>,
-}
-
-impl From<Generation> for GenerationView {
-    fn from(one: Generation) -> Self {
-        Self {
-            position: one.from().as_ref().map(position_json),
-            generation: one.generation,
-            plugin: one.version.plugin,
-            digest: one.version.digest,
-            at: rfc3339(one.at_ms),
-            by: one.note.by,
-            why: one.note.why,
-            probation: one.probation,
-            instead_of: one.instead_of,
-        }
-    }
-}
-
-/// What a swap did.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct SwapAnswer {
-    /// What ran before.
-    #[schema(example = "mask@1.0.0")]
-    previous: String,
-    /// What runs now.
-    #[schema(example = "mask@1.1.0")]
-    current: String,
-    /// SHA-256 of the code that ran before, hex.
-    previous_digest: String,
-    /// SHA-256 of the code that runs now, hex.
-    current_digest: String,
-    /// Whether the configuration is another one.
-    config_changed: bool,
-    /// Grows with every swap.
-    generation: u64,
-    /// Events after this position pass what runs now; null: all events.
-    #[schema(value_type = Object)]
-    position: Option<Value>,
-    /// When it was stored.
-    swapped_at: String,
-    /// How long the stream stood still for it, milliseconds.
-    #[schema(example = 1.5)]
-    pause_ms: f64,
-    /// So many batches it is judged by before anything of them leaves. If it does worse than what ran before, that is
-    /// put back; the history and the pipeline's status tell.
-    probation: u32,
-}
-
-impl From<Swapped> for SwapAnswer {
-    fn from(swapped: Swapped) -> Self {
-        let Swapped { previous, current, pause } = swapped;
-        Self {
-            config_changed: previous.config != current.config,
-            pause_ms: pause.as_secs_f64() * 1e3,
-            probation: current.probation,
-            position: current.from().as_ref().map(position_json),
-            previous: previous.version.plugin,
-            current: current.version.plugin,
-            previous_digest: previous.version.digest,
-            current_digest: current.version.digest,
-            generation: current.generation,
-            swapped_at: rfc3339(current.at_ms),
-        }
-    }
 }
 
 /// Swaps a processor's plugin, its configuration, or both at the next batch boundary.
@@ -325,8 +236,9 @@ async fn swap(
     why: String,
 ) -> Result<Audited<Json<SwapAnswer>>, ApiError> {
     let note = Note::new(&*caller.who, &*why);
+    let config_kept = matches!(change, Change::Plugin { config: None, .. });
     let swapped = app.control.swap(name, part, change, probation, note).await?;
-    Ok(answer(swapped, why))
+    Ok(answer(app, name, part, SwapAnswer::of(swapped, config_kept), why).await)
 }
 
 async fn put_back(
@@ -342,7 +254,7 @@ async fn put_back(
         false => return Err(body.unsupported("application/json")),
     };
     let swapped = app.control.rollback(name, part, Note::new(&*caller.who, &*why)).await?;
-    Ok(answer(swapped, why))
+    Ok(answer(app, name, part, SwapAnswer::of(swapped, false), why).await)
 }
 
 async fn generations(
@@ -351,7 +263,8 @@ async fn generations(
     part: Swappable<'_>,
 ) -> Result<Json<Vec<GenerationView>>, ApiError> {
     let history = app.control.history(name, part).await?;
-    Ok(Json(history.into_iter().map(GenerationView::from).collect()))
+    let shown = history.into_iter().map(|one| GenerationView::of(one, part.part(), &app.catalog));
+    Ok(Json(shown.collect()))
 }
 
 /// Whether a configuration changes the script that a processor runs: that is code, whichever way it comes.
@@ -362,8 +275,17 @@ async fn brings_script(app: &App, name: &str, id: &str, config: Option<&Value>) 
     Ok(config.get("inline") != Some(runs))
 }
 
-fn answer(swapped: Swapped, why: String) -> Audited<Json<SwapAnswer>> {
-    let answer = SwapAnswer::from(swapped);
+/// The answer to a swap that was done, with what a rollback would put back now.
+async fn answer(
+    app: &App,
+    name: &str,
+    part: Swappable<'_>,
+    mut answer: SwapAnswer,
+    why: String,
+) -> Audited<Json<SwapAnswer>> {
+    // The swap is done: that this cannot be looked up now makes no failure of it.
+    let before = app.control.before(name, part).await.ok().flatten();
+    answer.rollback_to = before.map(|one| GenerationView::of(one, part.part(), &app.catalog));
     let detail = json!({
         "previous": answer.previous,
         "current": answer.current,

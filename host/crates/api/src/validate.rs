@@ -112,7 +112,13 @@ fn check(
     };
     let (status, Json(mut answer)) = match read {
         Ok(pipelines) => (StatusCode::OK, Json(valid(&pipelines))),
-        Err(report) => refused(first(&report), report.to_json()["problems"].take()),
+        Err(report) => {
+            let (status, Json(mut answer)) = refused(first(&report), report.to_json()["problems"].take());
+            if !report.not_checked().is_empty() {
+                answer["not_checked"] = report.not_checked().into();
+            }
+            (status, Json(answer))
+        }
     };
     if effort.not_run() > 0 {
         answer["not_run"] = effort.not_run().into();

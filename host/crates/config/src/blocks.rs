@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::catalog::{Block, Catalog, Finding, PluginUse, Role};
 use crate::effort::{Effort, Scrutiny};
-use crate::path::Path;
+use crate::path::{Path, Step};
 use crate::problem::{Code, quoted};
 use crate::problems::Problems;
 use crate::spec::{Grant, Limits, WrittenLimits};
@@ -71,7 +71,7 @@ impl<'a> Asking<'a> {
                 None => finding,
             }
         };
-        self.ask(known.block, &own, &path.below(&["config"]), None, written);
+        self.ask(known.block, own, &path.below(&["config"]), None, written);
     }
 
     fn sink(&mut self, node: &Node, path: &Path) {
@@ -84,7 +84,7 @@ impl<'a> Asking<'a> {
             return;
         };
         let own = block.own(&node.get("config").map(Node::to_json).unwrap_or_default(), &SINK_KEYS);
-        self.ask(block, &own, &config, None, |finding| finding);
+        self.ask(block, own, &config, None, |finding| finding);
     }
 
     fn envelope(&mut self, node: &Node, path: &Path) {
@@ -94,7 +94,7 @@ impl<'a> Asking<'a> {
         let kind = node.text().or_else(|| node.get("type").and_then(Node::text));
         let Some(block) = kind.and_then(|kind| self.catalog.envelopes.get(kind)) else { return };
         let own = block.own(&node.to_json(), &ENVELOPE_KEYS);
-        self.ask(block, &own, path, None, |finding| finding);
+        self.ask_stage(block, own, path, path, None);
     }
 
     fn processor(&mut self, node: &Node, path: &Path) {
@@ -109,13 +109,30 @@ impl<'a> Asking<'a> {
         let own = typed::processor_config(block, &node.to_json());
         let at = if block.nested { path.below(&["config"]) } else { path.clone() };
         let limits = block.limits.map(|default| limits(node, default));
-        self.ask(block, &own, &at, limits, |finding| finding);
+        self.ask_stage(block, own, path, &at, limits);
+    }
+
+    /// Asks a built-in processor or envelope at `part`, whose settings stand at `path`, as far as these can be read: keys that
+    /// nobody knows, which are reported already, are left out. That it is not asked is said.
+    fn ask_stage(&mut self, block: &Block, mut own: Value, part: &Path, path: &Path, limits: Option<Limits>) {
+        if !block.has_checks() {
+            return self.ask(block, own, path, limits, |finding| finding);
+        }
+        let known: Vec<(&Path, Code)> = self.problems.within(path).collect();
+        let is_readable = known.iter().all(|(at, code)| {
+            *code == Code::UnknownKey && remove(&mut own, &at.steps()[path.steps().len()..])
+        });
+        if !is_readable || self.document.nearest(path).has_broken() || !known.is_empty() && !block.fits(&own)
+        {
+            return self.problems.leave_out(part);
+        }
+        self.findings(block, &own, path, limits, |finding| finding);
     }
 
     fn ask(
         &mut self,
         block: &Block,
-        own: &Value,
+        own: Value,
         path: &Path,
         limits: Option<Limits>,
         place: impl Fn(Finding) -> Finding,
@@ -123,6 +140,17 @@ impl<'a> Asking<'a> {
         if self.problems.any_within(path) || self.document.nearest(path).has_broken() {
             return;
         }
+        self.findings(block, &own, path, limits, place);
+    }
+
+    fn findings(
+        &mut self,
+        block: &Block,
+        own: &Value,
+        path: &Path,
+        limits: Option<Limits>,
+        place: impl Fn(Finding) -> Finding,
+    ) {
         if self.scrutiny.effort.is_over() {
             return;
         }
@@ -133,7 +161,15 @@ impl<'a> Asking<'a> {
 
     fn plugin(&mut self, node: &Node, path: &Path, role: Role) {
         let Some(reference) = node.get("plugin").and_then(Node::text) else { return };
-        if self.problems.any_within(path) || node.has_broken() {
+        // What is wrong beside these, or with limits, which then are the default ones, changes nothing for the plugin.
+        let cannot_be_read = |key: &&str| {
+            self.problems.any_within(&path.below(&[key])) || node.get(key).is_some_and(Node::has_broken)
+        };
+        if ["plugin", "config", "grants"].iter().any(cannot_be_read) {
+            // Without its name there is nobody to be asked.
+            if !cannot_be_read(&"plugin") {
+                self.problems.leave_out(path);
+            }
             return;
         }
         let place = node.get("plugin").map_or(node.place, |node| node.place);
@@ -190,6 +226,16 @@ impl<'a> Asking<'a> {
     fn report(&mut self, finding: Finding, block: &Path, code: Code) {
         add(self.problems, self.document, finding, block, code);
     }
+}
+
+/// Takes away what a finding names; answers whether it was there.
+fn remove(value: &mut Value, steps: &[Step]) -> bool {
+    let Some((Step::Key(key), above)) = steps.split_last() else { return false };
+    let held = above.iter().try_fold(value, |value, step| match step {
+        Step::Key(key) => value.get_mut(key),
+        Step::Index(index) => value.get_mut(*index),
+    });
+    held.and_then(Value::as_object_mut).is_some_and(|members| members.shift_remove(key).is_some())
 }
 
 /// What a block may use, which is known to have the right shape: what it says, in place of `default`.

@@ -141,9 +141,11 @@ pub struct Problem {
 /// Everything that is wrong with one or more documents; never empty.
 ///
 /// `Display` renders it for a terminal, [`Report::to_json`] for tools.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     problems: Vec<Problem>,
+    /// Paths of plugins, processors and envelopes whose own checks were left out: their blocks cannot be read as they are.
+    not_checked: Vec<String>,
 }
 
 impl std::error::Error for Report {}
@@ -154,7 +156,19 @@ impl Report {
         let last = |problem: &Problem| problem.code == Code::MoreProblems;
         problems
             .sort_by(|a, b| (&a.file, last(a), a.line, a.column).cmp(&(&b.file, last(b), b.line, b.column)));
-        (!problems.is_empty()).then_some(Self { problems })
+        (!problems.is_empty()).then_some(Self { problems, not_checked: Vec::new() })
+    }
+
+    /// It says of these parts that their own checks were left out.
+    pub(crate) fn leaving_out(mut self, parts: Vec<String>) -> Self {
+        self.not_checked.extend(parts);
+        self
+    }
+
+    /// The plugins, processors and envelopes, by their paths, whose own checks were left out since their blocks cannot be
+    /// read as they are: there may be more wrong with them.
+    pub fn not_checked(&self) -> &[String] {
+        &self.not_checked
     }
 
     /// The problems, by file and line.
@@ -166,12 +180,16 @@ impl Report {
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.problems.extend(other.problems);
-        self
+        self.leaving_out(other.not_checked)
     }
 
-    /// `{"problems": [{file, line, column, path, code, message, suggestion}]}`.
+    /// `{"problems": [{file, line, column, path, code, message, suggestion}]}`, with `"not_checked": [PATH]` where there are any.
     pub fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({ "problems": self.problems })
+        let mut json = serde_json::json!({ "problems": self.problems });
+        if !self.not_checked.is_empty() {
+            json["not_checked"] = self.not_checked.clone().into();
+        }
+        json
     }
 }
 

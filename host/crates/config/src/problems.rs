@@ -13,6 +13,7 @@ pub(crate) struct Problems {
     file: Option<String>,
     pub(crate) lines: Lines,
     found: Vec<Found>,
+    left_out: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -26,12 +27,12 @@ struct Found {
 
 impl Problems {
     pub(crate) fn new(file: Option<&str>, text: &str) -> Self {
-        Self { file: file.map(str::to_owned), lines: Lines::new(text), found: Vec::new() }
+        Self { file: file.map(str::to_owned), lines: Lines::new(text), ..Self::default() }
     }
 
     /// No problems yet in a document whose lines are known.
     pub(crate) fn of_lines(file: Option<&str>, lines: Lines) -> Self {
-        Self { file: file.map(str::to_owned), lines, found: Vec::new() }
+        Self { file: file.map(str::to_owned), lines, ..Self::default() }
     }
 
     /// Adds a problem; the handle takes a suggestion.
@@ -83,9 +84,25 @@ impl Problems {
         self.found.iter().any(|found| found.path.steps().starts_with(path.steps()))
     }
 
+    /// The problems at `path` or below it: where, and of what kind.
+    pub(crate) fn within(&self, path: &Path) -> impl Iterator<Item = (&Path, Code)> {
+        let within = self.found.iter().filter(|found| found.path.steps().starts_with(path.steps()));
+        within.map(|found| (&found.path, found.code))
+    }
+
+    /// The part at `path` was not asked what it finds, since what stands there cannot be read as it is.
+    pub(crate) fn leave_out(&mut self, path: &Path) {
+        self.left_out.push(path.to_string());
+    }
+
+    /// The parts that were not asked, by their paths.
+    pub(crate) fn take_left_out(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.left_out)
+    }
+
     /// The problems with the lines they stand on; secrets covered by now are not in them.
     pub(crate) fn finish(self) -> Vec<Problem> {
-        let Self { file, lines, found } = self;
+        let Self { file, lines, found, .. } = self;
         let mut problems: Vec<Problem> = Vec::with_capacity(found.len());
         for Found { path, place, code, message, suggestion } in found {
             let known = place.is_known();

@@ -176,7 +176,9 @@ impl Catalog {
                 Node::broken(Place::default())
             }
         };
-        self.checked(node, None, effort, &mut Files::default(), &mut problems).ok_or_else(|| report(problems))
+        let checked = self.checked(node, None, effort, &mut Files::default(), &mut problems);
+        let left_out = problems.take_left_out();
+        checked.ok_or_else(|| report(problems).leaving_out(left_out))
     }
 
     /// Checks one document whose reading added `problems`; `None` when there are any in the end.
@@ -219,6 +221,8 @@ struct Reading<'a> {
     environment: Lookup<'a>,
     pipelines: Vec<Pipeline>,
     problems: Vec<Problem>,
+    /// Parts that were not asked what they find.
+    left_out: Vec<String>,
     /// The first document of each name.
     names: BTreeMap<String, Origin>,
     files: Files,
@@ -234,6 +238,7 @@ impl<'a> Reading<'a> {
             environment,
             pipelines: Vec::new(),
             problems: Vec::new(),
+            left_out: Vec::new(),
             names: BTreeMap::new(),
             files: Files::default(),
             sent: false,
@@ -258,6 +263,7 @@ impl<'a> Reading<'a> {
             self.unique(&node, &origin, &mut problems);
             let folder = file.parent().filter(|_| !self.sent);
             let pipeline = self.catalog.checked(node, folder, self.effort, &mut self.files, &mut problems);
+            self.left_out.extend(problems.take_left_out());
             self.problems.extend(problems.finish());
             if let (Some(mut pipeline), false) = (pipeline, broken) {
                 pipeline.origin = (!self.sent).then_some(origin);
@@ -291,7 +297,7 @@ impl<'a> Reading<'a> {
 
     fn finish(self) -> Result<Vec<Pipeline>, Report> {
         match Report::of(self.problems) {
-            Some(report) => Err(report),
+            Some(report) => Err(report.leaving_out(self.left_out)),
             None => Ok(self.pipelines),
         }
     }

@@ -18,7 +18,7 @@ use crate::run::{SinkCheckpoint, Swapped};
 use crate::stage::{StageCode, StageSpec};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
-use crate::swap::{Generation, History, Note, Part, Swappable};
+use crate::swap::{Generation, History, Note, Part, SwapKind, Swappable};
 use crate::takings::{Leaving, Taking, Takings};
 use crate::tap::Tapped;
 
@@ -344,6 +344,7 @@ impl Control {
         let _taking = self.taking(&spec.code).await;
         let checked = entry.pipeline.check(part, &spec).await;
         checked.map_err(invalid)?;
+        let note = note.of(SwapKind::Deploy);
         let swapped = entry.pipeline.swap_within(&mut patience, part, spec, None, probation, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
@@ -370,7 +371,7 @@ impl Control {
         spec.code = StageCode::of_text(&before.code);
         spec.config = before.config.clone();
         let _taking = self.taking(&spec.code).await;
-        let recorded = Some(&before.version);
+        let (recorded, note) = (Some(&before.version), note.of(SwapKind::Rollback));
         let swapped = entry.pipeline.swap_within(&mut patience, part, spec, recorded, 0, note).await?;
         tell_of_swap(name, part, &swapped);
         Ok(swapped)
@@ -406,6 +407,18 @@ impl Control {
         entry.planned(part)?;
         let history = entry.pipeline.history(part).await?.unwrap_or_default();
         Ok(history.all())
+    }
+
+    /// What [`Control::rollback`] would put back now; `None`: there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::history`].
+    pub async fn before(&self, name: &str, part: Swappable<'_>) -> Result<Option<Generation>, ControlError> {
+        let entry = self.entry(name)?;
+        entry.planned(part)?;
+        let history = entry.pipeline.history(part).await?.unwrap_or_default();
+        Ok(history.before().cloned())
     }
 
     /// The stored checkpoints of a pipeline's sinks.

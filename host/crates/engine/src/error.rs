@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::suggest::near;
+
 /// What the pipeline does after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -32,20 +34,23 @@ impl ConfigError {
 
     /// What a plugin says of the configuration that stands at `block`. It is a problem at the path that the text begins
     /// with (`columns[0].length: …`, `` `columns.length` … ``), or at the only key with the name of an `unknown field`;
-    /// one that names no place in `config` is a problem of the block.
+    /// one that names no place in `config` is a problem of the block. Of a word that it does not know among those it does it
+    /// says which one was meant.
     pub fn told(block: &str, config: &Value, text: &str) -> Self {
+        let text = &with_meant(text);
         let below = |path: &str| if block.is_empty() { path.to_owned() } else { format!("{block}.{path}") };
         if let Some((path, problem)) = text.split_once(": ")
             && begins_in(config, path)
         {
-            return Self::new(below(path), problem);
+            let told = Self::new(below(path), problem);
+            return if problem.starts_with(UNKNOWN_FIELD) { told.of_key() } else { told };
         }
         if let Some((path, _)) = text.strip_prefix('`').and_then(|text| text.split_once('`'))
             && begins_in(config, path)
         {
             return Self::new(below(path), text);
         }
-        if let Some((_, named)) = text.split_once("unknown field `")
+        if let Some((_, named)) = text.split_once(UNKNOWN_FIELD)
             && let Some((name, _)) = named.split_once('`')
         {
             let mut places = Vec::new();
@@ -79,6 +84,24 @@ impl ConfigError {
 /// The first thing that does not fit the type.
 pub fn parse<T: serde::de::DeserializeOwned>(config: &Value) -> Result<T, Vec<ConfigError>> {
     T::deserialize(config).map_err(|error| vec![ConfigError::new("", error.to_string())])
+}
+
+/// What `serde` says of a key and of a word that a type does not have, and before those that it has.
+const UNKNOWN_FIELD: &str = "unknown field `";
+const UNKNOWN_VARIANT: &str = "unknown variant `";
+const EXPECTED: &str = "`, expected ";
+
+/// A text, with the word that was most likely meant by one that it does not know.
+fn with_meant(text: &str) -> String {
+    let meant = || {
+        let (_, rest) = text.split_once(UNKNOWN_VARIANT).or_else(|| text.split_once(UNKNOWN_FIELD))?;
+        let (word, known) = rest.split_once(EXPECTED)?;
+        near(word, known.split('`').skip(1).step_by(2))
+    };
+    match meant() {
+        Some(near) => format!("{text}; did you mean `{near}`?"),
+        None => text.to_owned(),
+    }
 }
 
 /// Whether a path (`columns[0].name`) leads into `config`; not all of it need be there.

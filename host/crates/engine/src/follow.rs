@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::catalog::{PluginCatalog, PluginId};
 use crate::control::{Change, Control, ControlError};
 use crate::retry::Backoff;
-use crate::swap::{BY_ITSELF, Generation, Note, Part, Swappable};
+use crate::swap::{BY_ITSELF, Generation, Note, Part, SwapKind, Swappable};
 
 /// How often it is looked for new versions.
 const EVERY: Duration = Duration::from_secs(1);
@@ -158,7 +158,7 @@ async fn look(
     let step = step(&history, newest, |id| plugins.could_mean(reference, id));
     if step == Step::Take {
         let change = Change::Plugin { plugin: Some(reference.clone()), config: None };
-        let note = Note::new(BY_ITSELF, format!("follows {reference}"));
+        let note = Note::new(BY_ITSELF, format!("follows {reference}")).of(SwapKind::Follow);
         let swapped = control.swap(pipeline, part, change, 1, note).await?;
         info!(pipeline, %part, follows = reference, current = swapped.current.version.plugin, "followed");
     }

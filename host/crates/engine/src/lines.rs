@@ -1,4 +1,5 @@
-//! Lines that plugins and scripts write into the log: so many a second of each stage, and of its tenant and the host.
+//! Lines that plugins and scripts write into the log: so many a second of each stage, and of its tenant and the host; and
+//! what their fields look like.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -118,6 +119,28 @@ impl StageLines {
     }
 }
 
+/// The fields of a plugin's line as the log shows them, `{table="shop.orders" events="3"}`, of about `most` bytes at most;
+/// `None`: it has none. A guest's text is untrusted: values are quoted, and what is no name's in a name is left out.
+///
+/// To be written as it is: what quotes it once more makes it hard to read.
+pub fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>, most: usize) -> Option<String> {
+    const LONGEST_NAME: usize = 64;
+    let mut shown = String::new();
+    for (name, value) in fields {
+        if shown.len() > most {
+            shown.push_str(" …");
+            break;
+        }
+        let is_names = |c: &char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let name: String = name.chars().filter(is_names).take(LONGEST_NAME).collect();
+        let cut = &value[..value.floor_char_boundary(most)];
+        let more = if cut.len() < value.len() { "…" } else { "" };
+        shown.push_str(if shown.is_empty() { "{" } else { " " });
+        shown.push_str(&format!("{name}={cut:?}{more}"));
+    }
+    (!shown.is_empty()).then(|| shown + "}")
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -146,6 +169,16 @@ mod tests {
         assert_eq!(lines.place_at(later), Some(Place { gap: Some(says.to_owned()) }));
         assert_eq!(lines.place_at(later), Some(Place { gap: None }), "it is said once");
         assert_eq!(written(&lines, 1_000, later), 98);
+    }
+
+    #[test]
+    fn fields_are_quoted_once_and_bounded() {
+        assert_eq!(fields([], 100), None);
+        let shown = fields([("table", "shop.orders"), ("wh\ny {}", "a \"b\"\nc")], 100);
+        assert_eq!(shown.as_deref(), Some("{table=\"shop.orders\" why=\"a \\\"b\\\"\\nc\"}"));
+        assert_eq!(fields([("a", "1234"), ("b", "2")], 3).as_deref(), Some("{a=\"123\"… …}"));
+        let long = fields((0..1_000).map(|_| ("name", "é")), 200).unwrap();
+        assert!((200..250).contains(&long.len()) && long.ends_with(" …}"), "{long}");
     }
 
     #[test]

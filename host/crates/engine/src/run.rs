@@ -32,6 +32,7 @@ mod feed;
 pub(crate) mod gaps;
 mod handed;
 mod hearing;
+mod journal;
 mod lineage;
 mod mark;
 mod reader;
@@ -47,6 +48,7 @@ use backlog::{Backlog, Closing};
 use envelopes::Envelopes;
 pub(crate) use envelopes::NewEnvelope;
 pub(crate) use handed::HandedOut;
+use journal::{Journal, Writing};
 pub(crate) use lineage::Successor;
 use mark::Beginnings;
 pub use mark::SinkCheckpoint;
@@ -125,6 +127,13 @@ impl Attempt {
                 retriable: true,
             });
         }
+        let Ok(storing) = tokio::time::timeout(FLUSHED_WITHIN, swaps.storing()).await else {
+            return Err(Failure {
+                code: "state_store".into(),
+                message: "an earlier swap waits for the state store, which does not take it".into(),
+                retriable: true,
+            });
+        };
         let own = self::mark::load(&plan, &services).await?;
         let mut marks = own.clone();
         let fuse = Fuse::new(&drain);
@@ -144,9 +153,12 @@ impl Attempt {
         let resume = mark::lowest(&marks, &*plan.source.factory)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
         let (waits, taps) = (shared.waits().clone(), shared.taps().clone());
-        let stages = stage_set::StageSet::build(&plan, &services, resume.clone(), waits, taps).await?;
+        let (journal, writing) = Journal::start(&services, waits.clone(), fuse.clone(), storing);
+        let journal = Arc::new(journal);
+        let stages =
+            stage_set::StageSet::build(&plan, &services, &journal, resume.clone(), waits, taps).await?;
         shared.set_stages(stages.describe());
-        let envelopes = Envelopes::build(&plan, &services, resume.as_ref(), &own).await?;
+        let envelopes = Envelopes::build(&plan, &services, &journal, resume.as_ref(), &own).await?;
         shared.set_envelopes(envelopes.describe());
         let dlq = plan.dlq.map(|limits| {
             Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits)
@@ -195,7 +207,7 @@ impl Attempt {
         let opened = futures::future::join_all(tried.iter().map(CancellationToken::cancelled));
         tokio::select! {
             biased;
-            () = fuse.winding_down.cancelled() => return end(tasks, &fuse).await,
+            () = fuse.winding_down.cancelled() => return end(tasks, &fuse, writing).await,
             _ = opened => {}
         }
         let stands = marks.iter().filter_map(|start| start.resume.clone()).collect();
@@ -204,7 +216,7 @@ impl Attempt {
             Ok(source) => source,
             Err(failure) => {
                 fuse.blow(failure);
-                return end(tasks, &fuse).await;
+                return end(tasks, &fuse, writing).await;
             }
         };
         for task in with_spill {
@@ -222,6 +234,7 @@ impl Attempt {
             dlq,
             events: event_tx,
             swaps,
+            journal,
             seq: 0,
             through: resume,
             had: mark::highest(&marks, compare),
@@ -278,7 +291,7 @@ impl Attempt {
                 },
             }
         }
-        end(tasks, &fuse).await
+        end(tasks, &fuse, writing).await
     }
 }
 
@@ -291,9 +304,11 @@ async fn work_on(task: sink::SinkTask, shared: Arc<Shared>, fuse: Fuse) {
     }
 }
 
-/// Ends what is still at work; answers what ended the attempt.
-async fn end(mut tasks: JoinSet<()>, fuse: &Fuse) -> Result<(), Failure> {
+/// Ends what is still at work; answers what ended the attempt. What it handed in is stored by then, if that goes quickly:
+/// others may read it.
+async fn end(mut tasks: JoinSet<()>, fuse: &Fuse, writing: Writing) -> Result<(), Failure> {
     tasks.shutdown().await;
+    writing.end().await;
     match fuse.failure.lock().take() {
         Some(failure) => Err(failure),
         None => Ok(()),

@@ -15,6 +15,8 @@ use crate::state::{StateError, StateStore};
 
 /// Who swaps in the host's own name.
 pub const BY_ITSELF: &str = "deltaforge";
+/// Who puts in place what a pipeline's document says.
+const BY_CONFIGURATION: &str = "configuration";
 /// Generations that are kept for people to see, beside those that a replay may need.
 const MOST_PAST: usize = 100;
 /// Generations that a replay may need before no more are taken: a checkpoint that stays behind keeps them all.
@@ -87,6 +89,22 @@ impl std::fmt::Display for Swappable<'_> {
     }
 }
 
+/// How a generation came into its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwapKind {
+    /// A start of the pipeline found no generation yet, or a block or a file that had changed meanwhile.
+    Start,
+    /// Somebody gave the part another version, configuration or script.
+    Deploy,
+    /// The host did, since a newer version of what is followed was there.
+    Follow,
+    /// Somebody had what ran before put back.
+    Rollback,
+    /// The host did, since a newer generation did worse.
+    AutomaticRollback,
+}
+
 /// Who had something swapped, and what for, in their own words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
@@ -96,12 +114,22 @@ pub struct Note {
     /// What for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
+    /// How, where the rest does not tell; [`Generation::kind`] does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SwapKind>,
 }
 
 impl Note {
     /// A note. A long text is cut.
     pub fn new(by: impl Into<String>, why: impl AsRef<str>) -> Self {
-        Self { by: by.into(), why: cut(why.as_ref()) }
+        Self { by: by.into(), why: cut(why.as_ref()), kind: None }
+    }
+
+    /// It says how, unless it does already.
+    #[must_use]
+    pub fn of(mut self, kind: SwapKind) -> Self {
+        self.kind.get_or_insert(kind);
+        self
     }
 }
 
@@ -164,6 +192,19 @@ impl Generation {
     pub fn from(&self) -> Option<Position> {
         self.from.as_deref().map(Position::new)
     }
+
+    /// How it came into its place. `None`: somebody had it put there, and the host of that time stored no more
+    /// of it.
+    pub fn kind(&self) -> Option<SwapKind> {
+        let Note { by, kind, .. } = &self.note;
+        match kind {
+            _ if self.instead_of.is_some() => Some(SwapKind::AutomaticRollback),
+            Some(kind) => Some(*kind),
+            None if by == BY_CONFIGURATION => Some(SwapKind::Start),
+            None if by == BY_ITSELF => Some(SwapKind::Follow),
+            None => None,
+        }
+    }
 }
 
 /// The generations of one stage or envelope that a replay may still need, oldest first.
@@ -200,16 +241,19 @@ impl History {
     ///
     /// When the store fails.
     pub async fn save(&self, store: &dyn StateStore, key: &str) -> Result<(), StateError> {
-        self.save_with(store, key, None).await
+        store.put_many(self.records(key, None)?, None).await
     }
 
-    /// The same, and with it a swap that the host did by itself: both or neither.
-    pub(crate) async fn save_with(
+    /// What is stored of it, and with it of a swap that the host did by itself: all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written as JSON.
+    pub(crate) fn records(
         &self,
-        store: &dyn StateStore,
         key: &str,
         own: Option<&OwnSwap>,
-    ) -> Result<(), StateError> {
+    ) -> Result<Vec<(String, Vec<u8>)>, StateError> {
         let failed = |key: &str, error| StateError::backend(format!("write {key}"), error);
         let bytes = serde_json::to_vec(self).map_err(|error| failed(key, error))?;
         let mut entries = vec![(key.to_owned(), bytes)];
@@ -218,7 +262,7 @@ impl History {
             let bytes = serde_json::to_vec(own).map_err(|error| failed(&key, error))?;
             entries.push((key, bytes));
         }
-        store.put_many(entries, None).await
+        Ok(entries)
     }
 
     /// The index of the generation that events after `position` pass.
@@ -367,6 +411,8 @@ pub(crate) fn generation_at(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn generation(generation: u64, from: Option<u64>) -> Generation {
@@ -496,6 +542,29 @@ mod tests {
         assert!(history.is_full());
         history.generations.pop();
         assert!(!history.is_full());
+    }
+
+    #[test]
+    fn how_a_generation_came_is_told_also_by_records_that_do_not_say_it() {
+        let stored = |more: Value| {
+            let mut held = serde_json::to_value(generation(2, Some(5))).expect("a generation");
+            held.as_object_mut().expect("an object").extend(more.as_object().cloned().expect("an object"));
+            serde_json::from_value::<Generation>(held).expect("a generation that is stored").kind()
+        };
+        for (held, kind) in [
+            (json!({ "by": "configuration" }), Some(SwapKind::Start)),
+            (json!({ "by": "deltaforge", "instead_of": 1 }), Some(SwapKind::AutomaticRollback)),
+            (json!({ "by": "deltaforge", "why": "follows mask@1" }), Some(SwapKind::Follow)),
+            (json!({ "by": "ada" }), None),
+            (json!({}), None),
+            (json!({ "by": "configuration", "kind": "deploy" }), Some(SwapKind::Deploy)),
+            (json!({ "by": "ada", "kind": "rollback" }), Some(SwapKind::Rollback)),
+        ] {
+            assert_eq!(stored(held.clone()), kind, "{held}");
+        }
+        let note = Note::new("ada", "").of(SwapKind::Follow).of(SwapKind::Deploy);
+        assert_eq!(note.kind, Some(SwapKind::Follow));
+        assert_eq!(serde_json::to_value(Note::new("ada", "")).expect("a note"), json!({ "by": "ada" }));
     }
 
     #[test]

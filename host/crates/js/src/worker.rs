@@ -1,15 +1,15 @@
 //! The thread that a script has to itself, and the idle ones kept for the next script.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
 
 use deltaforge_engine::stage::StageLimits;
 use deltaforge_engine::tenants::Tenants;
 use deltaforge_model::View;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
@@ -22,8 +22,14 @@ use crate::watchdog::Watchdog;
 pub(crate) const MAX_ABANDONED: usize = 4;
 /// Most of them that one tenant's scripts may keep before its own stages do: one tenant does not stop the others.
 pub(crate) const MAX_ABANDONED_OF_A_TENANT: usize = 3;
-/// Most idle engines kept; each holds about 2.5 MiB. A new one costs 25 ms, and 0.9 MiB that never come back.
+/// Most idle engines kept for good; each holds about 2.5 MiB. A new one costs 25 ms, and 0.9 MiB that never come back.
 const MAX_IDLE: usize = 4;
+/// For so long all are kept, up to a number: at a host's start each script is checked first, and needs an engine again when all
+/// were.
+const FRESH_FOR: Duration = Duration::from_secs(30);
+const MAX_FRESH: usize = 256;
+/// Most of these that are one tenant's.
+const MAX_FRESH_OF_A_TENANT: usize = 4;
 /// Deep enough for the engine's own bound of 1 MiB on the script's stack, with the host's frames on top.
 const STACK_BYTES: usize = 8 << 20;
 
@@ -38,7 +44,9 @@ pub(crate) struct Kind {
 pub(crate) struct Workshop {
     tenants: Arc<Tenants>,
     watchdog: Watchdog,
-    idle: Mutex<Vec<Worker>>,
+    /// Since when each is idle, the longest first.
+    idle: Mutex<Vec<(Worker, Instant)>>,
+    timers: OnceLock<Handle>,
     abandoned: Abandoned,
     started: AtomicUsize,
 }
@@ -106,6 +114,7 @@ impl Workshop {
             tenants,
             watchdog: Watchdog::default(),
             idle: Mutex::default(),
+            timers: OnceLock::new(),
             abandoned: Abandoned::default(),
             started: AtomicUsize::new(0),
         }
@@ -122,10 +131,11 @@ impl Workshop {
     ///
     /// When it cannot be started.
     pub(crate) async fn worker(self: &Arc<Self>, kind: &Kind) -> Result<Worker, ScriptError> {
+        self.timers.get_or_init(Handle::current);
         let idle = {
             let mut idle = self.idle.lock();
-            let at = idle.iter().position(|worker| worker.kind == *kind);
-            at.map(|at| idle.remove(at))
+            let at = idle.iter().position(|(worker, _)| worker.kind == *kind);
+            at.map(|at| idle.remove(at).0)
         };
         match idle {
             Some(worker) => Ok(worker),
@@ -152,12 +162,35 @@ impl Workshop {
     }
 
     /// Keeps an engine for the next script.
-    pub(crate) fn keep(&self, worker: Worker) {
+    pub(crate) fn keep(self: &Arc<Self>, worker: Worker) {
         let mut idle = self.idle.lock();
-        idle.push(worker);
-        if idle.len() > MAX_IDLE {
-            idle.remove(0);
+        let same = |(one, _): &(Worker, Instant)| one.kind.tenant == worker.kind.tenant;
+        if idle.iter().filter(|one| same(one)).count() >= MAX_FRESH_OF_A_TENANT {
+            let oldest = idle.iter().position(same);
+            oldest.map(|oldest| idle.remove(oldest));
         }
+        idle.push((worker, Instant::now()));
+        let over = idle.len().saturating_sub(MAX_FRESH);
+        idle.drain(..over);
+        if idle.len() > MAX_IDLE
+            && let Some(timers) = self.timers.get()
+        {
+            let own = Arc::downgrade(self);
+            timers.spawn(async move {
+                tokio::time::sleep(FRESH_FOR).await;
+                if let Some(own) = own.upgrade() {
+                    own.let_go();
+                }
+            });
+        }
+    }
+
+    /// Ends those that have been idle for long, but for a few.
+    fn let_go(&self) {
+        let mut idle = self.idle.lock();
+        let more = idle.len().saturating_sub(MAX_IDLE);
+        let old = idle.iter().take(more).take_while(|(_, since)| since.elapsed() >= FRESH_FOR).count();
+        idle.drain(..old);
     }
 }
 
@@ -281,5 +314,38 @@ fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) 
         if given_up.load(Ordering::Acquire) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn kind(tenant: usize) -> Kind {
+        Kind { tenant: format!("t{tenant}"), mem_mb: 64 }
+    }
+
+    /// What a host's start does: each script is checked on a runtime that is made for it and gone afterwards.
+    #[tokio::test]
+    async fn idle_engines_end_also_where_the_first_script_was_checked_before_the_host_ran() {
+        let workshop = Arc::new(Workshop::new(Tenants::new(Default::default(), usize::MAX)));
+        let own = workshop.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let worker = own.worker(&kind(0)).await.unwrap();
+                own.keep(worker);
+            });
+        })
+        .join()
+        .unwrap();
+        for tenant in 1..2 * MAX_IDLE {
+            let worker = workshop.worker(&kind(tenant)).await.unwrap();
+            workshop.keep(worker);
+        }
+        assert_eq!(workshop.idle.lock().len(), 2 * MAX_IDLE);
+        tokio::time::sleep(FRESH_FOR + Duration::from_secs(2)).await;
+        assert_eq!(workshop.idle.lock().len(), MAX_IDLE, "so many are kept for good");
     }
 }

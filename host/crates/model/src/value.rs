@@ -369,6 +369,11 @@ impl ArrayWriter {
         self
     }
 
+    /// Takes all elements out, and keeps their room for the next value.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// The finished value.
     pub fn as_cell(&self) -> Cell<'_> {
         Cell::Array(ArrayRef { bytes: &self.bytes })

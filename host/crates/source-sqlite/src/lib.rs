@@ -52,20 +52,21 @@ pub use install::{Installed, Keep, Uninstalled, install, uninstall};
 pub use readers::{LogReader, forget_reader, reader_name, readers};
 
 /// Makes SQLite readers: `type: sqlite`, or `type: turso` for a file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct SqliteSource {
     kind: &'static str,
+    folders: wake::Folders,
 }
 
 impl SqliteSource {
     /// The source named `sqlite`.
     pub fn new() -> Self {
-        Self { kind: "sqlite" }
+        Self { kind: "sqlite", folders: wake::Folders::default() }
     }
 
     /// The same source under the name `turso`.
     pub fn turso() -> Self {
-        Self { kind: "turso" }
+        Self { kind: "turso", folders: wake::Folders::default() }
     }
 }
 
@@ -117,16 +118,16 @@ impl SourceFactory for SqliteSource {
         };
         let mailbox = mailbox::Mailbox::new();
         let (opened, identity) = tokio::sync::oneshot::channel();
-        let (thread_mailbox, waits) = (mailbox.clone(), context.waits.clone());
+        let (thread_mailbox, waits, folders) = (mailbox.clone(), context.waits.clone(), self.folders.clone());
         let span = tracing::Span::current();
         let thread = move || {
             let _span = span.entered();
             if config.cdc_mode == config::CdcMode::Polling {
                 let work = polling::Polling::open(config, context).map(|work| (work.identity(), work));
-                start(work, opened, &thread_mailbox, &waits);
+                start(work, opened, &thread_mailbox, &waits, &folders);
             } else {
                 let work = worker::Worker::open(config, context).map(|work| (work.identity(), work));
-                start(work, opened, &thread_mailbox, &waits);
+                start(work, opened, &thread_mailbox, &waits, &folders);
             }
         };
         std::thread::Builder::new()
@@ -158,11 +159,12 @@ fn start<W: thread::Work>(
     opened: tokio::sync::oneshot::Sender<Result<String, SqliteError>>,
     mailbox: &std::sync::Arc<mailbox::Mailbox>,
     waits: &Waits,
+    folders: &wake::Folders,
 ) {
     match work {
         Ok((identity, work)) => {
             if opened.send(Ok(identity)).is_ok() {
-                thread::run(work, mailbox, waits);
+                thread::run(work, mailbox, waits, folders);
             }
         }
         Err(error) => drop(opened.send(Err(error))),

@@ -10,6 +10,7 @@ use deltaforge_model::SourceBatch;
 
 use crate::error::SqliteError;
 use crate::mailbox::Mailbox;
+use crate::wake::Folders;
 
 /// How often the database is asked for changes while it is active and the file system has not spoken.
 const ACTIVE_PAUSE: Duration = Duration::from_millis(5);
@@ -17,6 +18,9 @@ const ACTIVE_PAUSE: Duration = Duration::from_millis(5);
 const LONG_LOCK: Duration = Duration::from_secs(10);
 /// How long after a change it counts as active.
 const ACTIVE_FOR: Duration = Duration::from_secs(1);
+/// Where the file system speaks, it often has before the change can be read: the database is asked again this soon, and then
+/// whenever half of the time since has passed once more.
+const SOON: Duration = Duration::from_micros(200);
 
 /// What a reading thread does.
 pub(crate) trait Work {
@@ -33,10 +37,10 @@ pub(crate) trait Work {
 }
 
 /// Works until the reader is dropped or something fails.
-pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>, waits: &Waits) {
-    let watcher = crate::wake::watch(work.path(), mailbox.clone());
+pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>, waits: &Waits, folders: &Folders) {
+    let watched = folders.watch(work.path(), mailbox.clone());
     let idle_pause = work.idle_pause();
-    let mut active_until = Instant::now() + ACTIVE_FOR;
+    let mut changed_at = Instant::now();
     let mut pause = Duration::ZERO;
     let mut busy: Option<(Instant, Option<Waiting>)> = None;
     let _ending = Ending(mailbox);
@@ -54,7 +58,7 @@ pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>, waits: &Waits) {
             continue;
         }
         if news.changed {
-            active_until = Instant::now() + ACTIVE_FOR;
+            changed_at = Instant::now();
         }
         let looked = work.look();
         if looked.is_ok() {
@@ -63,12 +67,17 @@ pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>, waits: &Waits) {
         match looked {
             Ok(Some(batch)) => {
                 mailbox.put(Ok(batch));
-                active_until = Instant::now() + ACTIVE_FOR;
+                changed_at = Instant::now();
                 pause = Duration::ZERO;
             }
             Ok(None) => {
-                let active = due || Instant::now() < active_until;
-                pause = if active { ACTIVE_PAUSE.min(idle_pause) } else { idle_pause };
+                let next = match changed_at.elapsed() {
+                    _ if due => ACTIVE_PAUSE,
+                    since if since > ACTIVE_FOR => idle_pause,
+                    since if watched.is_some() => SOON.max(since / 2),
+                    _ => ACTIVE_PAUSE,
+                };
+                pause = next.min(idle_pause);
             }
             Err(error) if error.is_busy() => {
                 tracing::debug!(%error, "the database is locked; trying again");
@@ -87,7 +96,7 @@ pub(crate) fn run(mut work: impl Work, mailbox: &Arc<Mailbox>, waits: &Waits) {
             }
         }
     }
-    drop(watcher);
+    drop(watched);
 }
 
 /// Ends the mailbox however the thread ends.

@@ -375,7 +375,7 @@ impl Workshop {
             };
             let resolved = resolved.map_err(|error| Problem::at("plugin", chain(&error)))?;
             let loaded = runtime
-                .load(&resolved.bytes)
+                .load(Some(&resolved.plugin), &resolved.bytes)
                 .map_err(|error| Problem::at("plugin", format!("{}: {error}", resolved.plugin)))?;
             Ok((resolved, loaded))
         })

@@ -45,7 +45,7 @@ impl Runtime {
     ) -> Result<Inspection, LoadError> {
         let runtime = self.clone();
         let (author, licence) = maker(bytes.as_ref());
-        let loaded = crate::factory::off_thread(move || runtime.load(bytes.as_ref())).await?;
+        let loaded = crate::factory::off_thread(move || runtime.load(None, bytes.as_ref())).await?;
         let needs = |grant: &str| {
             let without =
                 Grants { metrics: grant != "metrics", clock: grant != "clock", random: grant != "random" };

@@ -115,6 +115,7 @@ struct Builtin {
     name: &'static str,
     version: Version,
     kind: PluginKind,
+    description: String,
     bytes: &'static [u8],
     digest: OnceLock<String>,
 }
@@ -138,7 +139,7 @@ impl Builtin {
                 grants: Vec::new(),
                 author: "DeltaForge".to_owned(),
                 licence: "Apache-2.0".to_owned(),
-                description: String::new(),
+                description: self.description.clone(),
                 tables: Vec::new(),
                 reads: Vec::new(),
                 writes: Vec::new(),
@@ -172,7 +173,7 @@ impl Registry {
         }
     }
 
-    /// Adds a plugin that is part of the host.
+    /// Adds a plugin that is part of the host, with what it says that it does.
     ///
     /// # Panics
     ///
@@ -183,10 +184,12 @@ impl Registry {
         name: &'static str,
         version: &str,
         kind: PluginKind,
+        description: &str,
         bytes: &'static [u8],
     ) -> Self {
         let version = Version::parse(version).expect("a built-in's version is one");
-        self.builtins.push(Builtin { name, version, kind, bytes, digest: OnceLock::new() });
+        let (description, digest) = (description.to_owned(), OnceLock::new());
+        self.builtins.push(Builtin { name, version, kind, description, bytes, digest });
         self
     }
 

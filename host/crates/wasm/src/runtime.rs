@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use wasmtime::component::Component;
@@ -131,24 +131,25 @@ impl Runtime {
         self.ticker.run()
     }
 
-    /// Compiles a component, or finds it compiled. Takes seconds for large ones: not for an I/O thread.
+    /// Compiles a component, or finds it compiled. Takes seconds for large ones, and the log says so before and after: not for
+    /// an I/O thread. `name` is what it goes by; `None`: it has yet to say.
     ///
     /// # Errors
     ///
     /// See [`LoadError`].
-    pub(crate) fn load(&self, bytes: &[u8]) -> Result<Arc<Loaded>, LoadError> {
+    pub(crate) fn load(&self, name: Option<&str>, bytes: &[u8]) -> Result<Arc<Loaded>, LoadError> {
         let digest = digest_of(bytes);
         if let Some(loaded) = self.loaded.lock().get(&digest).and_then(Weak::upgrade) {
             return Ok(loaded);
         }
-        let loaded = Arc::new(self.link(&digest, self.compile(&digest, bytes)?)?);
+        let loaded = Arc::new(self.link(&digest, self.compile(name.unwrap_or("new"), &digest, bytes)?)?);
         let mut known = self.loaded.lock();
         known.retain(|_, held| held.strong_count() > 0);
         known.insert(digest, Arc::downgrade(&loaded));
         Ok(loaded)
     }
 
-    fn compile(&self, digest: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+    fn compile(&self, plugin: &str, digest: &str, bytes: &[u8]) -> Result<Component, LoadError> {
         // Core modules and components share the first half of their preamble.
         match bytes.get(..8) {
             Some([0, b'a', b's', b'm', _, _, 1, 0]) => {}
@@ -164,8 +165,13 @@ impl Runtime {
         if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, digest)) {
             return Ok(component);
         }
-        let component = Component::from_binary(&self.engine, bytes)
-            .map_err(|error| LoadError::NotAComponent(format!("it does not compile: {error:#}")))?;
+        tracing::info!(plugin, bytes = bytes.len(), "compiling a plugin that is not in the cache");
+        let began = Instant::now();
+        let compiled = Component::from_binary(&self.engine, bytes);
+        let took_ms = began.elapsed().as_millis() as u64;
+        tracing::info!(plugin, took_ms, ok = compiled.is_ok(), "compiled");
+        let component =
+            compiled.map_err(|error| LoadError::NotAComponent(format!("it does not compile: {error:#}")))?;
         let Some(cache) = &self.cache else { return Ok(component) };
         let kept = component.serialize().map_err(io::Error::other).and_then(|code| cache.put(digest, &code));
         if let Err(error) = kept {
@@ -280,5 +286,49 @@ impl Ticker {
             return false;
         }
         true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_compiled_is_told_before_and_after_and_what_is_in_the_cache_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        // A component without anything in it: it compiles, and is no plugin.
+        let empty = *b"\0asm\x0d\0\x01\0";
+        let lines = || {
+            let log = Log::default();
+            let writer = log.clone();
+            let lines =
+                tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+            tracing::subscriber::with_default(lines, || {
+                let runtime = Runtime::new(Some(dir.path())).unwrap();
+                let refused = runtime.load(Some("mask@1.0.0"), &empty).err().unwrap();
+                assert!(matches!(refused, LoadError::NotAPlugin(_)), "{refused}");
+            });
+            let text = String::from_utf8(log.0.lock().clone()).unwrap();
+            text.lines().filter(|line| line.contains("mask@1.0.0")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let first = lines();
+        assert_eq!(first.len(), 2, "{first:?}");
+        assert!(first[0].contains("compiling a plugin") && first[0].contains("bytes=8"), "{first:?}");
+        assert!(first[1].contains("compiled plugin=\"mask@1.0.0\" took_ms="), "{first:?}");
+        assert!(lines().is_empty(), "it is in the cache");
     }
 }

@@ -56,15 +56,72 @@ impl ConfigSchema {
                 };
                 unexpected.iter().map(unknown).collect()
             }
+            ValidationErrorKind::Enum { .. }
+            | ValidationErrorKind::Constant { .. }
+            | ValidationErrorKind::AnyOf { .. }
+            | ValidationErrorKind::OneOfNotValid { .. } => {
+                let text = match self.words(error.schema_path().as_str()).as_slice() {
+                    [] => error.masked().to_string(),
+                    words => unknown_word(error.instance(), words),
+                };
+                vec![ConfigError::new(format!("config{at}"), text)]
+            }
             _ => vec![ConfigError::new(format!("config{at}"), error.masked().to_string())],
         }
     }
 
+    /// The words that the keyword at `pointer` allows; none where it allows anything else.
+    fn words(&self, pointer: &str) -> Vec<&str> {
+        let Some((above, keyword)) = pointer.rsplit_once('/') else { return Vec::new() };
+        let block = self.at(above);
+        let allowed = block.and_then(|block| block.get(keyword));
+        allowed.and_then(|allowed| self.allowed(keyword, allowed)).unwrap_or_default()
+    }
+
+    fn allowed<'a>(&'a self, keyword: &str, allowed: &'a Value) -> Option<Vec<&'a str>> {
+        if keyword == "const" {
+            return allowed.as_str().map(|word| vec![word]);
+        }
+        let branches = allowed.as_array()?;
+        if keyword == "enum" {
+            return branches.iter().map(Value::as_str).collect();
+        }
+        let of = |branch: &'a Value| {
+            let (keyword, allowed) =
+                ["const", "enum"].iter().find_map(|key| Some((*key, branch.get(key)?)))?;
+            self.allowed(keyword, allowed)
+        };
+        branches.iter().map(of).collect::<Option<Vec<_>>>().map(|words| words.concat())
+    }
+
+    /// What a pointer of the validator leads to, which goes through references.
+    fn at(&self, pointer: &str) -> Option<&Value> {
+        let mut at = &self.text;
+        for step in pointer.split('/').skip(1) {
+            at = match (step, at) {
+                ("$ref", block) => self.text.pointer(block.get("$ref")?.as_str()?.strip_prefix('#')?)?,
+                (step, Value::Array(items)) => items.get(step.parse::<usize>().ok()?)?,
+                (step, block) => block.get(step.replace("~1", "/").replace("~0", "~"))?,
+            };
+        }
+        Some(at)
+    }
+
     /// The keys beside which the keyword at `pointer` lets no other be.
     fn properties(&self, pointer: &str) -> Vec<&str> {
-        let block = pointer.rsplit_once('/').and_then(|(block, _)| self.text.pointer(block));
+        let block = pointer.rsplit_once('/').and_then(|(block, _)| self.at(block));
         let properties = block.and_then(|block| block.get("properties")).and_then(Value::as_object);
         properties.into_iter().flatten().map(|(key, _)| key.as_str()).collect()
+    }
+}
+
+/// What is said of a value that is none of the words that stand to choose, without the value.
+fn unknown_word(value: &Value, words: &[&str]) -> String {
+    let known: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    let text = format!("the value is none of {}", known.join(", "));
+    match value.as_str().and_then(|value| near(value, words.iter().copied())) {
+        Some(near) => format!("{text}; did you mean `{near}`?"),
+        None => text,
     }
 }
 
@@ -92,6 +149,43 @@ mod tests {
         assert_eq!(unknown.message, "unknown key `kye`; did you mean `key`?");
         assert!(!format!("{problems:?}").contains("pa55word"), "{problems:?}");
         assert!(schema.check(&Value::Null).is_err(), "an empty configuration lacks the key");
+    }
+
+    #[test]
+    fn a_word_that_is_none_comes_with_those_that_are_and_the_one_that_was_meant() {
+        let schema = json!({
+            "properties": {
+                "one": { "enum": ["redact", "hash"] },
+                "other": { "$ref": "#/$defs/action" },
+                "many": { "items": { "$ref": "#/$defs/item" } },
+                "either": { "anyOf": [{ "const": "a" }, { "type": "integer" }] },
+            },
+            "$defs": {
+                "action": { "oneOf": [{ "const": "redact", "description": "…" }, { "enum": ["hash", "keep"] }] },
+                "item": { "additionalProperties": false, "properties": { "length": { "type": "integer" } } },
+            },
+        });
+        let schema = compile(&schema.to_string()).unwrap().unwrap();
+        for (config, path, message) in [
+            (json!({ "one": "hasch" }), "one", "the value is none of `redact`, `hash`; did you mean `hash`?"),
+            (json!({ "one": 5 }), "one", "the value is none of `redact`, `hash`"),
+            (
+                json!({ "other": "redakt" }),
+                "other",
+                "the value is none of `redact`, `hash`, `keep`; did you mean `redact`?",
+            ),
+            (
+                json!({ "many": [{}, { "lenght": 1 }] }),
+                "many.1.lenght",
+                "unknown key `lenght`; did you mean `length`?",
+            ),
+        ] {
+            let problems = schema.check(&config).unwrap_err();
+            let found = (problems[0].path.as_str(), problems[0].message.as_str());
+            assert_eq!(found, (format!("config.{path}").as_str(), message));
+        }
+        let either = schema.check(&json!({ "either": "b" })).unwrap_err();
+        assert!(!either[0].message.contains("did you mean"), "there is more than words: {either:?}");
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Runtime {
         let grants = Grants::parse(&spec.grants).map_err(TrialError::Config)?;
         let limits = check_limits(spec.limits).map_err(TrialError::Config)?;
         let (runtime, bytes) = (self.clone(), component.to_vec());
-        let loaded = off_thread(move || runtime.load(&bytes)).await?;
+        let loaded = off_thread(move || runtime.load(None, &bytes)).await?;
         check(&loaded, grants, loaded.kind).map_err(TrialError::Config)?;
         let mut voice = Voice::new("trial", "trial", "trial", "trial", free_lines(limits)).without_metrics();
         if let Some(transcript) = spec.transcript {

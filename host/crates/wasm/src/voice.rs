@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
-use deltaforge_engine::lines::StageLines;
+use deltaforge_engine::lines::{self, StageLines};
+use deltaforge_engine::span::unless_said;
 use deltaforge_engine::stage::StageLimits;
 use deltaforge_engine::usage;
 use metrics::{Counter, Gauge, Histogram};
@@ -121,22 +122,9 @@ impl Voice {
             return;
         }
         let text = cut_to(text, MAX_LINE);
-        let mut more = String::new();
-        for (name, value) in fields {
-            if more.len() + text.len() > MAX_LINE {
-                more.push('…');
-                break;
-            }
-            let _ = std::fmt::Write::write_fmt(
-                &mut more,
-                format_args!(
-                    "{}={:?} ",
-                    cut_to(name, 64),
-                    cut_to(value, MAX_LINE - text.len().min(MAX_LINE))
-                ),
-            );
-        }
-        self.write(level, &text, more.trim_end());
+        let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let fields = lines::fields(fields, MAX_LINE - text.len().min(MAX_LINE));
+        self.write(level, &text, fields);
     }
 
     /// Says of the lines that were left out after the last one that was written that they were, and by which limit.
@@ -149,12 +137,13 @@ impl Voice {
     fn tell(&self, gap: &str) {
         match &self.transcript {
             Some(transcript) => transcript.write(Level::WARN, gap, &[]),
-            None => self.write(Level::WARN, gap, ""),
+            None => self.write(Level::WARN, gap, None),
         }
     }
 
-    fn write(&self, level: Level, text: &str, fields: &str) {
+    fn write(&self, level: Level, text: &str, fields: Option<String>) {
         let Self { pipeline, tenant, stage, .. } = self;
+        let (pipeline, fields) = (unless_said(pipeline), fields.map(tracing::field::display));
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(target: "deltaforge::plugin", $level, pipeline, tenant, stage, text, fields, "plugin")

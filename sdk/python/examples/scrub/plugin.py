@@ -10,10 +10,13 @@ from typing import Any
 
 from deltaforge import IMAGES, Batch, Fatal, Presence
 
-TEXTS = bytes(held if held == Presence.VALUE else Presence.NONE for held in range(256))
-"""What is no text stays as it is."""
 COVER = "***"
 """What stands in the place of a text."""
+VALUE = Presence.VALUE
+TEXTS = bytes(held if held == VALUE else Presence.NONE for held in range(256))
+"""What is no text stays as it is."""
+LENGTHS = bytes(len(COVER) if held == VALUE else 0 for held in range(256))
+"""How long what stands in the place of an entry is."""
 
 
 @dataclass
@@ -47,12 +50,14 @@ class Scrub:
         config = self.config
         for image in IMAGES:
             held = batch.flats(image, config.redact)
-            present = held.present.translate(TEXTS)
-            ends = list(accumulate(len(COVER) if one == Presence.VALUE else 0 for one in present))
-            batch.set_flats(image, config.redact, present, ends, COVER.encode() * present.count(Presence.VALUE))
+            # On all entries at once, without a line of Python for each.
+            present, texts = held.present.translate(TEXTS), held.present.count(VALUE)
+            if texts:
+                ends = list(accumulate(present.translate(LENGTHS)))
+                batch.set_flats(image, config.redact, present, ends, COVER.encode() * texts)
+        over = config.over
         present, amounts = batch.ints("after", config.amount)
-        large = [held == Presence.VALUE and amount > config.over for held, amount in zip(present, amounts)]
-        batch.tag_where("large", large)
+        batch.tag_where("large", [held == VALUE and amount > over for held, amount in zip(present, amounts)])
         present, versions = batch.ints("after", config.version)
         batch.set_ints("after", config.version, present, [version + 1 for version in versions])
 

@@ -107,6 +107,7 @@ fn real_rows_become_a_test_and_are_shown_at_every_save() {
     assert!(nothing.contains("no more came within 0.1 s") && nothing.contains("--wait 30"), "{nothing}");
     let unknown = plugin(&project.path, &["tap", "shop/phone", "--host", api]).fails(1);
     assert!(unknown.contains("pipeline shop has no processor phone"), "{unknown}");
+    assert!(!unknown.contains("tapping"), "nothing is tapped: {unknown}");
     assert!(plugin(&project.path, &["tap", "shop", "--host", api]).fails(2).contains("PIPELINE/PROCESSOR"));
     host.rest().post("/pipelines/shop/pause", None).ok();
     let paused = plugin(&project.path, &["tap", "shop/phones", "--host", api, "--wait", "0.1"]).fails(1);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deltaforge_testkit::rest::Rest;
 use deltaforge_testkit::{lines, wait};
@@ -12,6 +12,15 @@ use super::project::{building, target};
 use super::*;
 
 const SOON: Duration = Duration::from_secs(60);
+/// What the headings of the tutorials say.
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// Says how long a tutorial took, and holds it to its heading.
+fn within_ten_minutes(language: &str, began: Instant) {
+    let took = began.elapsed();
+    eprintln!("{language}: {:.0} s from `plugin new` to a swapped running stage", took.as_secs_f64());
+    assert!(took < TEN_MINUTES, "ten minutes in {language} took {took:?}");
+}
 
 /// The blocks of commands of one section.
 fn blocks(heading: &str) -> Vec<String> {
@@ -24,10 +33,10 @@ fn blocks(heading: &str) -> Vec<String> {
 }
 
 /// A reader: a folder, and the machine's own address for the host.
-struct Reader {
-    dir: tempfile::TempDir,
+pub struct Reader {
+    pub dir: tempfile::TempDir,
     /// Where the shell stands.
-    at: PathBuf,
+    pub at: PathBuf,
     path: String,
     port: u16,
     host: Option<Child>,
@@ -43,7 +52,7 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("deltaforge-tutorial-").tempdir().unwrap();
         let programs = dir.path().join("bin");
         fs::create_dir(&programs).unwrap();
@@ -72,7 +81,7 @@ impl Reader {
 
     /// Types a block of commands; answers what it prints, and stands where it ends.
     #[track_caller]
-    fn types(&mut self, block: &str) -> String {
+    pub fn types(&mut self, block: &str) -> String {
         let pwd = self.dir.path().join("pwd");
         let output = self.shell(&format!("{block}\npwd > {}", pwd.display())).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -83,7 +92,7 @@ impl Reader {
     }
 
     /// Starts the host as the block says, and waits until it is ready.
-    fn starts(&mut self, block: &str) {
+    pub fn starts(&mut self, block: &str) {
         let addresses =
             format!("deltaforge run --api-addr 127.0.0.1:{} --metrics-addr 127.0.0.1:0", self.port);
         let script = block.replace("deltaforge run", &format!("exec {addresses}"));
@@ -99,7 +108,7 @@ impl Reader {
 
     /// Waits for the event of a customer, and answers the phone in it.
     #[track_caller]
-    fn phone(&self, id: u64) -> Value {
+    pub fn phone(&self, id: u64) -> Value {
         let events = self.dir.path().join("work/shop/events.jsonl");
         wait::until(&format!("customer {id} arrives"), SOON, || {
             let event: Value = serde_json::from_str(&lines::last(&events)?).ok()?;
@@ -120,6 +129,7 @@ fn every_command_of_the_tutorials_works() {
     let [project, component, place, run, look, change, row, back] = &blocks_of_rust[..] else {
         panic!("the tutorial has other blocks: {blocks_of_rust:#?}")
     };
+    let began = Instant::now();
     reader.types(project);
     let built = reader.types(component);
     for says in ["built hide-phones@0.1.0 into ./hide-phones.wasm", "ok    phones", "native pass-through"] {
@@ -131,12 +141,23 @@ fn every_command_of_the_tutorials_works() {
     assert_eq!(reader.phone(1), "###-####");
     assert!(reader.types(look).contains("###-####"));
     let changed = reader.types(change);
-    assert!(changed.contains("swapped shop/phones: hide-phones@0.1.0 → hide-phones@0.2.0"), "{changed}");
+    for says in ["swapped shop/phones: hide-phones@0.1.0 → hide-phones@0.2.0", "no --config was given"] {
+        assert!(changed.contains(says), "{changed}");
+    }
     reader.types(row);
     assert_eq!(reader.phone(2), "***-****");
+    within_ten_minutes("Rust", began);
     let back = reader.types(back);
     assert!(back.contains("swapped shop/phones: hide-phones@0.2.0 → hide-phones@0.1.0"), "{back}");
-    assert!(back.contains("stars read better"), "{back}");
+    for says in [
+        "stars read better",
+        "puts what was taken back in place again: hide-phones@0.2.0",
+        "deltaforge plugin deploy NAME@VERSION --pipeline shop --processor phones",
+        "\"kind\":\"rollback\"",
+        "\"config_digest\":",
+    ] {
+        assert!(back.contains(says), "{says}: {back}");
+    }
 
     let mut before = "hide-phones";
     for (language, name, customer) in
@@ -147,12 +168,14 @@ fn every_command_of_the_tutorials_works() {
         let [project, component, deploy] = &blocks[..] else {
             panic!("the tutorial has other blocks: {blocks:#?}")
         };
+        let began = Instant::now();
         reader.types(project);
         let built = reader.types(component);
         assert!(built.contains(&format!("built {name}@0.1.0")) && built.contains("ok    phones"), "{built}");
         let deployed = reader.types(deploy);
         assert!(deployed.contains(&format!("{before}@0.1.0 → {name}@0.1.0")), "{deployed}");
         assert_eq!(reader.phone(customer), "###-####", "{language}");
+        within_ten_minutes(language, began);
         before = name;
     }
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use deltaforge_engine::Leaving;
-use deltaforge_engine::catalog::{Copies, PluginId, PluginVersion};
+use deltaforge_engine::catalog::{CatalogError, Copies, PluginId, PluginVersion};
 use deltaforge_engine::unused::{self, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -47,6 +47,10 @@ pub(crate) async fn delete(
     InPath(id): InPath,
 ) -> Result<Audited<StatusCode>, ApiError> {
     let version = app.plugins.get(&id).await?;
+    // Whoever uses it: nothing that they could do would make it go.
+    if version.builtin {
+        return Err(CatalogError::Builtin(id.to_string()).into());
+    }
     let in_use = |text| ApiError::new(StatusCode::CONFLICT, "PLUGIN_IN_USE", text);
     let _leaving = leaving(&app, &id)
         .ok_or_else(|| in_use(format!("{id} is in use: a swap is taking it; try again in a moment")))?;

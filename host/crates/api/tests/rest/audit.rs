@@ -152,7 +152,7 @@ async fn what_goes_on_after_its_answer_is_recorded() {
 async fn what_cannot_be_recorded_is_told() {
     let (services, spill) = setup::services(Duration::from_secs(5));
     let full = Arc::new(AtomicBool::new(false));
-    let store: Arc<dyn StateStore> = Arc::new(FullStore { inner: MemoryStore::new(), full: full.clone() });
+    let store: Arc<dyn StateStore> = Arc::new(FullStore::new(&full));
     let checkpoints = Arc::new(Checkpoints::start(store.clone(), Duration::from_millis(1)));
     let services = Services { store, checkpoints, ..services };
     let host = Host::over(services, spill, tokens(), |api| api).await;

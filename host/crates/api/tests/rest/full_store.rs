@@ -1,4 +1,4 @@
-//! A state store whose disk is full for a while.
+//! A state store whose disk is full for a while, or slow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,21 @@ use deltaforge_engine::state::{
     Lease, Pushed, QueueEntry, QueueFilter, QueueItem, QueueOverflow, Slot, StateError, StateStore,
 };
 use deltaforge_store::MemoryStore;
+use tokio::sync::watch;
 
-/// Takes no value while it is full.
+/// Takes no value while it is full, and no swap while it is slow.
 pub struct FullStore {
-    /// What it holds.
-    pub inner: MemoryStore,
-    /// Whether it is full.
-    pub full: Arc<AtomicBool>,
+    inner: MemoryStore,
+    full: Arc<AtomicBool>,
+    /// Whether it is slow.
+    pub slow: watch::Sender<bool>,
+}
+
+impl FullStore {
+    /// An empty one, that is full while that is set.
+    pub fn new(full: &Arc<AtomicBool>) -> Self {
+        Self { inner: MemoryStore::new(), full: full.clone(), slow: watch::Sender::new(false) }
+    }
 }
 
 #[async_trait]
@@ -28,6 +36,9 @@ impl StateStore for FullStore {
         entries: Vec<(String, Vec<u8>)>,
         ttl: Option<Duration>,
     ) -> Result<(), StateError> {
+        if entries.iter().any(|(key, _)| key.starts_with("swap/")) {
+            let _ = self.slow.subscribe().wait_for(|slow| !slow).await;
+        }
         if self.full.load(Ordering::SeqCst) {
             return Err(StateError::backend("write", std::io::Error::other("disk full")));
         }

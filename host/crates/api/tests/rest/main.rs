@@ -9,6 +9,7 @@ mod dlq;
 mod envelopes;
 mod follow;
 mod full_store;
+mod gates;
 mod guards;
 mod health;
 mod host;

@@ -15,7 +15,6 @@ use deltaforge_engine::stages::OnError;
 use deltaforge_engine::state::StateStore;
 use deltaforge_engine::status::State;
 use deltaforge_engine::swap::{Note, Swappable};
-use deltaforge_store::MemoryStore;
 use serde_json::json;
 
 use crate::full_store::FullStore;
@@ -232,7 +231,7 @@ async fn a_spill_that_the_sink_has_passed_is_not_sent_again() {
 async fn a_store_that_takes_nothing_shows_while_events_flow() {
     let (mut services, _spill) = setup::services(Duration::from_millis(300));
     let full = Arc::new(AtomicBool::new(false));
-    let store: Arc<dyn StateStore> = Arc::new(FullStore { inner: MemoryStore::new(), full: full.clone() });
+    let store: Arc<dyn StateStore> = Arc::new(FullStore::new(&full));
     services.store = store.clone();
     services.checkpoints = Arc::new(Checkpoints::start(store, Duration::from_millis(1)));
     let numbers: Arc<Numbers> = Arc::default();

@@ -62,7 +62,7 @@ fn known(id: &PluginId, bytes: &[u8]) -> PluginVersion {
         // What stages of these tests have as the digest of `marker@x`: their mark.
         digest: id.version.clone(),
         bytes: bytes.len() as u64,
-        builtin: false,
+        builtin: id.version == "1.0.0-builtin",
         kind: "processor".to_owned(),
         interface: "1.0.0".to_owned(),
         description: format!("is {id}"),
@@ -273,6 +273,13 @@ async fn what_runs_or_may_run_again_stays() {
     assert_eq!(code(&refused), (409, "PLUGIN_IN_USE"));
     let collected = || host.plugins.counts.collected.load(Ordering::SeqCst);
     assert_eq!(collected(), 0);
+    let builtin = path("1.0.0-builtin");
+    assert_eq!(put(&host, &builtin, b"plugin").await.0, 201);
+    let of_host = host.run(Plan { plugin: "marker@1.0.0-builtin", ..Plan::named("of-host") });
+    of_host.read(1, 1).await;
+    assert_eq!(host.get(&builtin).await.1["used_by"][0]["pipeline"], "of-host");
+    let refused = host.send(Method::DELETE, &builtin, &json!(null)).await;
+    assert_eq!(code(&refused), (409, "PLUGIN_IS_BUILTIN"), "also where it is in use: {}", refused.1);
     let gone = host.request(Method::DELETE, &path("1.2.0")).send().await.unwrap();
     assert_eq!(gone.status(), 204, "nobody uses it");
     assert_eq!(collected(), 1, "and with it the code that ran and that nothing needs any more");

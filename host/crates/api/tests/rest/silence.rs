@@ -13,7 +13,6 @@ use deltaforge_engine::plan::PipelinePlan;
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
 use deltaforge_engine::state::StateStore;
 use deltaforge_engine::status::State;
-use deltaforge_store::MemoryStore;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -72,7 +71,7 @@ async fn a_sink_that_never_answers_shows_that_as_its_failure() {
 async fn a_store_that_takes_nothing_shows_before_the_first_delivery() {
     let (mut services, _spill) = setup::services(Duration::from_millis(300));
     let full = Arc::new(AtomicBool::new(true));
-    let store: Arc<dyn StateStore> = Arc::new(FullStore { inner: MemoryStore::new(), full: full.clone() });
+    let store: Arc<dyn StateStore> = Arc::new(FullStore::new(&full));
     services.store = store.clone();
     services.checkpoints = Arc::new(Checkpoints::start(store, Duration::from_millis(1)));
     let numbers: Arc<Numbers> = Arc::default();

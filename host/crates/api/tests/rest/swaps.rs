@@ -37,9 +37,11 @@ async fn a_plugin_is_swapped_at_a_recorded_position() {
     let (status, swap) =
         plugin(&host, "mark", json!({ "config": { "suffix": "!", "token": "t0ken" } })).await;
     assert_eq!((status, &swap["current"]), (200, &json!("marker@1.1.0")), "the plugin stays");
-    assert_eq!(swap["config_changed"], true);
+    assert_eq!((&swap["config_changed"], &swap["config_kept"]), (&json!(true), &json!(false)));
     let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@1.2.0" })).await;
     assert_eq!((status, &swap["generation"]), (200, &json!(4)));
+    assert_eq!((&swap["kind"], &swap["config_kept"]), (&json!("deploy"), &json!(true)), "{swap}");
+    assert_eq!(swap["rollback_to"]["plugin"], "marker@1.1.0", "{swap}");
     orders.read(21, 21).await;
     assert_eq!(orders.marks()[20], "1.2.0!", "the configuration stays");
 
@@ -136,6 +138,13 @@ async fn a_swap_is_taken_back_and_the_history_tells_all_of_it() {
         (200, &json!("marker@1.0.0"), &json!(3)),
         "{swap}"
     );
+    assert_eq!((&swap["kind"], &swap["config_kept"]), (&json!("rollback"), &json!(false)), "{swap}");
+    let next = &swap["rollback_to"];
+    assert_eq!(
+        (&next["plugin"], &next["generation"]),
+        (&json!("marker@1.1.0"), &json!(2)),
+        "it is next: {swap}"
+    );
     orders.read(30, 30).await;
     assert_eq!(orders.marks()[19..21], ["1.1.0!", "1.0.0"], "its configuration came back as well");
     assert_eq!(host.get("/pipelines/orders").await.1["overrides"], json!([]), "as the document says");
@@ -160,6 +169,15 @@ async fn a_swap_is_taken_back_and_the_history_tells_all_of_it() {
         ]
     );
     assert_eq!(history[1]["position"], json!({ "n": 10 }));
+    let of = |name: &str| history.as_array().unwrap().iter().map(|one| one[name].clone()).collect::<Vec<_>>();
+    assert_eq!(of("kind"), [json!("rollback"), json!("deploy"), json!("start")]);
+    let digests = of("config_digest");
+    assert_eq!(
+        (&digests[0], digests[0].as_str().unwrap().len()),
+        (&digests[2], 64),
+        "the configuration is back"
+    );
+    assert_ne!(digests[0], digests[1]);
     assert!(!history.to_string().contains("t0ken"), "no configuration, no secrets");
     assert_eq!(
         code(&host.get("/pipelines/orders/processors/none/history").await),

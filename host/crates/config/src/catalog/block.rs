@@ -187,12 +187,26 @@ impl Block {
         Value::Object(own.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
+    /// Whether it has more to say than its schema.
+    pub(crate) fn has_checks(&self) -> bool {
+        !self.checks.is_empty()
+    }
+
+    /// Whether `own` settings are what the schema says.
+    pub(crate) fn fits(&self, own: &Value) -> bool {
+        self.validator().is_none_or(|validator| validator.is_valid(own))
+    }
+
+    fn validator(&self) -> Option<&Validator> {
+        self.validator.get_or_init(|| jsonschema::validator_for(&self.schema).ok()).as_ref()
+    }
+
     /// What is wrong with `own` settings: first the schema, where it holds more than the words that
     /// this crate checks itself, then the checks.
     pub(crate) fn findings(&self, own: &Value, scrutiny: &Scrutiny<'_>) -> Vec<Finding> {
-        let validator = self.validator.get_or_init(|| jsonschema::validator_for(&self.schema).ok());
-        let by_schema: Vec<Finding> = validator
-            .iter()
+        let by_schema: Vec<Finding> = self
+            .validator()
+            .into_iter()
             .flat_map(|validator| validator.iter_errors(own))
             .map(|error| {
                 Finding::new(error.instance_path().as_str(), error.masked_with("the value").to_string())

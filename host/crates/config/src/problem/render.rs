@@ -42,6 +42,9 @@ impl fmt::Display for Report {
         if !files.is_empty() {
             write!(f, " in {}", counted(files.len(), "file"))?;
         }
+        if !self.not_checked.is_empty() {
+            write!(f, "\nnot checked any further until that is mended: {}", self.not_checked.join(", "))?;
+        }
         Ok(())
     }
 }

@@ -37,3 +37,22 @@ fn what_a_plugin_says_points_at_what_it_names() {
     }
     assert_eq!(ConfigError::told("config", &json!(null), "columns: none").path, "config");
 }
+
+#[test]
+fn a_word_that_a_plugin_does_not_know_comes_with_the_one_that_was_meant() {
+    let config = json!({ "columns": [{ "action": "redakt", "lenght": 1 }] });
+    let told = |text: &str| ConfigError::told("config", &config, text);
+    let action =
+        told("columns[0].action: unknown variant `redakt`, expected one of `redact`, `hash`, `truncate`");
+    assert_eq!((action.path.as_str(), action.is_of_key), ("config.columns[0].action", false));
+    assert_eq!(
+        action.message,
+        "unknown variant `redakt`, expected one of `redact`, `hash`, `truncate`; did you mean `redact`?"
+    );
+    let length = told("columns[0].lenght: unknown field `lenght`, expected `action` or `length`");
+    assert_eq!((length.path.as_str(), length.is_of_key), ("config.columns[0].lenght", true));
+    assert!(length.message.ends_with("; did you mean `length`?"), "{}", length.message);
+    assert!(
+        !told("columns[0].action: unknown variant `x`, expected `redact`").message.contains("did you mean")
+    );
+}

@@ -78,6 +78,7 @@ fn item(
         batch,
         taken_at: Instant::now(),
         held: Arc::new(held),
+        gate: None,
         let_go: None,
     }
 }

@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use super::backlog::Meta;
 use super::earliest;
+use super::journal::Journal;
 use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming, spec_of};
 use super::mark::Start;
 use super::stage_set::Swapped;
 use crate::compose::{Composer, SinkFilter, Unwritten};
-use crate::failpoint;
 use crate::message::{Formatter, MessageBatch};
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::sink::Addressing;
@@ -30,6 +30,7 @@ mod probation;
 pub(crate) struct Envelopes {
     plan: Arc<PipelinePlan>,
     services: Services,
+    journal: Arc<Journal>,
     /// Of each sink.
     lineages: Vec<Lineage>,
     /// Of each sink: its generations, for whoever drains its spill.
@@ -78,12 +79,14 @@ impl Envelopes {
     pub async fn build(
         plan: &Arc<PipelinePlan>,
         services: &Services,
+        journal: &Arc<Journal>,
         resume: Option<&Position>,
         starts: &[Start],
     ) -> Result<Self, Failure> {
         let mut set = Self {
             plan: plan.clone(),
             services: services.clone(),
+            journal: journal.clone(),
             lineages: Vec::new(),
             told: Vec::new(),
             groups: Vec::new(),
@@ -234,8 +237,8 @@ impl Envelopes {
         self.lineages.iter().any(|lineage| lineage.now().probation > 0)
     }
 
-    /// Puts a new envelope in place from `from` on: stored first, then at work, once the stream is there (`now`). Not
-    /// while [`Envelopes::is_replaying`].
+    /// Puts a new envelope in place from `from` on, at work once the stream is there (`now`); what comes of it leaves when
+    /// that is stored. Not while [`Envelopes::is_replaying`].
     pub async fn swap(
         &mut self,
         new: NewEnvelope,
@@ -246,7 +249,6 @@ impl Envelopes {
         let NewEnvelope { sink, successor, formatter } = new;
         let composer = composer(&self.plan.sinks[sink], formatter)?;
         let Recorded { previous, current } = self.record(sink, successor, from, now).await?;
-        failpoint::hit("swap.stored");
         if now {
             self.regroup(vec![(self.wish(sink), composer)]).await?;
         }
@@ -261,7 +263,8 @@ impl Envelopes {
         now: bool,
     ) -> Result<Recorded, Failure> {
         let lineage = &mut self.lineages[sink];
-        let recorded = lineage.record(&self.plan, &self.services, successor, from, now).await?;
+        let recorded =
+            lineage.record(&self.plan, &self.services, &self.journal, successor, from, now).await?;
         self.told[sink].send_replace(lineage.generations().into());
         Ok(recorded)
     }

@@ -10,6 +10,7 @@ use tokio_util::sync::DropGuard;
 use super::backlog::{Backlog, Meta, Queued};
 use super::commit::Progress;
 use super::handed::Reach;
+use super::journal::Gate;
 use crate::budget::Reservation;
 use crate::message::{Bodies, MessageBatch};
 use crate::sink::Delivery;
@@ -28,11 +29,18 @@ pub(crate) struct FeedItem {
     /// When it was made.
     pub taken_at: Instant,
     pub held: Arc<Option<Reservation>>,
+    /// It leaves once this is open; `None`: nothing stands before it.
+    pub gate: Option<Gate>,
     /// How many messages and bytes it had, once they were let go.
     pub let_go: Option<(u64, u64)>,
 }
 
 impl FeedItem {
+    /// What it has to wait for before it may leave.
+    pub fn shut(&self) -> Option<Gate> {
+        self.gate.clone().filter(|gate| !gate.is_open())
+    }
+
     /// Gives back the memory of what the sink has taken: it can be read again from disk.
     pub fn let_go(&mut self) {
         self.let_go = Some(self.size());

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tracing::info;
 
 use super::is_before;
+use super::journal::Journal;
 use super::mark::now_ms;
 use crate::plan::{PipelinePlan, Services};
 use crate::secrets::Secrets;
@@ -168,15 +169,17 @@ impl Lineage {
     }
 
     /// Records a successor from `from` on, at work at once if `now`. What no replay needs any more, since even the
-    /// lowest stored checkpoint is past it, is let go. Durable on return. Not while [`Lineage::is_replaying`].
+    /// lowest stored checkpoint is past it, is let go. Durable when the journal's gate opens. Not while
+    /// [`Lineage::is_replaying`].
     ///
     /// # Errors
     ///
-    /// When a replay may need too many generations already, or the store fails. Nothing has changed then.
+    /// When a replay may need too many generations already, or the store cannot be read. Nothing has changed then.
     pub async fn record(
         &mut self,
         plan: &PipelinePlan,
         services: &Services,
+        journal: &Journal,
         new: Successor,
         from: Option<&Position>,
         now: bool,
@@ -208,10 +211,7 @@ impl Lineage {
         }
         history.generations.push(current.clone());
         let own = (current.note.by == BY_ITSELF).then(|| self.own_swap(&previous, &current));
-        history.save_with(&*services.store, &self.key, own.as_ref()).await?;
-        if own.is_some() {
-            services.own_swaps.notify_one();
-        }
+        journal.write(history.records(&self.key, own.as_ref())?, own.is_some()).await;
         // What is at work until then stands before it.
         self.active = history.generations.len() - if now { 1 } else { 2 };
         self.history = history;
@@ -252,11 +252,11 @@ impl Lineage {
         }
     }
 
-    /// One batch less that what is at work is judged by. Durable on return. Answers how many are left.
-    pub async fn passed(&mut self, store: &dyn StateStore) -> Result<u32, StateError> {
+    /// One batch less that what is at work is judged by. Durable when the journal's gate opens. Answers how many are left.
+    pub async fn passed(&mut self, journal: &Journal) -> Result<u32, StateError> {
         let now = &mut self.history.generations[self.active];
         now.probation = now.probation.saturating_sub(1);
-        self.history.save(store, &self.key).await?;
+        journal.write(self.history.records(&self.key, None)?, false).await;
         Ok(self.now().probation)
     }
 

@@ -266,7 +266,14 @@ impl SinkTask {
         let mut progressed = false;
         let mut open = true;
         loop {
-            if self.written < self.pending.len() {
+            let gate = self.pending.get(self.written).and_then(FeedItem::shut);
+            if let Some(gate) = &gate
+                && self.written == 0
+            {
+                gate.opened().await?;
+                continue;
+            }
+            if gate.is_none() && self.written < self.pending.len() {
                 match self.write(&mut *sink, shared, hearing).await? {
                     Some(error) => {
                         // What got through before it need not be sent again. The error counts, not this one's.

@@ -8,8 +8,8 @@ use deltaforge_model::{Batch, Position};
 use tracing::warn;
 
 use super::earliest;
+use super::journal::Journal;
 use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming};
-use crate::failpoint;
 use crate::plan::{PipelinePlan, Services, StagePlan};
 use crate::stage::{Stage, StageError, StageLimits, StageSpec, StageVersion};
 use crate::stages::{GivenUp, RunningStage, StageMetrics};
@@ -24,6 +24,7 @@ mod probation;
 pub(crate) struct StageSet {
     plan: Arc<PipelinePlan>,
     services: Services,
+    journal: Arc<Journal>,
     slots: Vec<Slot>,
     /// Stages that hide values as they run now, by their place, for rows that leave by another door.
     masks: BTreeMap<usize, RunningStage>,
@@ -60,6 +61,7 @@ impl StageSet {
     pub async fn build(
         plan: &Arc<PipelinePlan>,
         services: &Services,
+        journal: &Arc<Journal>,
         resume: Option<Position>,
         waits: Waits,
         taps: Taps,
@@ -67,6 +69,7 @@ impl StageSet {
         let mut set = Self {
             plan: plan.clone(),
             services: services.clone(),
+            journal: journal.clone(),
             slots: Vec::new(),
             masks: BTreeMap::new(),
             waits,
@@ -230,8 +233,8 @@ impl StageSet {
         Some(batch)
     }
 
-    /// Puts new code in place from `from` on: stored first, then at work, once the stream is there (`now`). Not while
-    /// [`StageSet::is_replaying`].
+    /// Puts new code in place from `from` on, at work once the stream is there (`now`); what comes of it leaves when that is
+    /// stored. Not while [`StageSet::is_replaying`].
     pub async fn swap(
         &mut self,
         new: NewStage,
@@ -244,8 +247,7 @@ impl StageSet {
         let version = successor.version.clone();
         let lineage = &mut self.slots[index].lineage;
         let Recorded { previous, current } =
-            lineage.record(&self.plan, &self.services, successor, from, now).await?;
-        failpoint::hit("swap.stored");
+            lineage.record(&self.plan, &self.services, &self.journal, successor, from, now).await?;
         if now {
             let mask = mask.map(|mask| self.mask(&plan, mask, version.clone(), &current));
             self.set_mask(index, mask);

@@ -1,9 +1,10 @@
 //! Swaps on their way to the worker.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{MutexGuard, Notify, oneshot};
+use tokio::sync::{MutexGuard, Notify, OwnedMutexGuard, oneshot};
 
 use super::envelopes::NewEnvelope;
 use super::stage_set::{NewStage, Swapped};
@@ -31,6 +32,8 @@ pub(crate) struct Swaps {
     came: Notify,
     /// Held by whoever takes them: one attempt at a time.
     turn: tokio::sync::Mutex<()>,
+    /// Held by whoever stores them.
+    storing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -61,6 +64,11 @@ impl Swaps {
     /// The right to take them, for as long as the answer lives.
     pub async fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().await
+    }
+
+    /// The right to store them. Nobody else has it, so what was recorded before is durable, or never will be.
+    pub async fn storing(&self) -> OwnedMutexGuard<()> {
+        self.storing.clone().lock_owned().await
     }
 
     /// Waits for the next one. Only for whoever has the turn. Cancel-safe.

@@ -9,6 +9,7 @@ use super::commit::Progress;
 use super::envelopes::{Envelopes, Made};
 use super::feed::{Feed, FeedItem, Offer, Origin};
 use super::handed::{HandedOut, Reach};
+use super::journal::Journal;
 use super::mark::{Beginnings, Skip};
 use super::reader::Held;
 use super::stage_set::StageSet;
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     pub dlq: Option<Dlq>,
     pub events: mpsc::Sender<Progress>,
     pub swaps: Arc<Swaps>,
+    pub journal: Arc<Journal>,
     pub seq: u64,
     /// Everything up to here has been through the stages.
     pub through: Option<Position>,
@@ -94,8 +96,11 @@ impl Worker {
             Swap::Envelope(new) => self.envelopes.swap(new, from, now).await,
         };
         self.tell();
-        // Whoever asked may have gone; the swap stands.
-        let _ = request.reply.send(result);
+        match result {
+            Ok(swapped) => self.journal.answer(request.reply, swapped),
+            // Whoever asked may have gone.
+            Err(refused) => drop(request.reply.send(Err(refused))),
+        }
     }
 
     /// Whether a part of a transaction has been processed, or some sink has had one, whose rest is yet to come.
@@ -184,6 +189,9 @@ impl Worker {
         for Made { unwritten, sinks, .. } in &made {
             let of = |sink: &usize| (self.plan.sinks[*sink].id.as_str(), first_rows[*sink]);
             let sinks: Vec<_> = sinks.iter().map(of).collect();
+            if !unwritten.is_empty() {
+                self.journal.settled().await?;
+            }
             unwritten::send(self.dlq.as_ref(), &self.shared, &batch, &sinks, unwritten).await?;
         }
         // The batch stays until the sinks are done where one of them may reject a message, or fall behind so that
@@ -210,6 +218,11 @@ impl Worker {
         if self.events.send(opened).await.is_err() {
             return Ok(());
         }
+        if self.feeds.iter().any(Feed::may_spill) {
+            // On disk it would be out of the host's hands.
+            self.journal.settled().await?;
+        }
+        let gate = self.journal.gate();
         for (index, feed) in self.feeds.iter_mut().enumerate() {
             if had[index] {
                 feed.covered(self.seq).await;
@@ -227,6 +240,7 @@ impl Worker {
                 batch: kept.clone(),
                 taken_at: std::time::Instant::now(),
                 held: held.clone(),
+                gate: gate.clone(),
                 let_go: None,
             };
             let (seq, first_row) = (self.seq, first_rows[index]);
@@ -256,6 +270,7 @@ impl Worker {
                 format!("an event was rejected and there is no dead-letter queue: {reason}"),
             ));
         };
+        self.journal.settled().await?;
         let masked = self.stages.mask_rows(batch.rejects_as_batch()).await;
         let letters: Vec<Letter<'_>> = batch
             .rejects()

@@ -65,14 +65,24 @@ impl Registry {
         }
         let folder = self.folder(tenant, name).join(version.to_string());
         let mut manifest = manifest.clone();
-        let new = match self.place(&folder, bytes, &manifest) {
-            Ok(()) => true,
-            Err(error) if is_taken(&error) => {
-                manifest = self.same_again(&plugin, &folder, bytes, manifest)?;
-                false
-            }
-            Err(error) => {
-                return Err(io_error(format!("publish {plugin} in {}", self.dir.display()))(error));
+        let mut tries = MOVES;
+        let new = loop {
+            tries -= 1;
+            match self.place(&folder, bytes, &manifest) {
+                Ok(()) => break true,
+                Err(error) if is_taken(&error) => {
+                    match self.same_again(&plugin, &folder, bytes, manifest.clone()) {
+                        // What was in its place is being taken away, whole: there is room for it now.
+                        Err(_) if tries > 0 && !folder.exists() => {}
+                        same => {
+                            manifest = same?;
+                            break false;
+                        }
+                    }
+                }
+                Err(error) => {
+                    return Err(io_error(format!("publish {plugin} in {}", self.dir.display()))(error));
+                }
             }
         };
         let (tenant, name) = (tenant.map(str::to_owned), name.to_owned());

@@ -70,8 +70,8 @@ fn what_is_not_there_is_answered_with_what_was_meant() {
     let dir = tempfile::tempdir().unwrap();
     let bytes: &'static [u8] = b"not looked at";
     let registry = Registry::new(dir.path().join("plugins"), dir.path().join("kept"))
-        .with_builtin("mask", "1.0.0", PluginKind::Processor, bytes)
-        .with_builtin("filter", "1.0.0", PluginKind::Processor, bytes);
+        .with_builtin("mask", "1.0.0", PluginKind::Processor, "masks", bytes)
+        .with_builtin("filter", "1.0.0", PluginKind::Processor, "", bytes);
     publish(&registry, None, "tagger", "2.1.0", bytes);
     publish(&registry, Some("acme"), "greeter", "0.3.0-rc.1", bytes);
     fs::write(dir.path().join("my-plugin.wasm"), bytes).unwrap();
@@ -135,8 +135,11 @@ async fn built_in_plugins_stand_beside_published_ones() {
         "mask",
         "1.1.0",
         PluginKind::Processor,
+        "masks columns",
         bytes,
     );
+    let shown = registry.version(None, "mask", &Version::new(1, 1, 0)).unwrap();
+    assert_eq!(shown.manifest.description, "masks columns");
     assert_eq!(registry.resolve("mask@1", "t", None).unwrap().plugin, "mask@1.1.0");
     let newer = variant(bytes, 1);
     publish(&registry, None, "mask", "1.2.0", &newer);

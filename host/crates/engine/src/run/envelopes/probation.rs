@@ -55,9 +55,9 @@ impl Envelopes {
             }
             attempt => attempt?,
         };
-        // Stored before anything of it leaves, so that a replay judges no batch again that the sink has had.
+        // Nothing of it leaves before that is stored, so that a replay judges no batch again that the sink has had.
         let lineage = &mut self.lineages[sink];
-        lineage.passed(&*self.services.store).await?;
+        lineage.passed(&self.journal).await?;
         let generation = lineage.now().generation;
         self.told[sink].send_replace(lineage.generations().into());
         info!(

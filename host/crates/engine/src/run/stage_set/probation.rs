@@ -105,11 +105,11 @@ impl StageSet {
         }
     }
 
-    /// One batch less to be judged by; stored before anything of it leaves, so that a replay judges no batch again that
-    /// some sink has had.
+    /// One batch less to be judged by; nothing of it leaves before that is stored, so that a replay judges no batch again
+    /// that some sink has had.
     async fn passed(&mut self, index: usize) -> Result<(), Failure> {
         let Slot { running, lineage } = &mut self.slots[index];
-        let left = lineage.passed(&*self.services.store).await?;
+        let left = lineage.passed(&self.journal).await?;
         running.on_probation = left > 0;
         let generation = lineage.now().generation;
         tracing::info!(

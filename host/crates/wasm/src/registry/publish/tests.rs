@@ -50,3 +50,44 @@ fn a_name_that_was_made_by_a_process_at_work_tells_so() {
     registry.forget_incoming(true);
     assert_eq!(held(), 2, "what a command of this machine is at work on stays");
 }
+
+#[test]
+fn the_same_again_is_published_also_while_it_is_being_taken_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plugins, kept) = (dir.path().join("plugins"), dir.path().join("components"));
+    let registry = Registry::new(&plugins, &kept);
+    let (version, bytes) = (Version::new(1, 0, 0), b"a component");
+    let manifest = PluginManifest {
+        sha256: digest_of(bytes),
+        kind: crate::plugin::PluginKind::Processor,
+        interface: "1.0.0".to_owned(),
+        grants: Vec::new(),
+        author: String::new(),
+        licence: String::new(),
+        description: String::new(),
+        tables: Vec::new(),
+        reads: Vec::new(),
+        writes: Vec::new(),
+        config_schema: String::new(),
+    };
+    let publish = || registry.publish(None, "mask", &version, bytes, &manifest);
+    publish().unwrap();
+    // Hosts share a registry's folder.
+    let other = Registry::new(&plugins, &kept);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = other.delete(None, "mask", &version);
+            }
+        });
+        let published: Vec<_> = (0..300).map(|_| publish().map(drop)).collect();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let failed: Vec<_> = published
+            .into_iter()
+            .filter_map(Result::err)
+            .map(|error| crate::factory::chain(&error))
+            .collect();
+        assert!(failed.is_empty(), "{} of them: {:?}", failed.len(), failed.first());
+    });
+}

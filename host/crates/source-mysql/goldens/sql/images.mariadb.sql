@@ -1,0 +1,13 @@
+CREATE TABLE docs (id INT PRIMARY KEY, name VARCHAR(20), body TEXT, n INT);
+INSERT INTO docs VALUES (1, 'one', REPEAT('b', 50), 1), (2, 'two', NULL, 2), (3, 'three', 'b3', 3);
+SET binlog_row_image = MINIMAL;
+UPDATE docs SET n = 11 WHERE id = 1;
+UPDATE docs SET name = NULL, body = 'new' WHERE id = 2;
+UPDATE docs SET id = 30 WHERE id = 3;
+INSERT INTO docs (id, n) VALUES (4, 4);
+DELETE FROM docs WHERE id = 4;
+SET binlog_row_image = NOBLOB;
+UPDATE docs SET n = 12 WHERE id = 1;
+UPDATE docs SET body = 'again' WHERE id = 2;
+INSERT INTO docs (id, n) VALUES (5, 5);
+SET binlog_row_image = FULL;

@@ -1,0 +1,24 @@
+CREATE TABLE docs (id INT PRIMARY KEY, name VARCHAR(20), body TEXT, n INT, j JSON, j2 JSON);
+INSERT INTO docs VALUES (1, 'one', REPEAT('b', 50), 1, '{"a": {"b": [1, 2, 3], "key with space": "x", "é": 1}, "long": "0123456789012345678901234567890123456789"}', '[1, [2, 3], {"x": "yyyyyyyyyyyyyyyyyyyyyyyy"}]'),
+  (2, 'two', NULL, 2, NULL, '{}'), (3, 'three', 'b3', 3, '[10, 20, 30, "forty forty forty forty forty"]', '{"k": 1, "padding": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}');
+SET binlog_row_image = MINIMAL;
+UPDATE docs SET n = 11 WHERE id = 1;
+UPDATE docs SET name = NULL, body = 'new' WHERE id = 2;
+UPDATE docs SET id = 30 WHERE id = 3;
+INSERT INTO docs (id, n) VALUES (4, 4);
+DELETE FROM docs WHERE id = 4;
+SET binlog_row_image = NOBLOB;
+UPDATE docs SET n = 12 WHERE id = 1;
+UPDATE docs SET body = 'again' WHERE id = 2;
+INSERT INTO docs (id, n) VALUES (5, 5);
+SET binlog_row_image = FULL, binlog_row_value_options = PARTIAL_JSON;
+UPDATE docs SET j = JSON_SET(j, '$.a.b[1]', 7), j2 = JSON_SET(j2, '$[2].x', 'z') WHERE id = 1;
+UPDATE docs SET j = JSON_REPLACE(j, '$.a."key with space"', 'y', '$.a.é', 22) WHERE id = 1;
+UPDATE docs SET j = JSON_REMOVE(j, '$.a.b[0]'), n = 13 WHERE id = 1;
+UPDATE docs SET j = JSON_REMOVE(j, '$.long') WHERE id = 1;
+UPDATE docs SET j = JSON_SET(j, '$.new', 1, '$.n', CAST('{"deep": [1]}' AS JSON)) WHERE id = 1;
+UPDATE docs SET j = JSON_SET(j, '$[0]', 11, '$[3]', 'f') WHERE id = 30;
+UPDATE docs SET j = JSON_SET(j, '$[4]', 5), j2 = JSON_REMOVE(j2, '$.padding') WHERE id = 30;
+UPDATE docs SET j2 = JSON_SET(j2, '$.k', 1.5) WHERE id = 30;
+UPDATE docs SET n = n + 100;
+SET binlog_row_value_options = '', binlog_row_image = FULL;

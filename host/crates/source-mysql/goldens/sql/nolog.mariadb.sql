@@ -1,0 +1,4 @@
+SET GLOBAL binlog_row_metadata = NO_LOG;
+CREATE TABLE m (id INT UNSIGNED PRIMARY KEY, tu TINYINT UNSIGNED, v VARCHAR(20) CHARACTER SET latin1, t TEXT, b BLOB, e ENUM('x', 'it''s', 'ü') CHARACTER SET latin1, s SET('a', 'b'), d DECIMAL(20,5), dt DATETIME(3), bn BINARY(4), c CHAR(5) CHARACTER SET ucs2, y YEAR, i6 INET6);
+INSERT INTO m VALUES (4000000000, 255, 'ü', 'text', x'00', 'ü', 'a,b', -1.5, '2024-01-15 10:30:00.123', 'a', 'ü☃', 2024, '::1'), (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+UPDATE m SET tu = 200, e = 'it''s' WHERE id = 4000000000;

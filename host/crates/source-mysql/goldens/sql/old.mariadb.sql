@@ -1,0 +1,6 @@
+SET GLOBAL mysql56_temporal_format = OFF;
+SET sql_mode = '', time_zone = '+00:00';
+CREATE TABLE old (id INT PRIMARY KEY, t TIME, dt DATETIME, ts TIMESTAMP NULL, d DATE);
+INSERT INTO old VALUES (1, '-838:59:59', '1000-01-01 00:00:00', '1970-01-01 00:00:01', '1000-01-01'), (2, '838:59:59', '9999-12-31 23:59:59', '2038-01-19 03:14:07', '9999-12-31'),
+  (3, '00:00:00', '0000-00-00', '0000-00-00', '0000-00-00'), (4, NULL, NULL, NULL, NULL), (5, '-00:00:01', '2024-02-29 12:34:56', '2024-02-29 12:34:56', '2024-02-29');
+SET GLOBAL mysql56_temporal_format = ON;
