@@ -5,7 +5,7 @@
 #   kafka.sh install                  downloads it, once
 #   kafka.sh start DATADIR PORT       starts it, or finds it running; prints READY once it answers. PORT+1 is the controller's
 #   kafka.sh stop DATADIR PORT        ends it; what it holds stays
-#   kafka.sh attend DATADIR PORT      starts it, and ends it once its own standard input ends: it never outlives its caller
+#   kafka.sh attend DATADIR PORT      starts it; once its own standard input ends, ends it and removes what it held: it never outlives its caller
 #   kafka.sh tool CLASS ARGS...       runs one of its command line tools
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 POM=$ROOT/scripts/servers/kafka-pom.xml
@@ -123,6 +123,8 @@ attend() {
   start
   cat >/dev/null || true
   stop_server "$PIDFILE" KILL
+  rm -rf "$DATA" "$LOG"
+  rmdir --ignore-fail-on-non-empty "$(dirname "$DATA")"
 }
 
 command=${1:-}
