@@ -204,9 +204,9 @@ async fn a_large_column_in_a_small_heap_is_a_memory_limit() {
 async fn scripts_that_do_not_stop_are_given_up_with_their_thread() {
     let factory = Javascript::default();
     let limits = StageLimits { cpu_ms: 10_000, timeout_ms: 40, mem_mb: 64, ..WIDE };
-    // The engine looks at its limits every 10,000 turns of a loop; these turns are too few.
+    // The engine looks at its limits every 10,000 turns of a loop; these turns are too few, also on a quick machine.
     let script = "function processBatch(events) {
-        if (events.length > 1) { const s = 'x'.repeat(1 << 20), began = Date.now(); while (Date.now() - began < 8000) s.indexOf('y'); }
+        if (events.length > 1) { const s = 'x'.repeat(16 << 20), began = Date.now(); while (Date.now() - began < 8000) s.indexOf('y'); }
         return events; }";
     let (mut stage, _) = factory.build(&spec(script, limits), None).await.unwrap();
     for nth in 1..=crate::worker::MAX_ABANDONED_OF_A_TENANT {
