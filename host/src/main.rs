@@ -9,6 +9,7 @@ mod measure;
 mod memory;
 mod plan;
 mod plugin;
+mod priority;
 mod registry;
 mod serve;
 mod source;

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use crate::check::{Builders, show};
 use crate::cli::{RunArgs, Storage};
-use crate::{Exit, access, log, measure, memory, plan, tenants};
+use crate::{Exit, access, log, measure, memory, plan, priority, tenants};
 
 /// The host's version, as `source.version` of every event states it.
 const VERSION: &str = concat!("deltaforge-", env!("CARGO_PKG_VERSION"));
@@ -91,10 +91,19 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("start the compute threads")?;
+    let background = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("background")
+        .enable_time()
+        .on_thread_start(priority::only_when_idle)
+        .build()
+        .context("start the background threads")?;
+    builders.tenants.set_background(background.handle().clone());
     let handle = compute.handle().clone();
     let result =
         io.block_on(serve(args, &data, builders, Files { pipelines, auth }, hidden, metrics, handle));
     compute.shutdown_timeout(Duration::from_secs(1));
+    background.shutdown_timeout(Duration::from_secs(1));
     io.shutdown_timeout(Duration::from_secs(1));
     result
 }

@@ -248,7 +248,7 @@ impl Attempt {
                     fuse.blow(failure);
                 }
             };
-            let worker = services.tenants.run(&plan.tenant, worker.in_current_span());
+            let worker = services.tenants.run_demotable(&plan.tenant, worker.in_current_span());
             tasks.spawn_on(worker, &services.compute);
         }
         {

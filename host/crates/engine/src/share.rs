@@ -10,6 +10,15 @@
 //!
 //! Work that could go on ends its turn with [`give_way`], not with the runtime's own yield: so it stands in the queue
 //! before its place is given to the next.
+//!
+//! Fair shares alone leave those waiting who want little: a thread that computes is taken from the processor when its
+//! time slice ends, which may be some milliseconds. So a tenant that lately used more than half of its share takes its
+//! turns in the [`background`], which runs when nobody else wants the processor.
+
+mod background;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -18,11 +27,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, counter};
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Handle;
+
+pub use background::{Demotable, begin_thread};
 
 /// Thread time that tenants used for stages and encoding.
 const CPU_MILLISECONDS: &str = "deltaforge_tenant_cpu_milliseconds_total";
@@ -32,10 +44,27 @@ const CPU_MILLISECONDS: &str = "deltaforge_tenant_cpu_milliseconds_total";
 pub struct Share(Arc<Mutex<State>>);
 
 struct State {
-    free: usize,
+    places: usize,
+    /// Places that nobody holds, by [`Row`].
+    free: [usize; 2],
     /// The account of the least served tenant that waits: where newcomers begin.
     floor: u64,
     tenants: HashMap<Arc<str>, Account>,
+    /// The weights of all tenants.
+    weights: u64,
+    /// Turns that wait, those included that are not wanted any more.
+    waiting: usize,
+    /// The threads of the background, where there are any.
+    background: Option<Handle>,
+    /// Until then nobody is sent there: the machine has no time left for it.
+    starved_until: Option<Instant>,
+}
+
+/// Which threads a turn is taken on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Front,
+    Back,
 }
 
 struct Account {
@@ -45,6 +74,10 @@ struct Account {
     /// Thread time used, in nanoseconds over the weight.
     used: u64,
     waiting: VecDeque<Arc<Ticket>>,
+    /// Seconds of thread time used lately: what is longer ago than [`LATELY`] counts little.
+    lately: f64,
+    /// When that was so.
+    lately_at: Instant,
     /// Nanoseconds not yet counted, since the metric has whole milliseconds.
     uncounted: u64,
     milliseconds: Counter,
@@ -53,6 +86,8 @@ struct Account {
 /// A turn that waits for a place.
 struct Ticket {
     state: AtomicU8,
+    /// May be taken in the background.
+    demotable: bool,
     waker: Mutex<Waker>,
 }
 
@@ -77,27 +112,58 @@ pub async fn give_way() {
     .await;
 }
 
+/// States of a ticket. One that has a place says in which row.
 const WAITS: u8 = 0;
-const HAS_A_PLACE: u8 = 1;
-const GONE: u8 = 2;
+const GONE: u8 = 1;
+const IN_FRONT: u8 = 2;
+const IN_THE_BACK: u8 = 3;
+
+/// The time over which a tenant's use is compared with its share.
+const LATELY: Duration = Duration::from_secs(2);
+/// Who used more than this part of its share lately is sent to the background.
+const MODEST: f64 = 0.5;
+/// How long nobody is sent there after it has been found to be starved.
+const STARVED_FOR: Duration = Duration::from_secs(1);
 
 impl Share {
     /// Shares `places` threads.
     pub fn new(places: usize) -> Self {
-        let state = State { free: places.max(1), floor: 0, tenants: HashMap::new() };
+        let places = places.max(1);
+        let state = State {
+            places,
+            free: [places; 2],
+            floor: 0,
+            tenants: HashMap::new(),
+            weights: 0,
+            waiting: 0,
+            background: None,
+            starved_until: None,
+        };
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// From now on there is a background. As many threads as there are places, which the system should let run only
+    /// when nobody else wants the processor.
+    pub fn set_background(&self, threads: Handle) {
+        self.0.lock().background = Some(threads);
     }
 
     /// Runs `work` on the account of `tenant`, whose turns count by `weight`.
     pub fn run<F: Future>(&self, tenant: &str, weight: u32, work: F) -> Fair<F> {
-        let member = Member::new(self, tenant, weight);
+        let member = Member::new(self, tenant, weight, false);
         Fair { member, work: Box::pin(work), keepers: Arc::default(), holds: false }
+    }
+
+    /// The same for work that may be moved to the background and back between its turns.
+    pub fn run_demotable<F: Future>(&self, tenant: &str, weight: u32, work: F) -> Demotable<F> {
+        let member = Member::new(self, tenant, weight, true);
+        Demotable::new(Fair { member, work: Box::pin(work), keepers: Arc::default(), holds: false })
     }
 
     /// A place for work on a thread of its own: that of the turn in which this is polled. Outside of any, it waits for
     /// one.
     pub async fn place(&self, tenant: &str, weight: u32) -> Place {
-        let mut member = Member::new(self, tenant, weight);
+        let mut member = Member::new(self, tenant, weight, false);
         let keepers = KEEPERS.with_borrow(Clone::clone);
         match &keepers {
             Some(keepers) => {
@@ -111,13 +177,26 @@ impl Share {
 
 impl State {
     /// Takes a free place, unless somebody waits for one.
-    fn enter(&mut self, tenant: &str) -> bool {
-        if self.free == 0 {
-            return false;
+    fn enter(&mut self, tenant: &str, demotable: bool) -> Option<Row> {
+        let row = self.row(self.tenants.get(tenant)?, demotable, Instant::now());
+        if self.free[row as usize] == 0 {
+            return None;
         }
-        self.free -= 1;
+        self.free[row as usize] -= 1;
         self.begin(tenant);
-        true
+        Some(row)
+    }
+
+    /// Where the next turn of a tenant is taken.
+    fn row(&self, account: &Account, demotable: bool, now: Instant) -> Row {
+        let alone = self.tenants.len() < 2;
+        if !demotable || alone || self.background.is_none() || self.starved_until.is_some_and(|end| now < end)
+        {
+            return Row::Front;
+        }
+        let share = self.places as f64 * f64::from(account.weight) / self.weights as f64;
+        let is_modest = account.lately(now) <= MODEST * share * LATELY.as_secs_f64();
+        if is_modest { Row::Front } else { Row::Back }
     }
 
     /// A tenant that comes back has no claim on time that it did not use.
@@ -130,8 +209,9 @@ impl State {
     }
 
     /// Puts a turn in the queue.
-    fn wait(&mut self, tenant: &str, waker: Waker) -> Arc<Ticket> {
-        let ticket = Arc::new(Ticket { state: AtomicU8::new(WAITS), waker: Mutex::new(waker) });
+    fn wait(&mut self, tenant: &str, demotable: bool, waker: Waker) -> Arc<Ticket> {
+        let ticket = Arc::new(Ticket { state: AtomicU8::new(WAITS), demotable, waker: Mutex::new(waker) });
+        self.waiting += 1;
         let floor = self.floor;
         if let Some(account) = self.tenants.get_mut(tenant) {
             account.used = account.used.max(floor);
@@ -149,28 +229,56 @@ impl State {
         if let Some(account) = self.tenants.get_mut(tenant) {
             let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
             account.used = account.used.saturating_add(nanos / u64::from(account.weight));
+            let now = Instant::now();
+            account.lately = account.lately(now) + spent.as_secs_f64();
+            account.lately_at = now;
             account.uncounted += nanos;
             account.milliseconds.increment(account.uncounted / 1_000_000);
             account.uncounted %= 1_000_000;
         }
     }
 
-    /// Gives a place to whoever is next.
-    fn hand_on(&mut self) {
-        loop {
-            let next = self.tenants.iter_mut().filter(|(_, one)| !one.waiting.is_empty());
-            let Some((_, account)) = next.min_by_key(|(_, one)| one.used) else {
-                self.free += 1;
+    /// Takes a place back, and gives to whoever is next what is free.
+    fn hand_on(&mut self, row: Row) {
+        self.free[row as usize] += 1;
+        let now = Instant::now();
+        while self.waiting > 0 {
+            let next = self.tenants.iter().filter_map(|(tenant, account)| {
+                let row = self.row(account, account.waiting.front()?.demotable, now);
+                (self.free[row as usize] > 0).then_some((account.used, tenant, row))
+            });
+            let Some((used, tenant, row)) = next.min_by_key(|(used, ..)| *used) else { return };
+            let tenant = tenant.clone();
+            self.floor = self.floor.max(used);
+            let Some(ticket) = self.tenants.get_mut(&tenant).and_then(|one| one.waiting.pop_front()) else {
                 return;
             };
-            self.floor = self.floor.max(account.used);
-            let Some(ticket) = account.waiting.pop_front() else { continue };
+            self.waiting -= 1;
+            let place = if row == Row::Front { IN_FRONT } else { IN_THE_BACK };
             // One whose turn is not wanted any more leaves the place to the next.
-            if ticket.state.compare_exchange(WAITS, HAS_A_PLACE, Ordering::AcqRel, Ordering::Acquire).is_ok()
-            {
+            if ticket.state.compare_exchange(WAITS, place, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                self.free[row as usize] -= 1;
                 ticket.waker.lock().wake_by_ref();
-                return;
             }
+        }
+    }
+}
+
+impl Account {
+    /// Seconds of thread time used lately.
+    fn lately(&self, now: Instant) -> f64 {
+        let since = now.saturating_duration_since(self.lately_at);
+        self.lately * (-since.as_secs_f64() / LATELY.as_secs_f64()).exp()
+    }
+}
+
+impl Ticket {
+    /// The place that it was given.
+    fn place(state: u8) -> Option<Row> {
+        match state {
+            IN_FRONT => Some(Row::Front),
+            IN_THE_BACK => Some(Row::Back),
+            _ => None,
         }
     }
 }
@@ -180,25 +288,32 @@ struct Member {
     share: Share,
     tenant: Arc<str>,
     ticket: Option<Arc<Ticket>>,
+    /// Its turns may be taken in the background.
+    demotable: bool,
+    /// Where its place is, while it has one.
+    row: Row,
 }
 
 impl Member {
-    fn new(share: &Share, tenant: &str, weight: u32) -> Self {
+    fn new(share: &Share, tenant: &str, weight: u32, demotable: bool) -> Self {
         let tenant: Arc<str> = tenant.into();
         let mut state = share.0.lock();
-        let floor = state.floor;
-        let account = state.tenants.entry(tenant.clone()).or_insert_with(|| Account {
-            weight: 1,
+        let State { tenants, weights, floor, .. } = &mut *state;
+        let account = tenants.entry(tenant.clone()).or_insert_with(|| Account {
+            weight: 0,
             members: 0,
-            used: floor,
+            used: *floor,
             waiting: VecDeque::new(),
+            lately: 0.0,
+            lately_at: Instant::now(),
             uncounted: 0,
             milliseconds: counter!(CPU_MILLISECONDS, "tenant" => tenant.to_string()),
         });
+        *weights = *weights + u64::from(weight.max(1)) - u64::from(account.weight);
         account.weight = weight.max(1);
         account.members += 1;
         drop(state);
-        Self { share: share.clone(), tenant, ticket: None }
+        Self { share: share.clone(), tenant, ticket: None, demotable, row: Row::Front }
     }
 
     /// Takes a place, now or when there is one.
@@ -207,17 +322,21 @@ impl Member {
         match &self.ticket {
             Some(ticket) => {
                 ticket.waker.lock().clone_from(context.waker());
-                if ticket.state.load(Ordering::Acquire) != HAS_A_PLACE {
+                let Some(row) = Ticket::place(ticket.state.load(Ordering::Acquire)) else {
                     return Poll::Pending;
-                }
+                };
                 state.begin(&self.tenant);
                 self.ticket = None;
+                self.row = row;
             }
-            None if state.enter(&self.tenant) => {}
-            None => {
-                self.ticket = Some(state.wait(&self.tenant, context.waker().clone()));
-                return Poll::Pending;
-            }
+            None => match state.enter(&self.tenant, self.demotable) {
+                Some(row) => self.row = row,
+                None => {
+                    let waker = context.waker().clone();
+                    self.ticket = Some(state.wait(&self.tenant, self.demotable, waker));
+                    return Poll::Pending;
+                }
+            },
         }
         Poll::Ready(())
     }
@@ -232,9 +351,9 @@ impl Member {
         let mut state = self.share.0.lock();
         state.charge(&self.tenant, spent);
         if let Some(waker) = again {
-            self.ticket = Some(state.wait(&self.tenant, waker.clone()));
+            self.ticket = Some(state.wait(&self.tenant, self.demotable, waker.clone()));
         }
-        state.hand_on();
+        state.hand_on(self.row);
     }
 }
 
@@ -242,13 +361,16 @@ impl Drop for Member {
     fn drop(&mut self) {
         let mut state = self.share.0.lock();
         if let Some(ticket) = self.ticket.take()
-            && ticket.state.swap(GONE, Ordering::AcqRel) == HAS_A_PLACE
+            && let Some(row) = Ticket::place(ticket.state.swap(GONE, Ordering::AcqRel))
         {
-            state.hand_on();
+            state.hand_on(row);
         }
         if let Some(account) = state.tenants.get_mut(&self.tenant) {
             account.members -= 1;
             if account.members == 0 {
+                let (weight, waiting) = (account.weight, account.waiting.len());
+                state.weights -= u64::from(weight);
+                state.waiting -= waiting;
                 state.tenants.remove(&self.tenant);
             }
         }
@@ -303,10 +425,21 @@ impl<F: Future> Future for Fair<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { member, work, keepers, holds } = &mut *self;
-        if !std::mem::replace(holds, false) {
-            ready!(member.poll_enter(context));
-        }
+        ready!(self.poll_enter(context));
+        self.turn(context)
+    }
+}
+
+impl<F: Future> Fair<F> {
+    /// Takes a place, unless the last one was kept.
+    fn poll_enter(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.holds { Poll::Ready(()) } else { self.member.poll_enter(context) }
+    }
+
+    /// Takes a turn in the place that was entered.
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { member, work, keepers, holds } = self;
+        *holds = false;
         let mut turn = Turn { member, since: thread_time(), again: None, keeps: None };
         GAVE_WAY.set(false);
         let outer = KEEPERS.replace(Some(keepers.clone()));
@@ -360,134 +493,4 @@ impl Drop for Turn<'_> {
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicU64};
-
-    use super::*;
-
-    /// Computes about a millisecond of thread time.
-    fn compute() {
-        let until = thread_time() + Duration::from_millis(1);
-        while thread_time() < until {
-            std::hint::spin_loop();
-        }
-    }
-
-    /// Turns that pipelines of tenants get while all of them always want more: `(tenant, weight, pipelines)`.
-    async fn turns(share: &Share, tenants: &[(&str, u32, usize)], total: u64) -> Vec<u64> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let all = Arc::new(AtomicU64::new(0));
-        let mut counts = Vec::new();
-        let mut tasks = Vec::new();
-        for (tenant, weight, pipelines) in tenants {
-            let count = Arc::new(AtomicU64::new(0));
-            for _ in 0..*pipelines {
-                let (stop, count, all) = (stop.clone(), count.clone(), all.clone());
-                let work = async move {
-                    while !stop.load(Ordering::Relaxed) {
-                        compute();
-                        count.fetch_add(1, Ordering::Relaxed);
-                        all.fetch_add(1, Ordering::Relaxed);
-                        give_way().await;
-                    }
-                };
-                tasks.push(tokio::spawn(share.run(tenant, *weight, work)));
-            }
-            counts.push(count);
-        }
-        while all.load(Ordering::Relaxed) < total {
-            tokio::task::yield_now().await;
-        }
-        let turns = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        stop.store(true, Ordering::Relaxed);
-        for task in tasks {
-            task.await.unwrap();
-        }
-        turns
-    }
-
-    #[tokio::test]
-    async fn tenants_share_by_weight_however_many_pipelines_they_have() {
-        let turns = turns(&Share::new(1), &[("greedy", 1, 20), ("small", 1, 1), ("heavy", 3, 2)], 500).await;
-        let part = |of: u64| of as f64 / turns.iter().sum::<u64>() as f64;
-        assert!((0.15..0.25).contains(&part(turns[0])), "{turns:?}");
-        assert!((0.15..0.25).contains(&part(turns[1])), "{turns:?}");
-        assert!((0.55..0.65).contains(&part(turns[2])), "{turns:?}");
-    }
-
-    #[tokio::test]
-    async fn idle_time_is_not_saved_up() {
-        let share = Share::new(1);
-        turns(&share, &[("busy", 1, 1)], 200).await;
-        let late = turns(&share, &[("busy", 1, 1), ("late", 1, 1)], 200).await;
-        assert!(late[0] > 80 && late[1] > 80, "{late:?}");
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn work_on_threads_of_its_own_does_not_lock_the_places_up() {
-        for (places, pipelines) in [(1, 1), (2, 2), (2, 1), (4, 8)] {
-            let share = Share::new(places);
-            let pipeline = |number: usize| {
-                let own = share.clone();
-                let work = async move {
-                    for _ in 0..20 {
-                        let mut place = own.place("scripts", 1).await;
-                        let script = tokio::task::spawn_blocking(compute);
-                        script.await.unwrap();
-                        place.charge(Duration::from_millis(1));
-                        drop(place);
-                        give_way().await;
-                    }
-                };
-                tokio::spawn(share.run(&format!("t{number}"), 1, work))
-            };
-            let all = futures::future::join_all((0..pipelines).map(pipeline));
-            let done = tokio::time::timeout(Duration::from_secs(30), all).await;
-            assert!(done.is_ok(), "{places} places, {pipelines} pipelines");
-            // One that is dropped while its script runs gives its place back.
-            let own = share.clone();
-            let cut = share.run("t", 1, async move {
-                let _place = own.place("t", 1).await;
-                std::future::pending::<()>().await;
-            });
-            assert!(tokio::time::timeout(Duration::from_millis(20), cut).await.is_err());
-            let state = share.0.lock();
-            assert_eq!((state.free, state.tenants.len()), (places, 0));
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn places_come_back_from_work_that_is_dropped_and_from_work_that_panics() {
-        let share = Share::new(1);
-        for _ in 0..20 {
-            let tasks: Vec<_> = (0..8)
-                .map(|_| {
-                    tokio::spawn(share.run("t", 1, async {
-                        loop {
-                            compute();
-                            tokio::task::yield_now().await;
-                        }
-                    }))
-                })
-                .collect();
-            tokio::time::sleep(Duration::from_millis(3)).await;
-            tasks.iter().for_each(tokio::task::JoinHandle::abort);
-            for task in tasks {
-                assert!(task.await.unwrap_err().is_cancelled());
-            }
-        }
-        let panics = tokio::spawn(share.run("t", 1, async { panic!("it is a test") }));
-        assert!(panics.await.unwrap_err().is_panic());
-        let mut place = share.place("t", 1).await;
-        assert!(tokio::time::timeout(Duration::from_millis(20), share.place("t", 1)).await.is_err());
-        place.charge(Duration::from_millis(5));
-        drop(place);
-        drop(share.place("t", 1).await);
-        let state = share.0.lock();
-        assert_eq!((state.free, state.tenants.len()), (1, 0));
-    }
 }

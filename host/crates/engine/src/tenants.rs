@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use crate::error::ConfigError;
 use crate::lines::{LogBound, Rate};
-use crate::share::{Fair, Place, Share};
+use crate::share::{Demotable, Fair, Place, Share};
 use crate::stage::StageLimits;
 
 /// The limits of a host's tenants, as its file has them.
@@ -171,6 +171,16 @@ impl Tenants {
     /// Runs `work` on the compute threads as one of a tenant's.
     pub fn run<F: Future>(&self, tenant: &str, work: F) -> Fair<F> {
         self.share.run(tenant, self.weight(tenant), work)
+    }
+
+    /// The same for a pipeline's work, which goes on in the background while its tenant uses more than others.
+    pub fn run_demotable<F: Future>(&self, tenant: &str, work: F) -> Demotable<F> {
+        self.share.run_demotable(tenant, self.weight(tenant), work)
+    }
+
+    /// Offers threads for the background: see [`Share::set_background`].
+    pub fn set_background(&self, threads: Handle) {
+        self.share.set_background(threads);
     }
 
     /// The same from another runtime: the turns are taken on the threads of `compute`. The work ends with the future.

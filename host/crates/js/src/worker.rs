@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use deltaforge_engine::share::begin_thread;
 use deltaforge_engine::stage::StageLimits;
 use deltaforge_engine::tenants::Tenants;
 use deltaforge_model::View;
@@ -210,21 +211,21 @@ impl Worker {
         let given_up = Arc::new(AtomicBool::new(false));
         let (ready, is_ready) = oneshot::channel();
         let (mem_mb, tenant, flag) = (kind.mem_mb, kind.tenant.clone(), given_up.clone());
-        std::thread::Builder::new()
-            .name("script".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || {
-                let _back = ComeBack { given_up: flag.clone(), tenant, abandoned };
-                match Engine::new(mem_mb, watchdog) {
-                    Ok(engine) => {
-                        let _ = ready.send(Ok(()));
-                        work(engine, &queue, &flag);
-                    }
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                    }
+        let thread = std::thread::Builder::new().name("script".to_owned()).stack_size(STACK_BYTES);
+        let scripts = move || {
+            let _back = ComeBack { given_up: flag.clone(), tenant, abandoned };
+            match Engine::new(mem_mb, watchdog) {
+                Ok(engine) => {
+                    let _ = ready.send(Ok(()));
+                    work(engine, &queue, &flag);
                 }
-            })
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
+            }
+        };
+        begin_thread(thread, scripts)
+            .await
             .map_err(|error| ScriptError::Failed(format!("start a thread for the script: {error}")))?;
         is_ready
             .await

@@ -234,7 +234,9 @@ impl Registry {
         let versions = self.versions(tenant, name)?;
         match self.newest_that_fits(tenant, name, wanted, &versions) {
             Some((_, Some(builtin))) => Ok(builtin.resolved()),
-            Some((version, None)) => self.published(tenant, name, version),
+            Some((version, None)) => self
+                .published(tenant, name, version)
+                .or_else(|damage| self.copy_of(&qualified(tenant, name, version), damage)),
             None => Err(RegistryError::NotFound(self.missing(reference, tenant, name, wanted, &versions)?)),
         }
     }

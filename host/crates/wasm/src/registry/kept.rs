@@ -13,8 +13,9 @@ use deltaforge_engine::catalog::Copies;
 use deltaforge_engine::failpoint;
 use deltaforge_engine::stage::StageVersion;
 use parking_lot::Mutex;
+use tracing::warn;
 
-use super::{Registry, RegistryError, Resolved, io_error, qualified, read_component};
+use super::{Registry, RegistryError, Resolved, chain, io_error, qualified, read_component};
 use crate::cache::{remove_leftovers, write_whole};
 use crate::plugin::{digest_of, is_digest};
 use crate::reference::{Reference, tenants_folder};
@@ -166,6 +167,17 @@ impl Registry {
     /// The digest that a version was first used with.
     pub(super) fn first_used(&self, plugin: &str) -> Option<String> {
         fs::read_to_string(self.kept.first_used(plugin)).ok()
+    }
+
+    /// Serves what a damaged version was when it was used here, as long as that is kept.
+    pub(super) fn copy_of(&self, plugin: &str, damage: RegistryError) -> Result<Resolved, RegistryError> {
+        let copy = self.first_used(plugin).and_then(|digest| {
+            let bytes = read_component(&self.kept.path(&digest)).ok()?;
+            (digest_of(&bytes) == digest).then_some((digest, bytes))
+        });
+        let Some((digest, bytes)) = copy else { return Err(damage) };
+        warn!(plugin, error = %chain(&damage), "the registry's plugin is damaged; the copy that was used before is taken");
+        Ok(Resolved { plugin: plugin.to_owned(), digest, bytes: bytes.into() })
     }
 
     /// Keeps a component that is going to be used, safe through a crash: its digest will be written beside positions. It

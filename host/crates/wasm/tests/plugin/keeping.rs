@@ -128,6 +128,8 @@ async fn the_right_bytes_mend_a_damaged_version_and_others_do_not() {
     again(&bytes).unwrap();
     registry.keep(&registry.resolve("mask@1.0.0", "t", None).unwrap()).unwrap();
     ruin();
+    assert!(is_whole(), "what ran here is kept, and goes on after a restart");
+    assert!(registry.unreadable().unwrap().len() == 1, "and it is still told");
     assert!(matches!(again(&other), Err(RegistryError::Exists(_))));
     again(&bytes).unwrap();
     assert!(is_whole());

@@ -1,0 +1,161 @@
+//! Turns in the background: those of tenants that used more than half of their share lately.
+//!
+//! Its threads run only when nobody else wants the processor, and give way at once when somebody does. So who computes
+//! much costs others no wait for the end of a time slice. Where that leaves it nothing at all, since the machine is busy
+//! with others, its turns are taken in front again for a while.
+
+use std::cell::RefCell;
+use std::io;
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use futures::task::AtomicWaker;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Fair, Row, STARVED_FOR, Share, thread_time};
+
+/// A turn, which takes a millisecond, had to wait this long for the processor: there is none to spare.
+pub(super) const STARVED: Duration = Duration::from_millis(200);
+
+thread_local! {
+    /// The runtime in front, while a turn is taken in the background.
+    static FRONT: RefCell<Option<Handle>> = const { RefCell::new(None) };
+}
+
+/// A turn that is taken elsewhere, which brings the work back.
+type Away<F> = AbortOnDropHandle<(Box<Fair<F>>, Poll<<F as Future>::Output>)>;
+
+/// Work whose turns are taken in front or in the background; see [`Share::run_demotable`].
+pub struct Demotable<F: Future> {
+    /// `None` while it is in the background.
+    here: Option<Box<Fair<F>>>,
+    away: Option<Away<F>>,
+    bell: Arc<Bell>,
+}
+
+/// Wakes the work wherever it is, and remembers it: a call that comes while a turn is on its way back is not lost.
+#[derive(Default)]
+struct Bell {
+    rung: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+impl<F: Future> Demotable<F> {
+    pub(super) fn new(work: Fair<F>) -> Self {
+        Self { here: Some(Box::new(work)), away: None, bell: Arc::default() }
+    }
+}
+
+impl<F> Future for Demotable<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { here, away, bell } = &mut *self;
+        loop {
+            if let Some(turn) = away {
+                bell.waker.register(context.waker());
+                let (work, polled) = match ready!(Pin::new(turn).poll(context)) {
+                    Ok(turn) => turn,
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => resume_unwind(panic),
+                        Err(_) => return Poll::Pending, // the host is shutting down
+                    },
+                };
+                *away = None;
+                *here = Some(work);
+                if polled.is_ready() || !bell.rung.swap(false, Ordering::AcqRel) {
+                    return polled;
+                }
+            }
+            let Some(mut work) = here.take() else { return Poll::Pending };
+            if work.poll_enter(context).is_pending() {
+                *here = Some(work);
+                return Poll::Pending;
+            }
+            let background = match work.member.row {
+                Row::Front => None,
+                Row::Back => work.member.share.0.lock().background.clone(),
+            };
+            let Some(background) = background else {
+                let polled = work.turn(context);
+                *here = Some(work);
+                return polled;
+            };
+            // Given back by whoever drops the work before the turn has begun.
+            work.holds = true;
+            bell.rung.store(false, Ordering::Release);
+            let (bell, front, sent) = (bell.clone(), Handle::current(), Instant::now());
+            let turn = background.spawn(async move { in_background(work, bell, front, sent) });
+            *away = Some(AbortOnDropHandle::new(turn));
+        }
+    }
+}
+
+/// Takes a turn that was sent to a thread of the background.
+fn in_background<F: Future>(
+    mut work: Box<Fair<F>>,
+    bell: Arc<Bell>,
+    front: Handle,
+    sent: Instant,
+) -> (Box<Fair<F>>, Poll<F::Output>) {
+    let share = work.member.share.clone();
+    let began = thread_time();
+    let outer = FRONT.replace(Some(front));
+    let _restore = Restore(outer);
+    let polled = work.turn(&mut Context::from_waker(&Waker::from(bell)));
+    share.waited(sent.elapsed().saturating_sub(thread_time().saturating_sub(began)));
+    (work, polled)
+}
+
+impl Share {
+    /// A turn in the background waited so long for the processor.
+    fn waited(&self, time: Duration) {
+        if time > STARVED {
+            self.0.lock().starved_until = Some(Instant::now() + STARVED_FOR);
+        }
+    }
+}
+
+/// Sets the runtime in front back to what it was.
+struct Restore(Option<Handle>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        FRONT.set(self.0.take());
+    }
+}
+
+/// Begins a thread that is not one of the background, wherever this is called: a thread has the priority of the one that
+/// began it, for good.
+///
+/// # Errors
+///
+/// When the system has no thread left.
+pub async fn begin_thread(
+    builder: std::thread::Builder,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let Some(front) = FRONT.with_borrow(Clone::clone) else { return builder.spawn(work) };
+    front.spawn(async move { builder.spawn(work) }).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
