@@ -98,6 +98,9 @@ pub struct DeployArgs {
     #[arg(long = "as", value_name = "NAME@VERSION")]
     name: Option<String>,
     #[command(flatten)]
+    /// 0: its first batch is not judged, as for a filter that is meant to drop most
+    #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
+    probation: u32,
     stage: StageArgs,
     #[command(flatten)]
     pub output: Output,
@@ -114,7 +117,7 @@ pub struct RollbackArgs {
 }
 
 pub async fn deploy(args: &DeployArgs) -> anyhow::Result<Exit> {
-    let mut request = json!({ "why": args.stage.why });
+    let mut request = json!({ "why": args.stage.why, "probation": args.probation });
     if let Some(config) = &args.config {
         request["config"] =
             serde_json::from_str(config).ok().filter(Value::is_object).with_context(|| {
@@ -203,11 +206,8 @@ fn as_text(stage: &StageArgs, swapped: &Value) -> String {
     let current = show::bold(of("current", "current_digest"));
     let probation = match swapped["probation"].as_u64().unwrap_or_default() {
         0 => "none".to_owned(),
-        1 => "the next batch is judged before it leaves; if it does worse, what ran before is put back"
+        _ => "the next batch is judged before it leaves; if it does worse, what ran before is put back"
             .to_owned(),
-        some => format!(
-            "the next {some} batches are judged before they leave; if one does worse, what ran before is put back"
-        ),
     };
     let mut lines = vec![
         ("position", position),
