@@ -17,8 +17,8 @@ use crate::secrets::Secrets;
 use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::spill::Spill;
-use crate::stage::{StageAction, StageCode, StageError};
-use crate::stages::GivenUp;
+use crate::stage::{StageAction, StageCode, StageError, StageVersion};
+use crate::stages::{GivenUp, RefusesAll};
 use crate::state::StateError;
 use crate::swap::Part;
 use crate::tap::Taps;
@@ -200,6 +200,9 @@ pub struct StageStatus {
     /// The version that this one was put back for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<RolledBack>,
+    /// That it lets nothing through, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refuses_all: Option<RefusesAll>,
     /// What it was built from. Not shown as it is.
     #[serde(skip)]
     pub code: StageCode,
@@ -226,8 +229,8 @@ pub struct PipelineStatus {
     pub tenant: String,
     /// What it is doing.
     pub status: State,
-    /// Whether a sink fails, spills or has gaps that nobody acknowledged, dead letters were lost, or something is waited for that needs
-    /// somebody.
+    /// Whether a sink fails, spills or has gaps that nobody acknowledged, dead letters were lost, a stage lets nothing through, or
+    /// something is waited for that needs somebody.
     pub degraded: bool,
     /// Why it failed; of a paused one, what keeps it from delivering what it has read.
     pub error: Option<Failure>,
@@ -640,6 +643,7 @@ fn now_us() -> i64 {
 pub(crate) struct PipelineMetrics {
     pipeline: String,
     source: String,
+                || inner.stages.iter().any(|stage| stage.refuses_all.is_some())
     read: std::sync::atomic::AtomicU64,
     events: Mutex<std::collections::HashMap<(u64, u8), Counter>>,
     source_bytes: Counter,

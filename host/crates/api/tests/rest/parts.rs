@@ -159,7 +159,7 @@ impl SourceFactory for NumbersFactory {
 }
 
 /// Writes its mark into every row. With the mark `bad` it fails for good, with `later` for now, with `picky` in it it
-/// traps on every seventh number, and one that begins with `drops` drops all.
+/// traps on every seventh number, one that begins with `drops` drops all, and `refuses` rejects all.
 struct Marker(String);
 
 #[async_trait]
@@ -173,6 +173,11 @@ impl Stage for Marker {
         for row in 0..view.len() {
             if self.0.starts_with("drops") {
                 edits.drop_row(view, row).map_err(|error| StageError::stop("marker", error.to_string()))?;
+                continue;
+            }
+            if self.0 == "refuses" {
+                let refused = edits.reject(view, row, "plugin_rejected", "no such customer");
+                refused.map_err(|error| StageError::stop("marker", error.to_string()))?;
                 continue;
             }
             if self.0.contains("picky") && view.event(row).pos().is_multiple_of(7) {
