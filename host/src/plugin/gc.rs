@@ -118,7 +118,7 @@ async fn in_folder(args: &GcArgs) -> anyhow::Result<Value> {
         if let Some(place) = named.get(&version.id.to_string()) {
             return Some(format!("pipeline {place} means it"));
         }
-        let (place, _) = ran.iter().find(|(_, digest)| *digest == version.digest)?;
+        let (place, _) = ran.iter().find(|(_, ran)| version.is(ran))?;
         Some(format!("{place} may need it for a replay or a rollback"))
     });
     let (mut removed, mut kept, mut freed) = (Vec::new(), Vec::new(), 0);

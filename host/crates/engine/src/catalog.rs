@@ -8,7 +8,7 @@ use deltaforge_model::Batch;
 use serde_json::Value;
 
 use crate::error::ConfigError;
-use crate::stage::StageLimits;
+use crate::stage::{StageLimits, StageVersion};
 
 /// One version of a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +87,13 @@ pub struct PluginVersion {
     pub licence: String,
     /// What is wrong with its files, so that nothing can be built from them; `None`: they are as they were published.
     pub damaged: Option<String>,
+}
+
+impl PluginVersion {
+    /// Whether it is what a generation ran. The same bytes under another name are another version.
+    pub fn is(&self, ran: &StageVersion) -> bool {
+        self.digest == ran.digest && self.id.to_string() == ran.plugin
+    }
 }
 
 /// What a version is tried on.

@@ -1,6 +1,6 @@
 //! The only way to command pipelines: the API, signals and tools all go through [`Control`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::error::ConfigError;
 use crate::follow::Followed;
 use crate::pipeline::{Patience, Pipeline};
 use crate::run::{SinkCheckpoint, Swapped};
-use crate::stage::{StageCode, StageSpec};
+use crate::stage::{StageCode, StageSpec, StageVersion};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
 use crate::swap::{Generation, History, Note, Part, SwapKind, Swappable};
@@ -136,8 +136,8 @@ impl PluginUse {
 pub struct RunningPlugin {
     /// The pipeline's tenant.
     pub tenant: String,
-    /// SHA-256 of the code, hex.
-    pub digest: String,
+    /// The version as it is named, and the code behind it.
+    pub version: StageVersion,
     /// Where.
     pub place: PluginUse,
 }
@@ -482,13 +482,13 @@ impl Control {
             for (part, generations) in entry.pipeline.generations().await? {
                 let works = at_work.iter().filter(|(one, _)| *one == part).filter_map(|(_, status)| *status);
                 let stored = generations.iter().rev().enumerate();
-                let stored = stored.map(|(age, one)| (one.version.digest.as_str(), age == 0));
-                let mut seen = BTreeSet::new();
-                for (digest, is_current) in stored.chain(works.map(|status| (status.digest.as_str(), true))) {
-                    if seen.insert(digest) {
-                        let (tenant, digest) = (plan.tenant.clone(), digest.to_owned());
+                let stored = stored.map(|(age, one)| (one.version.clone(), age == 0));
+                let works = works.map(|status| (status.version(), true));
+                let mut seen = HashSet::new();
+                for (version, is_current) in stored.chain(works) {
+                    if seen.insert(version.clone()) {
                         let place = PluginUse::of(&plan.name, part, is_current);
-                        all.push(RunningPlugin { tenant, digest, place });
+                        all.push(RunningPlugin { tenant: plan.tenant.clone(), version, place });
                     }
                 }
             }
@@ -511,8 +511,12 @@ impl Control {
             for part in stages.chain(envelopes) {
                 let history = entry.pipeline.history(part).await?;
                 for before in history.iter().flat_map(History::may_come_back) {
-                    let (tenant, digest) = (plan.tenant.clone(), before.version.digest.clone());
-                    all.push(RunningPlugin { tenant, digest, place: PluginUse::of(&plan.name, part, false) });
+                    let (tenant, version) = (plan.tenant.clone(), before.version.clone());
+                    all.push(RunningPlugin {
+                        tenant,
+                        version,
+                        place: PluginUse::of(&plan.name, part, false),
+                    });
                 }
             }
         }

@@ -211,6 +211,13 @@ pub struct StageStatus {
     pub config: Value,
 }
 
+impl StageStatus {
+    /// Which code runs.
+    pub fn version(&self) -> StageVersion {
+        StageVersion { plugin: self.plugin.clone(), digest: self.digest.clone() }
+    }
+}
+
 /// A version that was no good, so that the one before it was put back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RolledBack {

@@ -262,7 +262,7 @@ async fn what_is_at_work_and_not_stored_yet_is_in_use_also_if_nobody_waits_for_t
     swap.abort();
     assert!(swap.await.unwrap_err().is_cancelled());
     let at_work = bench.pipeline.status().stages[0].digest.clone();
-    let is_used = control.running_plugins().await.unwrap().iter().any(|one| one.digest == at_work);
+    let is_used = control.running_plugins().await.unwrap().iter().any(|one| one.version.digest == at_work);
     let may_leave = control.leaving(|reference| reference == "marker@new").is_some();
     bench.store.slow.send_replace(false);
     bench.pipeline.shutdown().await;

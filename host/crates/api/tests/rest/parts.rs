@@ -199,7 +199,7 @@ pub static HELD: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender:
 /// Which version references to markers and rows mean that leave it open.
 pub static NEWEST: Mutex<BTreeMap<&'static str, &'static str>> = Mutex::new(BTreeMap::new());
 
-/// Markers: the plugin `marker@x` writes `x` and its configured suffix; `javascript` writes its script. A version with `veil`
+/// Markers: the plugin `marker@x`, also as a tenant's own, writes `x` and its configured suffix; `javascript` writes its script. A version with `veil`
 /// in it is there to hide values.
 pub struct Markers;
 
@@ -210,16 +210,19 @@ fn version_of(reference: &str) -> String {
 
 fn mark_of(spec: &StageSpec) -> Result<String, ConfigError> {
     match &spec.code {
-        StageCode::Plugin(reference) => match reference.strip_prefix("marker@") {
-            Some(_) if spec.config["torn"] == *version_of(reference) => {
-                Err(ConfigError::new("plugin", format!("{reference} is torn")))
+        StageCode::Plugin(named) => {
+            let reference = named.strip_prefix(&format!("@{}/", spec.tenant)).unwrap_or(named);
+            match reference.strip_prefix("marker@") {
+                Some(_) if spec.config["torn"] == *version_of(reference) => {
+                    Err(ConfigError::new("plugin", format!("{reference} is torn")))
+                }
+                Some(_) => {
+                    let suffix = spec.config["suffix"].as_str().unwrap_or_default();
+                    Ok(format!("{}{suffix}", version_of(reference)))
+                }
+                None => Err(ConfigError::new("plugin", format!("there is no plugin {reference}"))),
             }
-            Some(_) => {
-                let suffix = spec.config["suffix"].as_str().unwrap_or_default();
-                Ok(format!("{}{suffix}", version_of(reference)))
-            }
-            None => Err(ConfigError::new("plugin", format!("there is no plugin {reference}"))),
-        },
+        }
         StageCode::Builtin(_) => match spec.config["inline"].as_str() {
             Some(script) if !script.contains("syntax error") => Ok(script.to_owned()),
             _ => Err(ConfigError::new("inline", "line 1: unexpected token")),
