@@ -717,9 +717,21 @@ impl Entry {
                         // What a swap answers as the previous version is also what brings it back.
                         StageCode::Builtin(name) if reference == format!("builtin:{name}") => {}
                         StageCode::Builtin(name) => {
+                    let planned = self.planned(part)?;
                             return Err(wrong(format!(
                                 "{part} is the built-in {name}, which takes a new config but no plugin; to run a plugin there, write `plugin:` in the pipeline's document"
                             )));
+                        StageCode::Plugin(_) if reference == planned.code.text() => {
+                            if matches!(planned.code, StageCode::Builtin(_)) {
+                                spec.config = planned.config;
+                            }
+                            spec.code = planned.code;
+                        }
+                        // Either shapes messages, and what configures the one means nothing to the other.
+                        StageCode::Builtin(_) if part.part() == Part::Envelope => {
+                            spec.code = StageCode::Plugin(reference);
+                            spec.config = Value::Object(Default::default());
+                        }
                         }
                         StageCode::Plugin(_) => spec.code = StageCode::Plugin(reference),
                     }
