@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
+use deltaforge_engine::catalog::Published;
 use deltaforge_wasm::PluginKind;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -97,10 +98,10 @@ pub struct DeployArgs {
     /// For a file: under which name and version it is published; a tenant's own begin with @TENANT/
     #[arg(long = "as", value_name = "NAME@VERSION")]
     name: Option<String>,
-    #[command(flatten)]
     /// 0: its first batch is not judged, as for a filter that is meant to drop most
     #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
     probation: u32,
+    #[command(flatten)]
     stage: StageArgs,
     #[command(flatten)]
     pub output: Output,
@@ -141,7 +142,8 @@ pub async fn deploy(args: &DeployArgs) -> anyhow::Result<Exit> {
             _ => {}
         }
         let size = bytes.len() as u64;
-        let (_, new) = host.publish(&id, bytes).await.with_context(|| format!("publish {id}"))?;
+        let done = host.publish(&id, bytes).await.with_context(|| format!("publish {id}"))?;
+        let new = done == Published::New(());
         request["plugin"] = json!(id.to_string());
         published = json!({ "plugin": id.to_string(), "new": new, "sha256": what.sha256, "size": size });
     } else {

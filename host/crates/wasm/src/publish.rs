@@ -448,9 +448,8 @@ impl Upload for Incoming {
                     .registry_room(tenant, own, all, size)
                     .map_err(|reached| CatalogError::TooLarge(reached.to_string()))?;
             }
-            let (info, new) = registry.publish(tenant, &id.name, &version, &bytes, &manifest)?;
-            let version = shown(info, size);
-            Ok(if new { Published::New(version) } else { Published::Same(version) })
+            let published = registry.publish(tenant, &id.name, &version, &bytes, &manifest)?;
+            Ok(published.map(|info| shown(info, size)))
         })
         .await
     }
