@@ -20,6 +20,7 @@ use crate::formatter::WasmFormatter;
 use crate::grants::Grants;
 use crate::instance::{Blueprint, Instance};
 use crate::limits::{DEFAULT_LIMITS, Limits};
+use crate::mistakes;
 use crate::plugin::{Description, PluginKind};
 use crate::registry::{Registry, Resolved};
 use crate::runtime::{Loaded, Runtime};
@@ -299,8 +300,11 @@ impl Workshop {
                 Err(Problem::Stage(crate::error::failed(&blueprint.who, &failure.kind, &failure.message)))
             }
             Ok(Err(failure)) => {
-                let problem = ConfigError::told("config", &spec.config, &cut(&failure.message));
-                Err(Problem::Config(vec![problem]))
+                let first = ConfigError::told("config", &spec.config, &cut(&failure.message));
+                Err(Problem::Config(match aim {
+                    Aim::Check => mistakes::all(&blueprint, &spec.config, first).await,
+                    Aim::Work => vec![first],
+                }))
             }
             Err(error) => Err(Problem::at("config", format!("opening the plugin: {}", error.describe().1))),
         }
