@@ -187,6 +187,16 @@ fn who(plugin: &str, spec: &StageSpec, kind: PluginKind) -> String {
     }
 }
 
+/// What a plugin's metrics are named after: its own name, and before that its tenant, where it is one's own. Another tenant's plugin of
+/// that name has others.
+fn metrics_name<'a>(plugin: &'a str, id: &'a str) -> String {
+    let name = Some(name_in(plugin)).filter(|name| !name.is_empty()).unwrap_or(id);
+    match plugin.strip_prefix('@').and_then(|own| own.split_once('/')) {
+        Some((tenant, _)) => format!("{tenant}/{name}"),
+        None => name.to_owned(),
+    }
+}
+
 /// A plugin's own name, without its tenant, folder, version or file's ending.
 fn name_in(plugin: &str) -> &str {
     let name = plugin.rsplit('/').next().unwrap_or(plugin);
@@ -247,10 +257,7 @@ impl Workshop {
         let call = bounded.map_err(|reached| Problem::reached("limits", reached))?;
         let (resolved, loaded) = self.load(spec, recorded).await?;
         check(&loaded, grants, kind).map_err(Problem::Config)?;
-        let name = match name_in(&resolved.plugin) {
-            "" => &spec.id,
-            name => name,
-        };
+        let name = metrics_name(&resolved.plugin, &spec.id);
         let stage = match kind {
             PluginKind::Processor => spec.id.clone(),
             PluginKind::Formatter => format!("sink/{}", spec.id),
@@ -264,7 +271,7 @@ impl Workshop {
         };
         let seat = seat.map_err(|reached| Problem::reached("plugin", reached))?;
         let lines = StageLines::new(call.log_lines_per_second, spec.tenant.as_str(), self.tenants.clone());
-        let voice = Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name, lines);
+        let voice = Voice::new(&spec.pipeline, &spec.tenant, &spec.id, &name, lines);
         let (usage, voice) = match aim {
             Aim::Check => (Usage::nobodys(), voice.without_metrics()),
             Aim::Work => (Usage::of(&spec.tenant, &resolved.plugin), voice),
