@@ -599,14 +599,18 @@ impl Control {
         self.entry(name)?.pipeline.dlq().ok_or_else(|| ControlError::NoDlq(name.to_owned()))
     }
 
-    /// Stops every pipeline for good, all at once, and takes no more in.
-    pub async fn shutdown_all(&self) {
+    /// Stops every pipeline for good, all at once, and takes no more in. Answers whether each has delivered and checkpointed what it
+    /// had read.
+    pub async fn shutdown_all(&self) -> bool {
         let entries: Vec<Entry> = {
             let mut registry = self.pipelines.write();
             registry.closed = true;
             registry.entries.values().cloned().collect()
         };
-        join_all(entries.iter().map(|entry| entry.pipeline.shutdown())).await;
+        join_all(entries.iter().map(|entry| entry.pipeline.shutdown()))
+            .await
+            .into_iter()
+            .all(|drained| drained)
     }
 
     /// Whether the host is going down.
@@ -713,14 +717,10 @@ impl Entry {
             }
             Change::Plugin { plugin, config } => {
                 if let Some(reference) = plugin {
+                    let planned = self.planned(part)?;
                     match &spec.code {
                         // What a swap answers as the previous version is also what brings it back.
                         StageCode::Builtin(name) if reference == format!("builtin:{name}") => {}
-                        StageCode::Builtin(name) => {
-                    let planned = self.planned(part)?;
-                            return Err(wrong(format!(
-                                "{part} is the built-in {name}, which takes a new config but no plugin; to run a plugin there, write `plugin:` in the pipeline's document"
-                            )));
                         StageCode::Plugin(_) if reference == planned.code.text() => {
                             if matches!(planned.code, StageCode::Builtin(_)) {
                                 spec.config = planned.config;
@@ -732,6 +732,10 @@ impl Entry {
                             spec.code = StageCode::Plugin(reference);
                             spec.config = Value::Object(Default::default());
                         }
+                        StageCode::Builtin(name) => {
+                            return Err(wrong(format!(
+                                "{part} is the built-in {name}, which takes a new config but no plugin; to run a plugin there, write `plugin:` in the pipeline's document"
+                            )));
                         }
                         StageCode::Plugin(_) => spec.code = StageCode::Plugin(reference),
                     }

@@ -245,7 +245,8 @@ pub struct PipelineStatus {
     pub retry_in_ms: Option<u64>,
     /// Seconds since this attempt began to run.
     pub uptime_seconds: f64,
-    /// From the newest event's commit to now, while batches are on their way; 0 when all is delivered.
+    /// From the newest event's commit to now, while batches are on their way; 0 when all is delivered. At least the time since it reads
+    /// nothing, or is held up: what it does not read may be so old.
     pub lag_seconds: Option<f64>,
     /// Events read since the host started.
     pub events: u64,
@@ -289,6 +290,8 @@ struct Inner {
     running_since: Option<Instant>,
     /// It has failed, and delivered nothing since.
     behind_since: Option<Instant>,
+    /// It reads nothing, as an operator wants.
+    paused_since: Option<tokio::time::Instant>,
     sinks: Vec<SinkStatus>,
     /// Per sink: what the log tells of its failures.
     episodes: Vec<Option<Episode>>,
@@ -300,6 +303,8 @@ struct Inner {
     /// How many sinks of the policy it does without.
     slack: usize,
     dead_letters_lost: u64,
+    /// The last attempt was stopped before what it had read was delivered and checkpointed.
+    undrained: bool,
 }
 
 impl Inner {
@@ -380,6 +385,7 @@ impl Shared {
                 retry_at: None,
                 running_since: None,
                 behind_since: None,
+                paused_since: None,
                 durable: vec![0; sinks.len()],
                 episodes: sinks.iter().map(|_| None).collect(),
                 sinks,
@@ -388,6 +394,7 @@ impl Shared {
                 policy,
                 slack,
                 dead_letters_lost: 0,
+                undrained: false,
             }),
         }
     }
@@ -411,13 +418,26 @@ impl Shared {
         if matches!(state, State::Paused | State::Stopped) {
             inner.error = None;
         }
+        if state == State::Starting {
+            inner.undrained = false;
+        }
         self.metrics.state(state);
+    }
+
+    /// Whether the last attempt was stopped before what it had read was delivered and checkpointed.
+    pub(crate) fn is_undrained(&self) -> bool {
+        self.inner.lock().undrained
+    }
+
+    pub(crate) fn undrained(&self) {
+        self.inner.lock().undrained = true;
     }
 
     /// The attempt is at work; `paused`: but reads nothing.
     pub(crate) fn running(&self, paused: bool) {
         let mut inner = self.inner.lock();
         inner.running_since = Some(Instant::now());
+        inner.paused_since = paused.then(tokio::time::Instant::now);
         inner.open.clear();
         inner.durable.iter_mut().for_each(|seq| *seq = 0);
         if inner.state == State::Starting || inner.state == State::Failed {
@@ -433,6 +453,7 @@ impl Shared {
         let (from, to) =
             if paused { (State::Running, State::Paused) } else { (State::Paused, State::Running) };
         let mut inner = self.inner.lock();
+        inner.paused_since = paused.then(|| inner.paused_since.unwrap_or_else(tokio::time::Instant::now));
         if inner.state == from {
             inner.state = to;
             self.metrics.state(to);
@@ -602,7 +623,8 @@ impl Shared {
         // Of what it cannot read it cannot know how old that is; it may be as old as what holds it up.
         let is_well = inner.running_since.is_some_and(|since| since.elapsed() > WELL_AFTER);
         let behind = inner.behind_since.filter(|_| !is_well).map(|since| since.elapsed());
-        let held_up = behind.max(self.waits.longest()).map(|behind| behind.as_secs_f64());
+        let paused = inner.paused_since.filter(|_| inner.state == State::Paused).map(|since| since.elapsed());
+        let held_up = behind.max(paused).max(self.waits.longest()).map(|behind| behind.as_secs_f64());
         let under_way = inner.running_since.map(|_| match inner.open.front() {
             Some((_, newest_us, _)) if *newest_us > 0 => (now_us() - newest_us).max(0) as f64 / 1e6,
             _ => 0.0,
@@ -621,6 +643,7 @@ impl Shared {
             waits: waits.clone(),
             degraded: !waits.is_empty()
                 || inner.dead_letters_lost > 0
+                || inner.stages.iter().any(|stage| stage.refuses_all.is_some())
                 || inner.sinks.iter().any(|sink| {
                     sink.error.is_some()
                         || sink.spill_bytes > 0
@@ -650,7 +673,6 @@ fn now_us() -> i64 {
 pub(crate) struct PipelineMetrics {
     pipeline: String,
     source: String,
-                || inner.stages.iter().any(|stage| stage.refuses_all.is_some())
     read: std::sync::atomic::AtomicU64,
     events: Mutex<std::collections::HashMap<(u64, u8), Counter>>,
     source_bytes: Counter,
