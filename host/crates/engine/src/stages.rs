@@ -181,7 +181,10 @@ impl RunningStage {
 
     /// Counts what became of a batch that goes on.
     pub fn count(&mut self, toll: Toll) {
-        self.refusals.count(&self.id, &toll);
+        // Where the pipeline stops at the first one, that says it all.
+        if self.on_error != OnError::Fail {
+            self.refusals.count(&self.id, &toll);
+        }
         let Toll { shown, failed, rejected, dropped, left, passed_by } = toll;
         self.metrics.usage.count(&toll, passed_by);
         let skipped = if self.on_error == OnError::Skip { failed + rejected } else { 0 };

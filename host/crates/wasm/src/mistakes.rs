@@ -1,5 +1,7 @@
 //! The mistakes of a configuration that its plugin tells one at a time.
 
+use std::time::{Duration, Instant};
+
 use deltaforge_engine::error::ConfigError;
 use serde_json::Value;
 
@@ -8,6 +10,8 @@ use crate::instance::Blueprint;
 
 /// Most that are looked for.
 const MOST: usize = 20;
+/// The search for more ends then: a plugin may take its time to open.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// What `serde` says of a member that does not fit, whatever else is there: taking another one out does not bring it about.
 const OF_ONE_MEMBER: [&str; 4] =
@@ -17,7 +21,9 @@ const OF_ONE_MEMBER: [&str; 4] =
 pub(crate) async fn all(blueprint: &Blueprint, config: &Value, first: ConfigError) -> Vec<ConfigError> {
     let mut config = config.clone();
     let mut all = vec![first];
-    while all.len() < MOST && all.last().is_some_and(|told| take_out(&mut config, &told.path)) {
+    let began = Instant::now();
+    let goes_on = |all: &[ConfigError]| all.len() < MOST && began.elapsed() < LONGEST;
+    while goes_on(&all) && all.last().is_some_and(|told| take_out(&mut config, &told.path)) {
         let Ok(mut instance) = blueprint.instantiate().await else { break };
         let Ok(Err(failure)) = instance.open(&config.to_string()).await else { break };
         let told = ConfigError::told("config", &config, &cut(&failure.message));
