@@ -31,6 +31,8 @@ pub enum Exit {
     Config = 2,
     /// A host that was asked did not answer.
     Unreachable = 3,
+    /// A host was stopped before what it had read was delivered: it comes again.
+    Undrained = 4,
 }
 
 impl From<Exit> for ExitCode {

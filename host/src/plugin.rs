@@ -71,14 +71,38 @@ pub struct Output {
 /// Where versions are kept: a folder, or a running host.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// Registry folder
-    #[arg(long, value_name = "DIR", default_value = REGISTRY)]
-    registry: PathBuf,
-    /// A running host instead, by the address of its API, such as http://127.0.0.1:8080
+    /// Registry folder [default: ./data/plugins]
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
+    /// A running host instead, by the address of its API, such as http://127.0.0.1:8080 [env: DELTAFORGE_HOST, where no folder
+    /// is named]
     #[arg(long, value_name = "URL", conflicts_with = "registry")]
     host: Option<String>,
     #[command(flatten)]
     token: remote::TokenArgs,
+}
+
+impl Place {
+    /// The address of the running host; `None`: the folder. `names_folder`: another flag says that it is one.
+    fn host(&self, names_folder: bool) -> Option<String> {
+        remote::host_or(self.host.as_ref(), names_folder || self.registry.is_some())
+    }
+
+    /// The folder, which may be yet to be made.
+    fn folder(&self) -> &Path {
+        self.registry.as_deref().unwrap_or(Path::new(REGISTRY))
+    }
+
+    /// The folder, for whoever only reads it: one that is named is there.
+    fn folder_there(&self) -> anyhow::Result<&Path> {
+        let folder = self.folder();
+        anyhow::ensure!(
+            self.registry.is_none() || folder.is_dir(),
+            "there is no registry folder {}: name another one with --registry, or a running host with --host",
+            folder.display()
+        );
+        Ok(folder)
+    }
 }
 
 impl PluginCommand {

@@ -198,15 +198,16 @@ async fn serve(
     wait_for_signal().await?;
     info!("stopping: what was read is delivered and checkpointed");
     following.abort();
-    control.shutdown_all().await;
+    let mut drained = control.shutdown_all().await;
     // What it has not come to is stored, and recorded at the next start.
     recording.abort();
     if tokio::time::timeout(args.shutdown_timeout, checkpoints.flush()).await.is_err() {
+        drained = false;
         warn!("the last checkpoints could not be stored in time; their events will come again");
     }
     servers.shutdown().await;
-    info!("stopped");
-    Ok(Exit::Ok)
+    info!(drained, "stopped");
+    Ok(if drained { Exit::Ok } else { Exit::Undrained })
 }
 
 /// Takes away the kept code that nothing may need again. It does no harm while it is there.

@@ -3,7 +3,7 @@
 //! A running host does it through its API, for an admin. A host that does not run has a data directory to write to: so
 //! the first token is made, and so one gets in again whose tokens are lost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::Exit;
 use crate::check::print;
-use crate::plugin::remote::{Body, Remote, RemoteError, TokenArgs};
+use crate::plugin::remote::{Body, Remote, RemoteError, TokenArgs, host_or};
 use crate::plugin::show;
 
 /// What to do with tokens.
@@ -70,14 +70,14 @@ pub struct RevokeArgs {
 /// Where the tokens are: with a running host, or in the data directory of one that does not run.
 #[derive(Debug, Args)]
 struct Place {
-    /// A running host, by the address of its API, such as http://127.0.0.1:8080
+    /// A running host, by the address of its API, such as http://127.0.0.1:8080 [env: DELTAFORGE_HOST, where no state is named]
     #[arg(long, value_name = "URL", conflicts_with_all = ["data_dir", "storage_path"])]
     host: Option<String>,
     #[command(flatten)]
     token: TokenArgs,
-    /// Where a host that does not run keeps its state
-    #[arg(long, default_value = "./data")]
-    data_dir: PathBuf,
+    /// Where a host that does not run keeps its state [default: ./data]
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
     /// Its SQLite state file [default: DATA_DIR/deltaforge.db]
     #[arg(long)]
     storage_path: Option<PathBuf>,
@@ -131,18 +131,19 @@ struct Stopped {
 
 impl Place {
     fn remote(&self) -> Result<Option<Remote>, RemoteError> {
-        self.host.as_deref().map(|host| Remote::new(host, &self.token)).transpose()
+        let names_state = self.data_dir.is_some() || self.storage_path.is_some();
+        host_or(self.host.as_ref(), names_state).map(|host| Remote::new(&host, &self.token)).transpose()
     }
 
     /// The tokens of a host that does not run. Only for a first token the directory is made.
     async fn stopped(&self, may_make: bool) -> anyhow::Result<Stopped> {
-        let dir = &self.data_dir;
+        let dir = self.data_dir.as_deref().unwrap_or(Path::new("./data"));
         anyhow::ensure!(
             may_make || dir.is_dir(),
             "there is no data directory {}; name it with --data-dir, or a running host with --host",
             dir.display()
         );
-        let data = match DataDir::lock(&self.data_dir) {
+        let data = match DataDir::lock(dir) {
             Err(error @ DataDirError::InUse { .. }) => {
                 return Err(anyhow::Error::new(error).context(
                     "a host that runs is asked through its API: --host http://127.0.0.1:8080, and once it knows a token, \

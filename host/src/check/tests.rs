@@ -111,6 +111,23 @@ fn so_many_are_run_and_the_time_has_an_end() {
 }
 
 #[test]
+fn every_key_of_a_plugins_configuration_that_does_not_fit_is_told_at_once() {
+    let (builders, _dir) = builders();
+    let config = "colums: 5, on_collision: maybe, columns: [{ from: a, to: b, too: c }], yy: {}";
+    let rename = format!("plugin: rename@1, id: f, config: {{ {config} }}");
+    let whose = "plugin: '@rival/mask@1', id: g".to_owned();
+    let huge = "type: filter, id: h, tables: { include: [a.b] }, limits: { cpu_ms: 100000000000 }".to_owned();
+    let effort = Effort::bounded(9, Instant::now() + Duration::from_secs(60));
+    let report = read(&builders, &document([rename, whose, huge].into_iter()), &effort).unwrap_err();
+    let told: Vec<String> = report.problems().iter().map(|problem| problem.message.clone()).collect();
+    for says in ["`colums`", "`too`", "`maybe`", "`yy`"] {
+        assert_eq!(told.iter().filter(|problem| problem.contains(says)).count(), 1, "{says}: {report}");
+    }
+    assert!(report.to_string().contains("belongs to tenant rival, the pipeline to acme"), "{report}");
+    assert_eq!(told.iter().filter(|problem| problem.contains("100000000000")).count(), 1, "{report}");
+}
+
+#[test]
 fn the_hosts_own_processors_are_checked_in_no_time() {
     let (builders, _dir) = builders();
     let own = (0..5_000).map(|n| format!("type: filter, id: f{n}, tables: {{ include: [shop.orders] }}"));

@@ -1,7 +1,7 @@
 //! `deltaforge plugin dev`.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -22,6 +22,8 @@ use crate::check::print;
 
 /// An editor writes a file in several steps: so long after the last one it has saved.
 const SETTLED: Duration = Duration::from_millis(50);
+/// So often a build tells that it is still at work.
+const TELLS_EVERY: Duration = Duration::from_secs(5);
 /// Longest value that is shown whole, characters.
 const LONGEST: usize = 200;
 
@@ -143,7 +145,13 @@ async fn round(
     since: Since,
 ) -> anyhow::Result<()> {
     let started = Instant::now();
-    let built = build::build(&args.dir, Mode::Quick)?;
+    let built = telling(
+        TELLS_EVERY,
+        || build::build(&args.dir, Mode::Quick),
+        |after| {
+            show::step(&format!("still building, for {} s", after.as_secs()));
+        },
+    )?;
     let what = runtime.inspect(built.component.clone()).await.context("it builds, but no host can run it")?;
     let built_in = started.elapsed();
     let spec = args.sandbox.spec(&what);
@@ -166,6 +174,22 @@ async fn round(
     }
     let shown = format!("shown {:.2} s after the {}", since.at.elapsed().as_secs_f64(), since.what);
     print(&format!("{out}\n{}\n", show::dim(shown)))
+}
+
+/// Does something that may take a while, and tells after how long it is still at it.
+fn telling<T>(every: Duration, work: impl FnOnce() -> T, tell: impl Fn(Duration) + Send) -> T {
+    let (done, over) = channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let began = Instant::now();
+            while over.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                tell(began.elapsed());
+            }
+        });
+        let worked = work();
+        drop(done);
+        worked
+    })
 }
 
 /// Watches the files that a build or a golden input is made of, and nothing that a build writes. Tells when one is written.
@@ -255,4 +279,22 @@ fn as_json(input: &str, took: [Duration; 2], shown: Result<&Preview, String>) ->
         }
     }
     line
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_a_while_says_so_until_it_is_done() {
+        let (told, hears) = channel();
+        let done = telling(
+            Duration::from_millis(1),
+            || (0..3).map(|_| hears.recv().unwrap()).collect::<Vec<Duration>>(),
+            move |after| told.send(after).unwrap_or_default(),
+        );
+        assert!(done.is_sorted() && done.len() == 3, "{done:?}");
+        telling(Duration::from_secs(600), || (), |_| panic!("it was over at once"));
+    }
 }

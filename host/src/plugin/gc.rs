@@ -42,10 +42,11 @@ pub struct GcArgs {
 }
 
 pub async fn run(args: &GcArgs) -> anyhow::Result<Exit> {
-    let collected = match &args.place.host {
+    let names_folder = !args.configs.is_empty() || args.data_dir.is_some();
+    let collected = match args.place.host(names_folder) {
         Some(host) => {
             let body = Body::Json(json!({ "dry_run": args.dry_run, "keep": args.keep }));
-            Remote::new(host, &args.place.token)?.ask(Method::POST, &["plugins", "gc"], body).await?.1
+            Remote::new(&host, &args.place.token)?.ask(Method::POST, &["plugins", "gc"], body).await?.1
         }
         None => in_folder(args).await?,
     };
@@ -92,7 +93,7 @@ fn as_text(collected: &Value) -> String {
 
 /// Collects in a folder that no host is at work in; answers what `POST /plugins/gc` does.
 async fn in_folder(args: &GcArgs) -> anyhow::Result<Value> {
-    let registry = &args.place.registry;
+    let registry = args.place.folder_there()?;
     if args.configs.is_empty() {
         bail!(
             "nobody says which versions of {} pipelines need: name their files with --config, or ask the host that runs \
@@ -118,7 +119,7 @@ async fn in_folder(args: &GcArgs) -> anyhow::Result<Value> {
         if let Some(place) = named.get(&version.id.to_string()) {
             return Some(format!("pipeline {place} means it"));
         }
-        let (place, _) = ran.iter().find(|(_, digest)| *digest == version.digest)?;
+        let (place, _) = ran.iter().find(|(_, ran)| version.is(ran))?;
         Some(format!("{place} may need it for a replay or a rollback"))
     });
     let (mut removed, mut kept, mut freed) = (Vec::new(), Vec::new(), 0);
@@ -148,7 +149,7 @@ async fn in_folder(args: &GcArgs) -> anyhow::Result<Value> {
 /// The data directory, held so that no host begins to work in it meanwhile.
 fn data_of(args: &GcArgs) -> anyhow::Result<Option<DataDir>> {
     let above = || {
-        let above = args.place.registry.parent().filter(|above| !above.as_os_str().is_empty());
+        let above = args.place.folder().parent().filter(|above| !above.as_os_str().is_empty());
         let above = above.unwrap_or(Path::new("."));
         above.join("deltaforge.db").exists().then(|| above.to_owned())
     };

@@ -21,11 +21,11 @@ pub struct ListArgs {
 }
 
 pub async fn run(args: &ListArgs) -> anyhow::Result<Exit> {
-    let plugins = match &args.place.host {
+    let plugins = match args.place.host(false) {
         Some(host) => {
-            Remote::new(host, &args.place.token)?.ask(Method::GET, &["plugins"], Body::Empty).await?.1
+            Remote::new(&host, &args.place.token)?.ask(Method::GET, &["plugins"], Body::Empty).await?.1
         }
-        None => in_folder(&args.place.registry).await?,
+        None => in_folder(args.place.folder_there()?).await?,
     };
     if args.output.json {
         show::json(&plugins)?;

@@ -33,17 +33,26 @@ pub async fn run(args: &PublishArgs) -> anyhow::Result<Exit> {
     let Inspected { bytes, what } = inspect(&args.file).await?;
     let id = id(args.name.as_deref(), &what.description)?;
     let size = bytes.len() as u64;
-    let (new, place) = match &args.place.host {
-        Some(host) => (Remote::new(host, &args.place.token)?.publish(&id, bytes).await?.1, host.clone()),
+    let (done, place) = match args.place.host(false) {
+        Some(host) => (Remote::new(&host, &args.place.token)?.publish(&id, bytes).await?, host),
         None => {
-            (into_folder(&args.place.registry, &id, &bytes).await?, args.place.registry.display().to_string())
+            let folder = args.place.folder();
+            (into_folder(folder, &id, &bytes).await?, folder.display().to_string())
         }
     };
     if args.output.json {
-        show::json(&json!({ "plugin": id.to_string(), "new": new, "sha256": what.sha256, "size": size }))?;
+        let (new, mended) = (done == Published::New(()), done == Published::Mended(()));
+        let plugin = id.to_string();
+        show::json(
+            &json!({ "plugin": plugin, "new": new, "mended": mended, "sha256": what.sha256, "size": size }),
+        )?;
         return Ok(Exit::Ok);
     }
-    let done = if new { "published" } else { "was there already, with the same bytes:" };
+    let done = match done {
+        Published::New(()) => "published",
+        Published::Same(()) => "was there already, with the same bytes:",
+        Published::Mended(()) => "was damaged, and is whole again:",
+    };
     let shown = show::bold(&id);
     print(&format!(
         "{done} {shown} in {place} ({}, sha256 {}…)\n",
@@ -53,12 +62,12 @@ pub async fn run(args: &PublishArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-async fn into_folder(registry: &Path, id: &PluginId, bytes: &[u8]) -> anyhow::Result<bool> {
+async fn into_folder(registry: &Path, id: &PluginId, bytes: &[u8]) -> anyhow::Result<Published<()>> {
     let (runtime, registry) = Builders::new(registry, None)?.plugins;
     let catalog = WasmCatalog::new(runtime, registry, MAX_UPLOAD);
     let mut upload = catalog.upload(id, Some(bytes.len() as u64)).await?;
     upload.write(bytes).await?;
-    Ok(matches!(upload.publish().await?, Published::New(_)))
+    Ok(upload.publish().await?.map(drop))
 }
 
 /// The version that a component is published as: what it says of itself, for a tenant where `--as` names one.

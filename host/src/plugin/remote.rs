@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use deltaforge_engine::catalog::PluginId;
+use deltaforge_engine::catalog::{PluginId, Published};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
@@ -16,10 +16,24 @@ const ANSWER: Duration = Duration::from_secs(120);
 #[derive(Debug, Args)]
 pub struct HostArgs {
     /// The running host, by the address of its API
-    #[arg(long, value_name = "URL", env = "DELTAFORGE_HOST", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", env = HOST, default_value = "http://127.0.0.1:8080")]
     pub host: String,
     #[command(flatten)]
     pub token: TokenArgs,
+}
+
+/// What names the host in the environment.
+const HOST: &str = "DELTAFORGE_HOST";
+
+/// The host that a command is for which may work on a folder as well: the one that is named, else the one of the environment unless a
+/// folder is named.
+pub fn host_or(named: Option<&String>, names_folder: bool) -> Option<String> {
+    choose(named, names_folder, std::env::var(HOST).ok())
+}
+
+fn choose(named: Option<&String>, names_folder: bool, environment: Option<String>) -> Option<String> {
+    let environment = environment.filter(|host| !host.is_empty() && !names_folder);
+    named.cloned().or(environment)
 }
 
 /// Who asks.
@@ -156,12 +170,12 @@ impl Remote {
         }
     }
 
-    /// Uploads a component; answers what the host says of the version, and whether it is new.
+    /// Uploads a component; answers what came of it.
     ///
     /// # Errors
     ///
     /// As [`Remote::ask`].
-    pub async fn publish(&self, id: &PluginId, bytes: Vec<u8>) -> Result<(Value, bool), RemoteError> {
+    pub async fn publish(&self, id: &PluginId, bytes: Vec<u8>) -> Result<Published<()>, RemoteError> {
         let name = match &id.tenant {
             Some(tenant) => format!("@{tenant}/{}", id.name),
             None => id.name.clone(),
@@ -169,7 +183,11 @@ impl Remote {
         let path: Vec<&str> =
             ["plugins"].into_iter().chain(name.split('/')).chain(["versions", &id.version]).collect();
         let (status, value) = self.ask(Method::PUT, &path, Body::Component(bytes)).await?;
-        Ok((value, status == StatusCode::CREATED))
+        Ok(match status {
+            StatusCode::CREATED => Published::New(()),
+            _ if value["mended"] == true => Published::Mended(()),
+            _ => Published::Same(()),
+        })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> RemoteError {
@@ -224,6 +242,16 @@ mod tests {
             error.to_string().contains("401") && error.to_string().contains("DELTAFORGE_TOKEN"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_environment() {
+        let (named, other) = ("http://named".to_owned(), || Some("http://other".to_owned()));
+        assert_eq!(choose(Some(&named), false, other()), Some(named));
+        assert_eq!(choose(None, false, other()), other());
+        assert_eq!(choose(None, true, other()), None, "a folder is named");
+        assert_eq!(choose(None, false, Some(String::new())), None);
+        assert_eq!(choose(None, false, None), None);
     }
 
     #[test]

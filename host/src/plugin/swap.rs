@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::Args;
+use deltaforge_engine::catalog::Published;
 use deltaforge_wasm::PluginKind;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -97,6 +98,9 @@ pub struct DeployArgs {
     /// For a file: under which name and version it is published; a tenant's own begin with @TENANT/
     #[arg(long = "as", value_name = "NAME@VERSION")]
     name: Option<String>,
+    /// 0: its first batch is not judged, as for a filter that is meant to drop most
+    #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1))]
+    probation: u32,
     #[command(flatten)]
     stage: StageArgs,
     #[command(flatten)]
@@ -114,7 +118,7 @@ pub struct RollbackArgs {
 }
 
 pub async fn deploy(args: &DeployArgs) -> anyhow::Result<Exit> {
-    let mut request = json!({ "why": args.stage.why });
+    let mut request = json!({ "why": args.stage.why, "probation": args.probation });
     if let Some(config) = &args.config {
         request["config"] =
             serde_json::from_str(config).ok().filter(Value::is_object).with_context(|| {
@@ -138,7 +142,8 @@ pub async fn deploy(args: &DeployArgs) -> anyhow::Result<Exit> {
             _ => {}
         }
         let size = bytes.len() as u64;
-        let (_, new) = host.publish(&id, bytes).await.with_context(|| format!("publish {id}"))?;
+        let done = host.publish(&id, bytes).await.with_context(|| format!("publish {id}"))?;
+        let new = done == Published::New(());
         request["plugin"] = json!(id.to_string());
         published = json!({ "plugin": id.to_string(), "new": new, "sha256": what.sha256, "size": size });
     } else {
@@ -203,11 +208,8 @@ fn as_text(stage: &StageArgs, swapped: &Value) -> String {
     let current = show::bold(of("current", "current_digest"));
     let probation = match swapped["probation"].as_u64().unwrap_or_default() {
         0 => "none".to_owned(),
-        1 => "the next batch is judged before it leaves; if it does worse, what ran before is put back"
+        _ => "the next batch is judged before it leaves; if it does worse, what ran before is put back"
             .to_owned(),
-        some => format!(
-            "the next {some} batches are judged before they leave; if one does worse, what ran before is put back"
-        ),
     };
     let mut lines = vec![
         ("position", position),

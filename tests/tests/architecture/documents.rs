@@ -25,8 +25,9 @@ const CALLS: [&str; 12] = [
 /// What stands before a code elsewhere: a field, a constant, an arm of a `match` that tells the code.
 const MARKS: [&str; 3] = ["code: ", "&str = ", "=> "];
 /// Files whose arms and constants are codes, besides their calls.
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "host/crates/config/src/problem.rs",
+    "host/crates/engine/src/stages/refusals.rs",
     "host/crates/js/src/script.rs",
     "host/crates/sink-file/src/error.rs",
     "host/crates/sink-http/src/error.rs",

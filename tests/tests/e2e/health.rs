@@ -76,6 +76,22 @@ fn a_dead_optional_sink_degrades_but_does_not_stop() {
 }
 
 #[test]
+fn a_stop_that_leaves_something_undelivered_ends_with_its_own_code() {
+    let _machine = shared();
+    for (mood, code) in [(Mood::Kind, 0), (Mood::Refusing(503), 4)] {
+        let place = Place::new();
+        let endpoint = HttpSink::start(mood);
+        let mut host = Host::new(place.path(), &yaml(&endpoint, true)).arg("--shutdown-timeout").arg("2s");
+        host.start_ready();
+        place.shop.run("INSERT INTO customers (id, name, rev) VALUES (1, 'Ann', 1)");
+        host.wait_pipeline("shop", "it is read", wait::SOON, |shown| shown["ops"]["events"] == 1);
+        let (ended, _) = host.terminate(wait::SOON);
+        assert_eq!(ended.code(), Some(code), "{}", host.log());
+        assert_eq!(host.log().contains("did not drain in time"), code == 4);
+    }
+}
+
+#[test]
 fn paused_and_stopped_pipelines_read_nothing_and_go_on_when_told() {
     let _machine = shared();
     let place = Place::new();

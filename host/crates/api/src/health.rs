@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use deltaforge_config::hide_passwords;
 use deltaforge_engine::control::{ControlError, Known};
+use deltaforge_engine::stages::{REFUSES_ALL, RefusesAll};
 use deltaforge_engine::status::State as Doing;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::App;
 use crate::access::{Caller, Visitor};
-use crate::view::PipeInfo;
+use crate::view::{PipeInfo, rfc3339};
 
 /// Whether the pipeline has failed. One that is being tried again, and has not got through yet, still has.
 fn has_failed(known: &Known) -> bool {
@@ -82,7 +83,11 @@ pub(crate) struct Degraded {
     /// The sink, when it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     sink_id: Option<String>,
-    /// `sink_error`, `sink_behind`, `sink_gap`, `dlq_full`, `dead_letters_lost`, or the code of what is waited for.
+    /// The processor, when it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processor_id: Option<String>,
+    /// `sink_error`, `sink_behind`, `sink_gap`, `processor_refuses_all`, `dlq_full`, `dead_letters_lost`, or the code of what is
+    /// waited for.
     #[schema(example = "sink_error")]
     reason: String,
     /// More of it.
@@ -120,6 +125,7 @@ fn reasons(known: &Known) -> Vec<Degraded> {
     let say = |reason: &str, detail| Degraded {
         pipeline: status.name.clone(),
         sink_id: None,
+        processor_id: None,
         reason: reason.to_owned(),
         detail,
     };
@@ -127,6 +133,14 @@ fn reasons(known: &Known) -> Vec<Degraded> {
     if status.dead_letters_lost > 0 {
         let lost = status.dead_letters_lost;
         all.push(say("dead_letters_lost", format!("{lost} entries since the host started")));
+    }
+    for stage in &status.stages {
+        let Some(RefusesAll { rows, since_ms, code, message }) = &stage.refuses_all else { continue };
+        let since = rfc3339(*since_ms);
+        let detail = hide_passwords(&format!(
+            "it has let none of the {rows} events through that it was shown since {since}; the last one: {code}: {message}"
+        ));
+        all.push(Degraded { processor_id: Some(stage.id.clone()), ..say(REFUSES_ALL, detail) });
     }
     for sink in &status.sinks {
         let mut add = |reason: &str, detail| {
@@ -154,7 +168,8 @@ fn reasons(known: &Known) -> Vec<Degraded> {
 /// A dead-letter queue at its bound, which waits for an operator or loses entries.
 pub(crate) async fn of_dlq(app: &App, pipeline: &str) -> Option<Degraded> {
     let say = |reason: &str, detail| {
-        Some(Degraded { pipeline: pipeline.to_owned(), sink_id: None, reason: reason.to_owned(), detail })
+        let (pipeline, reason) = (pipeline.to_owned(), reason.to_owned());
+        Some(Degraded { pipeline, sink_id: None, processor_id: None, reason, detail })
     };
     let dlq = match app.control.dlq(pipeline) {
         Ok(dlq) => dlq,

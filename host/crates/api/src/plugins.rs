@@ -106,6 +106,9 @@ pub(crate) struct PluginVersionView {
     /// What is wrong with its files, so that nothing can run it; left out: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     damaged: Option<String>,
+    /// Whether its files were damaged, and are what was published again by this upload of them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    mended: bool,
     /// Whether it is part of this host.
     builtin: bool,
     /// `processor` or `formatter`; `unknown` where its manifest cannot be read.
@@ -169,6 +172,7 @@ impl PluginVersionView {
             sha256: version.digest,
             size: version.bytes,
             damaged: version.damaged,
+            mended: false,
             builtin: version.builtin,
             kind: version.kind,
             interface: version.interface,

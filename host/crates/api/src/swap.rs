@@ -24,10 +24,11 @@ use answer::{GenerationView, SwapAnswer};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPlugin {
-    /// A plugin reference, as in the pipeline's document; a built-in takes none.
+    /// A plugin reference, as in the pipeline's document; a built-in processor takes none.
     #[schema(example = "mask@1.1.0")]
     plugin: Option<String>,
-    /// The whole configuration; left out, the present one stays.
+    /// The whole configuration; left out, the present one stays, but not that of a built-in envelope that a plugin takes the place
+    /// of.
     #[schema(value_type = Option<Object>)]
     config: Option<Value>,
     /// What for, for those who read the history.

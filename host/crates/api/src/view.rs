@@ -48,7 +48,8 @@ pub(crate) struct FailureView {
     pub code: String,
     /// What was being done and what went wrong.
     pub message: String,
-    /// Whether another try may help without anybody doing anything.
+    /// Whether another try may help without anybody doing anything. Where it does not, it is tried again all the same, slowly:
+    /// somebody may have mended what is wrong.
     pub retriable: bool,
     /// When it is tried again, milliseconds from now. Absent: as soon as it can go on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +80,8 @@ pub(crate) struct Override {
 /// How a pipeline is doing.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct Ops {
-    /// From the commit of the oldest event on its way to now; 0 when all is delivered, null when it does not run.
+    /// From the commit of the oldest event on its way to now; 0 when all is delivered, null when it does not run. Of one that has
+    /// failed, is held up or paused, at least the time since.
     pub lag_seconds: Option<f64>,
     /// Entries in the dead-letter queue.
     pub dlq_entries: u64,

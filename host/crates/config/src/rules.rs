@@ -113,7 +113,9 @@ impl<'a> Rules<'a> {
         let (cpu, timeout) = (number("cpu_ms"), number("timeout_ms"));
         let cpu_ms = cpu.unwrap_or(default.cpu_ms);
         let timeout_ms = timeout.unwrap_or(default.timeout_ms);
-        if cpu_ms <= timeout_ms {
+        let is_wrong = |key| self.problems.any_within(&path.below(&["limits", key]));
+        // A number that no stage may have need not fit another one as well.
+        if cpu_ms <= timeout_ms || ["cpu_ms", "timeout_ms"].into_iter().any(is_wrong) {
             return;
         }
         let key = if timeout.is_some() { "timeout_ms" } else { "cpu_ms" };

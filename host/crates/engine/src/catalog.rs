@@ -8,7 +8,7 @@ use deltaforge_model::Batch;
 use serde_json::Value;
 
 use crate::error::ConfigError;
-use crate::stage::StageLimits;
+use crate::stage::{StageLimits, StageVersion};
 
 /// One version of a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +89,13 @@ pub struct PluginVersion {
     pub damaged: Option<String>,
 }
 
+impl PluginVersion {
+    /// Whether it is what a generation ran. The same bytes under another name are another version.
+    pub fn is(&self, ran: &StageVersion) -> bool {
+        self.digest == ran.digest && self.id.to_string() == ran.plugin
+    }
+}
+
 /// What a version is tried on.
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
@@ -162,11 +169,24 @@ pub struct Copies {
 
 /// What came of an upload.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Published {
+pub enum Published<T = PluginVersion> {
     /// The version is there now.
-    New(PluginVersion),
+    New(T),
     /// It was there already, with the same bytes.
-    Same(PluginVersion),
+    Same(T),
+    /// It was there already, damaged, and is what was published again.
+    Mended(T),
+}
+
+impl<T> Published<T> {
+    /// The same of what a version becomes.
+    pub fn map<U>(self, shown: impl FnOnce(T) -> U) -> Published<U> {
+        match self {
+            Self::New(version) => Published::New(shown(version)),
+            Self::Same(version) => Published::Same(shown(version)),
+            Self::Mended(version) => Published::Mended(shown(version)),
+        }
+    }
 }
 
 /// A plugin cannot be had, published or taken away; nothing has changed.

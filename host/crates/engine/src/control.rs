@@ -1,6 +1,6 @@
 //! The only way to command pipelines: the API, signals and tools all go through [`Control`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::error::ConfigError;
 use crate::follow::Followed;
 use crate::pipeline::{Patience, Pipeline};
 use crate::run::{SinkCheckpoint, Swapped};
-use crate::stage::{StageCode, StageSpec};
+use crate::stage::{StageCode, StageSpec, StageVersion};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
 use crate::swap::{Generation, History, Note, Part, SwapKind, Swappable};
@@ -136,8 +136,8 @@ impl PluginUse {
 pub struct RunningPlugin {
     /// The pipeline's tenant.
     pub tenant: String,
-    /// SHA-256 of the code, hex.
-    pub digest: String,
+    /// The version as it is named, and the code behind it.
+    pub version: StageVersion,
     /// Where.
     pub place: PluginUse,
 }
@@ -482,13 +482,13 @@ impl Control {
             for (part, generations) in entry.pipeline.generations().await? {
                 let works = at_work.iter().filter(|(one, _)| *one == part).filter_map(|(_, status)| *status);
                 let stored = generations.iter().rev().enumerate();
-                let stored = stored.map(|(age, one)| (one.version.digest.as_str(), age == 0));
-                let mut seen = BTreeSet::new();
-                for (digest, is_current) in stored.chain(works.map(|status| (status.digest.as_str(), true))) {
-                    if seen.insert(digest) {
-                        let (tenant, digest) = (plan.tenant.clone(), digest.to_owned());
+                let stored = stored.map(|(age, one)| (one.version.clone(), age == 0));
+                let works = works.map(|status| (status.version(), true));
+                let mut seen = HashSet::new();
+                for (version, is_current) in stored.chain(works) {
+                    if seen.insert(version.clone()) {
                         let place = PluginUse::of(&plan.name, part, is_current);
-                        all.push(RunningPlugin { tenant, digest, place });
+                        all.push(RunningPlugin { tenant: plan.tenant.clone(), version, place });
                     }
                 }
             }
@@ -511,8 +511,12 @@ impl Control {
             for part in stages.chain(envelopes) {
                 let history = entry.pipeline.history(part).await?;
                 for before in history.iter().flat_map(History::may_come_back) {
-                    let (tenant, digest) = (plan.tenant.clone(), before.version.digest.clone());
-                    all.push(RunningPlugin { tenant, digest, place: PluginUse::of(&plan.name, part, false) });
+                    let (tenant, version) = (plan.tenant.clone(), before.version.clone());
+                    all.push(RunningPlugin {
+                        tenant,
+                        version,
+                        place: PluginUse::of(&plan.name, part, false),
+                    });
                 }
             }
         }
@@ -595,14 +599,18 @@ impl Control {
         self.entry(name)?.pipeline.dlq().ok_or_else(|| ControlError::NoDlq(name.to_owned()))
     }
 
-    /// Stops every pipeline for good, all at once, and takes no more in.
-    pub async fn shutdown_all(&self) {
+    /// Stops every pipeline for good, all at once, and takes no more in. Answers whether each has delivered and checkpointed what it
+    /// had read.
+    pub async fn shutdown_all(&self) -> bool {
         let entries: Vec<Entry> = {
             let mut registry = self.pipelines.write();
             registry.closed = true;
             registry.entries.values().cloned().collect()
         };
-        join_all(entries.iter().map(|entry| entry.pipeline.shutdown())).await;
+        join_all(entries.iter().map(|entry| entry.pipeline.shutdown()))
+            .await
+            .into_iter()
+            .all(|drained| drained)
     }
 
     /// Whether the host is going down.
@@ -709,9 +717,21 @@ impl Entry {
             }
             Change::Plugin { plugin, config } => {
                 if let Some(reference) = plugin {
+                    let planned = self.planned(part)?;
                     match &spec.code {
                         // What a swap answers as the previous version is also what brings it back.
                         StageCode::Builtin(name) if reference == format!("builtin:{name}") => {}
+                        StageCode::Plugin(_) if reference == planned.code.text() => {
+                            if matches!(planned.code, StageCode::Builtin(_)) {
+                                spec.config = planned.config;
+                            }
+                            spec.code = planned.code;
+                        }
+                        // Either shapes messages, and what configures the one means nothing to the other.
+                        StageCode::Builtin(_) if part.part() == Part::Envelope => {
+                            spec.code = StageCode::Plugin(reference);
+                            spec.config = Value::Object(Default::default());
+                        }
                         StageCode::Builtin(name) => {
                             return Err(wrong(format!(
                                 "{part} is the built-in {name}, which takes a new config but no plugin; to run a plugin there, write `plugin:` in the pipeline's document"

@@ -244,12 +244,15 @@ impl Pipeline {
         .await;
     }
 
-    /// Stops for good and waits until every task has ended.
-    pub async fn shutdown(&self) {
+    /// Stops for good and waits until every task has ended. Answers whether all that was read was delivered and checkpointed within
+    /// the shutdown timeout; the rest comes again.
+    pub async fn shutdown(&self) -> bool {
+        let had_ended = self.status().status == State::Stopped;
         self.stop().await;
         if let Some(task) = self.supervisor.lock().await.take() {
             task.abort();
         }
+        had_ended || self.status().status == State::Stopped && !self.shared.is_undrained()
     }
 
     /// Puts other code into a stage or an envelope at the next batch boundary; at once when the pipeline is idle. The code
@@ -542,6 +545,15 @@ impl Supervisor {
                 Err(Failure::internal("the pipeline panicked while it was being built"))
             });
             if *self.wanted.borrow() == Want::Stop {
+                if let Err(failure) = result {
+                    let Failure { code, message, .. } = self.plan.secrets.hide_in(failure);
+                    warn!(
+                        code,
+                        error = message,
+                        "it failed while it was stopped; what is not checkpointed will be read again"
+                    );
+                    self.shared.undrained();
+                }
                 continue;
             }
             let failure = self.plan.secrets.hide_in(match result {
@@ -564,12 +576,17 @@ impl Supervisor {
                 backoff.reset();
             }
             let pause = backoff.next();
-            error!(
-                code = failure.code,
-                error = failure.message,
-                retry_in_ms = pause.as_millis() as u64,
-                "pipeline failed"
-            );
+            let (Failure { code, message, .. }, retry_in_ms) = (&failure, pause.as_millis() as u64);
+            // Nothing is worse than before: what waited was told when it began to.
+            match self.shared.waits().made_room() && failure.retriable {
+                true => info!(
+                    code,
+                    waited_for = message,
+                    retry_in_ms,
+                    "pipeline begins anew, with the command that came"
+                ),
+                false => error!(code, error = message, retry_in_ms, "pipeline failed"),
+            }
             self.shared.failed(failure, pause);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -608,6 +625,7 @@ impl Supervisor {
             Ok(result) => result.map(|()| Ended::Drained),
             Err(_) => {
                 warn!("did not drain in time; what is not checkpointed will be read again");
+                self.shared.undrained();
                 Ok(Ended::Drained)
             }
         }

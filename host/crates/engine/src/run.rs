@@ -53,7 +53,7 @@ pub(crate) use lineage::Successor;
 use mark::Beginnings;
 pub use mark::SinkCheckpoint;
 pub(crate) use mark::{
-    forget as forget_checkpoints, stored as stored_checkpoints, stored_lowest as lowest_checkpoint,
+    forget as forget_checkpoints, now_ms, stored as stored_checkpoints, stored_lowest as lowest_checkpoint,
 };
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;

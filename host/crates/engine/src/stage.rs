@@ -248,7 +248,7 @@ impl StageCode {
 }
 
 /// What was really built: the reference resolved to bytes.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct StageVersion {
     /// `name@1.2.3`, `./x.wasm`, `builtin:filter` or `inline`.
     pub plugin: String,

@@ -1,6 +1,7 @@
 //! Runs a batch through the stages: slices, isolation of failing rows, `on_error`.
 
 mod given_up;
+mod refusals;
 
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
@@ -13,6 +14,7 @@ use deltaforge_model::{Batch, Event, Op, Overlay, TableSchema, View};
 use futures::FutureExt;
 pub use given_up::GivenUp;
 use metrics::{Counter, Histogram, counter, histogram};
+pub use refusals::{REFUSES_ALL, Refusals, RefusesAll};
 
 use crate::search::{Piece, Search};
 use crate::secrets::Secrets;
@@ -82,6 +84,8 @@ pub struct RunningStage {
     pub metrics: StageMetrics,
     /// What it has failed on.
     pub given_up: GivenUp,
+    /// Whether it lets anything through.
+    pub refusals: Refusals,
     /// Where it says that it waits for something.
     pub waits: Waits,
     /// What it must not say.
@@ -176,7 +180,11 @@ impl RunningStage {
     }
 
     /// Counts what became of a batch that goes on.
-    pub fn count(&self, toll: Toll) {
+    pub fn count(&mut self, toll: Toll) {
+        // Where the pipeline stops at the first one, that says it all.
+        if self.on_error != OnError::Fail {
+            self.refusals.count(&self.id, &toll);
+        }
         let Toll { shown, failed, rejected, dropped, left, passed_by } = toll;
         self.metrics.usage.count(&toll, passed_by);
         let skipped = if self.on_error == OnError::Skip { failed + rejected } else { 0 };
@@ -307,7 +315,9 @@ impl RunningStage {
 
     fn give_up(&mut self, slice: &View, error: &StageError, edits: &mut Overlay) -> Result<(), StageError> {
         let rows = slice.len();
-        self.given_up.add(rows, error, self.secrets.hide(&error.message));
+        let text = self.secrets.hide(&error.message);
+        self.refusals.newest(error.code, text.clone());
+        self.given_up.add(rows, error, text);
         let mut own = Overlay::new();
         for row in 0..rows {
             let edit = match self.on_error {
@@ -385,19 +395,21 @@ impl RunningStage {
         }
     }
 
-    fn judge_rejects(&self, mut own: Overlay, toll: &mut Toll) -> Result<Overlay, StageError> {
-        let Some((_, _, reason)) = own.rejects().first() else { return Ok(own) };
+    fn judge_rejects(&mut self, mut own: Overlay, toll: &mut Toll) -> Result<Overlay, StageError> {
+        let Some((_, code, reason)) = own.rejects().last() else { return Ok(own) };
         toll.rejected += own.rejects().len() as u64;
         match self.on_error {
             OnError::Fail => {
                 let message = format!("stage {} rejected {} events: {reason}", self.id, own.rejects().len());
                 Err(StageError::stop("plugin_rejected", message))
             }
-            OnError::Skip => {
-                own.drop_rejects();
+            OnError::Skip | OnError::Dlq => {
+                self.refusals.newest(code, self.secrets.hide(reason));
+                if self.on_error == OnError::Skip {
+                    own.drop_rejects();
+                }
                 Ok(own)
             }
-            OnError::Dlq => Ok(own),
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::secrets::Secrets;
 use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::spill::Spill;
-use crate::stage::{StageAction, StageCode, StageError};
-use crate::stages::GivenUp;
+use crate::stage::{StageAction, StageCode, StageError, StageVersion};
+use crate::stages::{GivenUp, RefusesAll};
 use crate::state::StateError;
 use crate::swap::Part;
 use crate::tap::Taps;
@@ -200,12 +200,22 @@ pub struct StageStatus {
     /// The version that this one was put back for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<RolledBack>,
+    /// That it lets nothing through, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refuses_all: Option<RefusesAll>,
     /// What it was built from. Not shown as it is.
     #[serde(skip)]
     pub code: StageCode,
     /// Its configuration now, which may hold secrets. Not shown as it is.
     #[serde(skip)]
     pub config: Value,
+}
+
+impl StageStatus {
+    /// Which code runs.
+    pub fn version(&self) -> StageVersion {
+        StageVersion { plugin: self.plugin.clone(), digest: self.digest.clone() }
+    }
 }
 
 /// A version that was no good, so that the one before it was put back.
@@ -226,8 +236,8 @@ pub struct PipelineStatus {
     pub tenant: String,
     /// What it is doing.
     pub status: State,
-    /// Whether a sink fails, spills or has gaps that nobody acknowledged, dead letters were lost, or something is waited for that needs
-    /// somebody.
+    /// Whether a sink fails, spills or has gaps that nobody acknowledged, dead letters were lost, a stage lets nothing through, or
+    /// something is waited for that needs somebody.
     pub degraded: bool,
     /// Why it failed; of a paused one, what keeps it from delivering what it has read.
     pub error: Option<Failure>,
@@ -235,7 +245,8 @@ pub struct PipelineStatus {
     pub retry_in_ms: Option<u64>,
     /// Seconds since this attempt began to run.
     pub uptime_seconds: f64,
-    /// From the newest event's commit to now, while batches are on their way; 0 when all is delivered.
+    /// From the newest event's commit to now, while batches are on their way; 0 when all is delivered. At least the time since it reads
+    /// nothing, or is held up: what it does not read may be so old.
     pub lag_seconds: Option<f64>,
     /// Events read since the host started.
     pub events: u64,
@@ -279,6 +290,8 @@ struct Inner {
     running_since: Option<Instant>,
     /// It has failed, and delivered nothing since.
     behind_since: Option<Instant>,
+    /// It reads nothing, as an operator wants.
+    paused_since: Option<tokio::time::Instant>,
     sinks: Vec<SinkStatus>,
     /// Per sink: what the log tells of its failures.
     episodes: Vec<Option<Episode>>,
@@ -290,6 +303,8 @@ struct Inner {
     /// How many sinks of the policy it does without.
     slack: usize,
     dead_letters_lost: u64,
+    /// The last attempt was stopped before what it had read was delivered and checkpointed.
+    undrained: bool,
 }
 
 impl Inner {
@@ -370,6 +385,7 @@ impl Shared {
                 retry_at: None,
                 running_since: None,
                 behind_since: None,
+                paused_since: None,
                 durable: vec![0; sinks.len()],
                 episodes: sinks.iter().map(|_| None).collect(),
                 sinks,
@@ -378,6 +394,7 @@ impl Shared {
                 policy,
                 slack,
                 dead_letters_lost: 0,
+                undrained: false,
             }),
         }
     }
@@ -401,13 +418,26 @@ impl Shared {
         if matches!(state, State::Paused | State::Stopped) {
             inner.error = None;
         }
+        if state == State::Starting {
+            inner.undrained = false;
+        }
         self.metrics.state(state);
+    }
+
+    /// Whether the last attempt was stopped before what it had read was delivered and checkpointed.
+    pub(crate) fn is_undrained(&self) -> bool {
+        self.inner.lock().undrained
+    }
+
+    pub(crate) fn undrained(&self) {
+        self.inner.lock().undrained = true;
     }
 
     /// The attempt is at work; `paused`: but reads nothing.
     pub(crate) fn running(&self, paused: bool) {
         let mut inner = self.inner.lock();
         inner.running_since = Some(Instant::now());
+        inner.paused_since = paused.then(tokio::time::Instant::now);
         inner.open.clear();
         inner.durable.iter_mut().for_each(|seq| *seq = 0);
         if inner.state == State::Starting || inner.state == State::Failed {
@@ -423,6 +453,7 @@ impl Shared {
         let (from, to) =
             if paused { (State::Running, State::Paused) } else { (State::Paused, State::Running) };
         let mut inner = self.inner.lock();
+        inner.paused_since = paused.then(|| inner.paused_since.unwrap_or_else(tokio::time::Instant::now));
         if inner.state == from {
             inner.state = to;
             self.metrics.state(to);
@@ -592,7 +623,8 @@ impl Shared {
         // Of what it cannot read it cannot know how old that is; it may be as old as what holds it up.
         let is_well = inner.running_since.is_some_and(|since| since.elapsed() > WELL_AFTER);
         let behind = inner.behind_since.filter(|_| !is_well).map(|since| since.elapsed());
-        let held_up = behind.max(self.waits.longest()).map(|behind| behind.as_secs_f64());
+        let paused = inner.paused_since.filter(|_| inner.state == State::Paused).map(|since| since.elapsed());
+        let held_up = behind.max(paused).max(self.waits.longest()).map(|behind| behind.as_secs_f64());
         let under_way = inner.running_since.map(|_| match inner.open.front() {
             Some((_, newest_us, _)) if *newest_us > 0 => (now_us() - newest_us).max(0) as f64 / 1e6,
             _ => 0.0,
@@ -611,6 +643,7 @@ impl Shared {
             waits: waits.clone(),
             degraded: !waits.is_empty()
                 || inner.dead_letters_lost > 0
+                || inner.stages.iter().any(|stage| stage.refuses_all.is_some())
                 || inner.sinks.iter().any(|sink| {
                     sink.error.is_some()
                         || sink.spill_bytes > 0

@@ -1,6 +1,7 @@
 //! Which versions of plugins nothing needs.
 
 use crate::catalog::PluginVersion;
+use crate::stage::StageVersion;
 use crate::state::{StateError, StateStore};
 use crate::swap::History;
 
@@ -43,20 +44,20 @@ pub fn judge(
     verdicts
 }
 
-/// What stages and envelopes that ran may need again, of all pipelines of a store: where, and the digest of the code. For a host that
+/// What stages and envelopes that ran may need again, of all pipelines of a store: where, and the version. For a host that
 /// does not run: it cannot say which positions are done with, so whatever a history has for replays counts.
 ///
 /// # Errors
 ///
 /// When the store fails, or holds something else.
-pub async fn needed(store: &dyn StateStore) -> Result<Vec<(String, String)>, StateError> {
+pub async fn needed(store: &dyn StateStore) -> Result<Vec<(String, StageVersion)>, StateError> {
     let mut all = Vec::new();
     for kind in History::ALL {
         for (key, bytes) in store.list(kind).await? {
             let history: History = serde_json::from_slice(&bytes)
                 .map_err(|error| StateError::backend(format!("read {key}"), error))?;
             for generation in history.generations.iter().chain(history.may_come_back()) {
-                all.push((key.clone(), generation.version.digest.clone()));
+                all.push((key.clone(), generation.version.clone()));
             }
         }
     }

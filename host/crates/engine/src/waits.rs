@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,6 +19,8 @@ pub struct Waits {
     list: Arc<Mutex<List>>,
     /// How many commands wait for the next batch boundary.
     commands: Arc<watch::Sender<usize>>,
+    /// What waited made room for one of them.
+    made_room: Arc<AtomicBool>,
     hurry: Hurry,
 }
 
@@ -121,10 +124,17 @@ impl Waits {
         Commanding(self.clone())
     }
 
-    /// Waits until a command waits for the next batch boundary.
+    /// Waits until a command waits for the next batch boundary, which whoever waits for this makes room for: the attempt ends, and
+    /// the next one begins with it.
     pub(crate) async fn commanded(&self) {
         // It cannot fail: this holds the sender.
         let _ = self.commands.subscribe().wait_for(|commands| *commands > 0).await;
+        self.made_room.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the attempt that has just ended made room for a command; once.
+    pub(crate) fn made_room(&self) -> bool {
+        self.made_room.swap(false, Ordering::SeqCst)
     }
 
     /// For how long the pipeline has been waiting for something that holds it up.

@@ -246,6 +246,7 @@ impl Stage for ScriptStage {
         let (result, took) = self.answer().await;
         place.charge(took);
         self.running.ran(took);
+        self.running.holds(self.worker.as_ref().map_or(0, Worker::held));
         drop(place);
         let Outcome { plan, changes } = result?;
         let before = edits.savepoint();

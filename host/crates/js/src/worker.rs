@@ -22,6 +22,8 @@ use crate::watchdog::Watchdog;
 pub(crate) const MAX_ABANDONED: usize = 4;
 /// Most of them that one tenant's scripts may keep before its own stages do: one tenant does not stop the others.
 pub(crate) const MAX_ABANDONED_OF_A_TENANT: usize = 3;
+/// How often it is looked what an engine holds: it goes through all of that.
+const LOOKS_EVERY: Duration = Duration::from_secs(1);
 /// Most idle engines kept for good; each holds about 2.5 MiB. A new one costs 25 ms, and 0.9 MiB that never come back.
 const MAX_IDLE: usize = 4;
 /// For so long all are kept, up to a number: at a host's start each script is checked first, and needs an engine again when all
@@ -101,6 +103,8 @@ pub(crate) struct Worker {
     kind: Kind,
     jobs: mpsc::Sender<Job>,
     given_up: Arc<AtomicBool>,
+    /// Bytes that its engine held when it was last looked at.
+    held: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Workshop {
@@ -211,13 +215,15 @@ impl Worker {
         let given_up = Arc::new(AtomicBool::new(false));
         let (ready, is_ready) = oneshot::channel();
         let (mem_mb, tenant, flag) = (kind.mem_mb, kind.tenant.clone(), given_up.clone());
+        let held = Arc::<AtomicUsize>::default();
+        let holds = held.clone();
         let thread = std::thread::Builder::new().name("script".to_owned()).stack_size(STACK_BYTES);
         let scripts = move || {
             let _back = ComeBack { given_up: flag.clone(), tenant, abandoned };
             match Engine::new(mem_mb, watchdog) {
                 Ok(engine) => {
                     let _ = ready.send(Ok(()));
-                    work(engine, &queue, &flag);
+                    work(engine, &queue, &flag, &holds);
                 }
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -230,7 +236,7 @@ impl Worker {
         is_ready
             .await
             .unwrap_or_else(|_| Err(ScriptError::Failed("the script engine did not start".into())))?;
-        Ok(Self { kind, jobs, given_up })
+        Ok(Self { kind, jobs, given_up, held })
     }
 
     /// Starts loading a script.
@@ -264,6 +270,11 @@ impl Worker {
         answer
     }
 
+    /// Bytes that the engine held when it was last looked at: after it loaded a script, and about once a second.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Gives the thread up. It counts until it comes back; then it ends itself.
     pub(crate) fn abandon(self, workshop: &Workshop) {
         workshop.abandoned.add(&self.kind.tenant);
@@ -293,7 +304,13 @@ impl Drop for ComeBack {
     }
 }
 
-fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) {
+fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool, held: &AtomicUsize) {
+    // Nobody waits for it: what was asked is answered by then.
+    let look = |engine: &mut Engine| {
+        held.store(engine.held(), Ordering::Relaxed);
+        Instant::now()
+    };
+    let mut looked = Instant::now();
     let clock = ThreadClock::current();
     let used = || clock.and_then(ThreadClock::read).unwrap_or_default();
     while let Ok(job) = queue.recv() {
@@ -302,6 +319,7 @@ fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) 
                 let before = used();
                 let result = engine.load(&source, owner, &limits);
                 let _ = reply.send(Loaded { result, took: used().saturating_sub(before) });
+                looked = look(&mut engine);
             }
             Job::Compile { source, limits, reply } => {
                 let _ = reply.send(engine.compile(&source, &limits));
@@ -310,6 +328,9 @@ fn work(mut engine: Engine, queue: &mpsc::Receiver<Job>, given_up: &AtomicBool) 
                 let before = used();
                 let result = engine.process(view, &limits);
                 let _ = reply.send(Ran { result, took: used().saturating_sub(before) });
+                if looked.elapsed() >= LOOKS_EVERY {
+                    looked = look(&mut engine);
+                }
             }
             Job::Retire { workshop, worker } => {
                 if !engine.reset() {

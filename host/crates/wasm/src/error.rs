@@ -38,13 +38,21 @@ pub(crate) enum Ended {
     #[error("it passes the bound of {0}")]
     Bound(String),
     /// The guest's own running time is used up.
-    #[error("it ran for {ran_ms} ms of its own time, the limit is {limit_ms} ms (limits.cpu_ms)")]
+    #[error("it ran for {ran_ms} ms of its own time, the limit is {limit_ms} ms ({})", named(.is_to_start, "cpu_ms"))]
     Cpu {
         /// How long it ran.
         ran_ms: u64,
         /// How long it may.
         limit_ms: u64,
+        /// It is what starting any plugin may take, and the stage's own limit is less.
+        is_to_start: bool,
     },
+}
+
+/// Which limit of time it is.
+fn named(is_to_start: &bool, key: &str) -> String {
+    let which = if *is_to_start { "for starting a plugin, where this is more than " } else { "" };
+    format!("{which}limits.{key}")
 }
 
 impl From<TooManyEdits> for Ended {
@@ -75,6 +83,8 @@ pub(crate) enum CallError {
     TimedOut {
         /// The limit.
         limit_ms: u64,
+        /// It is what starting any plugin may take, and the stage's own limit is less.
+        is_to_start: bool,
     },
 }
 
@@ -91,11 +101,10 @@ impl CallError {
     /// The code, what ended the call, and in which of the guest's functions.
     pub(crate) fn parts(&self) -> (&'static str, String, Option<String>) {
         match self {
-            Self::TimedOut { limit_ms } => (
-                DEADLINE,
-                format!("it took longer than {limit_ms} ms of wall time (limits.timeout_ms)"),
-                None,
-            ),
+            Self::TimedOut { limit_ms, is_to_start } => {
+                let which = named(is_to_start, "timeout_ms");
+                (DEADLINE, format!("it took longer than {limit_ms} ms of wall time ({which})"), None)
+            }
             Self::Trapped { cause, refused, last_words } => {
                 let root = cause.root_cause().to_string();
                 let (code, mut text) = match (cause.downcast_ref::<Ended>(), cause.downcast_ref::<Trap>()) {

@@ -20,6 +20,7 @@ use crate::formatter::WasmFormatter;
 use crate::grants::Grants;
 use crate::instance::{Blueprint, Instance};
 use crate::limits::{DEFAULT_LIMITS, Limits};
+use crate::mistakes;
 use crate::plugin::{Description, PluginKind};
 use crate::registry::{Registry, Resolved};
 use crate::runtime::{Loaded, Runtime};
@@ -186,6 +187,16 @@ fn who(plugin: &str, spec: &StageSpec, kind: PluginKind) -> String {
     }
 }
 
+/// What a plugin's metrics are named after: its own name, and before that its tenant, where it is one's own. Another tenant's plugin of
+/// that name has others.
+fn metrics_name<'a>(plugin: &'a str, id: &'a str) -> String {
+    let name = Some(name_in(plugin)).filter(|name| !name.is_empty()).unwrap_or(id);
+    match plugin.strip_prefix('@').and_then(|own| own.split_once('/')) {
+        Some((tenant, _)) => format!("{tenant}/{name}"),
+        None => name.to_owned(),
+    }
+}
+
 /// A plugin's own name, without its tenant, folder, version or file's ending.
 fn name_in(plugin: &str) -> &str {
     let name = plugin.rsplit('/').next().unwrap_or(plugin);
@@ -246,10 +257,7 @@ impl Workshop {
         let call = bounded.map_err(|reached| Problem::reached("limits", reached))?;
         let (resolved, loaded) = self.load(spec, recorded).await?;
         check(&loaded, grants, kind).map_err(Problem::Config)?;
-        let name = match name_in(&resolved.plugin) {
-            "" => &spec.id,
-            name => name,
-        };
+        let name = metrics_name(&resolved.plugin, &spec.id);
         let stage = match kind {
             PluginKind::Processor => spec.id.clone(),
             PluginKind::Formatter => format!("sink/{}", spec.id),
@@ -263,7 +271,7 @@ impl Workshop {
         };
         let seat = seat.map_err(|reached| Problem::reached("plugin", reached))?;
         let lines = StageLines::new(call.log_lines_per_second, spec.tenant.as_str(), self.tenants.clone());
-        let voice = Voice::new(&spec.pipeline, &spec.tenant, &spec.id, name, lines);
+        let voice = Voice::new(&spec.pipeline, &spec.tenant, &spec.id, &name, lines);
         let (usage, voice) = match aim {
             Aim::Check => (Usage::nobodys(), voice.without_metrics()),
             Aim::Work => (Usage::of(&spec.tenant, &resolved.plugin), voice),
@@ -299,8 +307,11 @@ impl Workshop {
                 Err(Problem::Stage(crate::error::failed(&blueprint.who, &failure.kind, &failure.message)))
             }
             Ok(Err(failure)) => {
-                let problem = ConfigError::told("config", &spec.config, &cut(&failure.message));
-                Err(Problem::Config(vec![problem]))
+                let first = ConfigError::told("config", &spec.config, &cut(&failure.message));
+                Err(Problem::Config(match aim {
+                    Aim::Check => mistakes::all(&blueprint, &spec.config, first).await,
+                    Aim::Work => vec![first],
+                }))
             }
             Err(error) => Err(Problem::at("config", format!("opening the plugin: {}", error.describe().1))),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deltaforge_engine::message::Bodies;
-use deltaforge_engine::stage::StageError;
+use deltaforge_engine::stage::{StageError, StageLimits};
 use deltaforge_engine::tenants::Seated;
 use deltaforge_engine::usage::{Running, Usage};
 use deltaforge_model::{Overlay, View};
@@ -63,9 +63,10 @@ impl Blueprint {
             store.set_fuel(u64::MAX).expect("an engine that meters takes fuel");
         }
         let running = self.runtime.running();
+        let (bounds, own) = (self.limits.start(), self.limits.call);
         let instantiated =
-            self.limits.meter.run(self.limits.start(), self.loaded.bound.instantiate(&mut store));
-        let exports = finish(instantiated.await, &mut store, self.limits.start().timeout_ms)?;
+            self.limits.meter.run(bounds, own, self.loaded.bound.instantiate(&mut store)).await;
+        let exports = finish(instantiated, &mut store, bounds, own)?;
         drop(running);
         let running = Running::new(self.usage.clone());
         Ok(Instance { store, exports, limits: self.limits.clone(), runtime: self.runtime.clone(), running })
@@ -102,10 +103,14 @@ fn bound(store: &mut Store<Guest>, mem_mb: u64) {
 fn finish<T>(
     ended: Option<wasmtime::Result<T>>,
     store: &mut Store<Guest>,
-    limit_ms: u64,
+    limits: StageLimits,
+    own: StageLimits,
 ) -> Result<T, CallError> {
     match ended {
-        None => Err(CallError::TimedOut { limit_ms }),
+        None => Err(CallError::TimedOut {
+            limit_ms: limits.timeout_ms,
+            is_to_start: own.timeout_ms < limits.timeout_ms,
+        }),
         Some(Ok(value)) => Ok(value),
         Some(Err(cause)) => {
             let guest = store.data_mut();
@@ -124,11 +129,11 @@ macro_rules! call {
         store.data_mut().memory.take_refused();
         store.data_mut().last_words = None;
         let watched = runtime.running();
-        let ended = limits.meter.run(bounds, exports.$function(&mut *store $(, $argument)*)).await;
+        let ended = limits.meter.run(bounds, limits.call, exports.$function(&mut *store $(, $argument)*)).await;
         drop(watched);
         running.ran(limits.meter.ran());
         running.holds(store.data().memory.held());
-        finish(ended, store, bounds.timeout_ms)
+        finish(ended, store, bounds, limits.call)
     }};
 }
 

@@ -22,6 +22,7 @@ mod instance;
 mod json;
 mod limits;
 mod manifest;
+mod mistakes;
 mod plugin;
 mod publish;
 mod reference;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use deltaforge_engine::share::give_way;
@@ -39,6 +39,8 @@ pub(crate) struct Meter {
     /// Thread time at which this turn began.
     since: AtomicU64,
     limit: AtomicU64,
+    /// That is what starting any plugin may take, and the stage's own limit is less.
+    is_to_start: AtomicBool,
     /// How long it stood in the queue of the compute threads in this call, nanoseconds: others' time, not its own.
     queued: AtomicU64,
 }
@@ -53,7 +55,9 @@ impl Meter {
     pub(crate) fn passed(&self) -> Option<Ended> {
         let ran = self.used.load(Relaxed) + thread_nanos().saturating_sub(self.since.load(Relaxed));
         let limit = self.limit.load(Relaxed);
-        (ran >= limit).then_some(Ended::Cpu { ran_ms: ran / 1_000_000, limit_ms: limit / 1_000_000 })
+        let is_to_start = self.is_to_start.load(Relaxed);
+        let ended = Ended::Cpu { ran_ms: ran / 1_000_000, limit_ms: limit / 1_000_000, is_to_start };
+        (ran >= limit).then_some(ended)
     }
 
     /// How long the guest ran in its last call.
@@ -61,9 +65,15 @@ impl Meter {
         Duration::from_nanos(self.used.load(Relaxed))
     }
 
-    /// Runs a call under limits; the epoch callback asks [`Meter::passed`] at every tick. `None`: it took longer
-    /// than `timeout_ms`, without the time in which others computed.
-    pub(crate) async fn run<T>(&self, limits: StageLimits, call: impl Future<Output = T>) -> Option<T> {
+    /// Runs a call under limits, of which the stage's `own` may be less; the epoch callback asks [`Meter::passed`] at every
+    /// tick. `None`: it took longer than `timeout_ms`, without the time in which others computed.
+    pub(crate) async fn run<T>(
+        &self,
+        limits: StageLimits,
+        own: StageLimits,
+        call: impl Future<Output = T>,
+    ) -> Option<T> {
+        self.is_to_start.store(own.cpu_ms < limits.cpu_ms, Relaxed);
         self.used.store(0, Relaxed);
         self.queued.store(0, Relaxed);
         self.limit.store(limits.cpu_ms.saturating_mul(1_000_000), Relaxed);

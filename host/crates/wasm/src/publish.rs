@@ -308,7 +308,7 @@ impl PluginCatalog for WasmCatalog {
         // Not before: what comes into use from now on stays, and what was in use before is in a history.
         let needed = unused::needed(&**store).await;
         let needed = needed.map_err(|error| CatalogError::Storage(chain(&error)))?;
-        let needed = needed.into_iter().map(|(_, digest)| digest).collect();
+        let needed = needed.into_iter().map(|(_, version)| version.digest).collect();
         Ok(off_thread(move || collection.finish(&needed, dry_run)).await?)
     }
 
@@ -448,9 +448,8 @@ impl Upload for Incoming {
                     .registry_room(tenant, own, all, size)
                     .map_err(|reached| CatalogError::TooLarge(reached.to_string()))?;
             }
-            let (info, new) = registry.publish(tenant, &id.name, &version, &bytes, &manifest)?;
-            let version = shown(info, size);
-            Ok(if new { Published::New(version) } else { Published::Same(version) })
+            let published = registry.publish(tenant, &id.name, &version, &bytes, &manifest)?;
+            Ok(published.map(|info| shown(info, size)))
         })
         .await
     }

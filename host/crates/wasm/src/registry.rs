@@ -67,7 +67,8 @@ fn io_error(doing: impl Into<String>) -> impl FnOnce(io::Error) -> RegistryError
 }
 
 fn not_theirs(reference: &str, owner: &str, tenant: &str) -> RegistryError {
-    RegistryError::Forbidden(format!("{reference} belongs to tenant {owner}, the pipeline to {tenant}"))
+    let whose = if tenant.is_empty() { "none: set metadata.tenant" } else { tenant };
+    RegistryError::Forbidden(format!("{reference} belongs to tenant {owner}, the pipeline to {whose}"))
 }
 
 /// A reference made definite.

@@ -142,14 +142,14 @@ impl Runtime {
         if let Some(loaded) = self.loaded.lock().get(&digest).and_then(Weak::upgrade) {
             return Ok(loaded);
         }
-        let loaded = Arc::new(self.link(&digest, self.compile(name.unwrap_or("new"), &digest, bytes)?)?);
+        let loaded = Arc::new(self.link(&digest, self.compile(name, &digest, bytes)?)?);
         let mut known = self.loaded.lock();
         known.retain(|_, held| held.strong_count() > 0);
         known.insert(digest, Arc::downgrade(&loaded));
         Ok(loaded)
     }
 
-    fn compile(&self, plugin: &str, digest: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+    fn compile(&self, plugin: Option<&str>, digest: &str, bytes: &[u8]) -> Result<Component, LoadError> {
         // Core modules and components share the first half of their preamble.
         match bytes.get(..8) {
             Some([0, b'a', b's', b'm', _, _, 1, 0]) => {}
@@ -165,11 +165,13 @@ impl Runtime {
         if let Some(component) = self.cache.as_ref().and_then(|cache| cache.get(&self.engine, digest)) {
             return Ok(component);
         }
-        tracing::info!(plugin, bytes = bytes.len(), "compiling a plugin that is not in the cache");
+        // What has yet to say what it is called goes by its bytes.
+        let sha256 = plugin.is_none().then_some(digest);
+        tracing::info!(plugin, sha256, bytes = bytes.len(), "compiling a plugin that is not in the cache");
         let began = Instant::now();
         let compiled = Component::from_binary(&self.engine, bytes);
         let took_ms = began.elapsed().as_millis() as u64;
-        tracing::info!(plugin, took_ms, ok = compiled.is_ok(), "compiled");
+        tracing::info!(plugin, sha256, took_ms, ok = compiled.is_ok(), "compiled");
         let component =
             compiled.map_err(|error| LoadError::NotAComponent(format!("it does not compile: {error:#}")))?;
         let Some(cache) = &self.cache else { return Ok(component) };
@@ -312,23 +314,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // A component without anything in it: it compiles, and is no plugin.
         let empty = *b"\0asm\x0d\0\x01\0";
-        let lines = || {
+        let lines = |name: Option<&str>| {
             let log = Log::default();
             let writer = log.clone();
             let lines =
                 tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
             tracing::subscriber::with_default(lines, || {
                 let runtime = Runtime::new(Some(dir.path())).unwrap();
-                let refused = runtime.load(Some("mask@1.0.0"), &empty).err().unwrap();
+                let refused = runtime.load(name, &empty).err().unwrap();
                 assert!(matches!(refused, LoadError::NotAPlugin(_)), "{refused}");
             });
             let text = String::from_utf8(log.0.lock().clone()).unwrap();
-            text.lines().filter(|line| line.contains("mask@1.0.0")).map(str::to_owned).collect::<Vec<_>>()
+            text.lines().filter(|line| line.contains("compil")).map(str::to_owned).collect::<Vec<_>>()
         };
-        let first = lines();
+        let first = lines(Some("mask@1.0.0"));
         assert_eq!(first.len(), 2, "{first:?}");
         assert!(first[0].contains("compiling a plugin") && first[0].contains("bytes=8"), "{first:?}");
         assert!(first[1].contains("compiled plugin=\"mask@1.0.0\" took_ms="), "{first:?}");
-        assert!(lines().is_empty(), "it is in the cache");
+        assert!(lines(Some("mask@1.0.0")).is_empty(), "it is in the cache");
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        let nameless = lines(None);
+        let of_bytes = format!("sha256=\"{}\"", digest_of(&empty));
+        assert_eq!(nameless.len(), 2, "{nameless:?}");
+        assert!(
+            nameless.iter().all(|line| line.contains(&of_bytes) && !line.contains("plugin=")),
+            "{nameless:?}"
+        );
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Voice {
     pipeline: String,
     tenant: String,
     stage: String,
-    /// The plugin's name as part of a metric's name.
+    /// The plugin's name as part of a metric's name: `mask`, a tenant's own `acme__mask`.
     prefix: String,
     lines: StageLines,
     metrics: Mutex<HashMap<String, Metric>>,
@@ -58,16 +58,18 @@ enum Kind {
 
 impl Voice {
     pub(crate) fn new(pipeline: &str, tenant: &str, stage: &str, plugin: &str, lines: StageLines) -> Self {
-        let prefix: String = plugin
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
-            .collect();
+        // Only between a tenant and a name there are two in a row, so none is another one's.
+        let plain = |part: &str| {
+            let words = part.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+            words.collect::<Vec<_>>().join("_").to_ascii_lowercase()
+        };
+        let prefix = plugin.split('/').map(plain).collect::<Vec<_>>().join("__");
         Self {
             pipeline: pipeline.to_owned(),
             tenant: tenant.to_owned(),
             stage: stage.to_owned(),
             lines,
-            prefix: prefix.trim_matches('_').to_owned(),
+            prefix,
             metrics: Mutex::default(),
             names: Some(names_of(pipeline, stage)),
             left_out: metrics::counter!(
@@ -286,8 +288,8 @@ mod tests {
 
     #[test]
     fn metric_names_are_plain_and_few() {
-        let voice = Voice::new("p", "t", "s", "@acme/mask", lines());
-        assert_eq!(voice.prefix, "acme_mask");
+        let voice = Voice::new("p", "t", "s", "acme/Mask--e", lines());
+        assert_eq!(voice.prefix, "acme__mask_e");
         for bad in ["", "A", "1a", "a-b", "a b", "ä", &"a".repeat(65)] {
             assert!(!is_metric_name(bad), "{bad}");
         }

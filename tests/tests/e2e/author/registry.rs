@@ -65,6 +65,13 @@ fn a_folder_takes_a_version_once_and_lists_it() {
     assert_eq!(stamps, [&named("stamp"), &named("@acme/stamp")]);
     let table = plugin(dir.path(), &["list", "--registry", "plugins"]).ok();
     assert!(table.starts_with("NAME ") && table.contains("\nmask "), "{table}");
+    let none = plugin(dir.path(), &["list", "--registry", "elsewhere"]).fails(1);
+    assert!(none.contains("there is no registry folder elsewhere"), "{none}");
+
+    // Damaged by another hand, and published once more.
+    std::fs::write(dir.path().join("plugins/stamp/1.0.0/plugin.wasm"), b"torn").unwrap();
+    let mended = plugin(dir.path(), &["publish", shown(&stamp), "--registry", "plugins"]).ok();
+    assert!(mended.contains("was damaged, and is whole again"), "{mended}");
 }
 
 #[test]
@@ -101,6 +108,14 @@ fn a_component_is_deployed_into_a_running_pipeline_and_taken_back() {
     assert_eq!(history[0]["why"], "a test", "{history}");
     let listed = plugin(place.path(), &["list", "--host", &api]).ok();
     assert!(listed.contains("\nstamp "), "{listed}");
+    let elsewhere = [("DELTAFORGE_HOST", api.as_str())];
+    assert_eq!(
+        plugin_with(place.path(), &["list"], &elsewhere).ok(),
+        listed,
+        "the environment names it as well"
+    );
+    let folder = plugin_with(place.path(), &["list", "--registry", "."], &elsewhere).ok();
+    assert!(!folder.contains("\nstamp "), "a folder that is named goes before it: {folder}");
 
     let text = with(&["rollback"]).ok();
     assert!(text.starts_with("swapped shop/mark: stamp@1.0.0 → mask@1.0.0\n"), "{text}");

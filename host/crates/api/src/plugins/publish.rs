@@ -78,16 +78,17 @@ pub(crate) async fn publish(
         };
         upload.publish().await?
     };
+    let mended = matches!(published, Published::Mended(_));
     let (status, version) = match published {
         Published::New(version) => {
             info!(plugin = %version.id, sha256 = version.digest, bytes = version.bytes, "plugin published");
             (StatusCode::CREATED, version)
         }
-        Published::Same(version) => (StatusCode::OK, version),
+        Published::Same(version) | Published::Mended(version) => (StatusCode::OK, version),
     };
     let is_new = status == StatusCode::CREATED;
-    let detail = json!({ "sha256": version.digest, "bytes": version.bytes, "new": is_new });
-    let shown = Uses::of_all(&app).await?.shown(version, &caller);
+    let detail = json!({ "sha256": version.digest, "bytes": version.bytes, "new": is_new, "mended": mended });
+    let shown = PluginVersionView { mended, ..Uses::of_all(&app).await?.shown(version, &caller) };
     Ok(told(detail, (status, Json(shown)).into_response()))
 }
 

@@ -8,12 +8,12 @@ use crate::App;
 use crate::access::Caller;
 use crate::error::ApiError;
 
-/// Where plugins are used: by the digest of what runs or may have to again, and by what documents name.
+/// Where plugins are used: by what runs or may have to again, and by what documents name.
 pub(super) struct Uses {
     running: Vec<RunningPlugin>,
     /// What documents name.
     named: Vec<Named>,
-    /// What a rollback would put back: the pipeline's tenant, the digest, the place.
+    /// What a rollback would put back.
     before: Vec<RunningPlugin>,
 }
 
@@ -65,23 +65,22 @@ impl Uses {
         }
         let is_reached = |tenant: &str| version.id.tenant.as_deref().is_none_or(|own| own == tenant);
         let mut before = self.before.iter();
-        let before = before.find(|one| one.digest == version.digest && is_reached(&one.tenant))?;
+        let before = before.find(|one| version.is(&one.version) && is_reached(&one.tenant))?;
         Some(format!("{} goes back to it on a rollback", shown_place(&before.place)))
     }
 
-    /// The uses of a version. A tenant's own is used by its pipelines only: others may run the same code under another
-    /// name.
+    /// The uses of a version. A tenant's own is used by its pipelines only.
     pub fn of(&self, version: &PluginVersion) -> Vec<PluginUse> {
         self.by_tenant(version).map(|(_, place)| place.clone()).collect()
     }
 
     fn by_tenant<'a>(&'a self, version: &'a PluginVersion) -> impl Iterator<Item = (&'a str, &'a PluginUse)> {
         let is_reached = |tenant: &str| version.id.tenant.as_deref().is_none_or(|own| own == tenant);
-        let running = self.running.iter().filter(|one| one.digest == version.digest);
+        let running = self.running.iter().filter(|one| version.is(&one.version));
         let running = running.map(|one| (one.tenant.as_str(), &one.place));
         let is_there = |place: &PluginUse| {
             let same = |one: &RunningPlugin| {
-                one.digest == version.digest
+                version.is(&one.version)
                     && (&one.place.pipeline, &one.place.stage, &one.place.sink)
                         == (&place.pipeline, &place.stage, &place.sink)
             };

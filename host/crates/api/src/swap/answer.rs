@@ -109,7 +109,8 @@ impl SwapAnswer {
         Self {
             kind: current.kind(),
             config_changed: previous.config != current.config,
-            config_kept,
+            // Not where another kind of code took its place.
+            config_kept: config_kept && previous.config == current.config,
             pause_ms: pause.as_secs_f64() * 1e3,
             probation: current.probation,
             position: current.from().as_ref().map(position_json),

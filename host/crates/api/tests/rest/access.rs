@@ -42,11 +42,16 @@ impl HeldBy for RequestBuilder {
     }
 }
 
-/// Two tenants with a pipeline and a plugin each, and a plugin for all.
+/// Two tenants with a plugin each, and a plugin for all; each tenant has a pipeline for either.
 async fn host() -> Host {
     let host = Host::start_knowing(tokens(), |api| api).await;
-    for (name, tenant) in [("acme-orders", "acme"), ("zeta-orders", "zeta")] {
-        let plan = Plan { tenant, dlq: Some(10), ..Plan::named(name) };
+    for (name, tenant, plugin) in [
+        ("acme-orders", "acme", "marker@1.0.0"),
+        ("zeta-orders", "zeta", "marker@1.0.0"),
+        ("acme-own", "acme", "@acme/marker@1.0.0"),
+        ("zeta-own", "zeta", "@zeta/marker@1.0.0"),
+    ] {
+        let plan = Plan { tenant, plugin, dlq: Some(10), ..Plan::named(name) };
         host.run(plan).read(5, 5).await;
     }
     for plugin in ["marker", "@acme/marker", "@zeta/marker"] {
@@ -241,7 +246,7 @@ async fn what_belongs_to_another_tenant_is_told_from_nothing_by_nobody() {
     }
     let own = ask("/plugins/@acme/marker/versions/1.0.0").await.1;
     assert_eq!(own["used_by"].as_array().unwrap().len(), 1, "{own}");
-    assert_eq!(own["used_by"][0]["pipeline"], "acme-orders");
+    assert_eq!(own["used_by"][0]["pipeline"], "acme-own");
     let own = ask("/plugins/marker/versions/1.0.0").await.1;
     assert_eq!(own["used_by"].as_array().unwrap().len(), 1, "others' use of it is theirs: {own}");
     let all = host.request(Method::GET, "/plugins/marker/versions/1.0.0").held_by(None, Role::Viewer);
@@ -418,12 +423,12 @@ async fn a_token_sees_the_health_of_its_own() {
     let health = async |tenant: Option<&str>, path: &str| {
         answer(host.request(Method::GET, path).held_by(tenant, Role::Viewer)).await.1
     };
-    assert_eq!(health(Some("acme"), "/health").await["pipelines"], 1);
-    assert_eq!(health(None, "/health").await["pipelines"], 2);
-    assert_eq!(health(None, "/ready").await["pipelines"].as_array().unwrap().len(), 2);
+    assert_eq!(health(Some("acme"), "/health").await["pipelines"], 2);
+    assert_eq!(health(None, "/health").await["pipelines"], 4);
+    assert_eq!(health(None, "/ready").await["pipelines"].as_array().unwrap().len(), 4);
     let ready = health(Some("zeta"), "/ready").await;
-    assert_eq!(ready["pipelines"].as_array().unwrap().len(), 1);
-    assert_eq!(ready["pipelines"][0]["name"], "zeta-orders");
+    let names: Vec<&Value> = ready["pipelines"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["zeta-orders", "zeta-own"]);
     assert_eq!(host.get("/ready").await.1, json!({ "status": "ready", "pipelines": [], "degraded": [] }));
     assert_eq!(host.get("/health").await.1, json!({ "status": "healthy" }));
 }

@@ -88,12 +88,34 @@ async fn what_cannot_shape_messages_is_refused_and_what_did_goes_on() {
     assert_eq!(code(&none), (404, "SINK_NOT_FOUND"));
     orders.read(10, 10).await;
     assert!(orders.marks().iter().all(|mark| mark == "1.0.0 as 1.0.0"));
+}
 
-    let plain = host.run(Plan::named("plain"));
-    plain.read(1, 1).await;
-    let builtin = host.send(Method::PUT, "/pipelines/plain/sinks/out/envelope", &body).await;
-    assert_eq!(code(&builtin), (400, "ENVELOPE_KIND"));
-    assert!(builtin.1["message"].as_str().unwrap().contains("built-in native"), "{}", builtin.1);
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_takes_the_place_of_a_built_in_envelope_and_the_other_way_round() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(10, 10).await;
+    let marks = |from: usize| orders.marks()[from..].to_vec();
+    for (plugin, mark, to) in [
+        ("rows@1.1.0", "1.0.0 as 1.1.0", 20),
+        ("builtin:native", "1.0.0", 30),
+        ("rows@1.2.0", "1.0.0 as 1.2.0", 40),
+    ] {
+        let (status, answer) = swap(&host, json!({ "plugin": plugin, "probation": 0 })).await;
+        assert_eq!((status, &answer["current"]), (200, &json!(plugin)), "{answer}");
+        orders.read(to, to as usize).await;
+        assert_eq!(marks(to as usize - 10), [mark; 10]);
+    }
+    let (status, answer) = host.post(&format!("{ENVELOPE}/rollback")).await;
+    assert_eq!((status, &answer["current"]), (200, &json!("builtin:native")), "{answer}");
+    assert_eq!(host.get("/pipelines/orders").await.1["overrides"], json!([]), "as the document says");
+    assert_eq!(swap(&host, json!({ "plugin": "rows@1.3.0" })).await.0, 200);
+    assert_eq!(host.post("/pipelines/orders/stop").await.0, 200);
+    assert_eq!(host.post("/pipelines/orders/resume").await.0, 200);
+    host.until("orders", "running").await;
+    orders.read(50, 50).await;
+    assert_eq!(marks(40), ["1.0.0 as 1.3.0"; 10], "it is kept over a restart");
+    assert_eq!(host.get("/pipelines/orders").await.1["overrides"][0]["plugin"], "rows@1.3.0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

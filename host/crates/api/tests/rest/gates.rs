@@ -23,8 +23,13 @@ use crate::full_store::FullStore;
 use crate::parts::{Markers, Numbers, Paced, Shelf, onto};
 use crate::setup::{self, is_at, within};
 
-/// How long the store takes for a swap in these tests, at least.
-const SLOW: Duration = Duration::from_millis(100);
+/// Waits until nothing moves any more: the clock of these tests goes on only then.
+async fn stands_still() {
+    tokio::time::sleep(STOOD).await;
+}
+
+/// How long everything has stood still then.
+const STOOD: Duration = Duration::from_millis(100);
 
 /// Counts what comes through it.
 struct Turnstile(Arc<AtomicUsize>);
@@ -94,6 +99,27 @@ impl Bench {
         within("they have passed", async || self.passed.load(Ordering::SeqCst) as u64 >= bound).await;
     }
 
+    /// Over one sink, and what that has: ten numbers, which are stored.
+    async fn over_a_shelf() -> (Self, Arc<Shelf>) {
+        let shelf: Arc<Shelf> = Arc::default();
+        let sinks = vec![setup::sink("p", "s0", onto(&shelf), true)];
+        let bench = Self::new(|plan| PipelinePlan { sinks, ..plan });
+        bench.pass(10).await;
+        bench.stores(10).await;
+        (bench, shelf)
+    }
+
+    /// Waits until the sink's checkpoint is there.
+    async fn stores(&self, n: u64) {
+        within("it is stored", async || is_at(&self.pipeline, "s0", n).await).await;
+    }
+
+    /// Begins a swap that the store does not take yet, and waits until it is at work.
+    async fn swap_untaken(&self, version: &str) -> JoinHandle<Result<Swapped, Failure>> {
+        self.store.slow.send_replace(true);
+        self.swap(version).await
+    }
+
     /// Begins a swap to another marker, and waits until it is at work.
     async fn swap(&self, version: &str) -> JoinHandle<Result<Swapped, Failure>> {
         let pipeline = self.pipeline.clone();
@@ -113,27 +139,22 @@ fn marks(shelf: &Shelf) -> Vec<String> {
     marks
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_sink_that_has_nothing_else_waits_until_the_swap_is_stored() {
-    let shelf: Arc<Shelf> = Arc::default();
-    let bench =
-        Bench::new(|plan| PipelinePlan { sinks: vec![setup::sink("p", "s0", onto(&shelf), true)], ..plan });
-    bench.pass(10).await;
-    within("it is stored", async || is_at(&bench.pipeline, "s0", 10).await).await;
-    bench.store.slow.send_replace(true);
-    let swap = bench.swap("new").await;
+    let (bench, shelf) = Bench::over_a_shelf().await;
+    let swap = bench.swap_untaken("new").await;
     bench.pass(30).await;
-    tokio::time::sleep(SLOW).await;
+    stands_still().await;
     assert_eq!((marks(&shelf), swap.is_finished()), (vec!["old".to_owned()], false), "it is not stored yet");
     bench.store.slow.send_replace(false);
     let swapped = swap.await.unwrap().unwrap();
-    assert!(swapped.pause >= SLOW, "that is how long it stood still, not {:?}", swapped.pause);
-    within("the rest came", async || is_at(&bench.pipeline, "s0", 30).await).await;
+    assert!(swapped.pause >= STOOD, "that is how long it stood still, not {:?}", swapped.pause);
+    bench.stores(30).await;
     assert_eq!((marks(&shelf), shelf.numbers()), (vec!["old".into(), "new".into()], (0..30).collect()));
     bench.pipeline.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_sink_that_is_busy_does_not_notice_that_a_swap_is_stored() {
     let shelf: Arc<Shelf> = Arc::default();
     let paced = Paced::new(&shelf);
@@ -142,28 +163,22 @@ async fn a_sink_that_is_busy_does_not_notice_that_a_swap_is_stored() {
         ..plan
     });
     bench.pass(10).await;
-    bench.store.slow.send_replace(true);
-    let swap = bench.swap("new").await;
+    let swap = bench.swap_untaken("new").await;
     bench.pass(20).await;
-    tokio::time::sleep(SLOW).await;
+    stands_still().await;
     bench.store.slow.send_replace(false);
     let swapped = swap.await.unwrap().unwrap();
-    assert!(swapped.pause < SLOW, "it had something else to do for {:?}", swapped.pause);
+    assert!(swapped.pause < STOOD, "it had something else to do for {:?}", swapped.pause);
     paced.permits.add_permits(2);
-    within("the rest came", async || is_at(&bench.pipeline, "s0", 20).await).await;
+    bench.stores(20).await;
     assert_eq!((marks(&shelf), shelf.numbers()), (vec!["old".into(), "new".into()], (0..20).collect()));
     bench.pipeline.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn nothing_of_a_swap_that_cannot_be_stored_leaves() {
-    let shelf: Arc<Shelf> = Arc::default();
-    let bench =
-        Bench::new(|plan| PipelinePlan { sinks: vec![setup::sink("p", "s0", onto(&shelf), true)], ..plan });
-    bench.pass(10).await;
-    within("it is stored", async || is_at(&bench.pipeline, "s0", 10).await).await;
-    bench.store.slow.send_replace(true);
-    let swap = bench.swap("new").await;
+    let (bench, shelf) = Bench::over_a_shelf().await;
+    let swap = bench.swap_untaken("new").await;
     bench.pass(20).await;
     bench.full.store(true, Ordering::SeqCst);
     bench.store.slow.send_replace(false);
@@ -171,13 +186,13 @@ async fn nothing_of_a_swap_that_cannot_be_stored_leaves() {
     assert_eq!(refused.code, "state_store", "{refused:?}");
     within("it fails", async || bench.pipeline.status().status == State::Failed).await;
     bench.full.store(false, Ordering::SeqCst);
-    within("the rest came", async || is_at(&bench.pipeline, "s0", 20).await).await;
+    bench.stores(20).await;
     assert_eq!((marks(&shelf), shelf.numbers()), (vec!["old".to_owned()], (0..20).collect()));
     assert_eq!(bench.pipeline.status().stages[0].generation, 1);
     bench.pipeline.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn dead_letters_and_spills_wait_for_it_too() {
     let (shelf, other): (Arc<Shelf>, Arc<Shelf>) = Default::default();
     let paced = Paced::new(&other);
@@ -197,18 +212,17 @@ async fn dead_letters_and_spills_wait_for_it_too() {
     });
     // The optional sink has one at work, one in its queue, and the others on disk.
     bench.pass(50).await;
-    within("it is stored", async || is_at(&bench.pipeline, "s0", 50).await).await;
-    bench.store.slow.send_replace(true);
-    let swap = bench.swap("picky").await;
+    bench.stores(50).await;
+    let swap = bench.swap_untaken("picky").await;
     bench.numbers.bound.send_replace(70);
     within("some have passed", async || bench.passed.load(Ordering::SeqCst) > 50).await;
-    tokio::time::sleep(SLOW).await;
+    stands_still().await;
     let letters = async || bench.pipeline.dlq().expect("it has one").count().await.unwrap();
     assert_eq!(letters().await, 0, "it is not stored yet");
     assert!(bench.passed.load(Ordering::SeqCst) <= 60, "the next batch waits for what would go to disk");
     bench.store.slow.send_replace(false);
     swap.await.unwrap().unwrap();
-    within("the rest came", async || is_at(&bench.pipeline, "s0", 70).await).await;
+    bench.stores(70).await;
     assert_eq!(letters().await, 2, "56 and 63");
     paced.permits.add_permits(100);
     within("the other has it too", async || is_at(&bench.pipeline, "s1", 70).await).await;
@@ -216,20 +230,15 @@ async fn dead_letters_and_spills_wait_for_it_too() {
     bench.pipeline.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_swap_that_is_said_to_be_given_up_changes_nothing() {
-    let shelf: Arc<Shelf> = Arc::default();
-    let bench =
-        Bench::new(|plan| PipelinePlan { sinks: vec![setup::sink("p", "s0", onto(&shelf), true)], ..plan });
-    bench.pass(10).await;
-    within("it is stored", async || is_at(&bench.pipeline, "s0", 10).await).await;
-    bench.store.slow.send_replace(true);
-    let swap = bench.swap("new").await;
+    let (bench, shelf) = Bench::over_a_shelf().await;
+    let swap = bench.swap_untaken("new").await;
     // The store takes longer than anybody waits for a pipeline that counts as failed.
     let answer = tokio::time::timeout(Duration::from_secs(40), swap).await;
     bench.store.slow.send_replace(false);
     bench.pass(20).await;
-    within("the rest came", async || is_at(&bench.pipeline, "s0", 20).await).await;
+    bench.stores(20).await;
     if let Ok(answer) = answer
         && let Err(refused) = answer.unwrap()
     {
@@ -239,13 +248,9 @@ async fn a_swap_that_is_said_to_be_given_up_changes_nothing() {
     bench.pipeline.shutdown().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn what_is_at_work_and_not_stored_yet_is_in_use_also_if_nobody_waits_for_the_answer() {
-    let shelf: Arc<Shelf> = Arc::default();
-    let bench =
-        Bench::new(|plan| PipelinePlan { sinks: vec![setup::sink("p", "s0", onto(&shelf), true)], ..plan });
-    bench.pass(10).await;
-    within("it is stored", async || is_at(&bench.pipeline, "s0", 10).await).await;
+    let (bench, _) = Bench::over_a_shelf().await;
     let control = deltaforge_engine::Control::new();
     control.add((*bench.pipeline).clone(), json!({}), None).unwrap();
     bench.store.slow.send_replace(true);
@@ -262,22 +267,19 @@ async fn what_is_at_work_and_not_stored_yet_is_in_use_also_if_nobody_waits_for_t
     swap.abort();
     assert!(swap.await.unwrap_err().is_cancelled());
     let at_work = bench.pipeline.status().stages[0].digest.clone();
-    let is_used = control.running_plugins().await.unwrap().iter().any(|one| one.digest == at_work);
+    let is_used = control.running_plugins().await.unwrap().iter().any(|one| one.version.digest == at_work);
     let may_leave = control.leaving(|reference| reference == "marker@new").is_some();
     bench.store.slow.send_replace(false);
     bench.pipeline.shutdown().await;
     assert!(is_used || !may_leave, "it may be deleted while it runs");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_swap_that_the_store_refuses_does_not_stop_the_stream() {
-    let shelf: Arc<Shelf> = Arc::default();
-    let bench =
-        Bench::new(|plan| PipelinePlan { sinks: vec![setup::sink("p", "s0", onto(&shelf), true)], ..plan });
-    bench.pass(10).await;
+    let (bench, shelf) = Bench::over_a_shelf().await;
     bench.swap("mid").await.await.unwrap().unwrap();
     bench.pass(20).await;
-    within("it is stored", async || is_at(&bench.pipeline, "s0", 20).await).await;
+    bench.stores(20).await;
     bench.full.store(true, Ordering::SeqCst);
     let code = StageCode::Plugin("marker@new".into());
     let spec = setup::spec("p", "mark", code, json!({}));

@@ -5,12 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use deltaforge_engine::Control;
+use deltaforge_engine::stages::OnError;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::host::{Host, Plan};
 use crate::parts::Numbers;
+use crate::setup::within;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_without_pipelines_is_well() {
@@ -75,6 +77,42 @@ async fn a_sink_that_fails_is_shown_as_degraded() {
     assert_eq!(info["ops"]["sinks"][0]["error"]["code"], "shelf_down");
     orders.shelf.broken.store(false, Ordering::SeqCst);
     orders.read(10, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_processor_that_lets_nothing_through_is_shown_as_degraded() {
+    for on_error in [OnError::Dlq, OnError::Skip] {
+        let host = Host::start().await;
+        let plan = Plan { plugin: "marker@refuses", on_error, dlq: Some(100), ..Plan::named("orders") };
+        let orders = host.run(plan);
+        orders.numbers.bound.send_replace(10);
+        within("they are read", async || host.get("/pipelines/orders").await.1["ops"]["events"] == 10).await;
+        orders.numbers.bound.send_replace(30);
+        within("it is told", async || host.get("/ready").await.1["degraded"] != json!([])).await;
+        let (status, ready) = host.get("/ready").await;
+        let degraded = &ready["degraded"][0];
+        assert_eq!(
+            (status, &degraded["processor_id"], &degraded["reason"]),
+            (200, &json!("mark"), &json!("processor_refuses_all")),
+            "the pipeline runs: {ready}"
+        );
+        let detail = degraded["detail"].as_str().unwrap();
+        assert!(detail.contains("none of the") && detail.contains("no such customer"), "{detail}");
+        assert_eq!(host.get("/health").await.1["degraded_pipelines"], json!(["orders"]));
+        assert_eq!(host.get("/pipelines/orders").await.1["degraded"], true);
+        let told = host.processor("orders", "mark").await["refuses_all"].clone();
+        assert_eq!(told["code"], "plugin_rejected", "{told}");
+        if on_error == OnError::Dlq {
+            let letters = host.get("/pipelines/orders/journal/dlq?error_kind=processor").await.1;
+            assert_eq!(letters[0]["meta"]["error_kind"], "processor error", "{letters}");
+        }
+        let mends = json!({ "plugin": "marker@1.0.0" });
+        let path = "/pipelines/orders/processors/mark/plugin";
+        assert_eq!(host.send(Method::PUT, path, &mends).await.0, 200);
+        orders.numbers.bound.send_replace(40);
+        within("they arrive", async || orders.marks().iter().any(|mark| mark == "1.0.0")).await;
+        assert_eq!(host.get("/ready").await.1["degraded"], json!([]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

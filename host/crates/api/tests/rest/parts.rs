@@ -159,7 +159,7 @@ impl SourceFactory for NumbersFactory {
 }
 
 /// Writes its mark into every row. With the mark `bad` it fails for good, with `later` for now, with `picky` in it it
-/// traps on every seventh number, and one that begins with `drops` drops all.
+/// traps on every seventh number, one that begins with `drops` drops all, and `refuses` rejects all.
 struct Marker(String);
 
 #[async_trait]
@@ -173,6 +173,11 @@ impl Stage for Marker {
         for row in 0..view.len() {
             if self.0.starts_with("drops") {
                 edits.drop_row(view, row).map_err(|error| StageError::stop("marker", error.to_string()))?;
+                continue;
+            }
+            if self.0 == "refuses" {
+                let refused = edits.reject(view, row, "plugin_rejected", "no such customer");
+                refused.map_err(|error| StageError::stop("marker", error.to_string()))?;
                 continue;
             }
             if self.0.contains("picky") && view.event(row).pos().is_multiple_of(7) {
@@ -194,7 +199,7 @@ pub static HELD: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::Sender:
 /// Which version references to markers and rows mean that leave it open.
 pub static NEWEST: Mutex<BTreeMap<&'static str, &'static str>> = Mutex::new(BTreeMap::new());
 
-/// Markers: the plugin `marker@x` writes `x` and its configured suffix; `javascript` writes its script. A version with `veil`
+/// Markers: the plugin `marker@x`, also as a tenant's own, writes `x` and its configured suffix; `javascript` writes its script. A version with `veil`
 /// in it is there to hide values.
 pub struct Markers;
 
@@ -205,16 +210,19 @@ fn version_of(reference: &str) -> String {
 
 fn mark_of(spec: &StageSpec) -> Result<String, ConfigError> {
     match &spec.code {
-        StageCode::Plugin(reference) => match reference.strip_prefix("marker@") {
-            Some(_) if spec.config["torn"] == *version_of(reference) => {
-                Err(ConfigError::new("plugin", format!("{reference} is torn")))
+        StageCode::Plugin(named) => {
+            let reference = named.strip_prefix(&format!("@{}/", spec.tenant)).unwrap_or(named);
+            match reference.strip_prefix("marker@") {
+                Some(_) if spec.config["torn"] == *version_of(reference) => {
+                    Err(ConfigError::new("plugin", format!("{reference} is torn")))
+                }
+                Some(_) => {
+                    let suffix = spec.config["suffix"].as_str().unwrap_or_default();
+                    Ok(format!("{}{suffix}", version_of(reference)))
+                }
+                None => Err(ConfigError::new("plugin", format!("there is no plugin {reference}"))),
             }
-            Some(_) => {
-                let suffix = spec.config["suffix"].as_str().unwrap_or_default();
-                Ok(format!("{}{suffix}", version_of(reference)))
-            }
-            None => Err(ConfigError::new("plugin", format!("there is no plugin {reference}"))),
-        },
+        }
         StageCode::Builtin(_) => match spec.config["inline"].as_str() {
             Some(script) if !script.contains("syntax error") => Ok(script.to_owned()),
             _ => Err(ConfigError::new("inline", "line 1: unexpected token")),

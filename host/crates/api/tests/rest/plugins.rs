@@ -273,6 +273,11 @@ async fn what_runs_or_may_run_again_stays() {
     assert_eq!(code(&refused), (409, "PLUGIN_IN_USE"));
     let collected = || host.plugins.counts.collected.load(Ordering::SeqCst);
     assert_eq!(collected(), 0);
+    let twin = "/plugins/twin/versions/1.0.0";
+    let (_, published) = put(&host, twin, b"plugin").await;
+    assert_eq!(published["digest"], shown["digest"], "the same bytes");
+    assert_eq!(host.get(twin).await.1["used_by"], json!([]), "nobody runs them under this name");
+    assert_eq!(host.request(Method::DELETE, twin).send().await.unwrap().status(), 204);
     let builtin = path("1.0.0-builtin");
     assert_eq!(put(&host, &builtin, b"plugin").await.0, 201);
     let of_host = host.run(Plan { plugin: "marker@1.0.0-builtin", ..Plan::named("of-host") });
@@ -282,7 +287,7 @@ async fn what_runs_or_may_run_again_stays() {
     assert_eq!(code(&refused), (409, "PLUGIN_IS_BUILTIN"), "also where it is in use: {}", refused.1);
     let gone = host.request(Method::DELETE, &path("1.2.0")).send().await.unwrap();
     assert_eq!(gone.status(), 204, "nobody uses it");
-    assert_eq!(collected(), 1, "and with it the code that ran and that nothing needs any more");
+    assert_eq!(collected(), 2, "and with it the code that ran and that nothing needs any more");
     assert_eq!(host.get(&path("1.2.0")).await.0, 404);
 
     let swap = json!({ "plugin": "marker@1.1.0" });

@@ -257,6 +257,27 @@ async fn a_version_that_does_worse_is_put_back_before_anything_of_it_is_delivere
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_lets_nothing_through_is_put_back_however_few_rows_there_are() {
+    for rows in [1, 19] {
+        let host = Host::start().await;
+        let orders = host.run(Plan { batch: rows, ..Plan::named("orders") });
+        let mut there = rows as u64;
+        orders.read(there, rows).await;
+        // The second one is measured by what ran before the first, not by that.
+        for bad in ["drops", "bad"] {
+            assert_eq!(plugin(&host, "mark", json!({ "plugin": format!("marker@{bad}") })).await.0, 200);
+            there += rows as u64;
+            orders.read(there, there as usize).await;
+            assert!(orders.marks().iter().all(|mark| mark == "1.0.0"), "{bad}: {:?}", orders.marks());
+        }
+        let history = host.get("/pipelines/orders/processors/mark/history").await.1;
+        let why = history[2]["why"].as_str().unwrap();
+        assert!(why.contains(&format!("dropped {rows} of {rows} events, the version before 0")), "{why}");
+        assert!(why.contains("swap with probation 0"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_waits_is_not_put_back_for_the_next_swap() {
     let host = Host::start().await;
     let orders = host.run(Plan { batch: 40, ..Plan::named("orders") });

@@ -11,10 +11,13 @@ use deltaforge_engine::dlq::DlqLimits;
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, StagePlan};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::stages::OnError;
 use deltaforge_engine::status::State;
+use deltaforge_engine::swap::{Note, Swappable};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use parking_lot::Mutex;
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::parts::{Numbers, Shelf, doors, onto, opens, refusers};
@@ -73,6 +76,61 @@ async fn a_stage_that_is_not_available() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_swap_into_a_stage_that_waits() {
+    let (log, _log) = setup::log();
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let plan = plan(&numbers, onto(&shelf));
+    let pipeline = Pipeline::start(PipelinePlan { stages: vec![setup::marker("later")], ..plan }, services);
+    numbers.bound.send_replace(5);
+    pass(5).await;
+    assert_eq!(lines(&log, ": pipeline waits").len(), 1);
+    let spec = setup::spec("p", "mark", StageCode::Plugin("marker@1.2.0".into()), json!({}));
+    pipeline.swap(Swappable::Stage("mark"), spec, None, 0, Note::default()).await.unwrap();
+    within("it is delivered", async || shelf.rows.lock().len() == 5).await;
+    assert_eq!(lines(&log, "ERROR"), [""; 0], "nothing has failed");
+    let anew = lines(&log, "with the command that came");
+    assert_eq!(anew.len(), 1, "{anew:?}");
+    has(&anew[0], &["INFO", "not yet"]);
+    pipeline.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_leaves_something_undelivered() {
+    for (broken, drained) in [(false, true), (true, false)] {
+        let (log, _log) = setup::log();
+        let (services, _spill) = setup::services(Duration::from_millis(300));
+        let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+        shelf.broken.store(broken, Ordering::SeqCst);
+        let pipeline = Pipeline::start(plan(&numbers, onto(&shelf)), services);
+        numbers.bound.send_replace(5);
+        within("it is at work", async || pipeline.status().events == 5).await;
+        assert_eq!(pipeline.shutdown().await, drained, "broken: {broken}");
+        assert_eq!(lines(&log, "will be read again").len(), usize::from(broken));
+        assert!(pipeline.shutdown().await, "what had ended before leaves nothing");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_that_is_paused() {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let pipeline = Pipeline::start(plan(&numbers, onto(&shelf)), services);
+    numbers.bound.send_replace(5);
+    within("it is delivered", async || shelf.rows.lock().len() == 5).await;
+    pass(5).await;
+    assert!(pipeline.status().lag_seconds.is_some_and(|lag| lag < 1.0), "all is delivered");
+    pipeline.pause();
+    pass(60).await;
+    let lag = pipeline.status().lag_seconds;
+    assert!(lag.is_some_and(|lag| lag >= 60.0), "what it does not read may be as old: {lag:?}");
+    pipeline.resume();
+    pass(5).await;
+    assert!(pipeline.status().lag_seconds.is_some_and(|lag| lag < 1.0));
+    pipeline.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_letter_queue_without_room() {
     let (log, _log) = setup::log();
     let (services, _spill) = setup::services(Duration::from_millis(300));
@@ -122,7 +180,7 @@ async fn a_dead_letter_queue_with_room_for_fewer_than_want_in() {
     let plan = PipelinePlan { dlq: Some(dlq), stages: vec![stage], ..plan };
     let pipeline = Pipeline::start(plan, services);
     numbers.bound.send_replace(20);
-    within("it waits", async || pipeline.status().degraded).await;
+    within("it waits", async || !pipeline.status().waits.is_empty()).await;
     let wait = pipeline.status().waits.remove(0);
     assert_eq!(wait.code, "dlq_full");
     has(&wait.message, &["holds 10 of at most 15 entries", "10 more do not fit"]);
@@ -135,7 +193,7 @@ async fn a_dead_letter_queue_with_room_for_fewer_than_want_in() {
     };
     assert!(counted(), "what is stored is counted, and nothing else: {}", recorder.handle().render());
     pipeline.dlq().unwrap().ack(10).await.unwrap();
-    within("it goes on", async || !pipeline.status().degraded).await;
+    within("it goes on", async || pipeline.status().waits.is_empty()).await;
     assert!(!counted());
     pipeline.shutdown().await;
 }

@@ -275,6 +275,7 @@ impl Lineage {
             rolled_back: now
                 .instead_of
                 .map(|generation| RolledBack { generation, why: secrets.hide(&now.note.why) }),
+            refuses_all: None,
             code: StageCode::of_text(&now.code),
             config: now.config.clone(),
         }

@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming};
 use crate::plan::{PipelinePlan, Services, StagePlan};
 use crate::stage::{Stage, StageError, StageLimits, StageSpec, StageVersion};
-use crate::stages::{GivenUp, RunningStage, StageMetrics};
+use crate::stages::{GivenUp, Refusals, RunningStage, StageMetrics};
 use crate::status::{Failure, StageStatus};
 use crate::swap::{Generation, Swappable};
 use crate::tap::{Place, Taps};
@@ -268,7 +268,16 @@ impl StageSet {
 
     /// What runs where.
     pub fn describe(&self) -> Vec<StageStatus> {
-        self.slots.iter().map(|slot| slot.lineage.status(&self.plan.secrets)).collect()
+        let status = |slot: &Slot| StageStatus {
+            refuses_all: slot.running.refusals.all(),
+            ..slot.lineage.status(&self.plan.secrets)
+        };
+        self.slots.iter().map(status).collect()
+    }
+
+    /// How many stages let nothing through.
+    pub fn refusing(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.running.refusals.all().is_some()).count()
     }
 }
 
@@ -313,6 +322,7 @@ pub(super) fn running(
         max_memory_bytes: pipeline.max_memory_bytes,
         metrics: StageMetrics::new(&pipeline.name, &plan.spec.id, usage),
         given_up: GivenUp::new(&plan.spec.id),
+        refusals: Refusals::default(),
         waits: waits.clone(),
         secrets: pipeline.secrets.clone(),
         on_probation: false,

@@ -6,7 +6,7 @@ use deltaforge_model::Batch;
 
 use super::stage_set;
 use crate::plan::{PipelinePlan, Services};
-use crate::stage::{StageSpec, StageVersion};
+use crate::stage::StageSpec;
 use crate::stages::RunningStage;
 use crate::status::{Failure, StageStatus};
 use crate::waits::Waits;
@@ -32,7 +32,7 @@ pub(crate) async fn mask(
         if !services.hides(&spec) {
             continue;
         }
-        let recorded = StageVersion { plugin: now.plugin.clone(), digest: now.digest.clone() };
+        let recorded = now.version();
         let (built, version) = stage_set::build(&plan, &services, &spec, Some(&recorded))
             .await
             .map_err(|error| hidden(format!("processor {id}: {error}")))?;

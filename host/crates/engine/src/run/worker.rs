@@ -172,7 +172,11 @@ impl Worker {
         let newest_us = batch.len().checked_sub(1).map_or(0, |last| batch.event(last).ts_us());
         let from = (!self.inside).then_some(&covers.from);
         let probation = self.stages.is_on_probation() || self.envelopes.is_on_probation();
+        let refusing = self.stages.refusing();
         let mut batch = self.stages.run(batch, from).await?;
+        if self.stages.refusing() != refusing {
+            self.tell();
+        }
         self.inside = boundary != Boundary::Transaction;
         failpoint::hit("stage.applied");
         self.send_rejects(&mut batch).await?;
@@ -280,7 +284,7 @@ impl Worker {
                 hide: masked.is_none(),
                 sink_id: "",
                 stage_id: &reject.stage,
-                kind: "other",
+                kind: "processor",
                 code: &reject.code,
                 message: &reject.reason,
                 attempts: 1,

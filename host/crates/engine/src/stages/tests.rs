@@ -32,6 +32,7 @@ fn running(on_error: OnError, what: impl Fn(&View, &mut Overlay) + Send + 'stati
         max_memory_bytes: 128 << 20,
         metrics: StageMetrics::new("pipe", "stage", Usage::of("acme", "inline")),
         given_up: GivenUp::new("stage"),
+        refusals: Refusals::default(),
         waits: Waits::default(),
         secrets: Secrets::default(),
         on_probation: false,

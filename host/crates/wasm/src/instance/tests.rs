@@ -15,7 +15,7 @@ async fn said_of(component: &str) -> (&'static str, String) {
     store.set_epoch_deadline(u64::MAX / 2);
     let component = Component::new(&runtime.engine, wat::parse_str(component).unwrap()).unwrap();
     let started = Linker::new(&runtime.engine).instantiate_async(&mut store, &component).await;
-    finish(Some(started), &mut store, 1_000).err().unwrap().describe()
+    finish(Some(started), &mut store, DEFAULT_LIMITS, DEFAULT_LIMITS).err().unwrap().describe()
 }
 
 #[tokio::test]

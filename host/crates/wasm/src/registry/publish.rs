@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use deltaforge_engine::catalog::Published;
 use deltaforge_engine::failpoint;
 use semver::Version;
 
@@ -31,8 +32,7 @@ const MOVES: usize = 100;
 mod tests;
 
 impl Registry {
-    /// Publishes a version. Answers also whether it is new: the same bytes may come again, and mend what became of the
-    /// first ones.
+    /// Publishes a version. The same bytes may come again, and mend what became of the first ones.
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Registry {
         version: &Version,
         bytes: &[u8],
         manifest: &PluginManifest,
-    ) -> Result<(PluginInfo, bool), RegistryError> {
+    ) -> Result<Published<PluginInfo>, RegistryError> {
         let plugin = qualified(tenant, name, version);
         if !is_name(name) || tenant.is_some_and(|tenant| !is_tenant(tenant)) || !version.build.is_empty() {
             // Says what a reference looks like; a build part would name the same version twice.
@@ -64,20 +64,16 @@ impl Registry {
             return Err(RegistryError::Exists(plugin));
         }
         let folder = self.folder(tenant, name).join(version.to_string());
-        let mut manifest = manifest.clone();
         let mut tries = MOVES;
-        let new = loop {
+        let published = loop {
             tries -= 1;
-            match self.place(&folder, bytes, &manifest) {
-                Ok(()) => break true,
+            match self.place(&folder, bytes, manifest) {
+                Ok(()) => break Published::New(manifest.clone()),
                 Err(error) if is_taken(&error) => {
                     match self.same_again(&plugin, &folder, bytes, manifest.clone()) {
                         // What was in its place is being taken away, whole: there is room for it now.
                         Err(_) if tries > 0 && !folder.exists() => {}
-                        same => {
-                            manifest = same?;
-                            break false;
-                        }
+                        same => break same?,
                     }
                 }
                 Err(error) => {
@@ -86,7 +82,8 @@ impl Registry {
             }
         };
         let (tenant, name) = (tenant.map(str::to_owned), name.to_owned());
-        Ok((PluginInfo { tenant, name, version: version.clone(), builtin: false, manifest }, new))
+        let version = version.clone();
+        Ok(published.map(|manifest| PluginInfo { tenant, name, version, builtin: false, manifest }))
     }
 
     /// What is said of a version by the manifest that it has, after it was published with these bytes again. Its files are
@@ -97,7 +94,7 @@ impl Registry {
         folder: &Path,
         bytes: &[u8],
         manifest: PluginManifest,
-    ) -> Result<PluginManifest, RegistryError> {
+    ) -> Result<Published<PluginManifest>, RegistryError> {
         let doing = || format!("mend {plugin} in {}", self.dir.display());
         let (component, about) = (folder.join("plugin.wasm"), folder.join("plugin.yaml"));
         let is_whole = read_component(&component).is_ok_and(|held| digest_of(&held) == manifest.sha256);
@@ -106,7 +103,7 @@ impl Registry {
             Some(Ok(held)) if held.sha256 != manifest.sha256 => {
                 return Err(RegistryError::Exists(plugin.to_owned()));
             }
-            Some(Ok(held)) if is_whole => return Ok(held),
+            Some(Ok(held)) if is_whole => return Ok(Published::Same(held)),
             // Only the bytes themselves, or what ran here, tell that this is what was published.
             Some(Err(error)) if !is_whole && self.first_used(plugin).is_none() => return Err(error),
             _ => {}
@@ -123,7 +120,7 @@ impl Registry {
             }
         };
         tracing::info!(plugin, "a damaged plugin was published again, and is whole");
-        Ok(manifest)
+        Ok(Published::Mended(manifest))
     }
 
     /// Makes a version's folder in one step.

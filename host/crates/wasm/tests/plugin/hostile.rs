@@ -254,7 +254,11 @@ async fn what_goes_wrong_while_it_is_made_ready_is_known_before_the_first_batch(
     let dir = tempfile::tempdir().unwrap();
     let stages = WasmStageFactory::new(runtime(), registry(dir.path()));
     let formatters = WasmFormatterFactory::new(runtime(), registry(dir.path()));
-    for (act, says) in [("open-traps", "trapped"), ("open-loops", "limits."), ("open-fails", "no such act")] {
+    for (act, says) in [
+        ("open-traps", "trapped"),
+        ("open-loops", "for starting a plugin, where this is more than limits.cpu_ms"),
+        ("open-fails", "no such act"),
+    ] {
         for kind in [PluginKind::Processor, PluginKind::Formatter] {
             let mut spec = puppet(kind, act);
             spec.limits = limits(200, 60_000, 64);

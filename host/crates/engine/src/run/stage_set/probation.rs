@@ -1,7 +1,7 @@
 //! The first batches of a new version: judged before anything of them leaves.
 //!
 //! The measure is what ran before. Only where something went wrong with the new version, or it dropped most of the
-//! events, does the old one get the same batch; if it did better, its result goes on, and so does it, from the position
+//! events, of a few all, does the old one get the same batch; if it did better, its result goes on, and so does it, from the position
 //! where the batch begins. So an event that fails by itself, on any version, brings no version down.
 
 use deltaforge_model::{Batch, Position};
@@ -16,7 +16,7 @@ use crate::stages::{RunningStage, Toll};
 use crate::status::Failure;
 use crate::swap::{BY_ITSELF, Generation, Note};
 
-/// Of fewer events nobody can say that a version drops most.
+/// Of fewer events nobody can say that a version drops most; only that it lets none through.
 const MANY: u64 = 20;
 
 /// What a version made of a batch.
@@ -175,8 +175,13 @@ fn is_waiting((result, _): &Attempt) -> bool {
     matches!(result, Err(error) if error.action == StageAction::Retry)
 }
 
+/// Whether a version drops so much of a batch that it may be no good.
 fn drops_most(toll: &Toll) -> bool {
-    toll.shown >= MANY && toll.dropped * 2 > toll.shown
+    match toll.shown {
+        shown if shown >= MANY => toll.dropped * 2 > shown,
+        // The rest of the stream would be lost with them, and what is taken back in error loses nothing.
+        _ => toll.left == toll.passed_by,
+    }
 }
 
 /// In what the new version did worse than the one before it.
