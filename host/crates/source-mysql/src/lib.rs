@@ -6,6 +6,7 @@
 //! * [`charset`]: text in the servers' charsets to UTF-8;
 //! * [`layout`]: what a table's rows look like, from the log or from a declared definition;
 //! * [`row`]: rows straight from an event's bytes into a batch;
+//! * [`ddl`]: what statements of the log do to tables;
 //! * [`error`]: every way that can fail.
 //!
 //! Nothing here trusts its input: every length is checked against what is there, nothing is allocated by a length
@@ -14,6 +15,7 @@
 pub mod binlog;
 mod bytes;
 pub mod charset;
+pub mod ddl;
 pub mod error;
 pub mod gtid;
 pub mod layout;
