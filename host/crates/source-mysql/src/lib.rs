@@ -14,7 +14,11 @@
 pub mod binlog;
 mod bytes;
 pub mod charset;
+pub mod config;
+mod connect;
+mod dsn;
 pub mod error;
+mod failure;
 pub mod gtid;
 pub mod layout;
 pub mod row;
