@@ -7,6 +7,7 @@
 //! * [`layout`]: what a table's rows look like, from the log or from a declared definition;
 //! * [`row`]: rows straight from an event's bytes into a batch;
 //! * [`ddl`]: what statements of the log do to tables;
+//! * `history`: tables' definitions as of the position;
 //! * [`error`]: every way that can fail.
 //!
 //! Nothing here trusts its input: every length is checked against what is there, nothing is allocated by a length
@@ -15,9 +16,14 @@
 pub mod binlog;
 mod bytes;
 pub mod charset;
+pub mod config;
+mod connect;
 pub mod ddl;
+mod dsn;
 pub mod error;
+mod failure;
 pub mod gtid;
+mod history;
 pub mod layout;
 pub mod row;
 

@@ -121,7 +121,7 @@ impl Definition {
     }
 
     /// Gives a charset to what has none of its own.
-    pub(super) fn resolve(&mut self, database_charset: Option<&str>) {
+    pub(crate) fn resolve(&mut self, database_charset: Option<&str>) {
         if self.charset.is_none() {
             self.charset = database_charset.map(str::to_owned);
         }
