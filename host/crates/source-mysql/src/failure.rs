@@ -114,6 +114,21 @@ impl MysqlError {
         Self::Statement { action: action.to_owned(), code, message: message.to_owned() }
     }
 
+    /// The server has no TLS and the configuration asks for it.
+    pub(crate) fn no_tls(address: &str) -> Self {
+        let why = "the server does not offer TLS; give it a certificate, or set `tls.mode`";
+        Self::Tls { address: address.to_owned(), why: why.into() }
+    }
+
+    /// The account has a login that this program does not know.
+    pub(crate) fn unknown_login(address: &str, plugin: &str) -> Self {
+        let why = format!(
+            "the account logs in by {plugin}, which is not known here: ALTER USER … IDENTIFIED WITH caching_sha2_password \
+             (MariaDB: mysql_native_password)"
+        );
+        Self::LoginRefused { address: address.to_owned(), why }
+    }
+
     /// Says what was being done when the library failed.
     pub(crate) fn of(action: &'static str, address: &str, error: mysql_async::Error) -> Self {
         use mysql_async::{DriverError, Error, IoError};
@@ -121,16 +136,8 @@ impl MysqlError {
         match error {
             Error::Server(error) => Self::told(action, &address, error.code, &error.message),
             Error::Io(IoError::Tls(error)) => Self::Tls { address, why: error.to_string() },
-            Error::Driver(DriverError::NoClientSslFlagFromServer) => {
-                Self::Tls { address, why: "the server does not offer TLS; give it a certificate, or set `tls.mode`".into() }
-            }
-            Error::Driver(DriverError::UnknownAuthPlugin { name }) => {
-                let why = format!(
-                    "the account logs in by {name}, which is not known here: ALTER USER … IDENTIFIED WITH \
-                     caching_sha2_password (MariaDB: mysql_native_password)"
-                );
-                Self::LoginRefused { address, why }
-            }
+            Error::Driver(DriverError::NoClientSslFlagFromServer) => Self::no_tls(&address),
+            Error::Driver(DriverError::UnknownAuthPlugin { name }) => Self::unknown_login(&address, &name),
             Error::Io(IoError::Io(cause)) => Self::Unreachable { action, address, cause: cause.to_string() },
             other => Self::Unreachable { action, address, cause: other.to_string() },
         }

@@ -1,0 +1,9 @@
+//! The MySQL source against real servers, both of them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod changes;
+mod harness;
+mod large;
+mod login;
+mod resume;
+mod xa;
