@@ -8,13 +8,15 @@ use deltaforge_model::{Position, SourceBatch, SourceInfo};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use crate::config::MysqlConfig;
+use crate::config::{MysqlConfig, SnapshotMode};
 use crate::connect::Endpoint;
-use crate::definitions::Today;
+use crate::definitions::Definitions;
 use crate::failure::MysqlError;
-use crate::position::At;
+use crate::history::{History, Recorded};
+use crate::position::{self, At};
 use crate::resume;
 use crate::server::Server;
+use crate::snapshot::{self, Job};
 use crate::stream::{self, Inlet, Parts, Stream};
 
 /// A reader whose work is done by a task of its own.
@@ -34,11 +36,27 @@ impl MysqlReader {
         for at in held.iter().chain(&stands) {
             resume::check(&mut conn, &server, at).await?;
         }
-        let at = match held {
+        let first = held.is_none();
+        let mut at = match held {
             Some(at) => at.moved_to(&server),
             None => server.tail(&mut conn).await?,
         };
         drop(conn);
+        let captured = config.captured();
+        let prefix = History::prefix(&context.info.tenant, &context.info.pipeline, &context.info.source_id);
+        let history = History::open(context.state, prefix, context.resume.as_ref(), position::compare).await?;
+        let definitions = Recorded::begin(history, endpoint.clone(), server.clone(), &captured, &at).await?;
+        at.copies.restart(|table| snapshot::has_key(&definitions, table));
+        let wanted = match config.snapshot_mode() {
+            SnapshotMode::Never => false,
+            SnapshotMode::Initial => first,
+            SnapshotMode::Always => true,
+        };
+        if wanted {
+            let tables = definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
+            at.copies.jobs = vec![Job::new(tables, now_ms(), &format!("{} {}", server.identity, at.position()))];
+        }
+        at.copies.go_on(stands.iter().map(|at| &at.copies));
         tracing::info!(
             server = server.address,
             version = server.variable("version"),
@@ -48,7 +66,7 @@ impl MysqlReader {
         );
         let info = SourceInfo { connector: "mysql".into(), pos_name: "pos".into(), pos_is_lsn: false, ..context.info };
         let parts = Parts {
-            definitions: Box::new(Today::new(endpoint.clone())),
+            definitions: Box::new(definitions),
             config,
             endpoint,
             server,
@@ -61,6 +79,11 @@ impl MysqlReader {
         let task = tokio::spawn(stream.run().in_current_span());
         Ok(Self { inlet, task })
     }
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 #[async_trait]

@@ -1,6 +1,5 @@
 //! The events of a log, in order.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +17,17 @@ use super::{End, Parts, long_ago};
 use crate::binlog::query::Query;
 use crate::binlog::transaction::{AlterPhase, GtidEvent, MariaGtidEvent, XaPrepare};
 use crate::binlog::{Body, Decoder, Event, Header, Limits, PayloadRoom, Rows, TableMap, TransactionPayload};
-use crate::charset::Charset;
 use crate::config::{Captured, SchemaDrift};
+use crate::ddl::{Definition, TableName};
 use crate::definitions::{Definitions, How, Touched};
 use crate::dump::Dump;
 use crate::error::{DecodeError, LayoutError};
 use crate::failure::MysqlError;
+use crate::history::text_of;
 use crate::layout::{Layouts, TableLayout};
 use crate::position::{At, Name, Place};
 use crate::row::RowCursor;
+use crate::snapshot::Copies;
 
 /// How long progress without an event may stay untold.
 const SILENT_FOR: Duration = Duration::from_secs(1);
@@ -102,6 +103,29 @@ impl Log {
         self.filling.len() > 0 && self.tx.as_ref().is_none_or(|tx| tx.first == self.filling.len())
     }
 
+    /// Whether the log stands between transactions.
+    pub fn is_between(&self) -> bool {
+        self.tx.is_none()
+    }
+
+    /// Where it stands.
+    pub fn at(&self) -> &At {
+        &self.at
+    }
+
+    /// The definition that a table has there, if it is known.
+    pub fn definition_of(&self, table: &TableName) -> Option<Arc<Definition>> {
+        self.definitions.known(table)
+    }
+
+    /// Copies have got further; `given`: with a batch that is given after this.
+    pub fn copied(&mut self, copies: Copies, given: bool) {
+        let before = std::mem::replace(&mut self.at.copies, copies);
+        self.moved |= !given && before != self.at.copies;
+        // What comes next begins behind that.
+        self.filling.begin_behind(self.at.position());
+    }
+
     /// When a batch was handed out last.
     pub fn given_at(&self) -> Instant {
         self.given
@@ -133,7 +157,10 @@ impl Log {
         match &event.body {
             Body::FormatDescription(_) => self.forget_layouts(),
             Body::Rotate(rotate) => {
-                self.here = Here { file: rotate.file.to_owned(), pos: rotate.position };
+                // A stream that goes by GTIDs begins with the file's name and no place in it.
+                let goes_on = header.is_artificial() && rotate.file == self.here.file;
+                let pos = if goes_on { self.here.pos.max(rotate.position) } else { rotate.position };
+                self.here = Here { file: rotate.file.to_owned(), pos };
                 self.between();
             }
             Body::Heartbeat(heartbeat) => {
@@ -328,7 +355,7 @@ impl Log {
             self.passed.insert(map.table_id);
             return Ok(());
         }
-        let known = self.definitions.of(map.database, map.table).await?;
+        let known = self.definitions.of(map.database, map.table, &self.behind()).await?;
         let layout = self.layouts.of_map(map, || TableLayout::best(map, known.as_deref()));
         layout.map(drop).map_err(|cause| self.unreadable(cause))
     }
@@ -530,7 +557,7 @@ impl Log {
 
     /// A statement that may change definitions.
     async fn definition(&mut self, query: &Query<'_>, starts: u64, outlet: &mut Outlet) -> Result<(), End> {
-        let touched = self.definitions.statement(query).await?;
+        let touched = self.definitions.statement(query, &self.behind().position()).await?;
         self.forget_layouts();
         let touched = touched.into_iter().filter(|touched| self.captured.has(&touched.database, &touched.table));
         let touched: Vec<Touched> = touched.collect();
@@ -564,6 +591,17 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Where reading is when the present transaction has ended.
+    fn behind(&self) -> At {
+        let mut at = self.at.clone();
+        if let Some(tx) = &self.tx {
+            at.place.gtid.add(&tx.name);
+        }
+        at.place.file.clone_from(&self.here.file);
+        at.place.pos = self.here.pos;
+        at
     }
 
     fn forget_layouts(&mut self) {
@@ -614,15 +652,5 @@ impl Log {
             self.place(),
             self.filling.hard_bytes()
         ))
-    }
-}
-
-/// A statement's text, from its session's charset.
-fn text_of<'a>(query: &Query<'a>) -> Cow<'a, str> {
-    let charset = query.session.client_collation.and_then(Charset::name_of_collation).and_then(Charset::from_name);
-    let mut scratch = String::new();
-    match charset.unwrap_or(Charset::Utf8).decode(query.sql, &mut scratch) {
-        Some(text) => Cow::Owned(text.to_owned()),
-        None => String::from_utf8_lossy(query.sql),
     }
 }
