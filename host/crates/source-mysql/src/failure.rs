@@ -103,6 +103,10 @@ pub enum MysqlError {
 
 /// Errors of servers by which a login fails for good.
 const LOGIN: [u16; 10] = [1044, 1045, 1049, 1130, 1251, 1524, 1698, 1862, 3118, 3159];
+/// Those by which a privilege is missing.
+const DENIED: [u16; 4] = [1142, 1143, 1227, 1370];
+/// The server does not give us its log.
+const NO_LOG: u16 = 1236;
 
 impl MysqlError {
     /// What the server said to a statement or a login.
@@ -110,6 +114,20 @@ impl MysqlError {
         if LOGIN.contains(&code) {
             let why = format!("{message} (error {code})");
             return Self::LoginRefused { address: address.to_owned(), why };
+        }
+        if DENIED.contains(&code) {
+            return Self::NotReady(format!(
+                "{action}: {message} (error {code}). GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the account"
+            ));
+        }
+        if code == NO_LOG && message.contains("same server_uuid/server_id") {
+            return Self::NotReady(format!(
+                "{action}: another replica has our server_id, and the server ends one of the two. Give this source another \
+                 `id`, or a `server_id`"
+            ));
+        }
+        if code == NO_LOG {
+            return Self::PositionLost(format!("{action}: {message} (error {code})"));
         }
         Self::Statement { action: action.to_owned(), code, message: message.to_owned() }
     }
