@@ -14,6 +14,8 @@
 //! * [`charset`]: text in the servers' charsets to UTF-8;
 //! * [`layout`]: what a table's rows look like, from the log or from a declared definition;
 //! * [`row`]: rows straight from an event's bytes into a batch;
+//! * [`ddl`]: what statements of the log do to tables;
+//! * `history`: tables' definitions as of the position;
 //! * [`error`]: every way that can fail.
 //!
 //! What it guarantees: every committed change of a captured table, in the order of commits, by transactions; a
@@ -27,12 +29,14 @@ mod bytes;
 pub mod charset;
 pub mod config;
 mod connect;
+pub mod ddl;
 mod definitions;
 mod dsn;
 mod dump;
 pub mod error;
 mod failure;
 pub mod gtid;
+mod history;
 pub mod layout;
 mod position;
 mod reader;
