@@ -5,6 +5,7 @@ use std::time::Duration;
 use deltaforge_engine::source::SourceError;
 
 use crate::error::{DecodeError, LayoutError};
+use crate::history::HistoryError;
 
 /// A failure inside this crate, before the engine sees it.
 #[derive(Debug, thiserror::Error)]
@@ -96,9 +97,9 @@ pub enum MysqlError {
         /// Why not.
         cause: LayoutError,
     },
-    /// What the source must remember could not be read or written.
-    #[error("{0}")]
-    State(String),
+    /// The history of definitions could not be read or written.
+    #[error(transparent)]
+    History(#[from] HistoryError),
 }
 
 /// Errors of servers by which a login fails for good.
@@ -180,7 +181,8 @@ impl From<MysqlError> for SourceError {
             MysqlError::Unreachable { cause, .. } => Self::retry("mysql_unreachable", message, cause),
             MysqlError::Silent { .. } => Self::retry("mysql_unreachable", message, "the time is over"),
             MysqlError::Statement { message: cause, .. } => Self::retry("mysql_failed", message, cause),
-            MysqlError::State(cause) => Self::retry("state_failed", message, cause),
+            MysqlError::History(HistoryError::State(cause)) => Self::retry("schema_history", message, cause),
+            MysqlError::History(_) => Self::operator("schema_history", message),
             MysqlError::LoginRefused { .. } => Self::operator("mysql_login_refused", message),
             MysqlError::Tls { .. } => Self::operator("mysql_tls_failed", message),
             MysqlError::NotReady(_) => Self::operator("mysql_not_ready", message),

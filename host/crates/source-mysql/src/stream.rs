@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltaforge_engine::batcher::BatchLimits;
-use deltaforge_model::SourceInfo;
+use deltaforge_model::{Position, SourceInfo};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::MysqlConfig;
@@ -47,7 +48,9 @@ pub(crate) struct Parts {
     pub at: At,
     pub info: Arc<SourceInfo>,
     pub limits: BatchLimits,
-    pub definitions: Box<dyn Definitions>,
+    pub definitions: Definitions,
+    /// Up to where everybody has everything.
+    pub confirmed: watch::Receiver<Option<Position>>,
 }
 
 /// Why a stream ended.

@@ -1,12 +1,12 @@
 //! The events of a log, in order.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deltaforge_model::pattern::Patterns;
-use deltaforge_model::{Boundary, Op, Side, TableSchema};
+use deltaforge_model::{Boundary, Op, Position, Side, TableSchema};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::filling::{Filling, Source};
@@ -18,9 +18,9 @@ use super::{End, Parts, long_ago};
 use crate::binlog::query::Query;
 use crate::binlog::transaction::{AlterPhase, GtidEvent, MariaGtidEvent, XaPrepare};
 use crate::binlog::{Body, Decoder, Event, Header, Limits, PayloadRoom, Rows, TableMap, TransactionPayload};
-use crate::charset::Charset;
 use crate::config::{Captured, SchemaDrift};
-use crate::definitions::{Definitions, How, Touched};
+use crate::definitions::{Definitions, How, Touched, text_of};
+use crate::ddl::TableName;
 use crate::dump::Dump;
 use crate::error::{DecodeError, LayoutError};
 use crate::failure::MysqlError;
@@ -37,7 +37,9 @@ pub(super) struct Log {
     layouts: Layouts,
     /// Numbers of tables that nobody captures.
     passed: HashSet<u64>,
-    definitions: Box<dyn Definitions>,
+    definitions: Definitions,
+    /// Up to where everybody has everything.
+    confirmed: watch::Receiver<Option<Position>>,
     captured: Captured,
     outboxes: Patterns,
     on_drift: SchemaDrift,
@@ -70,7 +72,7 @@ struct Here {
 
 impl Log {
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, server, at, info, limits, definitions, .. } = parts;
+        let Parts { config, server, at, info, limits, definitions, confirmed, .. } = parts;
         let most = Limits { max_event_bytes: limits.hard_bytes.saturating_mul(2), ..Limits::default() };
         let start = at.start();
         Self {
@@ -78,6 +80,7 @@ impl Log {
             layouts: Layouts::default(),
             passed: HashSet::new(),
             definitions,
+            confirmed,
             captured: config.captured(),
             outboxes: config.outboxes(),
             on_drift: config.on_schema_drift,
@@ -328,7 +331,7 @@ impl Log {
             self.passed.insert(map.table_id);
             return Ok(());
         }
-        let known = self.definitions.of(map.database, map.table).await?;
+        let known = self.definitions.of(&TableName::new(map.database, map.table)).await?;
         let layout = self.layouts.of_map(map, || TableLayout::best(map, known.as_deref()));
         layout.map(drop).map_err(|cause| self.unreadable(cause))
     }
@@ -530,21 +533,22 @@ impl Log {
 
     /// A statement that may change definitions.
     async fn definition(&mut self, query: &Query<'_>, starts: u64, outlet: &mut Outlet) -> Result<(), End> {
-        let touched = self.definitions.statement(query).await?;
+        let confirmed = self.confirmed.borrow_and_update().clone();
+        if let Some(confirmed) = confirmed {
+            self.definitions.confirm(&confirmed);
+        }
+        let touched = self.definitions.statement(query, &self.behind()).await?;
         self.forget_layouts();
-        let touched = touched.into_iter().filter(|touched| self.captured.has(&touched.database, &touched.table));
-        let touched: Vec<Touched> = touched.collect();
+        let captured = |touched: &Touched| self.captured.has(&touched.table.database, &touched.table.table);
+        let touched: Vec<Touched> = touched.into_iter().filter(captured).collect();
         let is_drift = |touched: &&Touched| matches!(touched.how, How::Changed | How::Dropped);
         if self.on_drift == SchemaDrift::Halt
             && let Some(touched) = touched.iter().find(is_drift)
         {
+            let (table, place, text) = (&touched.table, self.place(), text_of(query));
             return Err(MysqlError::Drift(format!(
-                "the definition of {}.{} changes at {} and on_schema_drift is halt: {}. Set on_schema_drift: adapt to go on \
-                 with the new one",
-                touched.database,
-                touched.table,
-                self.place(),
-                text_of(query)
+                "the definition of {table} changes at {place} and on_schema_drift is halt: {text}. Set on_schema_drift: \
+                 adapt to go on with the new one"
             ))
             .into());
         }
@@ -552,18 +556,29 @@ impl Log {
             self.cut(outlet).await?;
         }
         let Some(tx) = &mut self.tx else { return Ok(()) };
-        for Touched { database, table, how } in touched {
+        for Touched { table: TableName { database, table }, how } in touched {
             let schema: Arc<TableSchema> = TableSchema::new(database, None, table, Vec::new(), &[]);
             let kind = crate::binlog::RowsKind::Write;
             let from = Source { schema: &schema, kind, outbox: false, pos: starts, file: &self.here.file };
             if how == How::Emptied {
                 self.filling.note(tx, from, Op::Truncate, Side::default());
             } else {
-                let ddl = Some((text_of(query).into_owned(), query.database.to_owned()));
+                let ddl = Some((text_of(query), query.database.to_owned()));
                 self.filling.note(tx, from, Op::Ddl, Side { ddl, ..Side::default() });
             }
         }
         Ok(())
+    }
+
+    /// The position right behind the transaction that is being read.
+    fn behind(&self) -> Position {
+        let mut at = self.at.clone();
+        if let Some(tx) = &self.tx {
+            at.place.gtid.add(&tx.name);
+        }
+        at.place.file.clone_from(&self.here.file);
+        at.place.pos = self.here.pos;
+        at.position()
     }
 
     fn forget_layouts(&mut self) {
@@ -614,15 +629,5 @@ impl Log {
             self.place(),
             self.filling.hard_bytes()
         ))
-    }
-}
-
-/// A statement's text, from its session's charset.
-fn text_of<'a>(query: &Query<'a>) -> Cow<'a, str> {
-    let charset = query.session.client_collation.and_then(Charset::name_of_collation).and_then(Charset::from_name);
-    let mut scratch = String::new();
-    match charset.unwrap_or(Charset::Utf8).decode(query.sql, &mut scratch) {
-        Some(text) => Cow::Owned(text.to_owned()),
-        None => String::from_utf8_lossy(query.sql),
     }
 }
