@@ -5,6 +5,7 @@ use std::time::Duration;
 use deltaforge_engine::source::SourceError;
 
 use crate::error::{DecodeError, LayoutError};
+use crate::history::HistoryError;
 
 /// A failure inside this crate, before the engine sees it.
 #[derive(Debug, thiserror::Error)]
@@ -96,13 +97,17 @@ pub enum MysqlError {
         /// Why not.
         cause: LayoutError,
     },
-    /// What the source must remember could not be read or written.
-    #[error("{0}")]
-    State(String),
+    /// The history of definitions could not be read or written.
+    #[error(transparent)]
+    History(#[from] HistoryError),
 }
 
 /// Errors of servers by which a login fails for good.
 const LOGIN: [u16; 10] = [1044, 1045, 1049, 1130, 1251, 1524, 1698, 1862, 3118, 3159];
+/// Those by which a privilege is missing.
+const DENIED: [u16; 4] = [1142, 1143, 1227, 1370];
+/// The server does not give us its log.
+const NO_LOG: u16 = 1236;
 
 impl MysqlError {
     /// What the server said to a statement or a login.
@@ -110,6 +115,20 @@ impl MysqlError {
         if LOGIN.contains(&code) {
             let why = format!("{message} (error {code})");
             return Self::LoginRefused { address: address.to_owned(), why };
+        }
+        if DENIED.contains(&code) {
+            return Self::NotReady(format!(
+                "{action}: {message} (error {code}). GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the account"
+            ));
+        }
+        if code == NO_LOG && message.contains("same server_uuid/server_id") {
+            return Self::NotReady(format!(
+                "{action}: another replica has our server_id, and the server ends one of the two. Give this source another \
+                 `id`, or a `server_id`"
+            ));
+        }
+        if code == NO_LOG {
+            return Self::PositionLost(format!("{action}: {message} (error {code})"));
         }
         Self::Statement { action: action.to_owned(), code, message: message.to_owned() }
     }
@@ -162,7 +181,8 @@ impl From<MysqlError> for SourceError {
             MysqlError::Unreachable { cause, .. } => Self::retry("mysql_unreachable", message, cause),
             MysqlError::Silent { .. } => Self::retry("mysql_unreachable", message, "the time is over"),
             MysqlError::Statement { message: cause, .. } => Self::retry("mysql_failed", message, cause),
-            MysqlError::State(cause) => Self::retry("state_failed", message, cause),
+            MysqlError::History(HistoryError::State(cause)) => Self::retry("schema_history", message, cause),
+            MysqlError::History(_) => Self::operator("schema_history", message),
             MysqlError::LoginRefused { .. } => Self::operator("mysql_login_refused", message),
             MysqlError::Tls { .. } => Self::operator("mysql_tls_failed", message),
             MysqlError::NotReady(_) => Self::operator("mysql_not_ready", message),

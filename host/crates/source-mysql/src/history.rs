@@ -8,7 +8,6 @@
 //! A change that was not understood makes a definition unknown. It is then read from the server, where the log has been
 //! read to its end; anywhere else nobody knows it any more.
 
-mod recorded;
 mod tables;
 
 use std::collections::HashMap;
@@ -20,7 +19,6 @@ use deltaforge_model::position::Order;
 use serde::{Deserialize, Serialize};
 
 use crate::ddl::{Change, Definition, TableName};
-pub(crate) use recorded::{Recorded, text_of};
 use tables::Tables;
 pub(crate) use tables::{Charsets, Known};
 

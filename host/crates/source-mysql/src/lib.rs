@@ -31,6 +31,7 @@ pub mod config;
 mod connect;
 pub mod ddl;
 mod definitions;
+mod doctor;
 mod dsn;
 mod dump;
 pub mod error;
@@ -48,7 +49,7 @@ mod stream;
 
 use async_trait::async_trait;
 use deltaforge_engine::error::ConfigError;
-use deltaforge_engine::source::{SourceContext, SourceError, SourceFactory, SourceReader};
+use deltaforge_engine::source::{Complaint, SourceContext, SourceError, SourceFactory, SourceReader};
 use deltaforge_model::position::Order;
 use deltaforge_model::{Batch, Position};
 use serde_json::Value;
@@ -77,20 +78,16 @@ impl SourceFactory for MysqlSource {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
+    async fn examine(&self, config: &Value) -> Result<Vec<Complaint>, SourceError> {
+        Ok(doctor::examine(&checked(config)?).await?)
+    }
+
     async fn connect(
         &self,
         config: &Value,
         context: SourceContext,
     ) -> Result<Box<dyn SourceReader>, SourceError> {
-        let parsed = deltaforge_engine::error::parse::<MysqlConfig>(config);
-        let problems = parsed.as_ref().map_or_else(Clone::clone, MysqlConfig::problems);
-        match (parsed, problems.first()) {
-            (Ok(config), None) => Ok(Box::new(reader::MysqlReader::open(config, context).await?)),
-            (_, problem) => {
-                let message = problem.map_or_else(String::new, |p| format!("{}: {}", p.path, p.message));
-                Err(SourceError::operator("bad_config", message))
-            }
-        }
+        Ok(Box::new(reader::MysqlReader::open(checked(config)?, context).await?))
     }
 
     fn compare(&self, a: &Position, b: &Position) -> Order {
@@ -103,5 +100,18 @@ impl SourceFactory for MysqlSource {
 
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize {
         position::rows_through(batch, position)
+    }
+}
+
+/// A configuration without a problem.
+fn checked(config: &Value) -> Result<MysqlConfig, SourceError> {
+    let parsed = deltaforge_engine::error::parse::<MysqlConfig>(config);
+    let problems = parsed.as_ref().map_or_else(Clone::clone, MysqlConfig::problems);
+    match (parsed, problems.first()) {
+        (Ok(config), None) => Ok(config),
+        (_, problem) => {
+            let message = problem.map_or_else(String::new, |p| format!("{}: {}", p.path, p.message));
+            Err(SourceError::operator("bad_config", message))
+        }
     }
 }

@@ -150,6 +150,11 @@ impl Place {
         }
     }
 
+    /// Whether everything of another place of the same server's log was read here.
+    pub fn has_all(&self, other: &Self) -> bool {
+        other.gtid.are_in(&self.gtid).unwrap_or_else(|| self.is_behind(&other.file, other.pos))
+    }
+
     /// Whether it is at an offset of the same server's log, or behind it.
     pub fn is_behind(&self, file: &str, pos: u64) -> bool {
         offsets(&self.file, self.pos, file, pos) != Ordering::Less
@@ -223,6 +228,14 @@ pub(crate) fn meet(a: &Position, b: &Position) -> Option<Position> {
     };
     let copies = low.copies.clone().meet(high.copies);
     Some(At { copies, ..low }.position())
+}
+
+/// How two positions relate, as far as the log goes.
+pub(crate) fn compare_logs(a: &Position, b: &Position) -> Order {
+    match (At::parse(a), At::parse(b)) {
+        (Ok(a), Ok(b)) => places(&a, &b),
+        _ => Order::Unrelated,
+    }
 }
 
 /// How two places in the log relate.

@@ -37,7 +37,6 @@ use deltaforge_model::{SourceBatch, SourceInfo};
 use crate::config::SnapshotConfig;
 use crate::connect::Endpoint;
 use crate::ddl::{Definition, TableName};
-use crate::definitions::Definitions;
 use crate::failure::MysqlError;
 use crate::position::At;
 use crate::server::Server;
@@ -46,7 +45,6 @@ use progress::Left;
 pub(crate) use progress::{Copies, Job};
 use retention::Retention;
 use view::View;
-use walk::Walk;
 pub(crate) use window::Window;
 
 /// How often a view is opened anew because something changed under it.
@@ -202,9 +200,4 @@ impl Snapshot {
             Outcome::Moved => self.open(at).await,
         }
     }
-}
-
-/// Whether rows of a table have names that last.
-pub(crate) fn has_key(definitions: &dyn Definitions, table: &TableName) -> bool {
-    definitions.known(table).is_some_and(|definition| Walk::of(table, &definition).has_key())
 }

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltaforge_engine::batcher::BatchLimits;
-use deltaforge_model::SourceInfo;
+use deltaforge_model::{Position, SourceInfo};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::MysqlConfig;
@@ -48,7 +49,9 @@ pub(crate) struct Parts {
     pub at: At,
     pub info: Arc<SourceInfo>,
     pub limits: BatchLimits,
-    pub definitions: Box<dyn Definitions>,
+    pub definitions: Definitions,
+    /// Up to where everybody has everything.
+    pub confirmed: watch::Receiver<Option<Position>>,
 }
 
 /// Why a stream ended.
@@ -164,8 +167,11 @@ impl Stream {
                 self.log.give(&mut self.outlet).await?;
             }
             let window = self.outlet.window.take();
-            let asked = self.snapshot.asks_for(self.log.at()).into_iter();
-            let known = asked.filter_map(|table| Some((table.clone(), self.log.definition_of(&table)?))).collect();
+            let mut known = Vec::new();
+            for table in self.snapshot.asks_for(self.log.at()) {
+                let definition = self.log.definition_of(&table).await?;
+                known.extend(definition.map(|definition| (table, definition)));
+            }
             match self.snapshot.step(self.log.at(), known, window).await? {
                 Next::Log => return Ok(()),
                 Next::LogInto(window) => {

@@ -123,17 +123,13 @@ impl Server {
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
-    /// A session of the server's own client, which runs what is written to it.
-    pub fn session(&self) -> Session {
-        let mut client = self.client(&["--batch", "--unbuffered", "--force"]).spawn().unwrap();
-        Session { input: client.stdin.take(), client }
+    /// Where it is, for threads that need no more.
+    pub fn handle(&self) -> Handle {
+        Handle { flavour: self.flavour, port: self.port }
     }
 
     fn client(&self, args: &[&str]) -> Command {
-        let mut client = Command::new(script_path(self.flavour));
-        client.arg("client").arg(self.port.to_string()).args(args);
-        client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        client
+        self.handle().client(args)
     }
 
     /// SIGKILL, as a crash.
@@ -169,6 +165,30 @@ impl Drop for Server {
     }
 }
 
+/// Where a server is.
+#[derive(Debug, Clone, Copy)]
+pub struct Handle {
+    flavour: Flavour,
+    port: u16,
+}
+
+impl Handle {
+    /// A session of the server's own client, which runs what is written to it. It ends with its server, and at the first
+    /// statement that is refused.
+    pub fn session(&self) -> Session {
+        let mut client = self.client(&["--batch", "--unbuffered"]);
+        let mut client = client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Session { input: client.stdin.take(), client }
+    }
+
+    fn client(&self, args: &[&str]) -> Command {
+        let mut client = Command::new(script_path(self.flavour));
+        client.arg("client").arg(self.port.to_string()).args(args);
+        client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        client
+    }
+}
+
 /// A session that stays open, for transactions that others come in between of.
 pub struct Session {
     client: Child,
@@ -176,20 +196,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// Runs statements, in order, after those that were written before. Does not wait for them.
-    pub fn run(&mut self, statements: &str) {
-        let input = self.input.as_mut().unwrap();
-        input.write_all(statements.as_bytes()).unwrap();
-        input.write_all(b";\n").unwrap();
-        input.flush().unwrap();
+    /// Runs statements, in order, after those that were written before. Does not wait for them. False: the session has
+    /// ended, with its server.
+    pub fn run(&mut self, statements: &str) -> bool {
+        let Some(input) = &mut self.input else { return false };
+        let written = input.write_all(statements.as_bytes()).and_then(|()| input.write_all(b";\n"));
+        written.and_then(|()| input.flush()).is_ok()
     }
+}
 
+impl Drop for Session {
     /// Waits until all of them are done.
-    #[track_caller]
-    pub fn end(mut self) {
+    fn drop(&mut self) {
         self.input = None;
-        let answer = self.client.wait().unwrap();
-        assert!(answer.success());
+        let _ = self.client.wait();
     }
 }
 

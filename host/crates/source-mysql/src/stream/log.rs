@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltaforge_model::pattern::Patterns;
-use deltaforge_model::{Boundary, Op, Side, TableSchema};
+use deltaforge_model::{Boundary, Op, Position, Side, TableSchema};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::filling::{Filling, Source};
@@ -19,11 +20,10 @@ use crate::binlog::transaction::{AlterPhase, GtidEvent, MariaGtidEvent, XaPrepar
 use crate::binlog::{Body, Decoder, Event, Header, Limits, PayloadRoom, Rows, TableMap, TransactionPayload};
 use crate::config::{Captured, SchemaDrift};
 use crate::ddl::{Definition, TableName};
-use crate::definitions::{Definitions, How, Touched};
+use crate::definitions::{Definitions, How, Touched, text_of};
 use crate::dump::Dump;
 use crate::error::{DecodeError, LayoutError};
 use crate::failure::MysqlError;
-use crate::history::text_of;
 use crate::layout::{Layouts, TableLayout};
 use crate::position::{At, Name, Place};
 use crate::row::RowCursor;
@@ -38,7 +38,9 @@ pub(super) struct Log {
     layouts: Layouts,
     /// Numbers of tables that nobody captures.
     passed: HashSet<u64>,
-    definitions: Box<dyn Definitions>,
+    definitions: Definitions,
+    /// Up to where everybody has everything.
+    confirmed: watch::Receiver<Option<Position>>,
     captured: Captured,
     outboxes: Patterns,
     on_drift: SchemaDrift,
@@ -71,7 +73,7 @@ struct Here {
 
 impl Log {
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, server, at, info, limits, definitions, .. } = parts;
+        let Parts { config, server, at, info, limits, definitions, confirmed, .. } = parts;
         let most = Limits { max_event_bytes: limits.hard_bytes.saturating_mul(2), ..Limits::default() };
         let start = at.start();
         Self {
@@ -79,6 +81,7 @@ impl Log {
             layouts: Layouts::default(),
             passed: HashSet::new(),
             definitions,
+            confirmed,
             captured: config.captured(),
             outboxes: config.outboxes(),
             on_drift: config.on_schema_drift,
@@ -113,9 +116,9 @@ impl Log {
         &self.at
     }
 
-    /// The definition that a table has there, if it is known.
-    pub fn definition_of(&self, table: &TableName) -> Option<Arc<Definition>> {
-        self.definitions.known(table)
+    /// The definition by which a table's rows are copied there; `None`: there is no such table.
+    pub async fn definition_of(&mut self, table: &TableName) -> Result<Option<Arc<Definition>>, MysqlError> {
+        self.definitions.for_copy(table).await
     }
 
     /// Copies have got further; `given`: with a batch that is given after this.
@@ -355,7 +358,8 @@ impl Log {
             self.passed.insert(map.table_id);
             return Ok(());
         }
-        let known = self.definitions.of(map.database, map.table, &self.behind()).await?;
+        let behind = self.behind();
+        let known = self.definitions.of(&TableName::new(map.database, map.table), &behind).await?;
         let layout = self.layouts.of_map(map, || TableLayout::best(map, known.as_deref()));
         layout.map(drop).map_err(|cause| self.unreadable(cause))
     }
@@ -557,21 +561,22 @@ impl Log {
 
     /// A statement that may change definitions.
     async fn definition(&mut self, query: &Query<'_>, starts: u64, outlet: &mut Outlet) -> Result<(), End> {
+        let confirmed = self.confirmed.borrow_and_update().clone();
+        if let Some(confirmed) = confirmed {
+            self.definitions.confirm(&confirmed);
+        }
         let touched = self.definitions.statement(query, &self.behind().position()).await?;
         self.forget_layouts();
-        let touched = touched.into_iter().filter(|touched| self.captured.has(&touched.database, &touched.table));
-        let touched: Vec<Touched> = touched.collect();
+        let captured = |touched: &Touched| self.captured.has(&touched.table.database, &touched.table.table);
+        let touched: Vec<Touched> = touched.into_iter().filter(captured).collect();
         let is_drift = |touched: &&Touched| matches!(touched.how, How::Changed | How::Dropped);
         if self.on_drift == SchemaDrift::Halt
             && let Some(touched) = touched.iter().find(is_drift)
         {
+            let (table, place, text) = (&touched.table, self.place(), text_of(query));
             return Err(MysqlError::Drift(format!(
-                "the definition of {}.{} changes at {} and on_schema_drift is halt: {}. Set on_schema_drift: adapt to go on \
-                 with the new one",
-                touched.database,
-                touched.table,
-                self.place(),
-                text_of(query)
+                "the definition of {table} changes at {place} and on_schema_drift is halt: {text}. Set on_schema_drift: \
+                 adapt to go on with the new one"
             ))
             .into());
         }
@@ -579,21 +584,21 @@ impl Log {
             self.cut(outlet).await?;
         }
         let Some(tx) = &mut self.tx else { return Ok(()) };
-        for Touched { database, table, how } in touched {
+        for Touched { table: TableName { database, table }, how } in touched {
             let schema: Arc<TableSchema> = TableSchema::new(database, None, table, Vec::new(), &[]);
             let kind = crate::binlog::RowsKind::Write;
             let from = Source { schema: &schema, kind, outbox: false, pos: starts, file: &self.here.file };
             if how == How::Emptied {
                 self.filling.note(tx, from, Op::Truncate, Side::default());
             } else {
-                let ddl = Some((text_of(query).into_owned(), query.database.to_owned()));
+                let ddl = Some((text_of(query), query.database.to_owned()));
                 self.filling.note(tx, from, Op::Ddl, Side { ddl, ..Side::default() });
             }
         }
         Ok(())
     }
 
-    /// Where reading is when the present transaction has ended.
+    /// The position right behind the transaction that is being read.
     fn behind(&self) -> At {
         let mut at = self.at.clone();
         if let Some(tx) = &self.tx {

@@ -13,7 +13,7 @@ use deltaforge_testkit::mysql::{Flavour, Server};
 use serde_json::{Value, json};
 
 /// How long a state may take to come about.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A database of a test's own.
 pub struct Db<'a> {
