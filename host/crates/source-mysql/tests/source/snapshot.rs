@@ -266,3 +266,22 @@ async fn positions_of_a_copy_are_ordered_by_its_rows() {
     assert_eq!(MysqlSource.rows_through(&first.batch, a), first.batch.len());
     assert_eq!(MysqlSource.rows_through(&second.batch, a), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_and_hidden_columns_are_copied_as_they_are_logged() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        let hidden = "INVISIBLE";
+        let insert = "INSERT INTO t (id, a, h) VALUES";
+        db.run(&format!(
+            "CREATE TABLE t (id INT PRIMARY KEY, a INT, s INT AS (a + 1) STORED, v INT AS (a * 2) VIRTUAL, h INT {hidden}, e \
+             VARCHAR(9)); {insert} (1, 5, 7)"
+        ));
+        let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
+        let copied = reader.lines(1).await;
+        assert_eq!(copied, ["r t id=1 a=5 s=6 v=10 h=7 e=NULL"]);
+        db.run(&format!("{insert} (2, 5, 7)"));
+        let logged = reader.lines(1).await;
+        assert_eq!(logged, ["c t id=2 a=5 s=6 v=10 h=7 e=NULL"]);
+    }
+}
