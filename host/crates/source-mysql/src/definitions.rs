@@ -114,7 +114,10 @@ impl Definitions {
             Change::Create { body: Body::Definition(definition), .. } => Some(*definition),
             _ => None,
         });
-        Ok(made)
+        Ok(made.map(|mut definition| {
+            definition.resolve(None);
+            definition
+        }))
     }
 
     fn context<'a>(&self, database: &'a str, mode: Mode) -> Context<'a> {

@@ -198,7 +198,8 @@ pub(crate) fn compare(a: &Position, b: &Position) -> Order {
             (false, false) => Order::Unrelated,
         };
     }
-    if a.identity != b.identity {
+    let mixed = !ours.gtid.is_none() && !others.gtid.is_none();
+    if mixed || a.identity != b.identity {
         return Order::Unrelated;
     }
     match offsets(&ours.file, ours.pos, &others.file, others.pos) {
