@@ -24,8 +24,6 @@ pub use definition::{ColumnDefinition, Definition, Generated, Key, KeyPart};
 pub use statement::read;
 pub use words::Mode;
 
-pub(crate) use apply::NotApplied;
-
 /// Which server wrote a statement: the two spell types differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server {

@@ -14,13 +14,13 @@ use mysql_async::prelude::Queryable;
 
 use crate::binlog::query::Query;
 use crate::charset::Charset;
-use crate::config::Captured;
+use crate::config::{Captured, OWN_DATABASES};
 use crate::connect::Endpoint;
 use crate::ddl::{self, Body, Change, Context, Definition, Mode, Statement, TableName};
 use crate::failure::{Doing, MysqlError};
 use crate::history::{Charsets, History, Known};
 use crate::layout::Declared;
-use crate::position;
+use crate::position::{self, At};
 use crate::server::{Flavour, Server};
 
 /// A table that a statement changed.
@@ -49,7 +49,7 @@ pub(crate) struct Definitions {
     server: Server,
     history: History,
     /// As rows are read by them; made when they are first asked for.
-    declared: HashMap<TableName, Option<Arc<Declared>>>,
+    declared: HashMap<TableName, Arc<Declared>>,
 }
 
 const ACTION: &str = "ask for the definitions of tables of";
@@ -71,7 +71,7 @@ impl Definitions {
         let info = &context.info;
         let prefix = History::prefix(&info.tenant, &info.pipeline, &info.source_id);
         let resume = context.resume.as_ref();
-        let history = History::open(context.state.clone(), prefix, resume, position::compare).await?;
+        let history = History::open(context.state.clone(), prefix, resume, position::compare_logs).await?;
         let mut definitions = Self { endpoint, server, history, declared: HashMap::new() };
         if definitions.history.is_empty() {
             definitions.begin(conn, captured, start).await?;
@@ -85,13 +85,16 @@ impl Definitions {
         let databases: Vec<(String, String)> = conn.query(sql).await.doing(ACTION, &address)?;
         let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
         let tables: Vec<(String, String)> = conn.query(sql).await.doing(ACTION, &address)?;
+        // Of the others it is enough that there are such tables: one may get the name of one that is captured.
+        let tables = tables.into_iter().filter(|(database, _)| !OWN_DATABASES.contains(&database.as_str()));
         let mut known = Vec::new();
-        for (database, table) in tables.into_iter().filter(|(database, table)| captured.has(database, table)) {
+        for (database, table) in tables {
             let name = TableName::new(database, table);
-            let definition = self.ask(conn, &name).await?;
+            let is_captured = captured.has(&name.database, &name.table);
+            let definition = if is_captured { self.ask(conn, &name).await? } else { None };
             known.push((name, definition));
         }
-        if known.is_empty() {
+        if !known.iter().any(|(name, _)| captured.has(&name.database, &name.table)) {
             tracing::warn!(server = address, "no table matches yet; tables are captured when they are created");
         }
         Ok(self.history.learn(start, databases, known).await?)
@@ -111,7 +114,10 @@ impl Definitions {
             return Ok(None);
         };
         let made = changes.into_iter().find_map(|change| match change {
-            Change::Create { body: Body::Definition(definition), .. } => Some(*definition),
+            Change::Create { body: Body::Definition(mut definition), .. } => {
+                definition.resolve(None);
+                Some(*definition)
+            }
             _ => None,
         });
         Ok(made.map(|mut definition| {
@@ -128,29 +134,61 @@ impl Definitions {
         Context { server, database, mode, fold_names: self.server.variable("lower_case_table_names") != "0" }
     }
 
-    /// The definition that a table has at this point of the log; `None`: it is not known.
+    /// The definition that a table has at this point of the log, which was read up to `read`; `None`: it is not known.
     ///
     /// # Errors
     ///
     /// When the server is to be asked, and does not answer.
-    pub async fn of(&mut self, table: &TableName) -> Result<Option<Arc<Declared>>, MysqlError> {
+    pub async fn of(&mut self, table: &TableName, read: &At) -> Result<Option<Arc<Declared>>, MysqlError> {
         if let Some(declared) = self.declared.get(table) {
-            return Ok(declared.clone());
+            return Ok(Some(declared.clone()));
         }
         let declared = match self.history.table(table) {
-            Known::Table(definition) => Some(definition.declared()),
-            // A change was not understood. What the server says now is right unless there was another one since; where
-            // the log names the columns, they are compared.
+            Known::Table(definition) => definition.declared(),
+            // A change was not understood. What the server says now is right only if there is nothing behind `read` that
+            // may have changed it.
             Known::Unknown | Known::Gone => {
                 let mut conn = self.endpoint.connect().await?;
                 let asked = self.ask(&mut conn, table).await?;
-                tracing::warn!(%table, known = asked.is_some(), "its definition at this point of the log is not known; taking today's");
-                asked.map(|definition| definition.declared())
+                let is_tail = read.place.has_all(&self.server.tail(&mut conn).await?.place);
+                let Some(definition) = asked.filter(|_| is_tail) else {
+                    tracing::warn!(%table, "its definition at this point of the log is not known: only what the log says of it is");
+                    return Ok(None);
+                };
+                let declared = definition.declared();
+                self.history.learn_unknown(table, definition, &read.position()).await?;
+                declared
             }
         };
-        let declared = declared.map(Arc::new);
+        let declared = Arc::new(declared);
         self.declared.insert(table.clone(), declared.clone());
-        Ok(declared)
+        Ok(Some(declared))
+    }
+
+    /// The definition by which a table's rows are copied: the one of this point of the log, or else today's, which the
+    /// copy's own statements put to the test; `None`: there is no such table.
+    ///
+    /// # Errors
+    ///
+    /// When the server is to be asked, and does not answer.
+    pub async fn for_copy(&self, table: &TableName) -> Result<Option<Arc<Definition>>, MysqlError> {
+        if let Known::Table(definition) = self.history.table(table) {
+            return Ok(Some(definition.clone()));
+        }
+        let mut conn = self.endpoint.connect().await?;
+        Ok(self.ask(&mut conn, table).await?.map(Arc::new))
+    }
+
+    /// Whether the rows of a table have names that last.
+    pub fn has_key(&self, table: &TableName) -> bool {
+        matches!(self.history.table(table), Known::Table(definition) if !definition.row_key().is_empty())
+    }
+
+    /// All tables that there are here, by name.
+    pub fn tables(&self) -> Vec<TableName> {
+        let mut tables: Vec<TableName> = self.history.tables().cloned().collect();
+        tables.sort();
+        tables
     }
 
     /// A statement of the log that is neither of a transaction's own words nor rows; `behind`: the position right behind

@@ -8,9 +8,9 @@
 //! * [`tls`]: encryption;
 //! * [`login`]: handshake and authentication.
 
-mod login;
+pub(crate) mod login;
 mod tls;
-mod wire;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

@@ -44,6 +44,7 @@ mod reader;
 mod resume;
 pub mod row;
 mod server;
+mod snapshot;
 mod stream;
 
 use async_trait::async_trait;
@@ -91,6 +92,10 @@ impl SourceFactory for MysqlSource {
 
     fn compare(&self, a: &Position, b: &Position) -> Order {
         position::compare(a, b)
+    }
+
+    fn meet(&self, a: &Position, b: &Position) -> Option<Position> {
+        position::meet(a, b)
     }
 
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize {

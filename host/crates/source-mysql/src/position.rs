@@ -8,12 +8,13 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use deltaforge_model::position::Order;
-use deltaforge_model::{Batch, Position};
+use deltaforge_model::{Batch, Op, Position};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::MysqlError;
 use crate::gtid::{Gtid, GtidSet, MariaGtid, MariaState};
 use crate::server::Server;
+use crate::snapshot::Copies;
 
 /// The transactions that were read, by their GTIDs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,6 +82,7 @@ enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Phase {
+    Snapshot,
     Log,
 }
 
@@ -98,6 +100,9 @@ pub(crate) struct At {
     /// reads its rows from here again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<Place>,
+    /// Copies of existing rows.
+    #[serde(flatten)]
+    pub copies: Copies,
 }
 
 impl Gtids {
@@ -114,8 +119,8 @@ impl Gtids {
         }
     }
 
-    /// Whether all of these are in `other`.
-    fn are_in(&self, other: &Self) -> Option<bool> {
+    /// Whether all of these are in `other`; `None`: they are of different kinds.
+    pub fn are_in(&self, other: &Self) -> Option<bool> {
         match (self, other) {
             (Self::MySql(ours), Self::MySql(others)) => Some(ours.is_subset(others)),
             (Self::MariaDb(ours), Self::MariaDb(others)) => Some(ours.first_beyond(others).is_none()),
@@ -144,6 +149,16 @@ impl Place {
             _ => false,
         }
     }
+
+    /// Whether everything of another place of the same server's log was read here.
+    pub fn has_all(&self, other: &Self) -> bool {
+        other.gtid.are_in(&self.gtid).unwrap_or_else(|| self.is_behind(&other.file, other.pos))
+    }
+
+    /// Whether it is at an offset of the same server's log, or behind it.
+    pub fn is_behind(&self, file: &str, pos: u64) -> bool {
+        offsets(&self.file, self.pos, file, pos) != Ordering::Less
+    }
 }
 
 /// How two places of one server's log relate: files are numbered on by their ending.
@@ -155,7 +170,7 @@ fn offsets(file: &str, pos: u64, other_file: &str, other_pos: u64) -> Ordering {
 impl At {
     pub fn new(server: &Server, gtid: Gtids, file: String, pos: u64) -> Self {
         let (identity, place) = (server.identity.clone(), Place { gtid, file, pos });
-        Self { v: 1, kind: Kind::Mysql, identity, phase: Phase::Log, place, open: None }
+        Self { v: 1, kind: Kind::Mysql, identity, phase: Phase::Log, place, open: None, copies: Copies::default() }
     }
 
     /// Reads a position.
@@ -168,7 +183,9 @@ impl At {
 
     /// The position as the engine keeps it.
     pub fn position(&self) -> Position {
-        Position::new(serde_json::to_string(self).expect("a position is plain data"))
+        let phase = if self.copies.jobs.is_empty() { Phase::Log } else { Phase::Snapshot };
+        let at = Self { phase, ..self.clone() };
+        Position::new(serde_json::to_string(&at).expect("a position is plain data"))
     }
 
     /// The same, read on from another server that has all of it. Files and offsets there are other ones.
@@ -189,6 +206,40 @@ impl At {
 /// How two positions relate.
 pub(crate) fn compare(a: &Position, b: &Position) -> Order {
     let (Ok(a), Ok(b)) = (At::parse(a), At::parse(b)) else { return Order::Unrelated };
+    match places(&a, &b) {
+        Order::Same => match a.copies.rows.cmp(&b.copies.rows) {
+            Ordering::Less => Order::Before,
+            Ordering::Equal => Order::Same,
+            Ordering::Greater => Order::After,
+        },
+        order => order,
+    }
+}
+
+/// The highest position at which no sink that is at `a` or at `b` lacks anything; `None`: they have nothing to do with
+/// each other.
+pub(crate) fn meet(a: &Position, b: &Position) -> Option<Position> {
+    let order = compare(a, b);
+    let (a, b) = (At::parse(a).ok()?, At::parse(b).ok()?);
+    let (low, high) = match order {
+        Order::Before | Order::Same => (a, b),
+        Order::After => (b, a),
+        Order::Unrelated => return None,
+    };
+    let copies = low.copies.clone().meet(high.copies);
+    Some(At { copies, ..low }.position())
+}
+
+/// How two positions relate, as far as the log goes.
+pub(crate) fn compare_logs(a: &Position, b: &Position) -> Order {
+    match (At::parse(a), At::parse(b)) {
+        (Ok(a), Ok(b)) => places(&a, &b),
+        _ => Order::Unrelated,
+    }
+}
+
+/// How two places in the log relate.
+fn places(a: &At, b: &At) -> Order {
     let (ours, others) = (&a.place, &b.place);
     if let (Some(before), Some(after)) = (ours.gtid.are_in(&others.gtid), others.gtid.are_in(&ours.gtid)) {
         return match (before, after) {
@@ -211,11 +262,15 @@ pub(crate) fn compare(a: &Position, b: &Position) -> Order {
 
 /// How many leading events are at or before `position`: those of transactions that it has.
 pub(crate) fn rows_through(batch: &Batch, position: &Position) -> usize {
-    let Ok(At { place, .. }) = At::parse(position) else { return 0 };
+    let Ok(At { place, copies, .. }) = At::parse(position) else { return 0 };
     let mut known = None;
     batch
         .events()
         .take_while(|event| {
+            // A copied row by its number among all copied rows, of which the ordinal holds the low 32 bits.
+            if event.op() == Op::Read {
+                return event.ordinal().wrapping_sub(copies.rows as u32) as i32 <= 0;
+            }
             let Some(transaction) = event.transaction() else { return false };
             let (index, has) = (event.transaction_index(), &mut known);
             match has {

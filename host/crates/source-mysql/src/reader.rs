@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use crate::config::{FkCascade, MysqlConfig};
+use crate::config::{FkCascade, MysqlConfig, SnapshotMode};
 use crate::connect::Endpoint;
 use crate::definitions::Definitions;
 use crate::doctor;
@@ -18,6 +18,7 @@ use crate::failure::MysqlError;
 use crate::position::At;
 use crate::resume;
 use crate::server::Server;
+use crate::snapshot::Job;
 use crate::stream::{self, Inlet, Parts, Stream};
 
 /// A reader whose work is done by a task of its own.
@@ -39,7 +40,8 @@ impl MysqlReader {
         for at in held.iter().chain(&stands) {
             resume::check(&mut conn, &server, at).await?;
         }
-        let at = match held {
+        let first = held.is_none();
+        let mut at = match held {
             Some(at) => at.moved_to(&server),
             None => server.tail(&mut conn).await?,
         };
@@ -47,6 +49,18 @@ impl MysqlReader {
         let definitions =
             Definitions::open(endpoint.clone(), &mut conn, server.clone(), &config.captured(), &context, &start).await?;
         drop(conn);
+        at.copies.restart(|table| definitions.has_key(table));
+        let takes_snapshot = match config.snapshot_mode() {
+            SnapshotMode::Never => false,
+            SnapshotMode::Initial => first,
+            SnapshotMode::Always => true,
+        };
+        if takes_snapshot {
+            let captured = config.captured();
+            let tables = definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
+            at.copies.jobs = vec![Job::new(tables, now_ms(), &format!("{} {start}", server.identity))];
+        }
+        at.copies.go_on(stands.iter().map(|at| &at.copies));
         tracing::info!(
             server = server.address,
             version = server.variable("version"),
@@ -71,6 +85,11 @@ impl MysqlReader {
         let task = tokio::spawn(stream.run().in_current_span());
         Ok(Self { inlet, confirmed, task })
     }
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Refuses what cannot work, and tells what works badly.

@@ -88,14 +88,27 @@ impl Server {
         self.is_on("gtid_strict_mode")
     }
 
+    /// Asks where its log ends: file, offset, and at the fifth place of MySQL's answer what is executed.
+    pub fn status_statement(&self) -> &'static str {
+        match self.flavour {
+            Flavour::MySql if self.version() >= (8, 2) => "SHOW BINARY LOG STATUS",
+            _ => "SHOW MASTER STATUS",
+        }
+    }
+
+    /// GTIDs as the server prints them.
+    pub fn gtids(&self, text: &str) -> Result<Gtids, MysqlError> {
+        Ok(match self.flavour {
+            _ if !self.has_gtids() => Gtids::None,
+            Flavour::MySql => Gtids::MySql(self.read(text)?),
+            Flavour::MariaDb => Gtids::MariaDb(self.read(text)?),
+        })
+    }
+
     /// Where its log ends now.
     pub async fn tail(&self, conn: &mut Conn) -> Result<At, MysqlError> {
         const ACTION: &str = "ask for the end of the log of";
-        let status = match self.flavour {
-            Flavour::MySql if self.version() >= (8, 2) => "SHOW BINARY LOG STATUS",
-            _ => "SHOW MASTER STATUS",
-        };
-        let row: Option<mysql_async::Row> = conn.query_first(status).await.doing(ACTION, &self.address)?;
+        let row: Option<mysql_async::Row> = conn.query_first(self.status_statement()).await.doing(ACTION, &self.address)?;
         let row = row.ok_or_else(|| MysqlError::NotReady(format!("{} writes no log; start it with --log-bin", self.address)))?;
         let text = |at: usize| row.get_opt::<String, usize>(at).and_then(Result::ok).unwrap_or_default();
         let pos = row.get_opt::<u64, usize>(1).and_then(Result::ok).unwrap_or(4);

@@ -31,6 +31,7 @@ use crate::dump::{Dump, From as DumpFrom, Replica};
 use crate::failure::MysqlError;
 use crate::position::{At, Gtids};
 use crate::server::Server;
+use crate::snapshot::{self, Next, Snapshot};
 use log::Log;
 pub(crate) use outlet::{Inlet, Outlet, pair};
 
@@ -78,6 +79,7 @@ pub(crate) struct Stream {
     dump: Dump,
     log: Log,
     outlet: Outlet,
+    snapshot: Snapshot,
 }
 
 impl Stream {
@@ -102,7 +104,15 @@ impl Stream {
             Gtids::None => DumpFrom::File(&place.file, place.pos),
         };
         let dump = Dump::start(endpoint, &replica, from).await?;
-        Ok(Self { dump, log: Log::new(parts), outlet })
+        let snapshot = Snapshot::new(snapshot::Parts {
+            config: config.snapshot.clone().unwrap_or_default(),
+            endpoint: endpoint.clone(),
+            server: parts.server.clone(),
+            info: parts.info.clone(),
+            limits: *limits,
+            outboxes: config.outboxes(),
+        });
+        Ok(Self { dump, log: Log::new(parts), outlet, snapshot })
     }
 
     /// Reads until there is nobody to read for, or something fails.
@@ -123,8 +133,10 @@ impl Stream {
 
     /// All events that have come, and a wait for more.
     async fn turn(&mut self) -> Result<(), End> {
+        self.copy().await?;
         while let Some(event) = self.dump.ready()? {
             self.log.event(event, &mut self.outlet).await?;
+            self.copy().await?;
         }
         if !self.log.has_batch() {
             if !self.dump.wait(self.log.silence()).await? {
@@ -142,6 +154,36 @@ impl Stream {
         let patience = if self.log.given_at().elapsed() < BUSY { LINGER } else { Duration::ZERO };
         if !self.dump.wait(patience).await? {
             self.log.give(&mut self.outlet).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Copies existing rows, where the log stands still for that.
+    async fn copy(&mut self) -> Result<(), End> {
+        while self.log.is_between() && self.snapshot.is_due(self.log.at()) {
+            if self.log.has_batch() {
+                self.log.give(&mut self.outlet).await?;
+            }
+            let window = self.outlet.window.take();
+            let mut known = Vec::new();
+            for table in self.snapshot.asks_for(self.log.at()) {
+                let definition = self.log.definition_of(&table).await?;
+                known.extend(definition.map(|definition| (table, definition)));
+            }
+            match self.snapshot.step(self.log.at(), known, window).await? {
+                Next::Log => return Ok(()),
+                Next::LogInto(window) => {
+                    self.outlet.window = Some(window);
+                    // The mark may be reached already.
+                }
+                Next::Batch(batch, copies) => {
+                    self.log.copied(copies, true);
+                    self.outlet.give(batch).await?;
+                }
+                Next::Progress(copies) => self.log.copied(copies, false),
+            }
         }
         Ok(())
     }

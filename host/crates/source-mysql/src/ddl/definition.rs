@@ -171,13 +171,13 @@ pub(super) fn same_name(a: &str, b: &str) -> bool {
 
 impl ColumnDefinition {
     /// The type's first word.
-    pub(super) fn word(&self) -> &str {
+    pub(crate) fn word(&self) -> &str {
         let end = self.column_type.find(|c: char| !c.is_ascii_alphanumeric());
         &self.column_type[..end.unwrap_or(self.column_type.len())]
     }
 
     /// Whether its values are text of some charset.
-    pub(super) fn is_text(&self) -> bool {
+    pub(crate) fn is_text(&self) -> bool {
         matches!(
             self.word(),
             "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set"

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::apply::NotApplied;
 use super::*;
 
 fn context(server: Server) -> Context<'static> {

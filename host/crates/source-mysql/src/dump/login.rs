@@ -21,7 +21,7 @@ const MAX_ALLOWED_PACKET: u32 = 1 << 30;
 const COLLATION: u8 = 45;
 
 /// Opens a connection and logs in.
-pub(super) async fn open(endpoint: &Endpoint, max_payload: usize) -> Result<Wire, MysqlError> {
+pub(crate) async fn open(endpoint: &Endpoint, max_payload: usize) -> Result<Wire, MysqlError> {
     let address = endpoint.address();
     let unreachable = |cause: std::io::Error| MysqlError::Unreachable {
         action: "connect to",
@@ -182,7 +182,7 @@ impl Login<'_> {
 }
 
 /// The server's words in an error packet.
-pub(super) fn refusal(action: &str, address: &str, packet: &[u8]) -> MysqlError {
+pub(crate) fn refusal(action: &str, address: &str, packet: &[u8]) -> MysqlError {
     match ParseBuf(packet).parse::<ErrPacket<'_>>(CapabilityFlags::CLIENT_PROTOCOL_41) {
         Ok(ErrPacket::Error(error)) => {
             MysqlError::told(&format!("{action} {address}"), address, error.error_code(), &error.message_str())

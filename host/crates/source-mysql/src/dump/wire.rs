@@ -17,12 +17,12 @@ const HEADER: usize = 4;
 const FULL: usize = 0xff_ffff;
 
 /// What packets travel over, plain or encrypted.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
 /// Packets in, packets out.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     socket: Box<dyn Socket>,
     address: String,
     /// Bytes from the socket; those before `at` were handed out.

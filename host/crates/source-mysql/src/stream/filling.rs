@@ -43,6 +43,11 @@ impl Filling {
         Self { info, limits, batcher, scratch: Scratch::default() }
     }
 
+    /// Another one begins behind `from`, in place of the one so far, which is empty.
+    pub fn begin_behind(&mut self, from: Position) {
+        self.batcher = Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, from);
+    }
+
     /// How many events it holds.
     pub fn len(&self) -> usize {
         self.batcher.builder.len()

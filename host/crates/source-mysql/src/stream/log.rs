@@ -19,14 +19,15 @@ use crate::binlog::query::Query;
 use crate::binlog::transaction::{AlterPhase, GtidEvent, MariaGtidEvent, XaPrepare};
 use crate::binlog::{Body, Decoder, Event, Header, Limits, PayloadRoom, Rows, TableMap, TransactionPayload};
 use crate::config::{Captured, SchemaDrift};
+use crate::ddl::{Definition, TableName};
 use crate::definitions::{Definitions, How, Touched, text_of};
-use crate::ddl::TableName;
 use crate::dump::Dump;
 use crate::error::{DecodeError, LayoutError};
 use crate::failure::MysqlError;
 use crate::layout::{Layouts, TableLayout};
 use crate::position::{At, Name, Place};
 use crate::row::RowCursor;
+use crate::snapshot::Copies;
 
 /// How long progress without an event may stay untold.
 const SILENT_FOR: Duration = Duration::from_secs(1);
@@ -105,6 +106,29 @@ impl Log {
         self.filling.len() > 0 && self.tx.as_ref().is_none_or(|tx| tx.first == self.filling.len())
     }
 
+    /// Whether the log stands between transactions.
+    pub fn is_between(&self) -> bool {
+        self.tx.is_none()
+    }
+
+    /// Where it stands.
+    pub fn at(&self) -> &At {
+        &self.at
+    }
+
+    /// The definition by which a table's rows are copied there; `None`: there is no such table.
+    pub async fn definition_of(&mut self, table: &TableName) -> Result<Option<Arc<Definition>>, MysqlError> {
+        self.definitions.for_copy(table).await
+    }
+
+    /// Copies have got further; `given`: with a batch that is given after this.
+    pub fn copied(&mut self, copies: Copies, given: bool) {
+        let before = std::mem::replace(&mut self.at.copies, copies);
+        self.moved |= !given && before != self.at.copies;
+        // What comes next begins behind that.
+        self.filling.begin_behind(self.at.position());
+    }
+
     /// When a batch was handed out last.
     pub fn given_at(&self) -> Instant {
         self.given
@@ -136,7 +160,10 @@ impl Log {
         match &event.body {
             Body::FormatDescription(_) => self.forget_layouts(),
             Body::Rotate(rotate) => {
-                self.here = Here { file: rotate.file.to_owned(), pos: rotate.position };
+                // A stream that goes by GTIDs begins with the file's name and no place in it.
+                let goes_on = header.is_artificial() && rotate.file == self.here.file;
+                let pos = if goes_on { self.here.pos.max(rotate.position) } else { rotate.position };
+                self.here = Here { file: rotate.file.to_owned(), pos };
                 self.between();
             }
             Body::Heartbeat(heartbeat) => {
@@ -331,7 +358,8 @@ impl Log {
             self.passed.insert(map.table_id);
             return Ok(());
         }
-        let known = self.definitions.of(&TableName::new(map.database, map.table)).await?;
+        let behind = self.behind();
+        let known = self.definitions.of(&TableName::new(map.database, map.table), &behind).await?;
         let layout = self.layouts.of_map(map, || TableLayout::best(map, known.as_deref()));
         layout.map(drop).map_err(|cause| self.unreadable(cause))
     }
@@ -537,7 +565,7 @@ impl Log {
         if let Some(confirmed) = confirmed {
             self.definitions.confirm(&confirmed);
         }
-        let touched = self.definitions.statement(query, &self.behind()).await?;
+        let touched = self.definitions.statement(query, &self.behind().position()).await?;
         self.forget_layouts();
         let captured = |touched: &Touched| self.captured.has(&touched.table.database, &touched.table.table);
         let touched: Vec<Touched> = touched.into_iter().filter(captured).collect();
@@ -571,14 +599,14 @@ impl Log {
     }
 
     /// The position right behind the transaction that is being read.
-    fn behind(&self) -> Position {
+    fn behind(&self) -> At {
         let mut at = self.at.clone();
         if let Some(tx) = &self.tx {
             at.place.gtid.add(&tx.name);
         }
         at.place.file.clone_from(&self.here.file);
         at.place.pos = self.here.pos;
-        at.position()
+        at
     }
 
     fn forget_layouts(&mut self) {

@@ -4,11 +4,15 @@ use deltaforge_engine::source::SourceError;
 use deltaforge_model::SourceBatch;
 use tokio::sync::mpsc;
 
+use crate::snapshot::Window;
+
 /// The end that makes batches.
 pub(crate) struct Outlet {
     asks: mpsc::Receiver<()>,
     batches: mpsc::Sender<Result<SourceBatch, SourceError>>,
     wanted: bool,
+    /// What is noted of all that is given, while a snapshot waits for its mark.
+    pub window: Option<Window>,
 }
 
 /// The end that asks for them.
@@ -26,7 +30,7 @@ pub(crate) struct Gone;
 pub(crate) fn pair() -> (Outlet, Inlet) {
     let (ask, asks) = mpsc::channel(1);
     let (batch, batches) = mpsc::channel(2);
-    (Outlet { asks, batches: batch, wanted: false }, Inlet { asks: ask, batches, asked: false })
+    (Outlet { asks, batches: batch, wanted: false, window: None }, Inlet { asks: ask, batches, asked: false })
 }
 
 impl Outlet {
@@ -47,6 +51,9 @@ impl Outlet {
 
     /// Hands a batch over, once it is wanted.
     pub async fn give(&mut self, batch: SourceBatch) -> Result<(), Gone> {
+        if let Some(window) = &mut self.window {
+            window.note(&batch.batch);
+        }
         self.wanted().await?;
         self.wanted = false;
         self.batches.send(Ok(batch)).await.map_err(|_| Gone)

@@ -1,6 +1,6 @@
 //! A server, a reader of it, and what its events add up to.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::source::{SourceContext, SourceError, SourceFactory, SourceReader};
 use deltaforge_model::{Boundary, Cell, Event, Image, Op, Position, Row, SourceBatch, SourceInfo};
 use deltaforge_source_mysql::MysqlSource;
+use deltaforge_store::MemoryStore;
 use deltaforge_testkit::mysql::{Flavour, Server};
 use serde_json::{Value, json};
 
@@ -104,7 +105,10 @@ fn show(cell: &Cell<'_>) -> String {
     }
 }
 
-pub fn context(resume: Option<Position>, limits: BatchLimits) -> SourceContext {
+/// What a source of this id is started with. What it remembers outlives its readers.
+pub fn context(id: &str, resume: Option<Position>, limits: BatchLimits) -> SourceContext {
+    static STATE: LazyLock<Arc<MemoryStore>> = LazyLock::new(|| Arc::new(MemoryStore::new()));
+    let state = &*STATE;
     SourceContext {
         waits: Default::default(),
         info: SourceInfo {
@@ -112,14 +116,14 @@ pub fn context(resume: Option<Position>, limits: BatchLimits) -> SourceContext {
             version: "test".into(),
             pipeline: "p".into(),
             tenant: "t".into(),
-            source_id: "s".into(),
+            source_id: id.into(),
             pos_name: String::new(),
             pos_is_lsn: false,
         },
         resume,
         stands: Vec::new(),
         limits,
-        state: Arc::new(deltaforge_store::MemoryStore::new()),
+        state: state.clone(),
     }
 }
 
@@ -143,7 +147,8 @@ impl Reader {
         limits: BatchLimits,
     ) -> Result<Self, SourceError> {
         MysqlSource.validate(&config).unwrap();
-        let reader = MysqlSource.connect(&config, context(resume.clone(), limits)).await?;
+        let context = context(config["id"].as_str().unwrap(), resume.clone(), limits);
+        let reader = MysqlSource.connect(&config, context).await?;
         Ok(Self { reader, through: resume, boundaries: Vec::new() })
     }
 

@@ -6,4 +6,6 @@ mod harness;
 mod large;
 mod login;
 mod resume;
+mod snapshot;
+mod types;
 mod xa;
