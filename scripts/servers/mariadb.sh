@@ -32,7 +32,9 @@ start() {
   install
   # shellcheck disable=SC2206 # options have no spaces
   more=(${MARIADB_OPTIONS:-})
-  base=(--no-defaults "--datadir=$DATA/data")
+  # Servers that are made at the same time would take each other's temporary tables.
+  base=(--no-defaults "--datadir=$DATA/data" "--tmpdir=$DATA/tmp")
+  mkdir -p "$DATA/tmp"
   [ "$(id -u)" -ne 0 ] || base+=(--user=root)
   if [ ! -d "$DATA/data/mysql" ]; then
     mkdir -p "$DATA/data"

@@ -120,7 +120,10 @@ impl Definitions {
             }
             _ => None,
         });
-        Ok(made)
+        Ok(made.map(|mut definition| {
+            definition.resolve(None);
+            definition
+        }))
     }
 
     fn context<'a>(&self, database: &'a str, mode: Mode) -> Context<'a> {

@@ -249,7 +249,8 @@ fn places(a: &At, b: &At) -> Order {
             (false, false) => Order::Unrelated,
         };
     }
-    if a.identity != b.identity {
+    let mixed = !ours.gtid.is_none() && !others.gtid.is_none();
+    if mixed || a.identity != b.identity {
         return Order::Unrelated;
     }
     match offsets(&ours.file, ours.pos, &others.file, others.pos) {

@@ -33,6 +33,7 @@ async fn ids_do_not_depend_on_what_else_is_captured() {
         let mut both = db.reader().await;
         let mut config = db.config();
         config["tables"] = json!([format!("{}.t", db.name)]);
+        config["id"] = json!(format!("{}_too", db.name));
         let mut one = Reader::connect(config, None).await.unwrap();
         db.run("BEGIN; INSERT INTO u VALUES (1), (2); INSERT INTO t VALUES (1), (2); COMMIT");
         let all = both.events(4).await;
