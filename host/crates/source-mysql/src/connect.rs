@@ -40,7 +40,8 @@ impl Tls {
 }
 
 /// Every session: texts as UTF-8, times in UTC, and no time-out of the server's while a slow sink holds us up.
-const SESSION: [&str; 3] = ["SET NAMES utf8mb4", "SET time_zone = '+00:00'", "SET net_write_timeout = 3600, wait_timeout = 86400"];
+const SESSION: [&str; 3] =
+    ["SET NAMES utf8mb4", "SET time_zone = '+00:00'", "SET net_write_timeout = 3600, wait_timeout = 86400"];
 
 impl Endpoint {
     /// The endpoint of a configuration.
@@ -72,7 +73,8 @@ impl Endpoint {
     }
 
     async fn open(&self) -> Result<Conn, MysqlError> {
-        let opened = match (self.tls.mode, Conn::new(self.options(self.tls.mode != TlsMode::Disabled)).await) {
+        let opened = match (self.tls.mode, Conn::new(self.options(self.tls.mode != TlsMode::Disabled)).await)
+        {
             (TlsMode::Preferred, Err(Error::Driver(DriverError::NoClientSslFlagFromServer))) => {
                 Conn::new(self.options(false)).await
             }

@@ -79,7 +79,12 @@ impl Definitions {
         Ok(definitions)
     }
 
-    async fn begin(&mut self, conn: &mut Conn, captured: &Captured, start: &Position) -> Result<(), MysqlError> {
+    async fn begin(
+        &mut self,
+        conn: &mut Conn,
+        captured: &Captured,
+        start: &Position,
+    ) -> Result<(), MysqlError> {
         let address = self.endpoint.address().to_owned();
         let sql = "SELECT schema_name, default_character_set_name FROM information_schema.schemata";
         let databases: Vec<(String, String)> = conn.query(sql).await.doing(ACTION, &address)?;
@@ -95,7 +100,10 @@ impl Definitions {
             known.push((name, definition));
         }
         if !known.iter().any(|(name, _)| captured.has(&name.database, &name.table)) {
-            tracing::warn!(server = address, "no table matches yet; tables are captured when they are created");
+            tracing::warn!(
+                server = address,
+                "no table matches yet; tables are captured when they are created"
+            );
         }
         Ok(self.history.learn(start, databases, known).await?)
     }
@@ -110,7 +118,8 @@ impl Definitions {
             row => row.doing(ACTION, self.endpoint.address())?,
         };
         let text = row.and_then(|row| row.get_opt::<String, usize>(1)?.ok()).unwrap_or_default();
-        let Statement::Changes(changes) = ddl::read(&text, &self.context(&name.database, Mode::default())) else {
+        let Statement::Changes(changes) = ddl::read(&text, &self.context(&name.database, Mode::default()))
+        else {
             return Ok(None);
         };
         let made = changes.into_iter().find_map(|change| match change {
@@ -209,7 +218,11 @@ impl Definitions {
     /// # Errors
     ///
     /// When the history cannot be written.
-    pub async fn statement(&mut self, query: &Query<'_>, behind: &Position) -> Result<Vec<Touched>, MysqlError> {
+    pub async fn statement(
+        &mut self,
+        query: &Query<'_>,
+        behind: &Position,
+    ) -> Result<Vec<Touched>, MysqlError> {
         let mode = Mode::from_bits(query.session.sql_mode.unwrap_or_default());
         let text = text_of(query);
         let Statement::Changes(changes) = ddl::read(&text, &self.context(query.database, mode)) else {
@@ -258,7 +271,8 @@ impl Definitions {
 
 /// A statement's text, from its session's charset.
 pub(crate) fn text_of(query: &Query<'_>) -> String {
-    let charset = query.session.client_collation.and_then(Charset::name_of_collation).and_then(Charset::from_name);
+    let charset =
+        query.session.client_collation.and_then(Charset::name_of_collation).and_then(Charset::from_name);
     let mut scratch = String::new();
     match charset.unwrap_or(Charset::Utf8).decode(query.sql, &mut scratch) {
         Some(text) => text.to_owned(),

@@ -46,8 +46,15 @@ impl MysqlReader {
             None => server.tail(&mut conn).await?,
         };
         let start = at.position();
-        let definitions =
-            Definitions::open(endpoint.clone(), &mut conn, server.clone(), &config.captured(), &context, &start).await?;
+        let definitions = Definitions::open(
+            endpoint.clone(),
+            &mut conn,
+            server.clone(),
+            &config.captured(),
+            &context,
+            &start,
+        )
+        .await?;
         drop(conn);
         at.copies.restart(|table| definitions.has_key(table));
         let takes_snapshot = match config.snapshot_mode() {
@@ -57,7 +64,8 @@ impl MysqlReader {
         };
         if takes_snapshot {
             let captured = config.captured();
-            let tables = definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
+            let tables =
+                definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
             at.copies.jobs = vec![Job::new(tables, now_ms(), &format!("{} {start}", server.identity))];
         }
         at.copies.go_on(stands.iter().map(|at| &at.copies));
@@ -68,7 +76,12 @@ impl MysqlReader {
             from = start.readable(),
             "reading the log"
         );
-        let info = SourceInfo { connector: "mysql".into(), pos_name: "pos".into(), pos_is_lsn: false, ..context.info.clone() };
+        let info = SourceInfo {
+            connector: "mysql".into(),
+            pos_name: "pos".into(),
+            pos_is_lsn: false,
+            ..context.info.clone()
+        };
         let (confirmed, confirms) = watch::channel(None);
         let parts = Parts {
             config,
@@ -96,7 +109,8 @@ fn now_ms() -> i64 {
 async fn look_over(conn: &mut Conn, server: &Server, config: &MysqlConfig) -> Result<(), MysqlError> {
     let cascades = doctor::cascades(conn, server, &config.captured()).await?;
     let cascades = doctor::cascade_complaint(&cascades);
-    let cascades = cascades.map(|found| Complaint { fatal: config.on_fk_cascade == FkCascade::Refuse, ..found });
+    let cascades =
+        cascades.map(|found| Complaint { fatal: config.on_fk_cascade == FkCascade::Refuse, ..found });
     for Complaint { fatal, what, mend } in doctor::settings(server).into_iter().chain(cascades) {
         if fatal {
             return Err(MysqlError::NotReady(format!("{}: {what}. To mend it: {mend}", server.address)));

@@ -108,8 +108,11 @@ impl Server {
     /// Where its log ends now.
     pub async fn tail(&self, conn: &mut Conn) -> Result<At, MysqlError> {
         const ACTION: &str = "ask for the end of the log of";
-        let row: Option<mysql_async::Row> = conn.query_first(self.status_statement()).await.doing(ACTION, &self.address)?;
-        let row = row.ok_or_else(|| MysqlError::NotReady(format!("{} writes no log; start it with --log-bin", self.address)))?;
+        let row: Option<mysql_async::Row> =
+            conn.query_first(self.status_statement()).await.doing(ACTION, &self.address)?;
+        let row = row.ok_or_else(|| {
+            MysqlError::NotReady(format!("{} writes no log; start it with --log-bin", self.address))
+        })?;
         let text = |at: usize| row.get_opt::<String, usize>(at).and_then(Result::ok).unwrap_or_default();
         let pos = row.get_opt::<u64, usize>(1).and_then(Result::ok).unwrap_or(4);
         let (file, executed) = (text(0), text(4));
@@ -118,7 +121,8 @@ impl Server {
             Flavour::MySql => Gtids::MySql(self.read(&executed)?),
             Flavour::MariaDb => {
                 let sql = "SELECT COALESCE(BINLOG_GTID_POS(?, ?), '')";
-                let state: Option<String> = conn.exec_first(sql, (&file, pos)).await.doing(ACTION, &self.address)?;
+                let state: Option<String> =
+                    conn.exec_first(sql, (&file, pos)).await.doing(ACTION, &self.address)?;
                 Gtids::MariaDb(self.read(&state.unwrap_or_default())?)
             }
         };
@@ -128,7 +132,8 @@ impl Server {
     /// MySQL: every transaction that the server has, and those of them that are no longer in its log.
     pub async fn executed_and_purged(&self, conn: &mut Conn) -> Result<(GtidSet, GtidSet), MysqlError> {
         let sql = "SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged";
-        let row: Option<(String, String)> = conn.query_first(sql).await.doing("ask for the GTIDs of", &self.address)?;
+        let row: Option<(String, String)> =
+            conn.query_first(sql).await.doing("ask for the GTIDs of", &self.address)?;
         let (executed, purged) = row.unwrap_or_default();
         Ok((self.read(&executed)?, self.read(&purged)?))
     }
@@ -159,7 +164,10 @@ impl Server {
 
     /// The version's first two numbers.
     pub fn version(&self) -> (u32, u32) {
-        let mut numbers = self.variable("version").split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+        let mut numbers = self
+            .variable("version")
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 

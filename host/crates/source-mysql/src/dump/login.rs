@@ -28,7 +28,8 @@ pub(crate) async fn open(endpoint: &Endpoint, max_payload: usize) -> Result<Wire
         address: address.to_owned(),
         cause: cause.to_string(),
     };
-    let socket = TcpStream::connect((endpoint.dsn.host.as_str(), endpoint.dsn.port)).await.map_err(unreachable)?;
+    let socket =
+        TcpStream::connect((endpoint.dsn.host.as_str(), endpoint.dsn.port)).await.map_err(unreachable)?;
     socket.set_nodelay(true).map_err(unreachable)?;
     let mut wire = Wire::new(Box::new(socket), address, max_payload);
     let greeting = Greeting::read(endpoint, wire.packet().await?)?;
@@ -60,7 +61,9 @@ impl Greeting {
         if packet.first() == Some(&0xff) {
             return Err(refusal("connect to", endpoint.address(), packet));
         }
-        let packet = ParseBuf(packet).parse::<HandshakePacket<'_>>(()).map_err(|error| unexpected(endpoint, &error))?;
+        let packet = ParseBuf(packet)
+            .parse::<HandshakePacket<'_>>(())
+            .map_err(|error| unexpected(endpoint, &error))?;
         Ok(Self {
             version: packet.server_version_parsed().unwrap_or((5, 6, 0)),
             offered: packet.capabilities(),
@@ -105,7 +108,11 @@ impl Login<'_> {
         self.endpoint.dsn.password.as_deref()
     }
 
-    fn response(&self, version: (u16, u16, u16), capabilities: CapabilityFlags) -> Result<Vec<u8>, MysqlError> {
+    fn response(
+        &self,
+        version: (u16, u16, u16),
+        capabilities: CapabilityFlags,
+    ) -> Result<Vec<u8>, MysqlError> {
         let proof = self.proof()?;
         let packet = HandshakeResponse::new(
             Some(proof.as_slice()),
@@ -129,7 +136,10 @@ impl Login<'_> {
                 let proof = self.plugin.gen_data(self.password(), &self.nonce);
                 Ok(proof.map(|proof| proof.to_vec()).unwrap_or_default())
             }
-            other => Err(MysqlError::unknown_login(self.endpoint.address(), &String::from_utf8_lossy(other.as_bytes()))),
+            other => Err(MysqlError::unknown_login(
+                self.endpoint.address(),
+                &String::from_utf8_lossy(other.as_bytes()),
+            )),
         }
     }
 
@@ -184,9 +194,12 @@ impl Login<'_> {
 /// The server's words in an error packet.
 pub(crate) fn refusal(action: &str, address: &str, packet: &[u8]) -> MysqlError {
     match ParseBuf(packet).parse::<ErrPacket<'_>>(CapabilityFlags::CLIENT_PROTOCOL_41) {
-        Ok(ErrPacket::Error(error)) => {
-            MysqlError::told(&format!("{action} {address}"), address, error.error_code(), &error.message_str())
-        }
+        Ok(ErrPacket::Error(error)) => MysqlError::told(
+            &format!("{action} {address}"),
+            address,
+            error.error_code(),
+            &error.message_str(),
+        ),
         _ => MysqlError::told(&format!("{action} {address}"), address, 0, "an error that cannot be read"),
     }
 }

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use crate::bytes::Bytes;
 use crate::connect::Endpoint;
-use crate::dump::wire::Wire;
 use crate::dump::login;
+use crate::dump::wire::Wire;
 use crate::failure::MysqlError;
 use crate::server::Flavour;
 
@@ -44,11 +44,18 @@ impl Session {
     /// # Errors
     ///
     /// When the server cannot be reached or does not let us in.
-    pub async fn open(endpoint: &Endpoint, flavour: Flavour, max_row_bytes: usize) -> Result<Self, MysqlError> {
+    pub async fn open(
+        endpoint: &Endpoint,
+        flavour: Flavour,
+        max_row_bytes: usize,
+    ) -> Result<Self, MysqlError> {
         let address = endpoint.address().to_owned();
         let opened = timeout(endpoint.patience, login::open(endpoint, max_row_bytes)).await;
-        let silent =
-            |_| MysqlError::Silent { action: "connect to", address: address.clone(), waited: endpoint.patience };
+        let silent = |_| MysqlError::Silent {
+            action: "connect to",
+            address: address.clone(),
+            waited: endpoint.patience,
+        };
         let mut session = Self { wire: opened.map_err(silent)??, address: address.clone() };
         let no_limit = match flavour {
             Flavour::MySql => "SET SESSION max_execution_time = 0",
@@ -56,7 +63,7 @@ impl Session {
         };
         for statement in [
             "SET NAMES utf8mb4",
-            "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = '', sql_select_limit = DEFAULT",
+            "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', sql_select_limit = DEFAULT",
             "SET SESSION net_write_timeout = 3600, wait_timeout = 86400, autocommit = 1",
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             no_limit,
@@ -233,8 +240,7 @@ impl Rows<'_> {
 
 /// The next packet, if it says of no error.
 async fn answer<'w>(wire: &'w mut Wire, address: &str) -> Result<&'w [u8], MysqlError> {
-    let silent =
-        |_| MysqlError::Silent { action: ACTION, address: address.to_owned(), waited: PATIENCE };
+    let silent = |_| MysqlError::Silent { action: ACTION, address: address.to_owned(), waited: PATIENCE };
     let packet = timeout(PATIENCE, wire.packet()).await.map_err(silent)??;
     match packet.first() {
         Some(&head::ERROR) => Err(login::refusal(ACTION, address, packet)),
