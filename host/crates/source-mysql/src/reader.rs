@@ -88,6 +88,7 @@ impl MysqlReader {
             endpoint,
             server,
             at,
+            told: start,
             info: Arc::new(info),
             limits: context.limits,
             definitions,

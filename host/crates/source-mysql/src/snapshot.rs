@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_model::pattern::Patterns;
-use deltaforge_model::{SourceBatch, SourceInfo};
+use deltaforge_model::{Position, SourceBatch, SourceInfo};
 
 use crate::config::SnapshotConfig;
 use crate::connect::Endpoint;
@@ -112,7 +112,7 @@ impl Snapshot {
         job.into_iter().flat_map(|job| &job.tables).map(Left::name).collect()
     }
 
-    /// Does it. `known`: the definitions that it asks for, where there are such tables; `window`: what was noted since
+    /// Does it. `given`: where what was handed out so far ends; `known`: the definitions that it asks for, where there are such tables; `window`: what was noted since
     /// it was last asked for.
     ///
     /// # Errors
@@ -121,13 +121,14 @@ impl Snapshot {
     pub async fn step(
         &mut self,
         at: &At,
+        given: &Position,
         known: Vec<(TableName, Arc<Definition>)>,
         window: Option<Window>,
     ) -> Result<Next, MysqlError> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Idle => self.open(at).await,
             Phase::Waiting(view) => self.begin(at, view, known, window.unwrap_or_default()).await,
-            Phase::Copying { filling, retention } => self.copy(at, filling, retention).await,
+            Phase::Copying { filling, retention } => self.copy(at, given, filling, retention).await,
         }
     }
 
@@ -178,12 +179,13 @@ impl Snapshot {
     async fn copy(
         &mut self,
         at: &At,
+        given: &Position,
         mut filling: Box<Filling>,
         mut retention: Retention,
     ) -> Result<Next, MysqlError> {
         retention.check().await?;
         let mut copies = at.copies.clone();
-        let outcome = filling.batch(&self.parts, at, &mut copies).await?;
+        let outcome = filling.batch(&self.parts, at, given, &mut copies).await?;
         match outcome {
             Outcome::Batch(batch) => {
                 self.views = 0;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use deltaforge_engine::batcher::Batcher;
 use deltaforge_model::{
-    BatchBuilder, Boundary, EventHead, EventId, Image, OUTBOX_MARK, Op, Side, SnapshotMark, SourceBatch,
+    BatchBuilder, Boundary, EventHead, EventId, Image, OUTBOX_MARK, Op, Position, Side, SnapshotMark,
+    SourceBatch,
 };
 
 use super::Parts;
@@ -115,10 +116,11 @@ impl Filling {
         &mut self,
         parts: &Parts,
         at: &At,
+        given: &Position,
         copies: &mut Copies,
     ) -> Result<Outcome, MysqlError> {
         let builder = BatchBuilder::new(parts.info.clone());
-        let mut batcher = Batcher::new(builder, parts.limits, at.position());
+        let mut batcher = Batcher::new(builder, parts.limits, given.clone());
         let mut is_last = false;
         loop {
             if self.piece.is_none() {

@@ -20,6 +20,8 @@ pub(super) struct Filling {
     info: Arc<SourceInfo>,
     limits: BatchLimits,
     batcher: Batcher,
+    /// Where it begins.
+    from: Position,
     scratch: Scratch,
 }
 
@@ -39,13 +41,19 @@ pub(super) struct Source<'a> {
 impl Filling {
     /// A batch that begins behind `from`.
     pub fn new(info: Arc<SourceInfo>, limits: BatchLimits, from: Position) -> Self {
-        let batcher = Batcher::new(BatchBuilder::new(info.clone()), limits, from);
-        Self { info, limits, batcher, scratch: Scratch::default() }
+        let batcher = Batcher::new(BatchBuilder::new(info.clone()), limits, from.clone());
+        Self { info, limits, batcher, from, scratch: Scratch::default() }
     }
 
     /// Another one begins behind `from`, in place of the one so far, which is empty.
     pub fn begin_behind(&mut self, from: Position) {
-        self.batcher = Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, from);
+        self.batcher = Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, from.clone());
+        self.from = from;
+    }
+
+    /// Where it begins: behind the batch that was closed last.
+    pub fn from(&self) -> &Position {
+        &self.from
     }
 
     /// How many events it holds.
@@ -86,6 +94,7 @@ impl Filling {
     /// Ends it; another one begins behind `through`.
     pub fn close(&mut self, through: Position, boundary: Boundary) -> SourceBatch {
         let next = Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, through.clone());
+        self.from.clone_from(&through);
         std::mem::replace(&mut self.batcher, next).close(through, boundary)
     }
 

@@ -73,7 +73,7 @@ struct Here {
 
 impl Log {
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, server, at, info, limits, definitions, confirmed, .. } = parts;
+        let Parts { config, server, at, told, info, limits, definitions, confirmed, .. } = parts;
         let most = Limits { max_event_bytes: limits.hard_bytes.saturating_mul(2), ..Limits::default() };
         let start = at.start();
         Self {
@@ -91,7 +91,7 @@ impl Log {
             tx: None,
             preparing: None,
             prepared: AllPrepared::default(),
-            filling: Filling::new(info, limits, at.position()),
+            filling: Filling::new(info, limits, told),
             at,
             moved: false,
             told: Instant::now(),
@@ -125,8 +125,14 @@ impl Log {
     pub fn copied(&mut self, copies: Copies, given: bool) {
         let before = std::mem::replace(&mut self.at.copies, copies);
         self.moved |= !given && before != self.at.copies;
-        // What comes next begins behind that.
-        self.filling.begin_behind(self.at.position());
+        if given {
+            self.filling.begin_behind(self.at.position());
+        }
+    }
+
+    /// Where what was given so far ends.
+    pub fn given_through(&self) -> &Position {
+        self.filling.from()
     }
 
     /// When a batch was handed out last.

