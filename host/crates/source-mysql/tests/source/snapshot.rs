@@ -139,7 +139,7 @@ async fn a_copy_under_load_ends_as_the_server_is() {
         for _ in 0..3 {
             let db = Db::shared(flavour);
             fill(&db);
-            let mut session = db.server.session();
+            let mut session = db.server.handle().session();
             session.run(&writer(&db, random.bits(), 400));
             let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
             let mut replica = Replica::default();
@@ -158,7 +158,7 @@ async fn a_copy_under_load_ends_as_the_server_is() {
             let mut small = BatchLimits::default();
             small.max_events = 7.try_into().unwrap();
             let mut reader = Reader::connect_with(with_snapshot(&db, "initial"), position, small).await.unwrap();
-            session.end();
+            drop(session);
             db.run("INSERT INTO t VALUES (1000, 'end')");
             while !replica.rows.contains_key(&("t".into(), 1000)) {
                 reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
