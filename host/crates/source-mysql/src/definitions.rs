@@ -192,7 +192,11 @@ impl Definitions {
     /// # Errors
     ///
     /// When the history cannot be written.
-    pub async fn statement(&mut self, query: &Query<'_>, behind: &Position) -> Result<Vec<Touched>, MysqlError> {
+    pub async fn statement(
+        &mut self,
+        query: &Query<'_>,
+        behind: &Position,
+    ) -> Result<Vec<Touched>, MysqlError> {
         let mode = Mode::from_bits(query.session.sql_mode.unwrap_or_default());
         let text = text_of(query);
         let Statement::Changes(changes) = ddl::read(&text, &self.context(query.database, mode)) else {
@@ -249,7 +253,8 @@ pub(crate) fn pairs(rows: Vec<Vec<Option<String>>>) -> impl Iterator<Item = (Str
 
 /// A statement's text, from its session's charset.
 pub(crate) fn text_of(query: &Query<'_>) -> String {
-    let charset = query.session.client_collation.and_then(Charset::name_of_collation).and_then(Charset::from_name);
+    let charset =
+        query.session.client_collation.and_then(Charset::name_of_collation).and_then(Charset::from_name);
     let mut scratch = String::new();
     match charset.unwrap_or(Charset::Utf8).decode(query.sql, &mut scratch) {
         Some(text) => text.to_owned(),

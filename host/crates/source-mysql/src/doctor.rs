@@ -36,14 +36,19 @@ pub(crate) fn settings(server: &Server) -> Vec<Complaint> {
     let has = |name: &str| !server.variable(name).is_empty();
     let set = |assignment: &str| match server.flavour {
         Flavour::MySql => format!("SET PERSIST {assignment}"),
-        Flavour::MariaDb => format!("SET GLOBAL {assignment}, and the same in the server's configuration file"),
+        Flavour::MariaDb => {
+            format!("SET GLOBAL {assignment}, and the same in the server's configuration file")
+        }
     };
     if !server.is_on("log_bin") {
         let mend = "start the server with --log-bin";
         complaints.push(Complaint::fatal("the server writes no log of changes (log_bin is OFF)", mend));
     }
     if !is("binlog_format", "ROW") {
-        let what = format!("binlog_format is {}: the log has statements in place of rows", server.variable("binlog_format"));
+        let what = format!(
+            "binlog_format is {}: the log has statements in place of rows",
+            server.variable("binlog_format")
+        );
         complaints.push(Complaint::fatal(what, set("binlog_format = 'ROW'")));
     }
     if !is("binlog_row_image", "FULL") {
@@ -74,11 +79,13 @@ pub(crate) fn settings(server: &Server) -> Vec<Complaint> {
     for name in ["log_replica_updates", "log_slave_updates"] {
         if has(name) && !server.is_on(name) {
             let what = format!("{name} is OFF: what the server gets from another one is not in its log");
-            complaints.push(Complaint::minor(what, format!("start the server with --{}", name.replace('_', "-"))));
+            complaints
+                .push(Complaint::minor(what, format!("start the server with --{}", name.replace('_', "-"))));
         }
     }
     if let Some(kept) = kept_seconds(server).filter(|kept| (1..KEPT_SECONDS).contains(kept)) {
-        let what = format!("the log is kept for {kept} s only: a stop that lasts longer needs a new snapshot");
+        let what =
+            format!("the log is kept for {kept} s only: a stop that lasts longer needs a new snapshot");
         complaints.push(Complaint::minor(what, set("binlog_expire_logs_seconds = 604800")));
     }
     complaints
@@ -99,7 +106,11 @@ async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<C
     let grants: Vec<String> = session.texts("SHOW GRANTS").await?.into_iter().flatten().flatten().collect();
     let on_all = grants.iter().filter_map(|grant| grant.split_once(" ON *.* ")).map(|(what, _)| what.to_ascii_uppercase());
     let on_all: Vec<String> = on_all.collect();
-    let may = |words: &[&str]| on_all.iter().any(|grant| grant.contains("ALL PRIVILEGES") || words.iter().any(|word| grant.contains(word)));
+    let may = |words: &[&str]| {
+        on_all
+            .iter()
+            .any(|grant| grant.contains("ALL PRIVILEGES") || words.iter().any(|word| grant.contains(word)))
+    };
     for (what, words) in [
         ("REPLICATION SLAVE", &["REPLICATION SLAVE", "REPLICATION REPLICA"][..]),
         ("REPLICATION CLIENT", &["REPLICATION CLIENT", "BINLOG MONITOR"][..]),
@@ -115,7 +126,8 @@ async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<C
     let tables: Vec<(String, String)> = tables.collect();
     if tables.is_empty() {
         let mend = format!("create them, or GRANT SELECT ON database.* TO '{account}'");
-        complaints.push(Complaint::minor("no table matches `tables`, or the account sees none of them", mend));
+        complaints
+            .push(Complaint::minor("no table matches `tables`, or the account sees none of them", mend));
     }
     for (database, table) in tables {
         let name = TableName::new(database, table);

@@ -57,7 +57,8 @@ impl MysqlReader {
         };
         if takes_snapshot {
             let captured = config.captured();
-            let tables = definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
+            let tables =
+                definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
             at.copies.jobs = vec![Job::new(tables, now_ms(), &format!("{} {start}", server.identity))];
         }
         at.copies.go_on(stands.iter().map(|at| &at.copies));
@@ -68,7 +69,12 @@ impl MysqlReader {
             from = start.readable(),
             "reading the log"
         );
-        let info = SourceInfo { connector: "mysql".into(), pos_name: "pos".into(), pos_is_lsn: false, ..context.info.clone() };
+        let info = SourceInfo {
+            connector: "mysql".into(),
+            pos_name: "pos".into(),
+            pos_is_lsn: false,
+            ..context.info.clone()
+        };
         let (confirmed, confirms) = watch::channel(None);
         let parts = Parts {
             config,
@@ -96,7 +102,8 @@ fn now_ms() -> i64 {
 async fn look_over(session: &mut Session, server: &Server, config: &MysqlConfig) -> Result<(), MysqlError> {
     let cascades = doctor::cascades(session, server, &config.captured()).await?;
     let cascades = doctor::cascade_complaint(&cascades);
-    let cascades = cascades.map(|found| Complaint { fatal: config.on_fk_cascade == FkCascade::Refuse, ..found });
+    let cascades =
+        cascades.map(|found| Complaint { fatal: config.on_fk_cascade == FkCascade::Refuse, ..found });
     for Complaint { fatal, what, mend } in doctor::settings(server).into_iter().chain(cascades) {
         if fatal {
             return Err(MysqlError::NotReady(format!("{}: {what}. To mend it: {mend}", server.address)));

@@ -37,7 +37,9 @@ pub(crate) async fn check(session: &mut Session, server: &Server, held: &At) -> 
             }
             let Gtids::MariaDb(from) = &held.start().gtid else { return Ok(()) };
             match beyond(&purged, from) {
-                Some(missing) => Err(purged_away(server, &format!("those up to {missing}"), &from.to_string())),
+                Some(missing) => {
+                    Err(purged_away(server, &format!("those up to {missing}"), &from.to_string()))
+                }
                 None => Ok(()),
             }
         }
@@ -59,14 +61,21 @@ fn not_rewound(server: &Server, held: &At, set: &GtidSet, executed: &GtidSet) ->
 fn not_purged(server: &Server, from: &GtidSet, purged: &GtidSet) -> Result<(), MysqlError> {
     let mut missing = purged.clone();
     missing.subtract(from);
-    if missing.is_empty() { Ok(()) } else { Err(purged_away(server, &missing.to_string(), &from.to_string())) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(purged_away(server, &missing.to_string(), &from.to_string()))
+    }
 }
 
 fn rewound(server: &Server, held: &At, phantoms: &str) -> MysqlError {
     let who = if held.identity == server.identity {
         format!("{} went back, perhaps to a backup or by RESET", server.address)
     } else {
-        format!("{} is another server than before ({}, then {}) and misses transactions", server.address, server.identity, held.identity)
+        format!(
+            "{} is another server than before ({}, then {}) and misses transactions",
+            server.address, server.identity, held.identity
+        )
     };
     MysqlError::Rewound(format!(
         "{who}: {phantoms} were delivered, and it does not know them. Consumers hold changes that it never had. {ANEW}"

@@ -152,7 +152,10 @@ impl Server {
 
     /// The version's first two numbers.
     pub fn version(&self) -> (u32, u32) {
-        let mut numbers = self.variable("version").split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+        let mut numbers = self
+            .variable("version")
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use crate::bytes::Bytes;
 use crate::connect::Endpoint;
-use crate::dump::wire::Wire;
 use crate::dump::login;
+use crate::dump::wire::Wire;
 use crate::failure::MysqlError;
 use crate::server::Flavour;
 
@@ -80,7 +80,7 @@ impl Session {
         };
         for statement in [
             "SET NAMES utf8mb4",
-            "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = '', sql_select_limit = DEFAULT",
+            "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', sql_select_limit = DEFAULT",
             "SET SESSION net_write_timeout = 3600, wait_timeout = 86400, autocommit = 1",
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             no_limit,

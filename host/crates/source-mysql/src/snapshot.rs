@@ -143,7 +143,8 @@ impl Snapshot {
         let ranges = if config.intra_table_parallel { config.max_parallel_chunks.get() } else { 1 };
         let count = config.max_parallel_tables.get().min(job.tables.len().max(1)).max(ranges);
         let Parts { endpoint, server, limits, .. } = &self.parts;
-        let view = View::open(endpoint, server, &at.place, count, limits.hard_bytes.saturating_mul(2)).await?;
+        let view =
+            View::open(endpoint, server, &at.place, count, limits.hard_bytes.saturating_mul(2)).await?;
         let window = Window::of(job.tables.iter().map(|left| left.name()));
         self.phase = Phase::Waiting(view);
         Ok(Next::LogInto(window))
@@ -158,7 +159,8 @@ impl Snapshot {
     ) -> Result<Next, MysqlError> {
         let partial = !self.parts.server.variable("binlog_row_image").eq_ignore_ascii_case("FULL");
         // What the log says of a row is the whole row only in full images.
-        if window.len() > MOST_KEYS || (partial && window.len() > 0) || window.changed_as_a_whole().is_some() {
+        if window.len() > MOST_KEYS || (partial && window.len() > 0) || window.changed_as_a_whole().is_some()
+        {
             tokio::time::sleep(Duration::from_millis(10 * u64::from(self.views))).await;
             return self.open(at).await;
         }
@@ -195,7 +197,10 @@ impl Snapshot {
                     None => Next::Progress(copies),
                 })
             }
-            Outcome::Moved => self.open(at).await,
+            Outcome::Moved => {
+                copies.restart(|table| filling.has_key(table));
+                Ok(Next::Progress(copies))
+            }
         }
     }
 }

@@ -39,7 +39,8 @@ pub(crate) async fn open(endpoint: &Endpoint, max_payload: usize) -> Result<Wire
         address: address.to_owned(),
         cause: cause.to_string(),
     };
-    let socket = TcpStream::connect((endpoint.dsn.host.as_str(), endpoint.dsn.port)).await.map_err(unreachable)?;
+    let socket =
+        TcpStream::connect((endpoint.dsn.host.as_str(), endpoint.dsn.port)).await.map_err(unreachable)?;
     socket.set_nodelay(true).map_err(unreachable)?;
     let mut wire = Wire::new(Box::new(socket), address, max_payload);
     let greeting = match wire.packet().await? {

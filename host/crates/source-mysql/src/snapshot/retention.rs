@@ -53,7 +53,8 @@ impl Retention {
             }
         };
         let files = session.texts("SHOW BINARY LOGS").await?;
-        let kept = |row: &Vec<Option<String>>| row.first().is_some_and(|file| file.as_deref() == Some(&self.file));
+        let kept =
+            |row: &Vec<Option<String>>| row.first().is_some_and(|file| file.as_deref() == Some(&self.file));
         if files.iter().any(kept) {
             return Ok(());
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use deltaforge_engine::batcher::{BatchLimits, Batcher};
 use deltaforge_engine::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
 use deltaforge_model::{
-    BatchBuilder, Boundary, EventHead, EventId, Image, LogSpan, OUTBOX_MARK, Op, Position, Side, SnapshotMark,
-    SourceBatch, SourceInfo, TableSchema,
+    BatchBuilder, Boundary, EventHead, EventId, Image, LogSpan, OUTBOX_MARK, Op, Position, Side,
+    SnapshotMark, SourceBatch, SourceInfo, TableSchema,
 };
 
 use super::transaction::Open;
@@ -62,7 +62,8 @@ impl Filling {
     pub fn has_no_room(&mut self, more: usize) -> bool {
         let builder = &self.batcher.builder;
         !builder.is_empty()
-            && (builder.row_bytes().saturating_add(more) > self.limits.hard_bytes || self.batcher.is_full(false, false))
+            && (builder.row_bytes().saturating_add(more) > self.limits.hard_bytes
+                || self.batcher.is_full(false, false))
     }
 
     /// Whether it should go, between transactions.
@@ -95,7 +96,10 @@ impl Filling {
         if tx.first > 0 {
             let piece = batch.batch.split_off(tx.first);
             let covers = LogSpan { from: before.clone(), through: before.clone() };
-            let whole = std::mem::replace(&mut batch, SourceBatch { batch: piece, covers, boundary: Boundary::Transaction });
+            let whole = std::mem::replace(
+                &mut batch,
+                SourceBatch { batch: piece, covers, boundary: Boundary::Transaction },
+            );
             batches.push(whole);
         }
         if !batch.batch.is_empty() {

@@ -310,7 +310,8 @@ impl Log {
             let starts = u64::from(event.header.next_pos.saturating_sub(event.header.size));
             match event.body {
                 Body::Payload(payload) => {
-                    let mut events = payload.events(&decoder, &mut room).map_err(|error| self.broken(error))?;
+                    let mut events =
+                        payload.events(&decoder, &mut room).map_err(|error| self.broken(error))?;
                     while let Some(event) = events.next().map_err(|error| self.broken(error))? {
                         self.content(&event.body, starts, outlet).await?;
                     }
@@ -339,7 +340,8 @@ impl Log {
     }
 
     fn bound_prepared(&self) -> Result<(), MysqlError> {
-        let preparing = self.preparing.iter().flat_map(|preparing| &preparing.events).map(Vec::len).sum::<usize>();
+        let preparing =
+            self.preparing.iter().flat_map(|preparing| &preparing.events).map(Vec::len).sum::<usize>();
         let (bytes, most) = (self.prepared.bytes() + preparing, self.filling.hard_bytes());
         if bytes <= most {
             return Ok(());
@@ -397,11 +399,15 @@ impl Log {
             }
             expected = 0;
             let Some(tx) = &mut self.tx else {
-                return Err(self.broken(DecodeError::corrupt("a row event", "it stands in no transaction")).into());
+                return Err(self
+                    .broken(DecodeError::corrupt("a row event", "it stands in no transaction"))
+                    .into());
             };
             let from = Source { schema, kind: rows.kind, outbox, pos: starts, file: &self.here.file };
             match self.filling.row(tx, from, &mut cursor) {
-                Ok(size) if size > self.filling.hard_bytes() => return Err(self.row_too_large(schema, size).into()),
+                Ok(size) if size > self.filling.hard_bytes() => {
+                    return Err(self.row_too_large(schema, size).into());
+                }
                 Ok(_) => {}
                 Err(cause) => return Err(self.broken(cause).into()),
             }

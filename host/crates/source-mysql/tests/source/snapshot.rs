@@ -75,8 +75,13 @@ async fn rows_that_are_there_come_first_then_changes() {
             }
         }
         lines.sort();
-        let expected =
-            ["keyless Int(7)", "keyless Int(7)", "t Int(1) Text(\"a\")", "t Int(2) Text(\"b\")", "t Int(3) Null"];
+        let expected = [
+            "keyless Int(7)",
+            "keyless Int(7)",
+            "t Int(1) Text(\"a\")",
+            "t Int(2) Text(\"b\")",
+            "t Int(3) Null",
+        ];
         assert_eq!(lines, expected);
         assert_eq!(marks[0], SnapshotMark::First);
         assert!(marks[1..4].iter().all(|mark| *mark == SnapshotMark::True), "{marks:?}");
@@ -193,7 +198,10 @@ async fn any_key_is_walked_from_any_row_on() {
             ("SET('g','f','e','d','c','b','a')", "n"),
         ];
         if flavour == Flavour::MariaDb {
-            keys.push(("UUID", "CONCAT('00000000-0000-0000-00', LPAD(n, 2, '0'), '-0000000000', LPAD(n, 2, '0'))"));
+            keys.push((
+                "UUID",
+                "CONCAT('00000000-0000-0000-00', LPAD(n, 2, '0'), '-0000000000', LPAD(n, 2, '0'))",
+            ));
             keys.push(("INET6", "CONCAT('::', n)"));
         }
         db.run("CREATE TABLE numbers (n INT PRIMARY KEY)");
@@ -209,8 +217,7 @@ async fn any_key_is_walked_from_any_row_on() {
         for parallel in [false, true] {
             let mut config = db.config();
             config["tables"] = json!([format!("{}.k%", db.name)]);
-            config["snapshot"] =
-                json!({"mode": "initial", "chunk_size": 9, "intra_table_parallel": parallel, "max_parallel_chunks": 3});
+            config["snapshot"] = json!({"mode": "initial", "chunk_size": 9, "intra_table_parallel": parallel, "max_parallel_chunks": 3});
             let mut small = BatchLimits::default();
             small.max_events = 400.try_into().unwrap();
             let mut seen: BTreeMap<(String, i64), u32> = BTreeMap::new();
@@ -220,7 +227,9 @@ async fn any_key_is_walked_from_any_row_on() {
                 let mut reader = Reader::connect_with(config.clone(), position, small).await.unwrap();
                 let batch = reader.batch().await.unwrap();
                 for event in batch.batch.events().filter(|event| event.op() == Op::Read) {
-                    *seen.entry((event.table().name().to_owned(), int(&event.after().unwrap(), 0))).or_default() += 1;
+                    *seen
+                        .entry((event.table().name().to_owned(), int(&event.after().unwrap(), 0)))
+                        .or_default() += 1;
                 }
                 position = Some(batch.covers.through);
             }
@@ -265,4 +274,23 @@ async fn positions_of_a_copy_are_ordered_by_its_rows() {
     assert_eq!(MysqlSource.meet(b, a).as_ref(), Some(a));
     assert_eq!(MysqlSource.rows_through(&first.batch, a), first.batch.len());
     assert_eq!(MysqlSource.rows_through(&second.batch, a), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_and_hidden_columns_are_copied_as_they_are_logged() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        let hidden = "INVISIBLE";
+        let insert = "INSERT INTO t (id, a, h) VALUES";
+        db.run(&format!(
+            "CREATE TABLE t (id INT PRIMARY KEY, a INT, s INT AS (a + 1) STORED, v INT AS (a * 2) VIRTUAL, h INT {hidden}, e \
+             VARCHAR(9)); {insert} (1, 5, 7)"
+        ));
+        let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
+        let copied = reader.lines(1).await;
+        assert_eq!(copied, ["r t id=1 a=5 s=6 v=10 h=7 e=NULL"]);
+        db.run(&format!("{insert} (2, 5, 7)"));
+        let logged = reader.lines(1).await;
+        assert_eq!(logged, ["c t id=2 a=5 s=6 v=10 h=7 e=NULL"]);
+    }
 }
