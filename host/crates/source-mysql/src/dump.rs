@@ -1,8 +1,7 @@
 //! The connection that a server's log comes over.
 //!
-//! The library that carries statements ([`connect`](crate::connect)) keeps its packets to itself, knows no tagged
-//! GTIDs and copies every event; so this connection is our own, of the library's parts for the handshake (docs/adr). It
-//! knows four commands: a statement without a result, the registration as a replica, and the two that ask for the log.
+//! It knows four commands: a statement without a result, the registration as a replica, and the two that ask for the log.
+//! Other statements go over a [`session`](crate::session), on the same packets and the same login.
 //!
 //! * [`wire`]: packets;
 //! * [`tls`]: encryption;

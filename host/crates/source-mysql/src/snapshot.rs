@@ -13,7 +13,6 @@
 //! * [`view`]: views and their marks;
 //! * [`window`]: what changes on the way to a mark;
 //! * [`walk`]: a table in the order of its key, from any row on;
-//! * [`session`]: connections that rows come over;
 //! * [`copy`]: tasks that read them;
 //! * [`columns`]: rows to cells, the same as the log's.
 
@@ -22,7 +21,6 @@ mod copy;
 mod filling;
 mod progress;
 mod retention;
-mod session;
 mod view;
 mod walk;
 mod window;

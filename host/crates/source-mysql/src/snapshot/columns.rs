@@ -5,7 +5,7 @@ use std::sync::Arc;
 use deltaforge_model::value::{ArrayWriter, CellKind};
 use deltaforge_model::{Cell, Column, Kind, RowWriter, TableSchema};
 
-use super::session::Wired;
+use crate::session::Wired;
 use crate::binlog::table_map::wire;
 use crate::bytes::Bytes;
 use crate::charset::Charset;

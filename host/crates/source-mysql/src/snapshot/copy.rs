@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::progress::Range;
-use super::session::{Session, Wired};
+use crate::session::{Session, Wired};
 use super::view::View;
 use super::walk::Walk;
 use crate::failure::MysqlError;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Parts;
-use super::session::Session;
+use crate::session::Session;
 use crate::connect::Endpoint;
 use crate::failure::MysqlError;
 use crate::position::Place;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::session::Session;
+use crate::session::Session;
 use crate::connect::Endpoint;
 use crate::failure::MysqlError;
 use crate::position::{Gtids, Place};

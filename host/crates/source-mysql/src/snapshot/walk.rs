@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::Values;
 use super::progress::Range;
-use super::session::{Session, Wired};
+use crate::session::{Session, Wired};
 use crate::binlog::table_map::wire;
 use crate::ddl::{ColumnDefinition, Definition, TableName};
 use crate::error::DecodeError;
