@@ -78,11 +78,17 @@ impl Definitions {
         Ok(definitions)
     }
 
-    async fn begin(&mut self, session: &mut Session, captured: &Captured, start: &Position) -> Result<(), MysqlError> {
+    async fn begin(
+        &mut self,
+        session: &mut Session,
+        captured: &Captured,
+        start: &Position,
+    ) -> Result<(), MysqlError> {
         session.to(ACTION);
         let sql = "SELECT schema_name, default_character_set_name FROM information_schema.schemata";
         let databases: Vec<(String, String)> = pairs(session.texts(sql).await?).collect();
-        let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
+        let sql =
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
         let tables = pairs(session.texts(sql).await?);
         // Of the others it is enough that there are such tables: one may get the name of one that is captured.
         let tables = tables.filter(|(database, _)| !OWN_DATABASES.contains(&database.as_str()));
@@ -94,7 +100,10 @@ impl Definitions {
             known.push((name, definition));
         }
         if !known.iter().any(|(name, _)| captured.has(&name.database, &name.table)) {
-            tracing::warn!(server = self.server.address, "no table matches yet; tables are captured when they are created");
+            tracing::warn!(
+                server = self.server.address,
+                "no table matches yet; tables are captured when they are created"
+            );
         }
         Ok(self.history.learn(start, databases, known).await?)
     }
@@ -102,13 +111,15 @@ impl Definitions {
     /// What the server says of a table now; `None`: there is none, or what it says is not understood.
     async fn ask(&self, session: &mut Session, name: &TableName) -> Result<Option<Definition>, MysqlError> {
         const GONE: [u16; 2] = [1049, 1146];
-        let sql = format!("SHOW CREATE TABLE {}.{}", session::name(&name.database), session::name(&name.table));
+        let sql =
+            format!("SHOW CREATE TABLE {}.{}", session::name(&name.database), session::name(&name.table));
         let row = match session.to(ACTION).first(&sql).await {
             Err(MysqlError::Statement { code, .. }) if GONE.contains(&code) => return Ok(None),
             row => row?,
         };
         let text = row.into_iter().nth(1).flatten().unwrap_or_default();
-        let Statement::Changes(changes) = ddl::read(&text, &self.context(&name.database, Mode::default())) else {
+        let Statement::Changes(changes) = ddl::read(&text, &self.context(&name.database, Mode::default()))
+        else {
             return Ok(None);
         };
         let made = changes.into_iter().find_map(|change| match change {

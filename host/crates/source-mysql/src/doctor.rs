@@ -104,7 +104,10 @@ async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<C
     let user = session.first("SELECT CURRENT_USER()").await?.into_iter().next().flatten();
     let account = user.unwrap_or_default().replacen('@', "'@'", 1);
     let grants: Vec<String> = session.texts("SHOW GRANTS").await?.into_iter().flatten().flatten().collect();
-    let on_all = grants.iter().filter_map(|grant| grant.split_once(" ON *.* ")).map(|(what, _)| what.to_ascii_uppercase());
+    let on_all = grants
+        .iter()
+        .filter_map(|grant| grant.split_once(" ON *.* "))
+        .map(|(what, _)| what.to_ascii_uppercase());
     let on_all: Vec<String> = on_all.collect();
     let may = |words: &[&str]| {
         on_all
@@ -120,7 +123,8 @@ async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<C
             complaints.push(Complaint::fatal(format!("the account may not read the log ({what})"), mend));
         }
     }
-    let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
+    let sql =
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
     let captured = config.captured();
     let tables = pairs(session.texts(sql).await?).filter(|(database, table)| captured.has(database, table));
     let tables: Vec<(String, String)> = tables.collect();
@@ -131,7 +135,8 @@ async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<C
     }
     for (database, table) in tables {
         let name = TableName::new(database, table);
-        let sql = format!("SELECT 1 FROM {}.{} LIMIT 0", session::name(&name.database), session::name(&name.table));
+        let sql =
+            format!("SELECT 1 FROM {}.{} LIMIT 0", session::name(&name.database), session::name(&name.table));
         match session.run(&sql).await {
             Err(MysqlError::Statement { message, .. } | MysqlError::NotReady(message)) => {
                 let mend = format!("GRANT SELECT ON {}.* TO '{account}'", session::name(&name.database));
@@ -148,7 +153,11 @@ async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<C
 /// # Errors
 ///
 /// When the server does not answer.
-pub(crate) async fn cascades(session: &mut Session, server: &Server, captured: &Captured) -> Result<Vec<TableName>, MysqlError> {
+pub(crate) async fn cascades(
+    session: &mut Session,
+    server: &Server,
+    captured: &Captured,
+) -> Result<Vec<TableName>, MysqlError> {
     // MySQL 9.6 carries them out where they are logged.
     if server.flavour == Flavour::MySql && server.version() >= (9, 6) {
         return Ok(Vec::new());

@@ -46,8 +46,15 @@ impl MysqlReader {
             None => server.tail(&mut session).await?,
         };
         let start = at.position();
-        let definitions =
-            Definitions::open(endpoint.clone(), &mut session, server.clone(), &config.captured(), &context, &start).await?;
+        let definitions = Definitions::open(
+            endpoint.clone(),
+            &mut session,
+            server.clone(),
+            &config.captured(),
+            &context,
+            &start,
+        )
+        .await?;
         drop(session);
         at.copies.restart(|table| definitions.has_key(table));
         let takes_snapshot = match config.snapshot_mode() {

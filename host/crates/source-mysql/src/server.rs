@@ -113,7 +113,10 @@ impl Server {
         let cell = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
         let (file, pos, executed) = (cell(0).to_owned(), cell(1).parse().unwrap_or(4), cell(4));
         if file.is_empty() {
-            return Err(MysqlError::NotReady(format!("{} writes no log; start it with --log-bin", self.address)));
+            return Err(MysqlError::NotReady(format!(
+                "{} writes no log; start it with --log-bin",
+                self.address
+            )));
         }
         let gtids = match self.flavour {
             Flavour::MySql => self.gtids(executed)?,
@@ -131,7 +134,10 @@ impl Server {
     }
 
     /// MariaDB: every transaction that the server's log had, and those of them that are no longer in it.
-    pub async fn logged_and_purged(&self, session: &mut Session) -> Result<(MariaState, MariaState), MysqlError> {
+    pub async fn logged_and_purged(
+        &self,
+        session: &mut Session,
+    ) -> Result<(MariaState, MariaState), MysqlError> {
         let state = one(session.to("ask for the GTIDs of"), "SELECT @@GLOBAL.gtid_binlog_state").await?;
         let purged = match self.files(session).await?.first() {
             Some((file, _)) => one(session, &gtid_at(file, 4)).await?,

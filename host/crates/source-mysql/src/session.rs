@@ -71,7 +71,11 @@ impl Session {
     /// # Errors
     ///
     /// When the server cannot be reached or does not let us in.
-    pub async fn open(endpoint: &Endpoint, flavour: Flavour, max_row_bytes: usize) -> Result<Self, MysqlError> {
+    pub async fn open(
+        endpoint: &Endpoint,
+        flavour: Flavour,
+        max_row_bytes: usize,
+    ) -> Result<Self, MysqlError> {
         let mut session = Self::connect(endpoint, max_row_bytes).await?;
         (session.talk.action, session.talk.patience) = ("copy rows from", COPY_PATIENCE);
         let no_limit = match flavour {
@@ -93,8 +97,11 @@ impl Session {
     async fn connect(endpoint: &Endpoint, max_row_bytes: usize) -> Result<Self, MysqlError> {
         let address = endpoint.address().to_owned();
         let opened = timeout(endpoint.patience, login::open(endpoint, max_row_bytes)).await;
-        let silent =
-            |_| MysqlError::Silent { action: "connect to", address: address.clone(), waited: endpoint.patience };
+        let silent = |_| MysqlError::Silent {
+            action: "connect to",
+            address: address.clone(),
+            waited: endpoint.patience,
+        };
         let wire = opened.map_err(silent)??;
         let talk = Talk { address: address.clone(), action: "set up the session at", patience: PATIENCE };
         Ok(Self { wire, talk })

@@ -133,7 +133,10 @@ impl Greeting {
         let mut bytes = Bytes::new(packet);
         let protocol = bytes.u8(WHAT)?;
         if protocol != 10 {
-            return Err(DecodeError::corrupt(WHAT, format!("version {protocol} of the protocol; 10 is known")));
+            return Err(DecodeError::corrupt(
+                WHAT,
+                format!("version {protocol} of the protocol; 10 is known"),
+            ));
         }
         bytes.until_nul(WHAT)?;
         bytes.u32(WHAT)?;
@@ -225,7 +228,8 @@ impl Login<'_> {
                 [SWITCH, asked @ ..] => {
                     let mut parts = asked.splitn(2, |byte| *byte == 0);
                     let (name, nonce) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-                    let unknown = || MysqlError::unknown_login(self.endpoint.address(), &String::from_utf8_lossy(name));
+                    let unknown =
+                        || MysqlError::unknown_login(self.endpoint.address(), &String::from_utf8_lossy(name));
                     self.plugin = Plugin::named(name).ok_or_else(unknown)?;
                     self.nonce = without_nul(nonce).to_vec();
                     let proof = self.plugin.proof(self.password(), &self.nonce, self.encrypted);
@@ -245,7 +249,8 @@ impl Login<'_> {
 
     /// The password, encrypted by the server's key.
     fn encrypt(&self, key: &[u8]) -> Result<Vec<u8>, MysqlError> {
-        let broken = |why: &dyn std::fmt::Display| unexpected(self.endpoint, &format!("the server's key: {why}"));
+        let broken =
+            |why: &dyn std::fmt::Display| unexpected(self.endpoint, &format!("the server's key: {why}"));
         let mut password = spoken(self.password());
         for (byte, mask) in password.iter_mut().zip(self.nonce.iter().cycle()) {
             *byte ^= mask;
@@ -291,7 +296,8 @@ mod tests {
         let nonce = b"eF!@34gH%^78abcdefgh";
         let native = Plugin::Native.proof(b"password", nonce, false);
         // SHA1(password) XOR SHA1(nonce + SHA1(SHA1(password))): undone by who knows the stored SHA1(SHA1(password)).
-        let stored = digest(&SHA1_FOR_LEGACY_USE_ONLY, digest(&SHA1_FOR_LEGACY_USE_ONLY, b"password").as_ref());
+        let stored =
+            digest(&SHA1_FOR_LEGACY_USE_ONLY, digest(&SHA1_FOR_LEGACY_USE_ONLY, b"password").as_ref());
         assert_eq!(hex(stored.as_ref()).to_uppercase(), "2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19");
         let mask = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[&nonce[..], stored.as_ref()].concat());
         let hash: Vec<u8> = native.iter().zip(mask.as_ref()).map(|(a, b)| a ^ b).collect();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use deltaforge_model::value::{ArrayWriter, CellKind};
 use deltaforge_model::{Cell, Column, Kind, RowWriter, TableSchema};
 
-use crate::session::Wired;
 use crate::binlog::table_map::wire;
 use crate::bytes::Bytes;
 use crate::charset::Charset;
 use crate::ddl::{ColumnDefinition, Definition, TableName};
 use crate::error::DecodeError;
 use crate::row::{Parts, push_geometry};
+use crate::session::Wired;
 
 const WHAT: &str = "a row of a SELECT";
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Parts;
-use crate::session::Session;
 use crate::connect::Endpoint;
 use crate::failure::MysqlError;
 use crate::position::Place;
 use crate::server::Server;
+use crate::session::Session;
 
 /// How often that is looked at.
 const EVERY: Duration = Duration::from_secs(30);

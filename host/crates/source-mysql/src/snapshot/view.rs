@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::session::Session;
 use crate::connect::Endpoint;
 use crate::failure::MysqlError;
 use crate::position::{Gtids, Place};
 use crate::server::{Flavour, Server};
+use crate::session::Session;
 
 /// How often a view is opened again when what was read of the log is not in it, and how long apart.
 const TRIES: usize = 200;

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::Values;
 use super::progress::Range;
-use crate::session::{Session, Wired};
 use crate::binlog::table_map::wire;
 use crate::ddl::{ColumnDefinition, Definition, TableName};
 use crate::error::DecodeError;
 use crate::failure::MysqlError;
+use crate::session::{Session, Wired};
 
 /// A value of a key, where a copy has got to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -162,7 +162,8 @@ async fn a_copy_under_load_ends_as_the_server_is() {
             drop(reader);
             let mut small = BatchLimits::default();
             small.max_events = 7.try_into().unwrap();
-            let mut reader = Reader::connect_with(with_snapshot(&db, "initial"), position, small).await.unwrap();
+            let mut reader =
+                Reader::connect_with(with_snapshot(&db, "initial"), position, small).await.unwrap();
             drop(session);
             db.run("INSERT INTO t VALUES (1000, 'end')");
             while !replica.rows.contains_key(&("t".into(), 1000)) {
