@@ -7,6 +7,7 @@
 //! * [`lines`]: JSON Lines files, rotated ones included;
 //! * [`http`]: an HTTP endpoint that can fail at random, hang, or be gone;
 //! * `kafka`, with the feature of that name: a broker, and what is in its topics;
+//! * `sinks`, with the feature of that name: deliveries to hand to a sink;
 //! * [`wait`]: waiting for a state, with a deadline;
 //! * `pipelines`, with the feature of that name: pipelines inside a test's own process.
 //!
@@ -27,6 +28,8 @@ pub mod random;
 pub mod rest;
 pub mod scale;
 pub mod shop;
+#[cfg(feature = "sinks")]
+pub mod sinks;
 pub mod wait;
 
 /// The runtime that clients and servers of the tests run on.
