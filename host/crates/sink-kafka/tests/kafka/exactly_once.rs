@@ -159,7 +159,7 @@ async fn a_route_to_what_is_no_topic_is_rejected_inside_a_transaction() {
 async fn a_position_behind_the_open_transaction_of_another_is_found() {
     let kafka = Kafka::shared();
     let config = once(kafka, "once.behind");
-    drop(written(&config, 0..1).await);
+    let mut sink = written(&config, 0..1).await;
     let other: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", kafka.brokers())
         .set("transactional.id", "another")
@@ -173,7 +173,6 @@ async fn a_position_behind_the_open_transaction_of_another_is_found() {
         other
     });
     let other = blocking.await.unwrap();
-    let mut sink = written(&config, 0..1).await;
     sink.durable().await.unwrap();
     drop(sink);
     let factory = KafkaSinkFactory::default();
