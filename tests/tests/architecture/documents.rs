@@ -32,7 +32,7 @@ const TABLES: [&str; 8] = [
     "host/crates/sink-http/src/error.rs",
     "host/crates/sink-http/src/sink.rs",
     "host/crates/sink-kafka/src/error.rs",
-    "host/crates/sink-kafka/src/sink.rs",
+    "host/crates/sink-kafka/src/sink/ending.rs",
     "host/crates/wasm/src/error.rs",
 ];
 
