@@ -117,9 +117,8 @@ async fn work(mut session: Session, tasks: Arc<Mutex<VecDeque<Task>>>, chunk: us
 /// Copies a range; answers whether anybody still wants rows.
 async fn copy(session: &mut Session, task: Task, chunk: usize, way: &Way) -> Result<bool, MysqlError> {
     let Task { table, range, walk, mut from } = task;
+    session.run("SAVEPOINT chunk").await?;
     loop {
-        // What a SELECT holds of its table ends with this, so that ALTER TABLE need not wait for the whole copy.
-        session.run("SAVEPOINT chunk").await?;
         let mut rows = session.select(&walk.select(&from, chunk)).await?;
         let wired: Arc<[Wired]> = rows.columns().into();
         let piece = || Piece {
@@ -144,6 +143,7 @@ async fn copy(session: &mut Session, task: Task, chunk: usize, way: &Way) -> Res
                 }
             }
         }
+        // What the SELECT holds of its table ends with this, so that ALTER TABLE need not wait for the whole copy.
         session.run("ROLLBACK TO SAVEPOINT chunk").await?;
         if filling.len() > 0 {
             from.after = marks(&walk, &filling)?;
