@@ -3,8 +3,8 @@
 //! It knows four commands: a statement without a result, the registration as a replica, and the two that ask for the log.
 //! Other statements go over a [`session`](crate::session), on the same packets and the same login.
 //!
-//! * [`wire`]: packets;
-//! * [`tls`]: encryption;
+//! * [`wire`]: packets in, packets out;
+//! * [`tls`]: how they are encrypted;
 //! * [`login`]: handshake and authentication.
 
 pub(crate) mod login;
