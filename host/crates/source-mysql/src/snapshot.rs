@@ -74,7 +74,7 @@ enum Phase {
     /// A view is open, and the log is read on to its mark.
     Waiting(View),
     /// Rows are handed out.
-    Copying { filling: Box<Filling>, retention: Retention },
+    Copying { filling: Box<Filling>, retention: Box<Retention> },
 }
 
 /// What is next.
@@ -166,7 +166,7 @@ impl Snapshot {
             return self.open(at).await;
         }
         let Some(job) = at.copies.jobs.first() else { return Ok(Next::Log) };
-        let retention = Retention::new(&self.parts, &at.place);
+        let retention = Box::new(Retention::new(&self.parts, &at.place));
         let filling = Filling::begin(&self.parts, job.clone(), &mut view, known, window).await?;
         let filling =
             Box::new(filling.start(view, self.parts.config.chunk_size.get(), self.parts.limits.hard_bytes));
@@ -180,7 +180,7 @@ impl Snapshot {
         at: &At,
         given: &Position,
         mut filling: Box<Filling>,
-        mut retention: Retention,
+        mut retention: Box<Retention>,
     ) -> Result<Next, MysqlError> {
         retention.check().await?;
         let mut copies = at.copies.clone();

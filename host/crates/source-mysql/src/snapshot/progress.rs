@@ -94,7 +94,8 @@ impl Copies {
     pub fn go_on<'a>(&mut self, stands: impl Iterator<Item = &'a Self> + Clone) {
         let furthest = stands.clone().map(|copies| copies.rows).fold(self.rows, u64::max);
         let newest = stands.clone().map(Self::forks).fold(self.forks(), u64::max);
-        let apart = furthest > self.rows || stands.clone().any(|copies| copies.forks() < newest);
+        let mut stands = stands;
+        let apart = furthest > self.rows || stands.any(|copies| copies.forks() < newest);
         let number = newest + u64::from(apart);
         if number > 0 {
             self.fork = Some(Fork { number, rows: self.rows, jobs: self.jobs.clone() });
