@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn copies_meet_at_the_fewer_rows() {
         let (low, high) = (at(5, &["a", "b"]), at(9, &["b"]));
-        assert_eq!(low.clone().meet(high.clone()), low);
+        assert_eq!(low.clone().meet(high), low);
         assert_eq!(tables(&at(9, &[]).meet(at(9, &[]))), Vec::<String>::new());
     }
 
