@@ -48,7 +48,7 @@ pub(crate) use window::Window;
 /// How often a view is opened anew because something changed under it.
 const MOST_VIEWS: u32 = 50;
 /// Most keys that are noted on the way to a mark. A view that takes more is opened anew.
-const MOST_KEYS: usize = 1 << 20;
+const MOST_KEYS: usize = 1 << 18;
 
 /// What a snapshot is made of.
 pub(crate) struct Parts {
@@ -74,7 +74,7 @@ enum Phase {
     /// A view is open, and the log is read on to its mark.
     Waiting(View),
     /// Rows are handed out.
-    Copying { filling: Box<Filling>, retention: Retention },
+    Copying { filling: Box<Filling>, retention: Box<Retention> },
 }
 
 /// What is next.
@@ -166,9 +166,10 @@ impl Snapshot {
             return self.open(at).await;
         }
         let Some(job) = at.copies.jobs.first() else { return Ok(Next::Log) };
-        let retention = Retention::new(&self.parts, &at.place);
+        let retention = Box::new(Retention::new(&self.parts, &at.place));
         let filling = Filling::begin(&self.parts, job.clone(), &mut view, known, window).await?;
-        let filling = Box::new(filling.start(view, self.parts.config.chunk_size.get()));
+        let filling =
+            Box::new(filling.start(view, self.parts.config.chunk_size.get(), self.parts.limits.hard_bytes));
         self.phase = Phase::Copying { filling, retention };
         // The first step of the copy follows at once.
         Ok(Next::Progress(at.copies.clone()))
@@ -179,7 +180,7 @@ impl Snapshot {
         at: &At,
         given: &Position,
         mut filling: Box<Filling>,
-        mut retention: Retention,
+        mut retention: Box<Retention>,
     ) -> Result<Next, MysqlError> {
         retention.check().await?;
         let mut copies = at.copies.clone();

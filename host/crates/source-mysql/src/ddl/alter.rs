@@ -320,8 +320,12 @@ fn options(words: &mut Words<'_>, actions: &mut Vec<Action>) -> Option<()> {
         }
         first = false;
         match words.peek() {
-            Some(Word::Mark('(')) => drop(words.parenthesized()?),
-            _ => drop(words.next()),
+            Some(Word::Mark('(')) => {
+                words.parenthesized()?;
+            }
+            _ => {
+                words.next();
+            }
         }
     }
     Some(())

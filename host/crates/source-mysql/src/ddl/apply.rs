@@ -80,10 +80,10 @@ impl Definition {
                         (Some(_), false) => return Err(NotApplied),
                     }
                 }
-                Action::Change { column, to, .. } if find(column, true)?.is_some() => {
-                    if to.place != Place::Unsaid {
-                        self.insert(to)?;
-                    }
+                Action::Change { column, to, .. }
+                    if to.place != Place::Unsaid && find(column, true)?.is_some() =>
+                {
+                    self.insert(to)?;
                 }
                 _ => {}
             }

@@ -70,8 +70,12 @@ fn options(words: &mut Words<'_>) -> Option<Option<String>> {
             return None;
         }
         match words.peek() {
-            Some(Word::Mark('(')) => drop(words.parenthesized()?),
-            _ => drop(words.next()),
+            Some(Word::Mark('(')) => {
+                words.parenthesized()?;
+            }
+            _ => {
+                words.next();
+            }
         }
     }
     Some(found)

@@ -30,7 +30,7 @@ fn is_about_accounts(words: &Words<'_>) -> bool {
     match verb.as_str() {
         "GRANT" | "REVOKE" => true,
         "CREATE" | "ALTER" | "DROP" | "RENAME" => {
-            if words.take(&["OR", "REPLACE"]) {}
+            words.take(&["OR", "REPLACE"]);
             words.take_any(&["USER", "ROLE", "SERVER"])
         }
         "SET" => {

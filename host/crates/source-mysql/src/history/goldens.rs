@@ -1,5 +1,7 @@
 //! What real servers made of statements (goldens/ddl.sh), compared with what we make of them.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use super::tables::{Charsets, Known, Tables};

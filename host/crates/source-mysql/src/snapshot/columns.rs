@@ -364,6 +364,7 @@ fn uuid(text: &[u8]) -> Option<[u8; 16]> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

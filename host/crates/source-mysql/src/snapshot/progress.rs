@@ -94,7 +94,8 @@ impl Copies {
     pub fn go_on<'a>(&mut self, stands: impl Iterator<Item = &'a Self> + Clone) {
         let furthest = stands.clone().map(|copies| copies.rows).fold(self.rows, u64::max);
         let newest = stands.clone().map(Self::forks).fold(self.forks(), u64::max);
-        let apart = furthest > self.rows || stands.clone().any(|copies| copies.forks() < newest);
+        let mut stands = stands;
+        let apart = furthest > self.rows || stands.any(|copies| copies.forks() < newest);
         let number = newest + u64::from(apart);
         if number > 0 {
             self.fork = Some(Fork { number, rows: self.rows, jobs: self.jobs.clone() });
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn copies_meet_at_the_fewer_rows() {
         let (low, high) = (at(5, &["a", "b"]), at(9, &["b"]));
-        assert_eq!(low.clone().meet(high.clone()), low);
+        assert_eq!(low.clone().meet(high), low);
         assert_eq!(tables(&at(9, &[]).meet(at(9, &[]))), Vec::<String>::new());
     }
 

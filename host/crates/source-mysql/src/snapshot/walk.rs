@@ -160,10 +160,7 @@ impl Walk {
             let sql = format!("{} OFFSET {}", self.keys(&from), rows / parts);
             let mut found = session.select(&sql).await?;
             let wired = found.columns().to_vec();
-            let mark = match found.next().await? {
-                Some(packet) => Some(self.marks_of_keys(&wired, packet)),
-                None => None,
-            };
+            let mark = found.next().await?.map(|packet| self.marks_of_keys(&wired, packet));
             while found.next().await?.is_some() {}
             let Some(mark) = mark else { break };
             let mark =

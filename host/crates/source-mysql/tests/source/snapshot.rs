@@ -18,6 +18,10 @@ fn with_snapshot(db: &Db<'_>, mode: &str) -> Value {
     config
 }
 
+fn of_at_most(events: usize) -> BatchLimits {
+    BatchLimits { max_events: events.try_into().unwrap(), ..BatchLimits::default() }
+}
+
 /// The cells of a row but the first ones, as text.
 fn text(row: &Row<'_>, from: usize) -> String {
     let cells = (from..row.len()).map(|at| format!("{:?}", row.cell(at)));
@@ -160,8 +164,7 @@ async fn a_copy_under_load_ends_as_the_server_is() {
                 }
             }
             drop(reader);
-            let mut small = BatchLimits::default();
-            small.max_events = 7.try_into().unwrap();
+            let small = of_at_most(7);
             let mut reader =
                 Reader::connect_with(with_snapshot(&db, "initial"), position, small).await.unwrap();
             drop(session);
@@ -219,8 +222,7 @@ async fn any_key_is_walked_from_any_row_on() {
             let mut config = db.config();
             config["tables"] = json!([format!("{}.k%", db.name)]);
             config["snapshot"] = json!({"mode": "initial", "chunk_size": 9, "intra_table_parallel": parallel, "max_parallel_chunks": 3});
-            let mut small = BatchLimits::default();
-            small.max_events = 400.try_into().unwrap();
+            let small = of_at_most(400);
             let mut seen: BTreeMap<(String, i64), u32> = BTreeMap::new();
             let mut position = None;
             // A new reader for every batch.
@@ -245,8 +247,7 @@ async fn a_table_that_is_altered_while_it_is_copied_comes_whole() {
     for flavour in Flavour::BOTH {
         let db = Db::shared(flavour);
         fill(&db);
-        let mut small = BatchLimits::default();
-        small.max_events = 10.try_into().unwrap();
+        let small = of_at_most(10);
         let mut config = with_snapshot(&db, "initial");
         config["snapshot"]["max_parallel_tables"] = json!(1);
         let mut reader = Reader::connect_with(config, None, small).await.unwrap();
@@ -266,8 +267,7 @@ async fn a_table_that_is_altered_while_it_is_copied_comes_whole() {
 async fn positions_of_a_copy_are_ordered_by_its_rows() {
     let db = Db::shared(Flavour::MariaDb);
     fill(&db);
-    let mut small = BatchLimits::default();
-    small.max_events = 30.try_into().unwrap();
+    let small = of_at_most(30);
     let mut reader = Reader::connect_with(with_snapshot(&db, "initial"), None, small).await.unwrap();
     let first = reader.batch().await.unwrap();
     let second = reader.batch().await.unwrap();
