@@ -88,7 +88,7 @@ fn a_sink_that_did_not_always_keep_its_position_begins_at_the_later_one() {
     assert_eq!(begins(stored("5", None), Some(&kept)), is("5", 2));
     assert_eq!(begins(stored("3", None), Some(&kept)), is("5", 2));
     assert_eq!(begins(stored("3", None), None), is("3", 0), "it keeps it from now on");
-    let failure = begins(stored("another", None), Some(&kept)).unwrap_err();
+    let failure = begins(stored("another", None), Some(&kept)).expect_err("no order");
     assert_eq!(failure.code, "unrelated_positions");
 }
 
@@ -96,6 +96,6 @@ fn a_sink_that_did_not_always_keep_its_position_begins_at_the_later_one() {
 fn a_position_of_another_source_is_not_this_ones() {
     let other = tell("other", &Mark { resume: Position::new("9"), inside: None });
     assert_eq!(begins(Start::default(), Some(&other)), Ok((None, 0)));
-    let failure = begins(Start::default(), Some(&b"{}"[..].into())).unwrap_err();
+    let failure = begins(Start::default(), Some(&b"{}"[..].into())).expect_err("no position");
     assert_eq!(failure.code, "bad_checkpoint");
 }
