@@ -90,9 +90,10 @@ pub struct PluginVersion {
 }
 
 impl PluginVersion {
-    /// Whether it is what a generation ran. The same bytes under another name are another version.
+    /// Whether it is what a generation ran. The same bytes under another name are another version; the files of a damaged one
+    /// do not tell what it was.
     pub fn is(&self, ran: &StageVersion) -> bool {
-        self.digest == ran.digest && self.id.to_string() == ran.plugin
+        self.id.to_string() == ran.plugin && (self.digest == ran.digest || self.damaged.is_some())
     }
 }
 
@@ -331,4 +332,28 @@ pub trait Upload: Send {
     ///
     /// When it is no plugin for this host, says that it is another one, or the version is there with other bytes.
     async fn publish(self: Box<Self>) -> Result<Published, CatalogError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_what_ran_under_its_name_and_stays_that_when_it_is_damaged() {
+        let ran = StageVersion { plugin: "@acme/mask@1.0.0".to_owned(), digest: "ab".to_owned() };
+        let version = |tenant: Option<&str>, digest: &str, damaged: Option<&str>| PluginVersion {
+            id: PluginId {
+                tenant: tenant.map(str::to_owned),
+                name: "mask".to_owned(),
+                version: "1.0.0".to_owned(),
+            },
+            digest: digest.to_owned(),
+            damaged: damaged.map(str::to_owned),
+            ..PluginVersion::default()
+        };
+        assert!(version(Some("acme"), "ab", None).is(&ran));
+        assert!(!version(Some("acme"), "cd", None).is(&ran), "published anew");
+        assert!(version(Some("acme"), "", Some("no manifest")).is(&ran), "it runs all the same");
+        assert!(!version(None, "ab", None).is(&ran) && !version(None, "", Some("no manifest")).is(&ran));
+    }
 }

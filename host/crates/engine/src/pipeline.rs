@@ -537,6 +537,8 @@ impl Supervisor {
                 }
             }
             pauses.trying();
+            // Of an attempt that was stopped meanwhile.
+            self.shared.waits().made_room();
             self.shared.set_state(State::Starting);
             let began = Instant::now();
             // A panic while something is built or connected must not leave the pipeline without a supervisor.
@@ -612,7 +614,11 @@ impl Supervisor {
         tokio::pin!(run);
         loop {
             tokio::select! {
-                result = &mut run => return result.map(|()| Ended::Source),
+                result = &mut run => {
+                    result?;
+                    self.shared.drained();
+                    return Ok(Ended::Source);
+                }
                 changed = self.wanted.changed() => {
                     if changed.is_err() || *self.wanted.borrow_and_update() == Want::Stop {
                         break;
@@ -622,7 +628,11 @@ impl Supervisor {
         }
         drain.cancel();
         match tokio::time::timeout(self.services.shutdown_timeout, run).await {
-            Ok(result) => result.map(|()| Ended::Drained),
+            Ok(result) => {
+                result?;
+                self.shared.drained();
+                Ok(Ended::Drained)
+            }
             Err(_) => {
                 warn!("did not drain in time; what is not checkpointed will be read again");
                 self.shared.undrained();

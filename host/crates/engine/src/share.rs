@@ -58,6 +58,8 @@ struct State {
     background: Option<Handle>,
     /// Until then nobody is sent there: the machine has no time left for it.
     starved_until: Option<Instant>,
+    /// For how long it was found to be so.
+    starved_for: Duration,
 }
 
 /// Which threads a turn is taken on.
@@ -122,8 +124,10 @@ const IN_THE_BACK: u8 = 3;
 const LATELY: Duration = Duration::from_secs(2);
 /// Who used more than this part of its share lately is sent to the background.
 const MODEST: f64 = 0.5;
-/// How long nobody is sent there after it has been found to be starved.
+/// How long nobody is sent there after it has been found to be starved; twice as long each time that it still is.
 const STARVED_FOR: Duration = Duration::from_secs(1);
+/// And no longer than this.
+const STARVED_AT_MOST: Duration = Duration::from_secs(60);
 
 impl Share {
     /// Shares `places` threads.
@@ -138,6 +142,7 @@ impl Share {
             waiting: 0,
             background: None,
             starved_until: None,
+            starved_for: STARVED_FOR,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -249,7 +254,8 @@ impl State {
             });
             let Some((used, tenant, row)) = next.min_by_key(|(used, ..)| *used) else { return };
             let tenant = tenant.clone();
-            self.floor = self.floor.max(used);
+            // Who waits in the other row may have had less, and keeps its claim.
+            self.floor = self.floor.max(self.least_waiting().map_or(used, |least| least.min(used)));
             let Some(ticket) = self.tenants.get_mut(&tenant).and_then(|one| one.waiting.pop_front()) else {
                 return;
             };

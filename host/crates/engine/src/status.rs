@@ -303,7 +303,9 @@ struct Inner {
     /// How many sinks of the policy it does without.
     slack: usize,
     dead_letters_lost: u64,
-    /// The last attempt was stopped before what it had read was delivered and checkpointed.
+    /// Rows that were read before this attempt, or have been through the stages in it.
+    processed: u64,
+    /// An attempt ended before what it had read was delivered and checkpointed, and nothing has been since.
     undrained: bool,
 }
 
@@ -394,6 +396,7 @@ impl Shared {
                 policy,
                 slack,
                 dead_letters_lost: 0,
+                processed: 0,
                 undrained: false,
             }),
         }
@@ -419,18 +422,23 @@ impl Shared {
             inner.error = None;
         }
         if state == State::Starting {
-            inner.undrained = false;
+            inner.processed = self.metrics.events_read();
         }
         self.metrics.state(state);
     }
 
-    /// Whether the last attempt was stopped before what it had read was delivered and checkpointed.
+    /// Whether something was read that was neither delivered and checkpointed, nor has been since.
     pub(crate) fn is_undrained(&self) -> bool {
         self.inner.lock().undrained
     }
 
     pub(crate) fn undrained(&self) {
         self.inner.lock().undrained = true;
+    }
+
+    /// The attempt has ended well.
+    pub(crate) fn drained(&self) {
+        self.inner.lock().undrained = false;
     }
 
     /// The attempt is at work; `paused`: but reads nothing.
@@ -463,6 +471,7 @@ impl Shared {
     pub(crate) fn failed(&self, failure: Failure, retry_in: Duration) {
         let mut inner = self.inner.lock();
         inner.state = State::Failed;
+        inner.undrained |= !inner.open.is_empty() || self.metrics.events_read() > inner.processed;
         inner.error = Some(failure);
         inner.retry_at = Some(Instant::now() + retry_in);
         inner.running_since = None;
@@ -575,8 +584,10 @@ impl Shared {
         self.inner.lock().dead_letters_lost += entries;
     }
 
-    pub(crate) fn opened(&self, seq: u64, newest_us: i64, at: Instant) {
-        self.inner.lock().open.push_back((seq, newest_us, at));
+    pub(crate) fn opened(&self, seq: u64, newest_us: i64, rows: u64, at: Instant) {
+        let mut inner = self.inner.lock();
+        inner.processed += rows;
+        inner.open.push_back((seq, newest_us, at));
     }
 
     pub(crate) fn durable(&self, sink: usize, seq: u64) {
@@ -593,6 +604,7 @@ impl Shared {
             }
             inner.open.pop_front();
             inner.behind_since = None;
+            inner.undrained = false;
             self.metrics.stage_commit.record(opened.elapsed().as_secs_f64());
             if newest_us > 0 {
                 self.metrics.e2e.record((now_us() - newest_us).max(0) as f64 / 1e6);

@@ -41,7 +41,8 @@ pub(crate) struct Meter {
     limit: AtomicU64,
     /// That is what starting any plugin may take, and the stage's own limit is less.
     is_to_start: AtomicBool,
-    /// How long it stood in the queue of the compute threads in this call, nanoseconds: others' time, not its own.
+    /// How long it stood in the queue of the compute threads and of the processor in this call, nanoseconds: others' time, not
+    /// its own.
     queued: AtomicU64,
 }
 
@@ -79,10 +80,14 @@ impl Meter {
         self.limit.store(limits.cpu_ms.saturating_mul(1_000_000), Relaxed);
         let mut call = pin!(call);
         let turns = std::future::poll_fn(|context| {
-            let since = thread_nanos();
+            let (since, began) = (thread_nanos(), std::time::Instant::now());
             self.since.store(since, Relaxed);
             let polled = call.as_mut().poll(context);
-            self.used.fetch_add(thread_nanos().saturating_sub(since), Relaxed);
+            let ran = thread_nanos().saturating_sub(since);
+            self.used.fetch_add(ran, Relaxed);
+            // Others had the processor meanwhile: a guest that is at work does not stall.
+            let waited = nanos(began.elapsed()).saturating_sub(ran);
+            self.queued.fetch_add(waited, Relaxed);
             polled
         });
         let mut turns = pin!(turns);
@@ -104,8 +109,12 @@ impl Meter {
     pub(crate) async fn give_way(self: Arc<Self>) {
         let since = Instant::now();
         give_way().await;
-        self.queued.fetch_add(u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.queued.fetch_add(nanos(since.elapsed()), Relaxed);
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Holds a guest to its memory, over all its linear memories.
@@ -245,5 +254,25 @@ impl Limits {
             timeout_ms: self.call.timeout_ms.max(START_LIMITS.timeout_ms),
             ..self.call
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn time_in_which_others_have_the_processor_is_no_stall() {
+        let (meter, limits) = (Arc::new(Meter::default()), StageLimits { timeout_ms: 50, ..DEFAULT_LIMITS });
+        let own = meter.clone();
+        let call = async move {
+            for _ in 0..4 {
+                // As a thread that is taken from the processor: it neither runs nor does it wait for anything.
+                std::thread::sleep(Duration::from_millis(30));
+                own.clone().give_way().await;
+            }
+        };
+        assert!(meter.run(limits, limits, call).await.is_some());
+        assert!(meter.run(limits, limits, std::future::pending::<()>()).await.is_none());
     }
 }

@@ -13,6 +13,7 @@ use tracing::Level;
 
 use crate::error::cut_to;
 use crate::factory::unbounded;
+use crate::plugin::digest_of;
 use crate::transcript::Transcript;
 
 /// Bytes of one line, its fields included.
@@ -63,7 +64,14 @@ impl Voice {
             let words = part.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
             words.collect::<Vec<_>>().join("_").to_ascii_lowercase()
         };
-        let prefix = plugin.split('/').map(plain).collect::<Vec<_>>().join("__");
+        let prefix = match plugin.split_once('/') {
+            // Of tenants that read the same, `a.b` and `A-b`, one would take names from the other.
+            Some((owner, name)) => match plain(owner) {
+                same if same == owner => format!("{same}__{}", plain(name)),
+                same => format!("{same}_{}__{}", &digest_of(owner.as_bytes())[..6], plain(name)),
+            },
+            None => plain(plugin),
+        };
         Self {
             pipeline: pipeline.to_owned(),
             tenant: tenant.to_owned(),
@@ -290,6 +298,9 @@ mod tests {
     fn metric_names_are_plain_and_few() {
         let voice = Voice::new("p", "t", "s", "acme/Mask--e", lines());
         assert_eq!(voice.prefix, "acme__mask_e");
+        let prefix = |plugin: &str| Voice::new("p", "t", "s", plugin, lines()).prefix;
+        let alike = ["a_b/mask", "a.b/mask", "a-b/mask", "A_b/mask", "a_b_mask", "a/b_mask"].map(prefix);
+        assert_eq!(HashSet::from(alike.clone()).len(), alike.len(), "each has its own: {alike:?}");
         for bad in ["", "A", "1a", "a-b", "a b", "ä", &"a".repeat(65)] {
             assert!(!is_metric_name(bad), "{bad}");
         }

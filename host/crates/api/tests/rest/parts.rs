@@ -159,7 +159,8 @@ impl SourceFactory for NumbersFactory {
 }
 
 /// Writes its mark into every row. With the mark `bad` it fails for good, with `later` for now, with `picky` in it it
-/// traps on every seventh number, one that begins with `drops` drops all, and `refuses` rejects all.
+/// traps on every seventh number, one that begins with `drops` drops all, and `refuses` rejects all; `refuses-odd` and
+/// `keeps-none` reject odd numbers, and the latter drops the others; `refuses-early` rejects those below 30.
 struct Marker(String);
 
 #[async_trait]
@@ -175,7 +176,18 @@ impl Stage for Marker {
                 edits.drop_row(view, row).map_err(|error| StageError::stop("marker", error.to_string()))?;
                 continue;
             }
-            if self.0 == "refuses" {
+            let n = view.event(row).pos();
+            if self.0 == "keeps-none" && n.is_multiple_of(2) {
+                edits.drop_row(view, row).map_err(|error| StageError::stop("marker", error.to_string()))?;
+                continue;
+            }
+            let refuses = match self.0.as_str() {
+                "refuses" => true,
+                "refuses-odd" | "keeps-none" => !n.is_multiple_of(2),
+                "refuses-early" => n < 30,
+                _ => false,
+            };
+            if refuses {
                 let refused = edits.reject(view, row, "plugin_rejected", "no such customer");
                 refused.map_err(|error| StageError::stop("marker", error.to_string()))?;
                 continue;

@@ -278,6 +278,30 @@ async fn a_version_that_lets_nothing_through_is_put_back_however_few_rows_there_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_drops_all_that_the_one_before_did_not_reject_is_put_back() {
+    for rows in [3, 30] {
+        let host = Host::start().await;
+        let plan = Plan {
+            batch: rows,
+            plugin: "marker@refuses-odd",
+            on_error: OnError::Skip,
+            ..Plan::named("orders")
+        };
+        let orders = host.run(plan);
+        let even = |rows: usize| rows.div_ceil(2);
+        orders.read(rows as u64, even(rows)).await;
+        assert_eq!(plugin(&host, "mark", json!({ "plugin": "marker@keeps-none" })).await.0, 200);
+        orders.numbers.bound.send_replace(2 * rows as u64);
+        within("they are read", async || host.get("/pipelines/orders").await.1["ops"]["events"] == 2 * rows)
+            .await;
+        within("it is judged", async || host.processor("orders", "mark").await["probation"] == 0).await;
+        assert_eq!(host.processor("orders", "mark").await["plugin"], "marker@refuses-odd", "{rows}");
+        let history = host.get("/pipelines/orders/processors/mark/history").await.1;
+        assert!(history[0]["why"].as_str().unwrap().contains("let none of"), "{history}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_waits_is_not_put_back_for_the_next_swap() {
     let host = Host::start().await;
     let orders = host.run(Plan { batch: 40, ..Plan::named("orders") });

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
+use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::dlq::DlqLimits;
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, StagePlan};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
-use deltaforge_engine::stage::StageCode;
+use deltaforge_engine::stage::{StageCode, StageSpec};
 use deltaforge_engine::stages::OnError;
-use deltaforge_engine::status::State;
+use deltaforge_engine::status::{StageStatus, State};
 use deltaforge_engine::swap::{Note, Swappable};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use parking_lot::Mutex;
@@ -109,6 +110,87 @@ async fn a_stop_that_leaves_something_undelivered() {
         assert_eq!(lines(&log, "will be read again").len(), usize::from(broken));
         assert!(pipeline.shutdown().await, "what had ended before leaves nothing");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_of_what_has_failed_leaves_what_it_had_read() {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let plan = PipelinePlan { stages: vec![setup::marker("bad")], ..plan(&numbers, onto(&shelf)) };
+    let pipeline = Pipeline::start(plan, services);
+    numbers.bound.send_replace(5);
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    // And again: what was read then is not read any more, and still not delivered.
+    numbers.broken.store(true, Ordering::SeqCst);
+    within("it fails", async || numbers.connects.load(Ordering::SeqCst) > 1).await;
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    assert_eq!((pipeline.status().events, shelf.rows.lock().len()), (5, 0));
+    assert!(!pipeline.shutdown().await, "it was read, and not delivered");
+
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    numbers.unreadable.store(5, Ordering::SeqCst);
+    let pipeline = Pipeline::start(self::plan(&numbers, onto(&shelf)), services);
+    numbers.bound.send_replace(5);
+    within("it is delivered", async || shelf.rows.lock().len() == 5).await;
+    numbers.bound.send_replace(6);
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    assert!(pipeline.shutdown().await, "what it had read was delivered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_after_a_command_that_came_too_late_is_told_as_one() {
+    let (log, _log) = setup::log();
+    let (services, _spill) = setup::services(Duration::from_secs(5));
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let plan = PipelinePlan { stages: vec![setup::marker("later")], ..plan(&numbers, onto(&shelf)) };
+    let pipeline = Arc::new(Pipeline::start(plan, services));
+    numbers.bound.send_replace(5);
+    within("it waits", async || !pipeline.status().waits.is_empty()).await;
+    // What waits makes room for the swap, but there is nothing to begin anew.
+    let spec = setup::spec("p", "mark", StageCode::Plugin("marker@1.2.0".into()), json!({}));
+    let stopping = pipeline.clone();
+    let swapping = pipeline.clone();
+    let (swapped, ()) = tokio::join!(
+        async move { swapping.swap(Swappable::Stage("mark"), spec, None, 0, Note::default()).await },
+        async move { stopping.stop().await },
+    );
+    assert!(swapped.is_err(), "{swapped:?}");
+    assert_eq!(lines(&log, "it failed while it was stopped").len(), 1, "it made room");
+    numbers.broken.store(true, Ordering::SeqCst);
+    pipeline.resume();
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    assert_eq!(lines(&log, "with the command that came"), [""; 0]);
+    assert_eq!(lines(&log, "pipeline failed").len(), 1);
+    pipeline.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn which_stage_lets_nothing_through() {
+    let (services, _spill) = setup::services(Duration::from_millis(300));
+    let (numbers, shelf): (Arc<Numbers>, Arc<Shelf>) = Default::default();
+    let refuses = |id: &str, version: &str| {
+        let StagePlan { spec, .. } = setup::marker(version);
+        StagePlan {
+            spec: StageSpec { id: id.into(), ..spec },
+            on_error: OnError::Skip,
+            ..setup::marker(version)
+        }
+    };
+    let stages = vec![refuses("one", "refuses-early"), refuses("other", "refuses")];
+    let limits = BatchLimits { max_events: 30, ..BatchLimits::default() };
+    let pipeline = Pipeline::start(PipelinePlan { stages, limits, ..plan(&numbers, onto(&shelf)) }, services);
+    let told = || -> Vec<Option<u64>> {
+        let rows = |stage: &StageStatus| stage.refuses_all.as_ref().map(|all| all.rows);
+        pipeline.status().stages.iter().map(rows).collect()
+    };
+    for (bound, refused) in [(30, [Some(30), None]), (60, [None, Some(30)]), (90, [None, Some(60)])] {
+        numbers.bound.send_replace(bound);
+        within("it is read", async || pipeline.status().events == bound).await;
+        pass(5).await;
+        assert_eq!(told(), refused, "after {bound}");
+    }
+    pipeline.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -275,9 +275,9 @@ impl StageSet {
         self.slots.iter().map(status).collect()
     }
 
-    /// How many stages let nothing through.
-    pub fn refusing(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.running.refusals.all().is_some()).count()
+    /// How many rows each stage has refused that lets nothing through.
+    pub fn refusing(&self) -> Vec<Option<u64>> {
+        self.slots.iter().map(|slot| slot.running.refusals.all().map(|all| all.rows)).collect()
     }
 }
 

@@ -170,6 +170,7 @@ impl Worker {
             .iter_mut()
             .map(|skip| skip.first_row(factory, &batch, &covers.from, &covers.through, &boundary))
             .collect();
+        let rows = batch.len() as u64;
         let newest_us = batch.len().checked_sub(1).map_or(0, |last| batch.event(last).ts_us());
         let from = (!self.inside).then_some(&covers.from);
         let probation = self.stages.is_on_probation() || self.envelopes.is_on_probation();
@@ -219,6 +220,7 @@ impl Worker {
             through: through.clone(),
             boundary: boundary.clone(),
             newest_us,
+            rows,
         };
         if self.events.send(opened).await.is_err() {
             return Ok(());

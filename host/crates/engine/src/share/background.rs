@@ -2,7 +2,7 @@
 //!
 //! Its threads run only when nobody else wants the processor, and give way at once when somebody does. So who computes
 //! much costs others no wait for the end of a time slice. Where that leaves it nothing at all, since the machine is busy
-//! with others, its turns are taken in front again for a while.
+//! with others, its turns are taken in front again for a while, and for longer while that goes on.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,10 +15,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Fair, Row, STARVED_FOR, Share, thread_time};
+use super::{Fair, Row, STARVED_AT_MOST, STARVED_FOR, Share, State, thread_time};
 
 /// A turn, which takes a millisecond, had to wait this long for the processor: there is none to spare.
 pub(super) const STARVED: Duration = Duration::from_millis(200);
@@ -28,8 +29,15 @@ thread_local! {
     static FRONT: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
 
-/// A turn that is taken elsewhere, which brings the work back.
-type Away<F> = AbortOnDropHandle<(Box<Fair<F>>, Poll<<F as Future>::Output>)>;
+/// What a turn brings back.
+type Taken<F> = (Box<Fair<F>>, Poll<<F as Future>::Output>);
+
+/// A turn that is taken elsewhere.
+struct Away<F: Future> {
+    turn: AbortOnDropHandle<Option<Taken<F>>>,
+    /// The work, until the turn begins.
+    waits: Arc<Mutex<Option<Box<Fair<F>>>>>,
+}
 
 /// Work whose turns are taken in front or in the background; see [`Share::run_demotable`].
 pub struct Demotable<F: Future> {
@@ -63,6 +71,14 @@ impl<F: Future> Demotable<F> {
     }
 }
 
+impl<F: Future> Drop for Demotable<F> {
+    /// What has not begun ends here and now: the background may not come to that for long.
+    fn drop(&mut self) {
+        let waits = self.away.as_ref().and_then(|away| away.waits.lock().take());
+        drop(waits);
+    }
+}
+
 impl<F> Future for Demotable<F>
 where
     F: Future + Send + 'static,
@@ -73,10 +89,11 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let Self { here, away, bell } = &mut *self;
         loop {
-            if let Some(turn) = away {
+            if let Some(Away { turn, .. }) = away {
                 bell.waker.register(context.waker());
                 let (work, polled) = match ready!(Pin::new(turn).poll(context)) {
-                    Ok(turn) => turn,
+                    Ok(Some(taken)) => taken,
+                    Ok(None) => return Poll::Pending, // it was taken back, and this dropped
                     Err(error) => match error.try_into_panic() {
                         Ok(panic) => resume_unwind(panic),
                         Err(_) => return Poll::Pending, // the host is shutting down
@@ -106,8 +123,13 @@ where
             work.holds = true;
             bell.rung.store(false, Ordering::Release);
             let (bell, front, sent) = (bell.clone(), Handle::current(), Instant::now());
-            let turn = background.spawn(async move { in_background(work, bell, front, sent) });
-            *away = Some(AbortOnDropHandle::new(turn));
+            let waits = Arc::new(Mutex::new(Some(work)));
+            let begins = waits.clone();
+            let turn = background.spawn(async move {
+                let work = begins.lock().take()?;
+                Some(in_background(work, bell, front, sent))
+            });
+            *away = Some(Away { turn: AbortOnDropHandle::new(turn), waits });
         }
     }
 }
@@ -121,7 +143,9 @@ fn in_background<F: Future>(
 ) -> (Box<Fair<F>>, Poll<F::Output>) {
     let share = work.member.share.clone();
     let began = thread_time();
-    let outer = FRONT.replace(Some(front));
+    // What the work begins, timers and files among it, must not wait for a processor that nobody else wants.
+    let _context = front.enter();
+    let outer = FRONT.replace(Some(front.clone()));
     let _restore = Restore(outer);
     let polled = work.turn(&mut Context::from_waker(&Waker::from(bell)));
     share.waited(sent.elapsed().saturating_sub(thread_time().saturating_sub(began)));
@@ -132,8 +156,21 @@ impl Share {
     /// A turn in the background waited so long for the processor.
     fn waited(&self, time: Duration) {
         if time > STARVED {
-            self.0.lock().starved_until = Some(Instant::now() + STARVED_FOR);
+            self.0.lock().starved(Instant::now());
         }
+    }
+}
+
+impl State {
+    /// A turn there has waited too long. One that does may keep others waiting, for what it has locked.
+    pub(super) fn starved(&mut self, now: Instant) {
+        let again = match self.starved_until {
+            Some(end) if now < end => return,
+            Some(end) => now < end + self.starved_for,
+            None => false,
+        };
+        self.starved_for = if again { (2 * self.starved_for).min(STARVED_AT_MOST) } else { STARVED_FOR };
+        self.starved_until = Some(now + self.starved_for);
     }
 }
 

@@ -180,8 +180,12 @@ fn drops_most(toll: &Toll) -> bool {
     match toll.shown {
         shown if shown >= MANY => toll.dropped * 2 > shown,
         // The rest of the stream would be lost with them, and what is taken back in error loses nothing.
-        _ => toll.left == toll.passed_by,
+        _ => lets_none_through(toll),
     }
+}
+
+fn lets_none_through(toll: &Toll) -> bool {
+    toll.left == toll.passed_by
 }
 
 /// In what the new version did worse than the one before it.
@@ -205,10 +209,17 @@ fn worse(new: &Attempt, old: &Attempt) -> Option<String> {
         ));
     }
     let jump = is.dropped.saturating_sub(was.dropped);
-    (drops_most(is) && jump * 2 > shown).then(|| {
-        format!(
+    if drops_most(is) && jump * 2 > shown {
+        return Some(format!(
             "it dropped {} of {shown} events, the version before {}; if that is meant, swap with probation 0",
             is.dropped, was.dropped
+        ));
+    }
+    // What it drops besides those that neither can do anything with may be all that there was of any use.
+    (lets_none_through(is) && !lets_none_through(was)).then(|| {
+        format!(
+            "it let none of {shown} events through, the version before {}; if that is meant, swap with probation 0",
+            was.left - was.passed_by
         )
     })
 }
