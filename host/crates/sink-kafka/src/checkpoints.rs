@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use deltaforge_engine::sink::{SinkContext, Trouble};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -94,7 +95,7 @@ pub(crate) async fn forget(config: &KafkaConfig, context: &SinkContext) -> Resul
 async fn is_there(clients: &ClientConfig) -> Result<bool, KafkaSinkError> {
     let clients = clients.clone();
     let asked = blocking(move || {
-        let consumer: BaseConsumer = clients.create()?;
+        let consumer: BaseConsumer<Unheard> = clients.create_with_context(Unheard)?;
         let metadata = consumer.fetch_metadata(Some(TOPIC), ANSWERED_WITHIN)?;
         Ok::<_, KafkaError>(metadata.topics().first().and_then(|topic| topic.error()).map(Code::from))
     });
@@ -138,19 +139,34 @@ async fn check_policy(clients: &ClientConfig) -> Result<(), KafkaSinkError> {
     }
 }
 
+/// What these consumers say beside their answers is no news: that the end is reached, above all.
+struct Unheard;
+
+impl ClientContext for Unheard {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        debug!(target: "librdkafka", facility, "{text}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(target: "librdkafka", %error, reason, "a client that reads where sinks stand has trouble");
+    }
+}
+
+impl ConsumerContext for Unheard {}
+
 /// Reads the topic from its beginning to its end.
 struct Reader {
     /// Sees what is not committed too: where the end is.
-    looker: BaseConsumer,
+    looker: BaseConsumer<Unheard>,
     /// Sees what is committed.
-    reader: BaseConsumer,
+    reader: BaseConsumer<Unheard>,
     /// When it gives up.
     until: Instant,
 }
 
 impl Reader {
     fn new(clients: &ClientConfig) -> Result<Self, KafkaSinkError> {
-        let consumer = |isolation: &str| -> Result<BaseConsumer, KafkaSinkError> {
+        let consumer = |isolation: &str| -> Result<BaseConsumer<Unheard>, KafkaSinkError> {
             let mut consumer = clients.clone();
             // No group is joined, and nothing is stored for it.
             consumer
@@ -159,7 +175,7 @@ impl Reader {
                 .set("enable.partition.eof", "true")
                 .set("fetch.wait.max.ms", "10")
                 .set("isolation.level", isolation);
-            consumer.create().map_err(|error| of_topic(&error))
+            consumer.create_with_context(Unheard).map_err(|error| of_topic(&error))
         };
         // The transactions of others may be open for as long as theirs may take.
         let until = Instant::now() + TIMEOUT + ANSWERED_WITHIN;
@@ -212,7 +228,7 @@ impl Reader {
 }
 
 /// Where the partition begins, and where it ends for such a consumer.
-fn watermarks(consumer: &BaseConsumer) -> Result<(i64, i64), KafkaSinkError> {
+fn watermarks(consumer: &BaseConsumer<Unheard>) -> Result<(i64, i64), KafkaSinkError> {
     consumer.fetch_watermarks(TOPIC, PARTITION, ANSWERED_WITHIN).map_err(|error| of_topic(&error))
 }
 
