@@ -119,7 +119,7 @@ go_language() {
   use_go || die "Go 1.$OLDEST_GO or newer is needed: https://go.dev/dl"
 }
 
-# What the tests' servers run on. They come from Maven, once.
+# The tests' servers, and what they run on. Kafka comes from Maven, MySQL from Debian's newest packages, unpacked apart; once.
 servers() {
   if ! have mvn || ! ls -d /usr/lib/jvm/*-17-* /usr/lib/jvm/*-21-* >/dev/null 2>&1; then
     have apt-get || die "Java 17 or newer and Maven are needed"
@@ -127,7 +127,15 @@ servers() {
     as_root apt-get update -qq
     apt_install openjdk-17-jre-headless maven || apt_install openjdk-21-jre-headless maven
   fi
+  if ! PATH=$PATH:/usr/sbin have mariadbd || ! have mariadb || ! have patchelf; then
+    have apt-get || die "MariaDB (server and client) and patchelf are needed"
+    say "installing MariaDB and patchelf"
+    as_root apt-get update -qq
+    # Nothing of it is started: the package with the service is another one.
+    apt_install mariadb-server-core mariadb-client-core patchelf
+  fi
   "$ROOT/scripts/servers/kafka.sh" install
+  "$ROOT/scripts/servers/mysql.sh" install
 }
 
 components() {

@@ -1,32 +1,37 @@
 //! The events of a log, in order.
+//!
+//! * [`rows`]: tables and their rows;
+//! * [`statement`]: words that transactions are made of, and what changes definitions;
+//! * [`phases`]: the two phases of XA transactions.
+
+mod phases;
+mod rows;
+mod statement;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use deltaforge_model::pattern::Patterns;
-use deltaforge_model::{Boundary, Op, Position, Side, TableSchema};
+use deltaforge_model::{Boundary, Position};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::filling::{Filling, Source};
+use super::filling::Filling;
 use super::outlet::Outlet;
 use super::transaction::{Ids, Open};
-use super::words::Words;
 use super::xa::{AllPrepared, Prepared, name_of};
 use super::{End, Parts, long_ago};
-use crate::binlog::query::Query;
-use crate::binlog::transaction::{AlterPhase, GtidEvent, MariaGtidEvent, XaPrepare};
-use crate::binlog::{Body, Decoder, Event, Header, Limits, PayloadRoom, Rows, TableMap, TransactionPayload};
+use crate::binlog::transaction::{AlterPhase, GtidEvent, MariaGtidEvent};
+use crate::binlog::{Body, Decoder, Event, Header, Limits, PayloadRoom, TransactionPayload};
 use crate::config::{Captured, SchemaDrift};
 use crate::ddl::{Definition, TableName};
-use crate::definitions::{Definitions, How, Touched, text_of};
+use crate::definitions::Definitions;
 use crate::dump::Dump;
-use crate::error::{DecodeError, LayoutError};
+use crate::error::DecodeError;
 use crate::failure::MysqlError;
-use crate::layout::{Layouts, TableLayout};
+use crate::layout::Layouts;
 use crate::position::{At, Name, Place};
-use crate::row::RowCursor;
 use crate::snapshot::Copies;
 
 /// How long progress without an event may stay untold.
@@ -280,157 +285,6 @@ impl Log {
         self.tx.insert(Open::new(name, ids, server_id, ts_us, known, first))
     }
 
-    /// The first phase of an XA transaction begins: its rows are kept.
-    fn prepare(&mut self, name: String) {
-        let Some(tx) = &mut self.tx else { return };
-        tx.begun = true;
-        let ids = Ids::new(&tx.name, &self.identity, tx.ts_us);
-        self.preparing = Some(Prepared::begin(name, self.decoder.clone(), ids, self.at.place.clone()));
-    }
-
-    async fn prepared(
-        &mut self,
-        prepare: &XaPrepare<'_>,
-        packet: Option<&[u8]>,
-        outlet: &mut Outlet,
-    ) -> Result<(), End> {
-        if let Some(mut preparing) = self.preparing.take() {
-            preparing.events.extend(packet.map(<[u8]>::to_vec));
-            if prepare.one_phase {
-                self.rows_of(preparing, outlet).await?;
-            } else {
-                self.prepared.add(preparing);
-                self.bound_prepared()?;
-            }
-        }
-        self.commit(outlet).await
-    }
-
-    /// The rows of an XA transaction come to be.
-    async fn rows_of(&mut self, prepared: Prepared, outlet: &mut Outlet) -> Result<(), End> {
-        let Some(tx) = self.tx.as_mut().filter(|tx| !tx.known) else { return Ok(()) };
-        tx.ids = prepared.ids;
-        let (mut decoder, mut inflated, mut room) = (prepared.decoder, Vec::new(), PayloadRoom::default());
-        for packet in &prepared.events {
-            let event = decoder.decode(packet, &mut inflated).map_err(|error| self.broken(error))?;
-            let starts = u64::from(event.header.next_pos.saturating_sub(event.header.size));
-            match event.body {
-                Body::Payload(payload) => {
-                    let mut events =
-                        payload.events(&decoder, &mut room).map_err(|error| self.broken(error))?;
-                    while let Some(event) = events.next().map_err(|error| self.broken(error))? {
-                        self.content(&event.body, starts, outlet).await?;
-                    }
-                }
-                body => self.content(&body, starts, outlet).await?,
-            }
-        }
-        Ok(())
-    }
-
-    /// An event of an XA transaction whose rows come to be.
-    async fn content(&mut self, body: &Body<'_>, starts: u64, outlet: &mut Outlet) -> Result<(), End> {
-        match body {
-            Body::TableMap(map) => Ok(self.table(map).await?),
-            Body::Rows(rows) => self.rows(*rows, starts, outlet).await,
-            Body::Query(query) => match Words::of(query.sql) {
-                Words::Savepoint(name) => {
-                    self.savepoint(name);
-                    Ok(())
-                }
-                Words::RollbackTo(name) => Ok(self.roll_back_to(name)?),
-                _ => Ok(()),
-            },
-            _ => Ok(()),
-        }
-    }
-
-    fn bound_prepared(&self) -> Result<(), MysqlError> {
-        let preparing =
-            self.preparing.iter().flat_map(|preparing| &preparing.events).map(Vec::len).sum::<usize>();
-        let (bytes, most) = (self.prepared.bytes() + preparing, self.filling.hard_bytes());
-        if bytes <= most {
-            return Ok(());
-        }
-        Err(MysqlError::RowTooLarge(format!(
-            "XA transactions that are prepared and not committed take {bytes} bytes of the log, and a quarter of \
-             spec.max_memory_bytes is {most}: raise it, or end them (XA RECOVER lists them)"
-        )))
-    }
-
-    async fn table(&mut self, map: &TableMap<'_>) -> Result<(), MysqlError> {
-        if self.layouts.has(map) || self.tx.as_ref().is_some_and(|tx| tx.known) {
-            return Ok(());
-        }
-        if !self.captured.has(map.database, map.table) {
-            self.passed.insert(map.table_id);
-            return Ok(());
-        }
-        let behind = self.behind();
-        let known = self.definitions.of(&TableName::new(map.database, map.table), &behind).await?;
-        let layout = self.layouts.of_map(map, || TableLayout::best(map, known.as_deref()));
-        layout.map(drop).map_err(|cause| self.unreadable(cause))
-    }
-
-    async fn rows(&mut self, rows: Rows<'_>, starts: u64, outlet: &mut Outlet) -> Result<(), End> {
-        if self.tx.as_ref().is_some_and(|tx| tx.known) {
-            return Ok(());
-        }
-        if let Some(layout) = self.layouts.of_table(rows.table_id).cloned() {
-            self.rows_of_table(&layout, rows, starts, outlet).await?;
-        } else if !self.passed.contains(&rows.table_id) {
-            let why = format!("nothing was said of table {}", rows.table_id);
-            return Err(self.broken(DecodeError::corrupt("a row event", why)).into());
-        }
-        if rows.ends_statement {
-            self.layouts.end_statement();
-        }
-        Ok(())
-    }
-
-    async fn rows_of_table(
-        &mut self,
-        layout: &TableLayout,
-        rows: Rows<'_>,
-        starts: u64,
-        outlet: &mut Outlet,
-    ) -> Result<(), End> {
-        let schema = layout.schema();
-        let outbox = !self.outboxes.is_empty() && self.outboxes.matches(schema.database(), schema.name());
-        let mut cursor = RowCursor::new(layout, rows).map_err(|cause| self.broken(cause))?;
-        let mut expected = rows.data.len();
-        while !cursor.is_done() {
-            if self.filling.has_no_room(expected) {
-                self.cut(outlet).await?;
-            }
-            expected = 0;
-            let Some(tx) = &mut self.tx else {
-                return Err(self
-                    .broken(DecodeError::corrupt("a row event", "it stands in no transaction"))
-                    .into());
-            };
-            let from = Source { schema, kind: rows.kind, outbox, pos: starts, file: &self.here.file };
-            match self.filling.row(tx, from, &mut cursor) {
-                Ok(size) if size > self.filling.hard_bytes() => {
-                    return Err(self.row_too_large(schema, size).into());
-                }
-                Ok(_) => {}
-                Err(cause) => return Err(self.broken(cause).into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands out what is there of a transaction that is too large for one batch.
-    async fn cut(&mut self, outlet: &mut Outlet) -> Result<(), End> {
-        let Some(tx) = &mut self.tx else { return Ok(()) };
-        for batch in self.filling.cut(tx, &self.at.position()) {
-            outlet.give(batch).await?;
-        }
-        (self.moved, self.told, self.given) = (false, Instant::now(), Instant::now());
-        Ok(())
-    }
-
     /// The transaction has ended.
     async fn commit(&mut self, outlet: &mut Outlet) -> Result<(), End> {
         self.preparing = None;
@@ -484,143 +338,6 @@ impl Log {
         self.give(outlet).await
     }
 
-    async fn statement(
-        &mut self,
-        query: &Query<'_>,
-        header: &Header,
-        starts: u64,
-        outlet: &mut Outlet,
-    ) -> Result<(), End> {
-        let words = Words::of(query.sql);
-        if self.tx.is_none() {
-            // Servers without GTID events.
-            let name = Name::At(self.here.file.clone(), starts);
-            self.open(name, header.server_id, i64::from(header.timestamp_seconds) * 1_000_000);
-        }
-        let Some(tx) = &mut self.tx else { return Ok(()) };
-        match words {
-            Words::Begin => tx.begun = true,
-            Words::Commit => self.commit(outlet).await?,
-            Words::Rollback => {
-                self.roll_back(0)?;
-                self.commit(outlet).await?;
-            }
-            Words::Savepoint(name) => self.savepoint(name),
-            Words::RollbackTo(name) => self.roll_back_to(name)?,
-            Words::XaStart(name) => self.prepare(name.to_owned()),
-            Words::XaEnd => {}
-            Words::XaCommit(name) => {
-                match self.prepared.take(name) {
-                    Some(prepared) => self.rows_of(prepared, outlet).await?,
-                    None if tx.known => {}
-                    None => return Err(self.unknown_xa(name).into()),
-                }
-                self.commit(outlet).await?;
-            }
-            Words::XaRollback(name) => {
-                self.prepared.take(name);
-                self.commit(outlet).await?;
-            }
-            Words::Data if tx.known => {}
-            Words::Data => return Err(self.not_rows("a statement that changes rows").into()),
-            Words::Other { opens } => {
-                tx.begun |= opens;
-                let (ends, counts) = (!tx.begun, !tx.known && !tx.passes);
-                if counts {
-                    self.definition(query, starts, outlet).await?;
-                }
-                if ends {
-                    self.commit(outlet).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn savepoint(&mut self, name: &str) {
-        let kept = self.preparing.as_ref().map(|preparing| preparing.events.len() as u32);
-        if let Some(tx) = &mut self.tx {
-            tx.savepoints.push((name.to_owned(), kept.unwrap_or(tx.events)));
-        }
-    }
-
-    fn roll_back_to(&mut self, name: &str) -> Result<(), MysqlError> {
-        let Some(tx) = &mut self.tx else { return Ok(()) };
-        let Some(at) = tx.savepoints.iter().rposition(|(known, _)| known == name) else { return Ok(()) };
-        tx.savepoints.truncate(at + 1);
-        let events = tx.savepoints[at].1;
-        self.roll_back(events)
-    }
-
-    /// Takes rows back until the transaction has so many events.
-    fn roll_back(&mut self, events: u32) -> Result<(), MysqlError> {
-        if let Some(preparing) = &mut self.preparing {
-            preparing.events.truncate(events as usize);
-            return Ok(());
-        }
-        let Some(tx) = &mut self.tx else { return Ok(()) };
-        if u64::from(events) < tx.handed_out {
-            return Err(MysqlError::Unsupported(format!(
-                "the transaction at {} takes rows back that were delivered, since it is larger than a quarter of \
-                 spec.max_memory_bytes: raise that",
-                self.place()
-            )));
-        }
-        self.filling.take_back(tx.first + (u64::from(events) - tx.handed_out) as usize);
-        tx.events = events;
-        Ok(())
-    }
-
-    /// A statement that may change definitions.
-    async fn definition(&mut self, query: &Query<'_>, starts: u64, outlet: &mut Outlet) -> Result<(), End> {
-        let confirmed = self.confirmed.borrow_and_update().clone();
-        if let Some(confirmed) = confirmed {
-            self.definitions.confirm(&confirmed);
-        }
-        let touched = self.definitions.statement(query, &self.behind().position()).await?;
-        self.forget_layouts();
-        let captured = |touched: &Touched| self.captured.has(&touched.table.database, &touched.table.table);
-        let touched: Vec<Touched> = touched.into_iter().filter(captured).collect();
-        let is_drift = |touched: &&Touched| matches!(touched.how, How::Changed | How::Dropped);
-        if self.on_drift == SchemaDrift::Halt
-            && let Some(touched) = touched.iter().find(is_drift)
-        {
-            let (table, place, text) = (&touched.table, self.place(), text_of(query));
-            return Err(MysqlError::Drift(format!(
-                "the definition of {table} changes at {place} and on_schema_drift is halt: {text}. Set on_schema_drift: \
-                 adapt to go on with the new one"
-            ))
-            .into());
-        }
-        if self.filling.has_no_room(query.sql.len() * touched.len()) {
-            self.cut(outlet).await?;
-        }
-        let Some(tx) = &mut self.tx else { return Ok(()) };
-        for Touched { table: TableName { database, table }, how } in touched {
-            let schema: Arc<TableSchema> = TableSchema::new(database, None, table, Vec::new(), &[]);
-            let kind = crate::binlog::RowsKind::Write;
-            let from = Source { schema: &schema, kind, outbox: false, pos: starts, file: &self.here.file };
-            if how == How::Emptied {
-                self.filling.note(tx, from, Op::Truncate, Side::default());
-            } else {
-                let ddl = Some((text_of(query), query.database.to_owned()));
-                self.filling.note(tx, from, Op::Ddl, Side { ddl, ..Side::default() });
-            }
-        }
-        Ok(())
-    }
-
-    /// The position right behind the transaction that is being read.
-    fn behind(&self) -> At {
-        let mut at = self.at.clone();
-        if let Some(tx) = &self.tx {
-            at.place.gtid.add(&tx.name);
-        }
-        at.place.file.clone_from(&self.here.file);
-        at.place.pos = self.here.pos;
-        at
-    }
-
     fn forget_layouts(&mut self) {
         self.layouts.clear();
         self.passed.clear();
@@ -634,40 +351,5 @@ impl Log {
     #[cold]
     fn broken(&self, cause: DecodeError) -> MysqlError {
         MysqlError::Decode { at: self.place(), cause }
-    }
-
-    #[cold]
-    fn unreadable(&self, cause: LayoutError) -> MysqlError {
-        MysqlError::Layout { at: self.place(), cause }
-    }
-
-    #[cold]
-    fn not_rows(&self, what: &str) -> MysqlError {
-        MysqlError::NotReady(format!(
-            "the log at {} has {what} in place of rows: binlog_format is not ROW for every session. SET PERSIST \
-             binlog_format = 'ROW' (MariaDB: SET GLOBAL, and in its file), let sessions reconnect, and take a new snapshot: \
-             what the statement changed is not in the log",
-            self.place()
-        ))
-    }
-
-    #[cold]
-    fn unknown_xa(&self, name: &str) -> MysqlError {
-        MysqlError::Unsupported(format!(
-            "the XA transaction {name}, committed at {}, was prepared before the stream began: its rows were never seen. Take \
-             a new snapshot",
-            self.place()
-        ))
-    }
-
-    #[cold]
-    fn row_too_large(&self, schema: &TableSchema, size: usize) -> MysqlError {
-        MysqlError::RowTooLarge(format!(
-            "a change of {} at {} takes {size} bytes; a row may take {}, a quarter of spec.max_memory_bytes: raise it, or \
-             leave the table out",
-            schema.qualified(),
-            self.place(),
-            self.filling.hard_bytes()
-        ))
     }
 }

@@ -1,0 +1,91 @@
+//! The two phases of XA transactions.
+
+use super::super::End;
+use super::super::outlet::Outlet;
+use super::super::transaction::Ids;
+use super::super::words::Words;
+use super::super::xa::Prepared;
+use super::Log;
+use crate::binlog::transaction::XaPrepare;
+use crate::binlog::{Body, PayloadRoom};
+use crate::failure::MysqlError;
+
+impl Log {
+    /// The first phase of an XA transaction begins: its rows are kept.
+    pub(super) fn prepare(&mut self, name: String) {
+        let Some(tx) = &mut self.tx else { return };
+        tx.begun = true;
+        let ids = Ids::new(&tx.name, &self.identity, tx.ts_us);
+        self.preparing = Some(Prepared::begin(name, self.decoder.clone(), ids, self.at.place.clone()));
+    }
+
+    pub(super) async fn prepared(
+        &mut self,
+        prepare: &XaPrepare<'_>,
+        packet: Option<&[u8]>,
+        outlet: &mut Outlet,
+    ) -> Result<(), End> {
+        if let Some(mut preparing) = self.preparing.take() {
+            preparing.events.extend(packet.map(<[u8]>::to_vec));
+            if prepare.one_phase {
+                self.rows_of(preparing, outlet).await?;
+            } else {
+                self.prepared.add(preparing);
+                self.bound_prepared()?;
+            }
+        }
+        self.commit(outlet).await
+    }
+
+    /// The rows of an XA transaction come to be.
+    pub(super) async fn rows_of(&mut self, prepared: Prepared, outlet: &mut Outlet) -> Result<(), End> {
+        let Some(tx) = self.tx.as_mut().filter(|tx| !tx.known) else { return Ok(()) };
+        tx.ids = prepared.ids;
+        let (mut decoder, mut inflated, mut room) = (prepared.decoder, Vec::new(), PayloadRoom::default());
+        for packet in &prepared.events {
+            let event = decoder.decode(packet, &mut inflated).map_err(|error| self.broken(error))?;
+            let starts = u64::from(event.header.next_pos.saturating_sub(event.header.size));
+            match event.body {
+                Body::Payload(payload) => {
+                    let mut events =
+                        payload.events(&decoder, &mut room).map_err(|error| self.broken(error))?;
+                    while let Some(event) = events.next().map_err(|error| self.broken(error))? {
+                        self.content(&event.body, starts, outlet).await?;
+                    }
+                }
+                body => self.content(&body, starts, outlet).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// An event of an XA transaction whose rows come to be.
+    async fn content(&mut self, body: &Body<'_>, starts: u64, outlet: &mut Outlet) -> Result<(), End> {
+        match body {
+            Body::TableMap(map) => Ok(self.table(map).await?),
+            Body::Rows(rows) => self.rows(*rows, starts, outlet).await,
+            Body::Query(query) => match Words::of(query.sql) {
+                Words::Savepoint(name) => {
+                    self.savepoint(name);
+                    Ok(())
+                }
+                Words::RollbackTo(name) => Ok(self.roll_back_to(name)?),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn bound_prepared(&self) -> Result<(), MysqlError> {
+        let preparing =
+            self.preparing.iter().flat_map(|preparing| &preparing.events).map(Vec::len).sum::<usize>();
+        let (bytes, most) = (self.prepared.bytes() + preparing, self.filling.hard_bytes());
+        if bytes <= most {
+            return Ok(());
+        }
+        Err(MysqlError::RowTooLarge(format!(
+            "XA transactions that are prepared and not committed take {bytes} bytes of the log, and a quarter of \
+             spec.max_memory_bytes is {most}: raise it, or end them (XA RECOVER lists them)"
+        )))
+    }
+}
