@@ -48,7 +48,7 @@ pub(crate) use window::Window;
 /// How often a view is opened anew because something changed under it.
 const MOST_VIEWS: u32 = 50;
 /// Most keys that are noted on the way to a mark. A view that takes more is opened anew.
-const MOST_KEYS: usize = 1 << 20;
+const MOST_KEYS: usize = 1 << 18;
 
 /// What a snapshot is made of.
 pub(crate) struct Parts {
@@ -168,7 +168,8 @@ impl Snapshot {
         let Some(job) = at.copies.jobs.first() else { return Ok(Next::Log) };
         let retention = Retention::new(&self.parts, &at.place);
         let filling = Filling::begin(&self.parts, job.clone(), &mut view, known, window).await?;
-        let filling = Box::new(filling.start(view, self.parts.config.chunk_size.get()));
+        let filling =
+            Box::new(filling.start(view, self.parts.config.chunk_size.get(), self.parts.limits.hard_bytes));
         self.phase = Phase::Copying { filling, retention };
         // The first step of the copy follows at once.
         Ok(Next::Progress(at.copies.clone()))

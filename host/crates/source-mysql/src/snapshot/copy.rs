@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::progress::Range;
@@ -16,6 +16,7 @@ use crate::session::{Session, Wired};
 /// Rows are handed over in pieces of so many bytes. No more than two wait in each connection.
 const PIECE: usize = 256 << 10;
 const WAITING: usize = 2;
+const KIB: usize = 1 << 10;
 
 /// What one connection copies at a time.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub(super) struct Piece {
     ends: Vec<usize>,
     /// Whether these are the last ones of the range.
     pub ends_range: bool,
+    /// Its share of what may wait, given back with it.
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl Piece {
@@ -60,13 +63,16 @@ pub(super) struct Copying {
 }
 
 impl Copying {
-    /// Sets the connections of a view to work.
-    pub fn start(view: View, tasks: Vec<Task>, chunk: usize) -> Self {
+    /// Sets the connections of a view to work. No more than about `most_bytes` wait to be taken.
+    pub fn start(view: View, tasks: Vec<Task>, chunk: usize, most_bytes: usize) -> Self {
         let tasks = Arc::new(Mutex::new(VecDeque::from(tasks)));
+        let most = most_bytes.div_ceil(KIB).clamp(1, u32::MAX as usize >> 3);
+        let room = Arc::new(Semaphore::new(most));
         let (to, pieces) = mpsc::channel(WAITING * view.sessions.len().max(1));
         let mut set = JoinSet::new();
         for session in view.sessions {
-            set.spawn(work(session, tasks.clone(), chunk, to.clone()));
+            let way = Way { to: to.clone(), room: room.clone(), most };
+            set.spawn(work(session, tasks.clone(), chunk, way));
         }
         Self { pieces, _tasks: set }
     }
@@ -77,20 +83,31 @@ impl Copying {
     }
 }
 
-async fn work(
-    mut session: Session,
-    tasks: Arc<Mutex<VecDeque<Task>>>,
-    chunk: usize,
+/// The way of pieces to who takes them.
+struct Way {
     to: mpsc::Sender<Result<Piece, MysqlError>>,
-) {
+    room: Arc<Semaphore>,
+    most: usize,
+}
+
+impl Way {
+    /// Hands a piece over once there is room for it; answers whether anybody still wants rows.
+    async fn give(&self, mut piece: Piece) -> bool {
+        let share = piece.bytes.len().div_ceil(KIB).min(self.most) as u32;
+        piece.share = self.room.clone().acquire_many_owned(share).await.ok();
+        self.to.send(Ok(piece)).await.is_ok()
+    }
+}
+
+async fn work(mut session: Session, tasks: Arc<Mutex<VecDeque<Task>>>, chunk: usize, way: Way) {
     loop {
         let task = tasks.lock().pop_front();
         let Some(task) = task else { return };
-        match copy(&mut session, task, chunk, &to).await {
+        match copy(&mut session, task, chunk, &way).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
-                let _ = to.send(Err(error)).await;
+                let _ = way.to.send(Err(error)).await;
                 return;
             }
         }
@@ -98,12 +115,7 @@ async fn work(
 }
 
 /// Copies a range; answers whether anybody still wants rows.
-async fn copy(
-    session: &mut Session,
-    task: Task,
-    chunk: usize,
-    to: &mpsc::Sender<Result<Piece, MysqlError>>,
-) -> Result<bool, MysqlError> {
+async fn copy(session: &mut Session, task: Task, chunk: usize, way: &Way) -> Result<bool, MysqlError> {
     let Task { table, range, walk, mut from } = task;
     loop {
         // What a SELECT holds of its table ends with this, so that ALTER TABLE need not wait for the whole copy.
@@ -117,6 +129,7 @@ async fn copy(
             bytes: Vec::with_capacity(PIECE + PIECE / 8),
             ends: Vec::new(),
             ends_range: false,
+            share: None,
         };
         let (mut filling, mut count) = (piece(), 0);
         while let Some(packet) = rows.next().await? {
@@ -126,7 +139,7 @@ async fn copy(
             if filling.bytes.len() >= PIECE {
                 from.after = marks(&walk, &filling)?;
                 let full = std::mem::replace(&mut filling, piece());
-                if to.send(Ok(full)).await.is_err() {
+                if !way.give(full).await {
                     return Ok(false);
                 }
             }
@@ -137,7 +150,7 @@ async fn copy(
         }
         filling.ends_range = !walk.has_key() || count < chunk;
         let is_last = filling.ends_range;
-        if (is_last || filling.len() > 0) && to.send(Ok(filling)).await.is_err() {
+        if (is_last || filling.len() > 0) && !way.give(filling).await {
             return Ok(false);
         }
         if is_last {

@@ -94,7 +94,7 @@ impl Filling {
     }
 
     /// Sets the view's connections to work.
-    pub fn start(mut self, view: View, chunk: usize) -> Self {
+    pub fn start(mut self, view: View, chunk: usize, most_bytes: usize) -> Self {
         let mut tasks = Vec::new();
         for (table, plan) in self.plans.iter().enumerate() {
             for (range, from) in plan.ranges.iter().enumerate() {
@@ -102,7 +102,7 @@ impl Filling {
                 tasks.push(Task { table, range, walk, from });
             }
         }
-        self.copying = Some(Copying::start(view, tasks, chunk));
+        self.copying = Some(Copying::start(view, tasks, chunk, most_bytes));
         self
     }
 
