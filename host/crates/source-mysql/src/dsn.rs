@@ -118,6 +118,10 @@ fn tls_of(query: &str) -> Result<Option<TlsMode>, String> {
             }
             "verify_ca" => verifies[0] = flag()?,
             "verify_identity" => verifies[1] = flag()?,
+            // The end of a password with a ? in it.
+            _ if query.contains(['@', '/']) => {
+                return Err("write %3F for a ? in the password, and %40 for an @".into());
+            }
             _ => {
                 let meant =
                     near(name, OPTIONS).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -167,6 +171,8 @@ mod tests {
             ("mysql://h:3306/db", "whose login"),
             ("mysql://u:secret@:3306", "which server"),
             ("mysql://u:sec:ret@h:port", "the port is no number"),
+            ("mysql://u:a@b?secret@h/db", "%3F"),
+            ("mysql://u:a@b?secret@h", "%3F"),
             ("mysql://u:secret@h?ssl_mode=required", "did you mean `ssl-mode`"),
             ("mysql://u:secret@h?ssl-mode=on", "one of disabled, preferred"),
             ("mysql://u:secret@h?require_ssl=maybe", "true or false"),

@@ -119,6 +119,14 @@ impl Gtids {
         }
     }
 
+    /// Whether a place in the log that names the last transaction of each domain only, `other`, is not before these.
+    pub fn are_reached_by(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::MariaDb(ours), Self::MariaDb(others)) => ours.first_beyond_strict(others).is_none(),
+            _ => self.are_in(other) == Some(true),
+        }
+    }
+
     /// Whether all of these are in `other`; `None`: they are of different kinds.
     pub fn are_in(&self, other: &Self) -> Option<bool> {
         match (self, other) {
@@ -207,6 +215,10 @@ impl At {
                 "another server than before; it has all that was read"
             );
             self.identity.clone_from(&server.identity);
+            // Its files are its own: where it stands in them, the log will say.
+            for place in [Some(&mut self.place), self.open.as_mut()].into_iter().flatten() {
+                (place.file, place.pos) = (String::new(), 0);
+            }
         }
         self
     }

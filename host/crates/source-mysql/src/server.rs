@@ -70,6 +70,12 @@ impl Server {
         Ok(Self { flavour, address: address.to_owned(), identity, variables })
     }
 
+    #[cfg(test)]
+    pub fn known_by(identity: &str) -> Self {
+        let (identity, variables) = (identity.to_owned(), HashMap::new());
+        Self { flavour: Flavour::MySql, address: String::new(), identity, variables }
+    }
+
     /// A setting; empty: the server does not have it.
     pub fn variable(&self, name: &str) -> &str {
         self.variables.get(name).map_or("", String::as_str)
@@ -109,7 +115,13 @@ impl Server {
 
     /// Where its log ends now.
     pub async fn tail(&self, session: &mut Session) -> Result<At, MysqlError> {
-        let row = session.to("ask for the end of the log of").first(self.status_statement()).await?;
+        session.to("ask for the end of the log of");
+        // Before the end is told, so that nothing in it is behind that.
+        let logged = match self.flavour {
+            Flavour::MySql => String::new(),
+            Flavour::MariaDb => one(session, "SELECT @@GLOBAL.gtid_binlog_state").await?,
+        };
+        let row = session.first(self.status_statement()).await?;
         let cell = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
         let (file, pos, executed) = (cell(0).to_owned(), cell(1).parse().unwrap_or(4), cell(4));
         if file.is_empty() {
@@ -120,7 +132,12 @@ impl Server {
         }
         let gtids = match self.flavour {
             Flavour::MySql => self.gtids(executed)?,
-            Flavour::MariaDb => self.gtids(&one(session, &gtid_at(&file, pos)).await?)?,
+            // A place names the last transaction of a domain. Of the other servers that wrote there, whose transactions
+            // may be the last ones that were purged, only the state knows.
+            Flavour::MariaDb => {
+                let last = one(session, &gtid_at(&file, pos)).await?;
+                self.gtids(&[logged, last].join(","))?
+            }
         };
         Ok(At::new(self, gtids, file, pos))
     }

@@ -158,10 +158,7 @@ impl Snapshot {
         known: Vec<(TableName, Arc<Definition>)>,
         window: Window,
     ) -> Result<Next, MysqlError> {
-        let partial = !self.parts.server.variable("binlog_row_image").eq_ignore_ascii_case("FULL");
-        // What the log says of a row is the whole row only in full images.
-        if window.len() > MOST_KEYS || (partial && window.len() > 0) || window.changed_as_a_whole().is_some()
-        {
+        if window.len() > MOST_KEYS || window.changed_as_a_whole().is_some() {
             tokio::time::sleep(Duration::from_millis(10 * u64::from(self.views))).await;
             return self.open(at).await;
         }

@@ -52,6 +52,10 @@ impl Wire {
     where
         F: Future<Output = Result<Box<dyn Socket>, MysqlError>>,
     {
+        if self.at < self.buffer.len() {
+            // Whoever put it there wants it taken for a part of what is encrypted.
+            return Err(self.broken(&"more came than was asked for before the connection was encrypted"));
+        }
         let Self { socket, address, buffer, at, last, sequence, max_payload } = self;
         let socket = make(socket).await?;
         Ok(Self { socket, address, buffer, at, last, sequence, max_payload })
@@ -185,6 +189,18 @@ mod tests {
         }
         writer.await.unwrap().unwrap();
         assert!(wire.packet().await.unwrap_err().to_string().contains("closed the connection"));
+    }
+
+    #[tokio::test]
+    async fn nothing_that_came_in_the_clear_is_taken_for_encrypted() {
+        for (more, passes) in [(0, true), (1, false), (7, false)] {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+            let sent = [packets(b"hello", &mut 0), packets(b"ok", &mut 0)[..6.min(more)].to_vec()].concat();
+            theirs.write_all(&sent).await.unwrap();
+            let mut wire = Wire::new(Box::new(ours), "test", 99);
+            assert_eq!(wire.packet().await.unwrap(), b"hello");
+            assert_eq!(wire.over(|socket| async { Ok(socket) }).await.is_ok(), passes, "{more}");
+        }
     }
 
     #[tokio::test]

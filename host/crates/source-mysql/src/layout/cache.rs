@@ -54,6 +54,11 @@ impl Layouts {
         self.known.get(&table_id).map(|known| &known.layout)
     }
 
+    /// Forgets a number: it is of another table now.
+    pub fn forget(&mut self, table_id: u64) {
+        self.known.remove(&table_id);
+    }
+
     /// To be called when a statement has ended, and only then: maps are void, and room can be made.
     pub fn end_statement(&mut self) {
         if self.known.len() > Self::MOST {

@@ -79,3 +79,13 @@ fn a_place_has_transactions_that_came_before_it() {
         assert_eq!(file.has(&name(at, &file)), has, "{at}");
     }
 }
+
+#[test]
+fn files_of_one_server_mean_nothing_on_another() {
+    let here = At::parse(&at("one", &format!("{A}:1-5"), "binlog.000900", 900)).unwrap();
+    assert_eq!(here.clone().moved_to(&Server::known_by("one")), here);
+    let there = here.clone().moved_to(&Server::known_by("two"));
+    assert_eq!(there.place.gtid, here.place.gtid);
+    // A mark in the other one's files is not reached by a number from the first.
+    assert!(here.place.is_behind("binlog.000003", 4) && !there.place.is_behind("binlog.000003", 4));
+}

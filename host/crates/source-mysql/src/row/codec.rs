@@ -103,6 +103,8 @@ pub(crate) enum Codec {
 pub(crate) struct Room {
     pub text: String,
     pub bytes: Vec<u8>,
+    /// Most bytes of a value that is decompressed; `None`: [`MOST_COLUMN_BYTES`].
+    pub most: Option<usize>,
     array: ArrayWriter,
 }
 
@@ -166,7 +168,8 @@ impl Codec {
                 row.push(&Cell::Bytes(padded(bytes, *prefix, *len, &mut room.bytes)?))
             }
             Self::Compressed { prefix, charset } => {
-                inflate_column(variable(bytes, *prefix)?, MOST_COLUMN_BYTES, &mut room.bytes)?;
+                let most = room.most.unwrap_or(MOST_COLUMN_BYTES);
+                inflate_column(variable(bytes, *prefix)?, most, &mut room.bytes)?;
                 push_text(&room.bytes, *charset, row, &mut room.text)
             }
             Self::Enum { bytes: width, labels } => {

@@ -75,6 +75,15 @@ enum Role {
     After,
 }
 
+impl Scratch {
+    /// Room for values of so many bytes at most, where the log has them compressed.
+    pub fn bounded(most: usize) -> Self {
+        let mut scratch = Self::default();
+        scratch.room.most = Some(most);
+        scratch
+    }
+}
+
 impl<'a> RowCursor<'a> {
     /// Begins with the first row.
     ///

@@ -206,3 +206,52 @@ fn changes_of_json_are_applied_or_refused() {
         assert!(apply(refused).is_err(), "{refused:x?}");
     }
 }
+
+#[test]
+fn a_compressed_value_that_is_too_large_is_never_unpacked() {
+    use std::io::Write;
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    zlib.write_all(&[0; 60_000]).unwrap();
+    let mut value = vec![0x82, 0xea, 0x60];
+    value.extend(zlib.finish().unwrap());
+    let mut cell = (value.len() as u16).to_le_bytes().to_vec();
+    cell.extend(value);
+    let codec = super::Codec::Compressed { prefix: 2, charset: crate::charset::Charset::Binary };
+    let read = |most| {
+        let column = deltaforge_model::Column {
+            name: "v".into(),
+            kind: deltaforge_model::Kind::Of(deltaforge_model::value::CellKind::Bytes),
+            source_type: "blob".into(),
+            nullable: true,
+        };
+        let schema = deltaforge_model::TableSchema::new("d", None, "t", vec![column], &[]);
+        let mut builder =
+            deltaforge_model::BatchBuilder::new(std::sync::Arc::new(deltaforge_model::SourceInfo {
+                connector: String::new(),
+                version: String::new(),
+                pipeline: String::new(),
+                tenant: String::new(),
+                source_id: String::new(),
+                pos_name: String::new(),
+                pos_is_lsn: false,
+            }));
+        let table = builder.table(&schema);
+        builder.event(deltaforge_model::EventHead {
+            id: deltaforge_model::EventId::derive(0, &[]),
+            op: deltaforge_model::Op::Create,
+            table,
+            transaction: None,
+            ordinal: 0,
+            ts_us: 0,
+            pos: 0,
+            last: true,
+            snapshot: deltaforge_model::SnapshotMark::No,
+        });
+        let mut room = super::codec::Room::default();
+        room.most = most;
+        builder
+            .image(deltaforge_model::Image::After, |row| codec.read(&mut Bytes::new(&cell), row, &mut room))
+    };
+    assert!(read(None).is_ok() && read(Some(60_000)).is_ok());
+    assert!(matches!(read(Some(59_999)), Err(DecodeError::TooLarge { size: 60_000, .. })));
+}

@@ -133,6 +133,12 @@ impl Filling {
                 self.piece = match copying.next().await {
                     Ok(Some(piece)) => Some((piece, 0)),
                     Ok(None) => {
+                        if self.plans.iter().any(|plan| plan.ranges.iter().any(Option::is_some)) {
+                            let (action, cause) =
+                                ("copy rows from", "a copy ended before its end".to_owned());
+                            let address = parts.server.address.clone();
+                            return Err(MysqlError::Unreachable { action, address, cause });
+                        }
                         is_last = true;
                         break;
                     }

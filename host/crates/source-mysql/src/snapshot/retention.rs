@@ -41,7 +41,8 @@ impl Retention {
     ///
     /// When the log is gone: the copy would have nothing to go on with.
     pub async fn check(&mut self) -> Result<(), MysqlError> {
-        if self.looked.elapsed() < EVERY {
+        // Without a name nothing of this server's log was read yet: it is asked for by GTIDs, and all of it was there.
+        if self.file.is_empty() || self.looked.elapsed() < EVERY {
             return Ok(());
         }
         self.looked = Instant::now();

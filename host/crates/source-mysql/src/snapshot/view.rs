@@ -115,8 +115,8 @@ async fn mariadb(sessions: &mut [Session], server: &Server, read: &Place) -> Res
             );
             let state = session.first(&sql).await?;
             let gtids = server.gtids(state.first().cloned().flatten().as_deref().unwrap_or_default())?;
-            has_all &= read.gtid.are_in(&gtids) == Some(true);
-            if mark.is_none() || mark.are_in(&gtids) == Some(true) {
+            has_all &= read.gtid.are_reached_by(&gtids);
+            if mark.is_none() || mark.are_reached_by(&gtids) {
                 mark = gtids;
             }
         }
@@ -133,6 +133,8 @@ async fn mariadb(sessions: &mut [Session], server: &Server, read: &Place) -> Res
 
 /// Holds all changes up for as long as it takes to open the transactions.
 async fn locked(sessions: &mut [Session], server: &Server, lock: &mut Session) -> Result<Mark, MysqlError> {
+    // While it waits for a long statement to end, everybody waits behind it.
+    lock.run("SET SESSION lock_wait_timeout = 10").await?;
     lock.run("FLUSH TABLES WITH READ LOCK").await.map_err(|error| match error {
         MysqlError::Statement { code: 1227 | 1044 | 1045, .. } => MysqlError::NotReady(format!(
             "a snapshot of {} takes a lock for a moment, since its transactions have no GTIDs, and the account may not: SET \

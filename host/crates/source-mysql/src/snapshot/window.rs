@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use deltaforge_model::value::CellKind;
 use deltaforge_model::{Batch, Op, Row, TableSchema};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -12,7 +13,8 @@ use crate::ddl::TableName;
 pub(crate) struct Window {
     tables: HashSet<TableName>,
     keys: HashSet<u128>,
-    /// Tables without a key of which some row changed, and those that changed as a whole.
+    /// Tables without a key of which some row changed, those that changed as a whole, and those of which the log does not
+    /// say all of a row.
     whole: HashSet<TableName>,
     scratch: Vec<u8>,
 }
@@ -33,6 +35,14 @@ impl Window {
             }
             let is_row = matches!(event.op(), Op::Create | Op::Update | Op::Delete);
             if !is_row || schema.key().is_empty() {
+                self.whole.insert(name);
+                continue;
+            }
+            // `binlog_row_image`, of the server or of one session: what the log says of the row is not all of it.
+            let partial = event.after().is_some_and(|row| {
+                (0..schema.columns().len()).any(|at| row.raw(at).0 == CellKind::Unavailable)
+            });
+            if partial {
                 self.whole.insert(name);
                 continue;
             }
@@ -71,5 +81,62 @@ impl Window {
             self.scratch.extend_from_slice(bytes);
         }
         xxh3_128(&self.scratch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use deltaforge_model::value::CellKind;
+    use deltaforge_model::{
+        BatchBuilder, Cell, Column, EventHead, EventId, Image, Kind, SnapshotMark, SourceInfo,
+    };
+
+    use super::*;
+
+    fn update(cell: &Cell<'_>) -> Batch {
+        let column = |name: &str| Column {
+            name: name.into(),
+            kind: Kind::Of(CellKind::Int),
+            source_type: "int".into(),
+            nullable: true,
+        };
+        let schema = TableSchema::new("d", None, "t", vec![column("id"), column("v")], &["id"]);
+        let mut builder = BatchBuilder::new(Arc::new(SourceInfo {
+            connector: String::new(),
+            version: String::new(),
+            pipeline: String::new(),
+            tenant: String::new(),
+            source_id: String::new(),
+            pos_name: String::new(),
+            pos_is_lsn: false,
+        }));
+        let table = builder.table(&schema);
+        builder.event(EventHead {
+            id: EventId::derive(0, &[]),
+            op: Op::Update,
+            table,
+            transaction: None,
+            ordinal: 0,
+            ts_us: 0,
+            pos: 0,
+            last: true,
+            snapshot: SnapshotMark::No,
+        });
+        builder.image(Image::After, |row| {
+            row.push(&Cell::Int(1)).push(cell);
+        });
+        builder.finish()
+    }
+
+    #[test]
+    fn a_row_that_the_log_has_a_part_of_is_not_left_to_it() {
+        let table = || TableName::new("d", "t");
+        let mut window = Window::of([table()]);
+        window.note(&update(&Cell::Null));
+        assert_eq!((window.len(), window.changed_as_a_whole()), (1, None));
+        window.note(&update(&Cell::Unavailable));
+        assert_eq!(window.changed_as_a_whole(), Some(&table()));
     }
 }

@@ -42,7 +42,7 @@ impl Filling {
     /// A batch that begins behind `from`.
     pub fn new(info: Arc<SourceInfo>, limits: BatchLimits, from: Position) -> Self {
         let batcher = Batcher::new(BatchBuilder::new(info.clone()), limits, from.clone());
-        Self { info, limits, batcher, from, scratch: Scratch::default() }
+        Self { info, limits, batcher, from, scratch: Scratch::bounded(limits.hard_bytes) }
     }
 
     /// Another one begins behind `from`, in place of the one so far, which is empty.

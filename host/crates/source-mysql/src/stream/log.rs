@@ -56,6 +56,8 @@ pub(super) struct Log {
     here: Here,
     /// What was read before this stream began, where some of it is read again.
     held: Option<Place>,
+    /// How far that was read again.
+    again: Place,
     tx: Option<Open>,
     /// The first phase of an XA transaction that is being read.
     preparing: Option<Prepared>,
@@ -93,6 +95,7 @@ impl Log {
             identity: server.identity,
             here: Here { file: start.file.clone(), pos: start.pos },
             held: at.open.is_some().then(|| at.place.clone()),
+            again: start.clone(),
             tx: None,
             preparing: None,
             prepared: AllPrepared::default(),
@@ -289,15 +292,17 @@ impl Log {
     async fn commit(&mut self, outlet: &mut Outlet) -> Result<(), End> {
         self.preparing = None;
         let Some(tx) = self.tx.take() else { return Ok(()) };
-        if !tx.known {
-            if self.filling.len() > tx.first {
-                self.filling.mark_last();
-            }
-            self.at.place.gtid.add(&tx.name);
-            self.at.place.file.clone_from(&self.here.file);
-            self.at.place.pos = self.here.pos;
+        if !tx.known && self.filling.len() > tx.first {
+            self.filling.mark_last();
         }
-        self.at.open = self.prepared.oldest().cloned();
+        let place = if tx.known { &mut self.again } else { &mut self.at.place };
+        place.gtid.add(&tx.name);
+        place.file.clone_from(&self.here.file);
+        place.pos = self.here.pos;
+        if !tx.known {
+            // What was open stays so until everything is read again.
+            self.at.open = self.prepared.oldest().cloned();
+        }
         self.moved = true;
         if self.filling.is_full() {
             self.give(outlet).await?;

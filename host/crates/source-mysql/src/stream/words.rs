@@ -66,16 +66,31 @@ impl<'a> Words<'a> {
     }
 }
 
+/// To the first word that the server reads: past comments, into those that it reads, and behind the variables of MariaDB's
+/// `SET STATEMENT a = 1 FOR …`.
 fn past_comments(text: &str) -> &str {
     let mut text = text.trim_start();
-    while let Some((_, rest)) = text
-        .strip_prefix("/*")
-        .filter(|rest| !rest.starts_with(['!', 'M']))
-        .and_then(|rest| rest.split_once("*/"))
-    {
-        text = rest.trim_start();
+    loop {
+        let read = text.strip_prefix("/*!").or_else(|| text.strip_prefix("/*M!"));
+        let rest = match read {
+            Some(inner) => Some(inner.trim_start_matches(|c: char| c.is_ascii_digit())),
+            None if text.starts_with("--") || text.starts_with('#') => {
+                Some(text.split_once('\n').map_or("", |(_, rest)| rest))
+            }
+            None => text.strip_prefix("/*").and_then(|rest| rest.split_once("*/")).map(|(_, rest)| rest),
+        };
+        match rest {
+            Some(rest) => text = rest.trim_start(),
+            None => break,
+        }
     }
-    text
+    let (first, rest) = word(text);
+    let (second, behind) = word(rest);
+    if !(first.eq_ignore_ascii_case("SET") && second.eq_ignore_ascii_case("STATEMENT")) {
+        return text;
+    }
+    let at = behind.to_ascii_uppercase().find(" FOR ");
+    at.map_or(text, |at| past_comments(&behind[at + " FOR ".len()..]))
 }
 
 fn word(text: &str) -> (&str, &str) {
@@ -107,6 +122,15 @@ mod tests {
             ("CREATE TABLE t (a INT) START TRANSACTION", Words::Other { opens: true }),
             ("CREATE TABLE t (a INT)", Words::Other { opens: false }),
             ("/*!50000 DROP TABLE t */", Words::Other { opens: false }),
+            ("-- a\n# b\r\nUPDATE t SET a = 1", Words::Data),
+            ("/*!40001 /* c */ REPLACE */ INTO t VALUES (1)", Words::Data),
+            ("/*M!100100 DELETE */ FROM t", Words::Data),
+            ("SET STATEMENT max_statement_time = 1 FOR INSERT INTO t VALUES (1)", Words::Data),
+            (
+                "SET STATEMENT max_statement_time = 1 for alter table t add a int",
+                Words::Other { opens: false },
+            ),
+            ("-- nothing", Words::Other { opens: false }),
             ("", Words::Other { opens: false }),
         ] {
             assert_eq!(Words::of(sql.as_bytes()), words, "{sql}");

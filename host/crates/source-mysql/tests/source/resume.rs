@@ -120,6 +120,27 @@ async fn purged_transactions_stop_the_stream_and_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_server_that_wrote_before_is_nothing_that_is_missing() {
+    let server = Server::start(Flavour::MariaDb);
+    let db = Db::of(&server);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1); FLUSH BINARY LOGS");
+    deltaforge_testkit::wait::until("the log is purged", deltaforge_testkit::wait::SOON, || {
+        server.sql(&format!("PURGE BINARY LOGS TO '{}'", last_file(&server)));
+        (server.sql("SHOW BINARY LOGS").len() == 1).then_some(())
+    });
+    db.run("SET server_id = 2; INSERT INTO t VALUES (2)");
+    let mut reader = db.reader().await;
+    db.run("SET server_id = 2; INSERT INTO t VALUES (3)");
+    assert_eq!(reader.lines(1).await, ["c t id=3"]);
+    let checkpoint = reader.through.clone();
+    drop(reader);
+    let mut config = db.config();
+    config["snapshot"] = serde_json::json!({"mode": "always"});
+    let mut reader = Reader::connect(config, checkpoint).await.unwrap();
+    assert_eq!(reader.lines(3).await, ["r t id=1", "r t id=2", "r t id=3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_went_back_is_refused() {
     for flavour in Flavour::BOTH {
         let server = Server::start(flavour);

@@ -33,6 +33,28 @@ async fn prepared_rows_arrive_at_their_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_stopped_twice_between_the_phases_has_the_rows_still() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = db.reader().await;
+        let name = &db.name;
+        db.run(&format!(
+            "XA START '{name}a'; INSERT INTO t VALUES (1); XA END '{name}a'; XA PREPARE '{name}a'"
+        ));
+        for id in [2, 3, 4] {
+            db.run(&format!("INSERT INTO t VALUES ({id})"));
+            assert_eq!(reader.lines(1).await, [format!("c t id={id}")]);
+            let checkpoint = reader.through.clone();
+            drop(reader);
+            reader = Reader::connect(db.config(), checkpoint).await.unwrap();
+        }
+        db.run(&format!("XA COMMIT '{name}a'"));
+        assert_eq!(reader.lines(1).await, ["c t id=1"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rolled_back_and_one_phase_transactions_are_what_they_are() {
     for flavour in Flavour::BOTH {
         let db = Db::shared(flavour);

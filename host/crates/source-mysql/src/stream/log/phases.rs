@@ -16,7 +16,8 @@ impl Log {
         let Some(tx) = &mut self.tx else { return };
         tx.begun = true;
         let ids = Ids::new(&tx.name, &self.identity, tx.ts_us);
-        self.preparing = Some(Prepared::begin(name, self.decoder.clone(), ids, self.at.place.clone()));
+        let before = if tx.known { &self.again } else { &self.at.place };
+        self.preparing = Some(Prepared::begin(name, self.decoder.clone(), ids, before.clone()));
     }
 
     pub(super) async fn prepared(

@@ -20,6 +20,8 @@ impl Log {
             return Ok(());
         }
         if !self.captured.has(map.database, map.table) {
+            // The rows of an XA transaction may be older than the server's last start, which numbers tables anew.
+            self.layouts.forget(map.table_id);
             self.passed.insert(map.table_id);
             return Ok(());
         }
@@ -72,6 +74,9 @@ impl Log {
                     return Err(self.row_too_large(schema, size).into());
                 }
                 Ok(_) => {}
+                Err(DecodeError::TooLarge { size, .. }) => {
+                    return Err(self.row_too_large(schema, size as usize).into());
+                }
                 Err(cause) => return Err(self.broken(cause).into()),
             }
         }
