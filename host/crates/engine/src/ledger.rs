@@ -27,14 +27,15 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Where a sink stands that has everything of a batch.
-    pub fn of(from: &Position, through: &Position, boundary: &Boundary) -> Self {
-        match boundary {
-            Boundary::Transaction => Self { resume: through.clone(), inside: None },
-            Boundary::Inside { transaction, rows_done } => {
-                Self { resume: from.clone(), inside: Some((transaction.clone(), *rows_done)) }
-            }
-        }
+    /// Where a sink stands that has everything of a batch that ends there.
+    pub fn of(through: &Position, boundary: &Boundary) -> Self {
+        let inside = match boundary {
+            Boundary::Transaction => None,
+            // Its rows are counted from `through` on, not from where the batch begins: what had no rows then may have some
+            // when it is read again, a heartbeat at least.
+            Boundary::Inside { transaction, rows_done } => Some((transaction.clone(), *rows_done)),
+        };
+        Self { resume: through.clone(), inside }
     }
 }
 
@@ -59,8 +60,8 @@ impl Ledger {
     }
 
     /// A batch is on its way. Batches are opened in `seq` order.
-    pub fn open(&mut self, seq: u64, resume: Position, from: Position, boundary: &Boundary) {
-        self.open.push_back((seq, Mark::of(&from, &resume, boundary)));
+    pub fn open(&mut self, seq: u64, through: &Position, boundary: &Boundary) {
+        self.open.push_back((seq, Mark::of(through, boundary)));
     }
 
     /// What the checkpoint of a sink that is durable through `seq` says; `None` when the batch is confirmed already.
@@ -122,7 +123,7 @@ mod tests {
     fn ledger(policy: CommitPolicy, required: &[bool], batches: u64) -> Ledger {
         let mut ledger = Ledger::new(policy, required.to_vec());
         for seq in 1..=batches {
-            ledger.open(seq, at(seq), at(seq - 1), &Boundary::Transaction);
+            ledger.open(seq, &at(seq), &Boundary::Transaction);
         }
         ledger
     }
@@ -166,7 +167,7 @@ mod tests {
     fn inside_a_transaction_the_resume_position_stays_at_its_start() {
         let mut ledger = Ledger::new(CommitPolicy::All, vec![true]);
         let inside = Boundary::Inside { transaction: "t".into(), rows_done: 7 };
-        ledger.open(1, at(9), at(1), &inside);
-        assert_eq!(ledger.mark(1), Some(&Mark { resume: at(1), inside: Some(("t".into(), 7)) }));
+        ledger.open(1, &at(9), &inside);
+        assert_eq!(ledger.mark(1), Some(&Mark { resume: at(9), inside: Some(("t".into(), 7)) }));
     }
 }

@@ -166,16 +166,8 @@ struct Reader {
 
 impl Reader {
     fn new(clients: &ClientConfig) -> Result<Self, KafkaSinkError> {
-        let consumer = |isolation: &str| -> Result<BaseConsumer<Unheard>, KafkaSinkError> {
-            let mut consumer = clients.clone();
-            // No group is joined, and nothing is stored for it.
-            consumer
-                .set("group.id", TOPIC)
-                .set("enable.auto.commit", "false")
-                .set("enable.partition.eof", "true")
-                .set("fetch.wait.max.ms", "10")
-                .set("isolation.level", isolation);
-            consumer.create_with_context(Unheard).map_err(|error| of_topic(&error))
+        let consumer = |isolation| -> Result<BaseConsumer<Unheard>, KafkaSinkError> {
+            reading(clients, isolation).create_with_context(Unheard).map_err(|error| of_topic(&error))
         };
         // The transactions of others may be open for as long as theirs may take.
         let until = Instant::now() + TIMEOUT + ANSWERED_WITHIN;
@@ -227,6 +219,25 @@ impl Reader {
     }
 }
 
+/// The settings of a consumer that sees so much.
+fn reading(clients: &ClientConfig, isolation: &str) -> ClientConfig {
+    let mut consumer = clients.clone();
+    // A replica nearby may end before the leader does.
+    consumer.remove("client.rack");
+    consumer
+        // No group is joined, and nothing is stored for it.
+        .set("group.id", TOPIC)
+        .set("enable.auto.commit", "false")
+        // What is not there any more is not passed by.
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10")
+        // What waits in the client is no part of the budget.
+        .set("queued.max.messages.kbytes", "4096")
+        .set("isolation.level", isolation);
+    consumer
+}
+
 /// Where the partition begins, and where it ends for such a consumer.
 fn watermarks(consumer: &BaseConsumer<Unheard>) -> Result<(i64, i64), KafkaSinkError> {
     consumer.fetch_watermarks(TOPIC, PARTITION, ANSWERED_WITHIN).map_err(|error| of_topic(&error))
@@ -236,5 +247,20 @@ fn of_topic(error: &KafkaError) -> KafkaSinkError {
     match error.rdkafka_error_code() {
         Some(code) => KafkaSinkError::of_record(code, TOPIC),
         None => KafkaSinkError::Other { what: format!("topic {TOPIC}"), why: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_position_is_read_from_the_leader() {
+        let mut clients = ClientConfig::new();
+        clients.set("bootstrap.servers", "kafka:9092").set("client.rack", "eu-1a");
+        let settings = reading(&clients, "read_committed");
+        assert_eq!(settings.get("client.rack"), None);
+        assert_eq!(settings.get("bootstrap.servers"), Some("kafka:9092"));
+        let _: BaseConsumer = settings.create().unwrap();
     }
 }

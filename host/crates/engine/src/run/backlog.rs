@@ -54,7 +54,7 @@ impl Meta {
         through: &Position,
         boundary: &Boundary,
     ) -> Self {
-        let mark = Mark::of(from, through, boundary);
+        let mark = Mark::of(through, boundary);
         Self {
             run: run.to_owned(),
             seq,
@@ -255,8 +255,9 @@ impl Backlog {
                 |meta: Option<Vec<u8>>| meta.and_then(|meta| serde_json::from_slice::<Meta>(&meta).ok());
             let newest = read(spill.newest_meta()?);
             let had = newest.as_ref().is_some_and(|newest| at.is_past(newest, &*source));
-            if let Some(number) = spill.newest().filter(|_| had) {
-                // It went on without its spill for a while: nothing of that is due any more.
+            if let Some(number) = spill.newest().filter(|_| had || at.is_back) {
+                // It went on without its spill for a while: nothing of that is due any more. Or the source gives all of it
+                // again, after what comes before it.
                 spill.ack(number)?;
                 acked = number;
             }
@@ -310,10 +311,8 @@ impl Backlog {
         for lost in lost {
             own.tell_damage(lost).await?;
         }
-        let spilled = newest.map(|meta| Position::new(meta.through));
-        if let Some(spilled) = spilled.filter(|spilled| own.is_ahead(start.resume.as_ref(), spilled)) {
-            start.resume = Some(spilled);
-            start.inside = None;
+        if let Some(newest) = newest.as_ref().filter(|_| !start.is_back) {
+            start.pass(newest, &*own.source);
         }
         own.start_after_gaps(start).await?;
         Ok(own)
@@ -327,6 +326,9 @@ impl Backlog {
     /// spill, that was lost.
     async fn start_after_gaps(&self, start: &mut Start) -> Result<(), Failure> {
         let recorded = self.gaps.load(&*self.store, &self.shared).await?;
+        if start.is_back {
+            return Ok(());
+        }
         let mut stretches: Vec<_> = recorded.iter().filter_map(Gap::stretch).collect();
         loop {
             stretches.retain(|(_, to)| self.is_ahead(start.resume.as_ref(), to));
@@ -421,11 +423,6 @@ impl Backlog {
         // The sink task cannot have told of it yet: that takes this lock.
         inner.queued.push_back(queued.clone());
         true
-    }
-
-    /// Reads the spill from its oldest batch on again.
-    pub fn rewind(&self) {
-        self.inner.lock().read_from = Some(0);
     }
 
     /// Reads the spill from this batch on again.

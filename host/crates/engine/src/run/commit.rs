@@ -20,7 +20,7 @@ use crate::status::{Failure, STALLED_AFTER, Shared};
 /// What the other tasks tell the committer.
 pub(crate) enum Progress {
     /// A batch is on its way to the sinks. Sent before any sink gets it.
-    Opened { seq: u64, from: Position, through: Position, boundary: Boundary, newest_us: i64, rows: u64 },
+    Opened { seq: u64, through: Position, boundary: Boundary, newest_us: i64, rows: u64 },
     /// A sink has everything up to `seq` durable.
     Durable { sink: usize, seq: u64, state: Option<Vec<u8>> },
     /// A sink's stored checkpoint covers everything up to `seq`: it has had that before this run.
@@ -148,8 +148,8 @@ impl Committer {
 
     fn take(&mut self, event: Progress) {
         match event {
-            Progress::Opened { seq, from, through, boundary, newest_us, rows } => {
-                self.ledger.open(seq, through, from, &boundary);
+            Progress::Opened { seq, through, boundary, newest_us, rows } => {
+                self.ledger.open(seq, &through, &boundary);
                 self.shared.opened(seq, newest_us, rows, Instant::now());
             }
             Progress::Durable { sink, seq, state } => {

@@ -135,6 +135,7 @@ impl SinkTask {
                     Progress::Durable { sink, seq, state }
                 }
                 (Origin::Spill { number, meta }, Some(drain)) => {
+                    self.spill_done = number;
                     let (seq, mark) = (meta.seq_of(&self.run), meta.mark());
                     Progress::Drained { sink, number, seq, mark, state, backlog: drain.backlog.clone() }
                 }

@@ -84,17 +84,36 @@ pub(crate) struct Start {
     pub state: Option<Vec<u8>>,
     /// The newest batch of its spill that it is done with.
     pub spill_acked: u64,
+    /// It lost what it had, and is to have it again: what lies in its spill comes after that.
+    pub is_back: bool,
 }
 
 impl Start {
     /// Whether the sink has had everything through a spilled batch.
     pub fn is_past(&self, spilled: &Meta, source: &dyn SourceFactory) -> bool {
         let Some(resume) = &self.resume else { return false };
+        // A piece of a transaction says that it goes where the transaction begins; how far it goes are its rows.
+        if let (Some((own, had)), Boundary::Inside { transaction, rows_done }) =
+            (&self.inside, spilled.boundary())
+            && *own == transaction
+        {
+            return *had >= rows_done;
+        }
         match source.compare(resume, &spilled.through()) {
             Order::After => true,
-            // A piece of a transaction says that it goes where the transaction begins.
             Order::Same => spilled.boundary() == Boundary::Transaction,
             Order::Before | Order::Unrelated => false,
+        }
+    }
+
+    /// Begins behind the newest batch of its spill, if that is not behind it: what lies there need not be read again, and
+    /// must not, where a sink is to have it once.
+    pub fn pass(&mut self, spilled: &Meta, source: &dyn SourceFactory) {
+        let at = self.resume.as_ref().map(|resume| source.compare(resume, &spilled.through()));
+        let is_related = at.is_none_or(|at| matches!(at, Order::Before | Order::Same));
+        if is_related && !self.is_past(spilled, source) {
+            let mark = spilled.mark();
+            (self.resume, self.inside) = (Some(mark.resume), mark.inside);
         }
     }
 
@@ -209,6 +228,7 @@ pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec
                     inside: record.inside,
                     state: record.state.map(String::into_bytes),
                     spill_acked: record.spill,
+                    is_back: false,
                 }
             }
         };
@@ -353,3 +373,6 @@ impl Skip {
         if rows < batch.len() { batch.event(rows).source_row() } else { u32::MAX }
     }
 }
+
+#[cfg(test)]
+mod tests;

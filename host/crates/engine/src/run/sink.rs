@@ -99,6 +99,7 @@ pub(crate) fn start(
         written: 0,
         queued_through: 0,
         queue_done: 0,
+        spill_done: start.spill_acked,
         leaving: Leaving { leave: leave.clone(), ended: ended.clone(), grace: services.shutdown_timeout / 3 },
         tried: CancellationToken::new(),
         pauses: hurry.pauses(),
@@ -134,6 +135,8 @@ pub(crate) struct SinkTask {
     pub(super) queued_through: u64,
     /// The newest of those that is durable.
     pub(super) queue_done: u64,
+    /// The newest batch of its spill that is durable: the spill itself learns of it when a checkpoint says so.
+    pub(super) spill_done: u64,
     leaving: Leaving,
     /// It was opened, or could not be opened now.
     tried: CancellationToken,

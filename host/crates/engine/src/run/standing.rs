@@ -60,12 +60,12 @@ pub(crate) async fn ask(
 ) -> Result<Vec<Option<Opened>>, Failure> {
     let mut opened = Vec::new();
     for (index, (sink, start)) in shared.plan.sinks.iter().zip(starts).enumerate() {
-        if !sink.factory.keeps_position(&sink.config) {
+        let keeps = sink.factory.keeps_position(&sink.config);
+        drop_foreign(start, keeps);
+        if !keeps {
             opened.push(None);
             continue;
         }
-        // What a sink of another kind had left means nothing to this one.
-        start.state.take_if(|state| serde_json::from_slice::<Standing>(state).is_err());
         let hearing = Hearing::new(index, &sink.id, status.clone(), shared.plan.secrets.clone());
         let hearing = Arc::new(hearing);
         let context = shared.context(index, start.state.clone(), Trouble::new(hearing.clone()));
@@ -108,6 +108,12 @@ pub(crate) async fn forget(
     Ok(forgotten)
 }
 
+/// What a sink left that kept its position is no state of one that does not, and the other way round. Whoever begins to keep
+/// it again has not kept it all the time.
+fn drop_foreign(start: &mut Start, keeps: bool) {
+    start.state.take_if(|state| serde_json::from_slice::<Standing>(state).is_ok() != keeps);
+}
+
 /// Begins a sink where it says that it stands.
 fn begin(
     start: &mut Start,
@@ -118,10 +124,6 @@ fn begin(
 ) -> Result<(), Failure> {
     let before = std::mem::replace(&mut start.state, stands.map(<[u8]>::to_vec));
     let Some(bytes) = stands else { return Ok(()) };
-    if before.as_deref() == Some(bytes) {
-        // Nothing became durable since. The store may be further, by what had nothing for this sink.
-        return Ok(());
-    }
     let kept: Standing = serde_json::from_slice(bytes).map_err(|error| {
         Failure::operator(
             "bad_checkpoint",
@@ -132,6 +134,18 @@ fn begin(
         return Ok(());
     }
     let kept_at = Position::new(kept.resume);
+    if before.as_deref() == Some(bytes)
+        && let Some(stored) = &start.resume
+    {
+        // Nothing became durable since. The store may be further, by what had nothing for this sink; and behind, as it is
+        // told of one thing after the other.
+        let rows = |inside: &Option<(String, u64)>| inside.as_ref().map_or(0, |(_, rows)| *rows);
+        match source.compare(stored, &kept_at) {
+            Order::Before => {}
+            Order::Same if rows(&start.inside) < rows(&kept.inside) => {}
+            _ => return Ok(()),
+        }
+    }
     if let (None, Some(stored)) = (&before, &start.resume) {
         // It has not kept its position all the time, or its store was lost: it had everything up to both.
         match source.compare(stored, &kept_at) {
@@ -144,6 +158,7 @@ fn begin(
         Some(stored) if source.compare(&kept_at, stored) == Order::Before => {
             let (stored, kept) = (stored.readable(), kept_at.readable());
             warn!(sink, stored, kept, "the sink lost what it had, and has it delivered again");
+            start.is_back = true;
         }
         _ => info!(sink, at = kept_at.readable(), "the sink says where it stands"),
     }
@@ -153,4 +168,4 @@ fn begin(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -81,7 +81,7 @@ impl SinkTask {
         self.written = 0;
         self.queued_through = self.queue_done;
         drain.ahead = None;
-        drain.backlog.rewind();
+        drain.backlog.rewind_to(self.spill_done + 1);
     }
 
     /// Puts on disk what came through the queue. Answers whether all of it is there.

@@ -216,7 +216,6 @@ impl Worker {
         self.beginnings.store(&from, self.shared.waits()).await?;
         let opened = Progress::Opened {
             seq: self.seq,
-            from: from.clone(),
             through: through.clone(),
             boundary: boundary.clone(),
             newest_us,
@@ -246,7 +245,7 @@ impl Worker {
                 origin: Origin::Queue {
                     seq: self.seq,
                     reach: Reach::of(&through, &boundary),
-                    mark: Mark::of(&from, &through, &boundary),
+                    mark: Mark::of(&through, &boundary),
                 },
                 batch: kept.clone(),
                 taken_at: std::time::Instant::now(),

@@ -7,7 +7,7 @@ use crate::error::ConfigError;
 use crate::source::{SourceContext, SourceError, SourceReader};
 
 /// Positions are numbers; a text is of another history.
-struct Numbers;
+pub(in crate::run) struct Numbers;
 
 #[async_trait]
 impl SourceFactory for Numbers {
@@ -75,10 +75,50 @@ fn a_sinks_own_position_beats_the_store() {
     assert_eq!(begins(Start::default(), Some(&later)), is("9", 3), "the store was lost");
 }
 
+/// What lies in its spill comes after what it has again.
+#[test]
+fn a_sink_that_lost_what_it_had_does_not_begin_behind_its_spill() {
+    let (earlier, later) = (at("5", 0), at("9", 3));
+    let is_back = |mut start: Start, stands: &Arc<[u8]>| {
+        begin(&mut start, Some(&**stands), "out", "shop", &Numbers).unwrap();
+        start.is_back
+    };
+    assert!(is_back(stored("9", Some(&later)), &earlier));
+    assert!(!is_back(stored("5", Some(&earlier)), &later));
+    assert!(!is_back(stored("9", Some(&earlier)), &earlier));
+}
+
 #[test]
 fn the_store_may_be_further_by_what_had_nothing_for_the_sink() {
     let kept = at("5", 0);
     assert_eq!(begins(stored("8", Some(&kept)), Some(&kept)), is("8", 0));
+}
+
+/// What is delivered of a queue and of a spill in one transaction is told one after the other, with the state behind both.
+#[test]
+fn the_store_may_be_behind_what_it_knows_the_sink_to_have() {
+    let kept = at("5", 40);
+    assert_eq!(begins(stored("3", Some(&kept)), Some(&kept)), is("5", 40));
+    let inside = |rows| Start { inside: Some(("t".to_owned(), rows)), ..stored("5", Some(&kept)) };
+    assert_eq!(begins(inside(30), Some(&kept)), is("5", 40));
+    assert_eq!(begins(inside(50), Some(&kept)), is("5", 50));
+}
+
+/// What docs/errors/kafka_checkpoint_missing.md advises: a while without `exactly_once`.
+#[test]
+fn a_sink_that_does_not_keep_its_position_leaves_no_word_of_it() {
+    let kept = at("5", 0);
+    let mut without = stored("5", Some(&kept));
+    drop_foreign(&mut without, false);
+    assert_eq!(without.state, None);
+    let mut with = stored("5", Some(&kept));
+    drop_foreign(&mut with, true);
+    assert!(with.state.is_some());
+    let other: Arc<[u8]> = b"a file's".as_slice().into();
+    let (mut file, mut once) = (stored("5", Some(&other)), stored("5", Some(&other)));
+    drop_foreign(&mut file, false);
+    drop_foreign(&mut once, true);
+    assert_eq!((file.state.is_some(), once.state), (true, None));
 }
 
 #[test]
