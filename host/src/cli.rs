@@ -29,6 +29,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Check pipeline files and report every problem
     Validate(ValidateArgs),
+    /// Look whether the databases can be read as the pipelines say, and tell what mends what is in the way
+    Doctor(DoctorArgs),
     /// Print the JSON Schema of pipeline files, for editors
     Schema,
     /// Say what an error code means and what to do
@@ -181,6 +183,16 @@ pub struct SourceArgs {
     /// Plugin registry folder
     #[arg(long, default_value = "./data/plugins")]
     pub plugins: PathBuf,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Args, Clone)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// An address and a port; a name stands for the first address it resolves to, of IPv4 if it has one.

@@ -4,6 +4,7 @@ mod access;
 mod builtin;
 mod check;
 mod cli;
+mod doctor;
 mod log;
 mod measure;
 mod memory;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
     let result = match cli.command() {
         cli::Command::Run(run) => serve::run(&run),
         cli::Command::Validate(validate) => check::validate(&validate),
+        cli::Command::Doctor(doctor) => doctor::run(&doctor),
         cli::Command::Schema => check::schema(),
         cli::Command::Explain { code } => check::explain(&code),
         cli::Command::Source(command) => source::run(&command),

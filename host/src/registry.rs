@@ -9,6 +9,7 @@ use deltaforge_engine::source::SourceFactory;
 use deltaforge_sink_file::{FileSinkFactory, NullSinkFactory, StdoutSinkFactory};
 use deltaforge_sink_http::HttpSinkFactory;
 use deltaforge_sink_kafka::KafkaSinkFactory;
+use deltaforge_source_mysql::MysqlSource;
 use deltaforge_source_sqlite::SqliteSource;
 
 /// Every connector of this build.
@@ -20,7 +21,7 @@ pub struct Registry {
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            sources: vec![Arc::new(SqliteSource::default())],
+            sources: vec![Arc::new(MysqlSource), Arc::new(SqliteSource::default())],
             sinks: vec![
                 Arc::new(FileSinkFactory::default()),
                 Arc::new(StdoutSinkFactory::default()),
@@ -62,7 +63,8 @@ impl Registry {
         }
         catalog
             .source_alias("turso", "sqlite", &[("url", "path")])
-            .absent(Part::Source, &["mysql", "mariadb", "postgres"])
+            .source_alias("mariadb", "mysql", &[])
+            .absent(Part::Source, &["postgres"])
             .absent(Part::Sink, &["redis", "nats", "s3", "clickhouse"])
             .absent(Part::Encoding, &["avro"])
     }

@@ -15,6 +15,7 @@ mod follow;
 mod health;
 mod hostile;
 mod kafka;
+mod mysql;
 mod operations;
 mod outbox;
 mod plugins;

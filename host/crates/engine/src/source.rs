@@ -77,7 +77,16 @@ pub trait SourceFactory: Send + Sync + 'static {
     fn files(&self, _config: &Value) -> Vec<PathBuf> {
         Vec::new()
     }
-    /// Connects and returns a reader at the resume point. The only step with I/O.
+    /// Looks at the database and at what it grants, without changing anything there: all that would keep this
+    /// configuration from being read, or from being read well.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer.
+    async fn examine(&self, _config: &Value) -> Result<Vec<Complaint>, SourceError> {
+        Ok(Vec::new())
+    }
+    /// Connects and returns a reader at the resume point. The only step with I/O, besides [`SourceFactory::examine`].
     ///
     /// # Errors
     ///
@@ -102,6 +111,29 @@ pub trait SourceFactory: Send + Sync + 'static {
     /// How many leading events of `batch`, as the source handed it out, are at or before `position`. Pure.
     /// `position` lies inside the stretch that the batch covers.
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize;
+}
+
+/// What is in the way of reading a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// Whether nothing can be read as long as it is so.
+    pub fatal: bool,
+    /// What it is.
+    pub what: String,
+    /// What mends it: a statement for the database, where there is one.
+    pub mend: String,
+}
+
+impl Complaint {
+    /// Nothing can be read.
+    pub fn fatal(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { fatal: true, what: what.into(), mend: mend.into() }
+    }
+
+    /// It can be read, with less than there could be.
+    pub fn minor(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { fatal: false, ..Self::fatal(what, mend) }
+    }
 }
 
 /// A source marks the delete that a change of a key begins with by this header, with no value. Messages get the new

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::batch::{
-    Batch, Entry, FLAG_LAST, Image, NONE32, NONE64, Op, SNAPSHOT_SHIFT, Side, SnapshotMark, SourceInfo,
+    Batch, Entry, Event, FLAG_LAST, Image, NONE32, NONE64, Op, SNAPSHOT_SHIFT, Side, SnapshotMark, SourceInfo,
     Transaction,
 };
 use crate::event_id::EventId;
@@ -152,6 +152,11 @@ impl BatchBuilder {
         if let Some(at) = large {
             self.batch.large.truncate(at);
         }
+    }
+
+    /// The event that was started last.
+    pub fn last(&self) -> Option<Event<'_>> {
+        self.batch.entries.len().checked_sub(1).map(|at| self.batch.event(at))
     }
 
     /// How many events it holds so far.

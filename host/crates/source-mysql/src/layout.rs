@@ -69,6 +69,22 @@ impl TableLayout {
         Self::build(map, Some(definition))
     }
 
+    /// The layout by the best that is known: the definition, where it has the columns that the log names; else what the log
+    /// says.
+    ///
+    /// # Errors
+    ///
+    /// When neither suffices.
+    pub fn best(map: &TableMap<'_>, definition: Option<&Declared>) -> Result<Self, LayoutError> {
+        let Some(definition) = definition else { return Self::from_log(map) };
+        let Some(names) = map.metadata.names()? else { return Self::from_definition(map, definition) };
+        let declared = definition.columns.iter().map(|column| column.name.as_str());
+        if !declared.eq(names) {
+            return Self::from_log(map);
+        }
+        Self::from_definition(map, definition).or_else(|_| Self::from_log(map))
+    }
+
     /// What batches say of the table.
     pub fn schema(&self) -> &Arc<TableSchema> {
         &self.schema

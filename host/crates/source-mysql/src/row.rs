@@ -34,6 +34,7 @@ mod temporal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use codec::{Codec, Width};
+pub(crate) use codec::{Codec, Width, push_geometry};
 pub use cursor::{RowCursor, Scratch, Written};
 pub(crate) use decimal::DecimalShape;
+pub(crate) use temporal::Parts;

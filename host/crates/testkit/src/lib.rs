@@ -7,6 +7,7 @@
 //! * [`lines`]: JSON Lines files, rotated ones included;
 //! * [`http`]: an HTTP endpoint that can fail at random, hang, or be gone;
 //! * `kafka`, with the feature of that name: a broker, and what is in its topics;
+//! * `mysql`, with the feature of that name: MySQL and MariaDB servers;
 //! * [`wait`]: waiting for a state, with a deadline;
 //! * `pipelines`, with the feature of that name: pipelines inside a test's own process.
 //!
@@ -21,6 +22,8 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod lines;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 #[cfg(feature = "pipelines")]
 pub mod pipelines;
 pub mod random;

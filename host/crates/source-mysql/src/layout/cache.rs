@@ -44,6 +44,11 @@ impl Layouts {
         Ok(layout)
     }
 
+    /// Whether the map says what is known already.
+    pub fn has(&self, map: &TableMap<'_>) -> bool {
+        self.known.get(&map.table_id).is_some_and(|known| known.definition == map.definition)
+    }
+
     /// The layout of the table with this number, for the rows behind its map.
     pub fn of_table(&self, table_id: u64) -> Option<&Arc<TableLayout>> {
         self.known.get(&table_id).map(|known| &known.layout)

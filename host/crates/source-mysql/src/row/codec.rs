@@ -204,7 +204,7 @@ impl Codec {
                     None => row.push(&Cell::Bytes(value)),
                 }
             }
-            Self::Geometry { prefix } => push_geometry(variable(bytes, *prefix)?, row, room),
+            Self::Geometry { prefix } => push_geometry(variable(bytes, *prefix)?, row, &mut room.bytes),
             Self::Vector { prefix } => {
                 let value = variable(bytes, *prefix)?;
                 let (floats, rest) = value.as_chunks::<4>();
@@ -326,7 +326,11 @@ fn push_json(document: &[u8], row: &mut RowWriter<'_>, room: &mut Room) -> Resul
 
 /// Four bytes of SRID, then WKB: what the server keeps. Without an SRID that is WKB. With one it moves into the
 /// extended form, which has a flag in the type and the SRID behind it.
-fn push_geometry<'r, 'w>(value: &[u8], row: &'r mut RowWriter<'w>, room: &mut Room) -> &'r mut RowWriter<'w> {
+pub(crate) fn push_geometry<'r, 'w>(
+    value: &[u8],
+    row: &'r mut RowWriter<'w>,
+    room: &mut Vec<u8>,
+) -> &'r mut RowWriter<'w> {
     const HAS_SRID: u32 = 0x2000_0000;
     let Some((srid, wkb)) = value.split_first_chunk::<4>() else { return row.push(&Cell::Bytes(value)) };
     if *srid == [0; 4] {
@@ -335,12 +339,12 @@ fn push_geometry<'r, 'w>(value: &[u8], row: &'r mut RowWriter<'w>, room: &mut Ro
     let Some(([1, kind @ ..], rest)) = wkb.split_first_chunk::<5>() else {
         return row.push(&Cell::Bytes(value));
     };
-    room.bytes.clear();
-    room.bytes.push(1);
-    room.bytes.extend_from_slice(&(u32::from_le_bytes(*kind) | HAS_SRID).to_le_bytes());
-    room.bytes.extend_from_slice(srid);
-    room.bytes.extend_from_slice(rest);
-    row.push(&Cell::Bytes(&room.bytes))
+    room.clear();
+    room.push(1);
+    room.extend_from_slice(&(u32::from_le_bytes(*kind) | HAS_SRID).to_le_bytes());
+    room.extend_from_slice(srid);
+    room.extend_from_slice(rest);
+    row.push(&Cell::Bytes(room))
 }
 
 fn push_display(value: impl std::fmt::Display, out: &mut String) {

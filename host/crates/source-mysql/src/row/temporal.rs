@@ -15,7 +15,7 @@ const DAY: i64 = 86_400 * SECOND;
 
 /// A date and a time of day as their parts; any of them may be out of its range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     pub year: u32,
     pub month: u32,
     pub day: u32,
@@ -56,6 +56,45 @@ impl Parts {
         let _ = write!(out, "{:04}-{:02}-{:02}", self.year, self.month, self.day);
     }
 
+    /// A DATE.
+    pub fn push_date(&self, row: &mut RowWriter<'_>, text: &mut String) {
+        match self.days() {
+            Some(days) => row.push(&Cell::Date(days)),
+            None => {
+                text.clear();
+                self.write_date(text);
+                row.push(&Cell::Text(text))
+            }
+        };
+    }
+
+    /// A DATETIME.
+    pub fn push_datetime(&self, digits: u8, row: &mut RowWriter<'_>, text: &mut String) {
+        match self.micros() {
+            Some(micros) => row.push(&Cell::DateTime(micros)),
+            None => self.push_text(digits, row, text),
+        };
+    }
+
+    /// A TIMESTAMP, in UTC.
+    pub fn push_timestamp(&self, digits: u8, row: &mut RowWriter<'_>, text: &mut String) {
+        match self.micros() {
+            Some(micros) => row.push(&Cell::Timestamp(micros)),
+            None => self.push_text(digits, row, text),
+        };
+    }
+
+    fn push_text<'r, 'w>(
+        &self,
+        digits: u8,
+        row: &'r mut RowWriter<'w>,
+        text: &mut String,
+    ) -> &'r mut RowWriter<'w> {
+        text.clear();
+        self.write_datetime(digits, text);
+        row.push(&Cell::Text(text))
+    }
+
     /// With so many digits of the second's fraction.
     pub fn write_datetime(&self, digits: u8, out: &mut String) {
         self.write_date(out);
@@ -87,26 +126,8 @@ pub(super) fn date(
 ) -> Result<(), DecodeError> {
     let packed = bytes.uint(3, "a DATE")? as u32;
     let parts = Parts { day: packed & 31, month: packed >> 5 & 15, year: packed >> 9, ..Parts::default() };
-    match parts.days() {
-        Some(days) => row.push(&Cell::Date(days)),
-        None => {
-            text.clear();
-            parts.write_date(text);
-            row.push(&Cell::Text(text))
-        }
-    };
+    parts.push_date(row, text);
     Ok(())
-}
-
-fn push_datetime(parts: &Parts, digits: u8, row: &mut RowWriter<'_>, text: &mut String) {
-    match parts.micros() {
-        Some(micros) => row.push(&Cell::DateTime(micros)),
-        None => {
-            text.clear();
-            parts.write_datetime(digits, text);
-            row.push(&Cell::Text(text))
-        }
-    };
 }
 
 /// Five bytes, the highest bit a sign that is always set: 17 bits of year times 13 plus month, 5 of day, 5 of hour, 6
@@ -121,7 +142,7 @@ pub(super) fn datetime2(
     let packed = big_endian(&bytes.array::<5>(WHAT)?) & 0x7f_ffff_ffff;
     let mut parts = unpack(packed);
     parts.micros = fraction(bytes, digits, WHAT)?;
-    push_datetime(&parts, digits, row, text);
+    parts.push_datetime(digits, row, text);
     Ok(())
 }
 
@@ -157,7 +178,7 @@ pub(super) fn old_datetime(
         second: clock % 100,
         micros: 0,
     };
-    push_datetime(&parts, 0, row, text);
+    parts.push_datetime(0, row, text);
     Ok(())
 }
 
@@ -175,9 +196,7 @@ pub(super) fn timestamp(
         Some(digits) => (u32::from_be_bytes(bytes.array(WHAT)?), fraction(bytes, digits, WHAT)?),
     };
     if seconds == 0 {
-        text.clear();
-        Parts { micros, ..Parts::default() }.write_datetime(digits.unwrap_or(0), text);
-        row.push(&Cell::Text(text));
+        Parts { micros, ..Parts::default() }.push_timestamp(digits.unwrap_or(0), row, text);
     } else {
         row.push(&Cell::Timestamp(i64::from(seconds) * SECOND + i64::from(micros)));
     }

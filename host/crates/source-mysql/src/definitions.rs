@@ -1,0 +1,267 @@
+//! What tables look like at the point of the log that is being read.
+//!
+//! With `binlog_row_metadata = FULL` the log says most of it itself. What it does not say (names without FULL, MariaDB's
+//! own types, unique keys) comes from the history of definitions, which begins with what the server says at the start
+//! and follows the statements in the log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use deltaforge_engine::source::SourceContext;
+use deltaforge_model::Position;
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use crate::binlog::query::Query;
+use crate::charset::Charset;
+use crate::config::{Captured, OWN_DATABASES};
+use crate::connect::Endpoint;
+use crate::ddl::{self, Body, Change, Context, Definition, Mode, Statement, TableName};
+use crate::failure::{Doing, MysqlError};
+use crate::history::{Charsets, History, Known};
+use crate::layout::Declared;
+use crate::position::{self, At};
+use crate::server::{Flavour, Server};
+
+/// A table that a statement changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub table: TableName,
+    pub how: How,
+}
+
+/// What happened to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It came into being.
+    Created,
+    /// Its definition, or its name, is another one.
+    Changed,
+    /// It is gone.
+    Dropped,
+    /// It is empty.
+    Emptied,
+}
+
+/// The tables' definitions. Asked in the order of the log.
+pub(crate) struct Definitions {
+    endpoint: Endpoint,
+    server: Server,
+    history: History,
+    /// As rows are read by them; made when they are first asked for.
+    declared: HashMap<TableName, Arc<Declared>>,
+}
+
+const ACTION: &str = "ask for the definitions of tables of";
+
+impl Definitions {
+    /// The definitions that held at `start`. A history that there is not yet begins with what the server says now.
+    ///
+    /// # Errors
+    ///
+    /// When the history cannot be read or written, or the server does not answer.
+    pub async fn open(
+        endpoint: Endpoint,
+        conn: &mut Conn,
+        server: Server,
+        captured: &Captured,
+        context: &SourceContext,
+        start: &Position,
+    ) -> Result<Self, MysqlError> {
+        let info = &context.info;
+        let prefix = History::prefix(&info.tenant, &info.pipeline, &info.source_id);
+        let resume = context.resume.as_ref();
+        let history = History::open(context.state.clone(), prefix, resume, position::compare_logs).await?;
+        let mut definitions = Self { endpoint, server, history, declared: HashMap::new() };
+        if definitions.history.is_empty() {
+            definitions.begin(conn, captured, start).await?;
+        }
+        Ok(definitions)
+    }
+
+    async fn begin(&mut self, conn: &mut Conn, captured: &Captured, start: &Position) -> Result<(), MysqlError> {
+        let address = self.endpoint.address().to_owned();
+        let sql = "SELECT schema_name, default_character_set_name FROM information_schema.schemata";
+        let databases: Vec<(String, String)> = conn.query(sql).await.doing(ACTION, &address)?;
+        let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
+        let tables: Vec<(String, String)> = conn.query(sql).await.doing(ACTION, &address)?;
+        // Of the others it is enough that there are such tables: one may get the name of one that is captured.
+        let tables = tables.into_iter().filter(|(database, _)| !OWN_DATABASES.contains(&database.as_str()));
+        let mut known = Vec::new();
+        for (database, table) in tables {
+            let name = TableName::new(database, table);
+            let is_captured = captured.has(&name.database, &name.table);
+            let definition = if is_captured { self.ask(conn, &name).await? } else { None };
+            known.push((name, definition));
+        }
+        if !known.iter().any(|(name, _)| captured.has(&name.database, &name.table)) {
+            tracing::warn!(server = address, "no table matches yet; tables are captured when they are created");
+        }
+        Ok(self.history.learn(start, databases, known).await?)
+    }
+
+    /// What the server says of a table now; `None`: there is none, or what it says is not understood.
+    async fn ask(&self, conn: &mut Conn, name: &TableName) -> Result<Option<Definition>, MysqlError> {
+        const GONE: [u16; 2] = [1049, 1146];
+        let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
+        let sql = format!("SHOW CREATE TABLE {}.{}", quoted(&name.database), quoted(&name.table));
+        let row: Option<mysql_async::Row> = match conn.query_first(sql).await {
+            Err(mysql_async::Error::Server(error)) if GONE.contains(&error.code) => return Ok(None),
+            row => row.doing(ACTION, self.endpoint.address())?,
+        };
+        let text = row.and_then(|row| row.get_opt::<String, usize>(1)?.ok()).unwrap_or_default();
+        let Statement::Changes(changes) = ddl::read(&text, &self.context(&name.database, Mode::default())) else {
+            return Ok(None);
+        };
+        let made = changes.into_iter().find_map(|change| match change {
+            Change::Create { body: Body::Definition(mut definition), .. } => {
+                definition.resolve(None);
+                Some(*definition)
+            }
+            _ => None,
+        });
+        Ok(made.map(|mut definition| {
+            definition.resolve(None);
+            definition
+        }))
+    }
+
+    fn context<'a>(&self, database: &'a str, mode: Mode) -> Context<'a> {
+        let server = match self.server.flavour {
+            Flavour::MySql => ddl::Server::MySql,
+            Flavour::MariaDb => ddl::Server::MariaDb,
+        };
+        Context { server, database, mode, fold_names: self.server.variable("lower_case_table_names") != "0" }
+    }
+
+    /// The definition that a table has at this point of the log, which was read up to `read`; `None`: it is not known.
+    ///
+    /// # Errors
+    ///
+    /// When the server is to be asked, and does not answer.
+    pub async fn of(&mut self, table: &TableName, read: &At) -> Result<Option<Arc<Declared>>, MysqlError> {
+        if let Some(declared) = self.declared.get(table) {
+            return Ok(Some(declared.clone()));
+        }
+        let declared = match self.history.table(table) {
+            Known::Table(definition) => definition.declared(),
+            // A change was not understood. What the server says now is right only if there is nothing behind `read` that
+            // may have changed it.
+            Known::Unknown | Known::Gone => {
+                let mut conn = self.endpoint.connect().await?;
+                let asked = self.ask(&mut conn, table).await?;
+                let is_tail = read.place.has_all(&self.server.tail(&mut conn).await?.place);
+                let Some(definition) = asked.filter(|_| is_tail) else {
+                    tracing::warn!(%table, "its definition at this point of the log is not known: only what the log says of it is");
+                    return Ok(None);
+                };
+                let declared = definition.declared();
+                self.history.learn_unknown(table, definition, &read.position()).await?;
+                declared
+            }
+        };
+        let declared = Arc::new(declared);
+        self.declared.insert(table.clone(), declared.clone());
+        Ok(Some(declared))
+    }
+
+    /// The definition by which a table's rows are copied: the one of this point of the log, or else today's, which the
+    /// copy's own statements put to the test; `None`: there is no such table.
+    ///
+    /// # Errors
+    ///
+    /// When the server is to be asked, and does not answer.
+    pub async fn for_copy(&self, table: &TableName) -> Result<Option<Arc<Definition>>, MysqlError> {
+        if let Known::Table(definition) = self.history.table(table) {
+            return Ok(Some(definition.clone()));
+        }
+        let mut conn = self.endpoint.connect().await?;
+        if let Some(definition) = self.ask(&mut conn, table).await? {
+            return Ok(Some(Arc::new(definition)));
+        }
+        let sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?";
+        let name = (&table.database, &table.table);
+        let there: Option<u8> = conn.exec_first(sql, name).await.doing(ACTION, self.endpoint.address())?;
+        if there.is_none() {
+            return Ok(None);
+        }
+        Err(MysqlError::Unsupported(format!(
+            "copy {table}: what SHOW CREATE TABLE says of it is not understood; leave the table out of `tables`, or set \
+             `snapshot.mode: never`"
+        )))
+    }
+
+    /// Whether the rows of a table have names that last.
+    pub fn has_key(&self, table: &TableName) -> bool {
+        matches!(self.history.table(table), Known::Table(definition) if !definition.row_key().is_empty())
+    }
+
+    /// All tables that there are here, by name.
+    pub fn tables(&self) -> Vec<TableName> {
+        let mut tables: Vec<TableName> = self.history.tables().cloned().collect();
+        tables.sort();
+        tables
+    }
+
+    /// A statement of the log that is neither of a transaction's own words nor rows; `behind`: the position right behind
+    /// it. Answers which tables it changed.
+    ///
+    /// # Errors
+    ///
+    /// When the history cannot be written.
+    pub async fn statement(&mut self, query: &Query<'_>, behind: &Position) -> Result<Vec<Touched>, MysqlError> {
+        let mode = Mode::from_bits(query.session.sql_mode.unwrap_or_default());
+        let text = text_of(query);
+        let Statement::Changes(changes) = ddl::read(&text, &self.context(query.database, mode)) else {
+            return Ok(Vec::new());
+        };
+        let mut touched: Vec<Touched> = changes.iter().flat_map(|change| self.touched(change)).collect();
+        let charset = |collation: Option<u16>| collation.and_then(Charset::name_of_collation);
+        let charsets = Charsets {
+            database: charset(query.session.database_collation).map(|charset| (query.database, charset)),
+            server: charset(query.session.server_collation),
+        };
+        let redefined = self.history.change(behind, &changes, charsets).await?;
+        touched.retain(|touched| touched.how == How::Emptied || redefined.contains(&touched.table));
+        for table in &redefined {
+            self.declared.remove(table);
+        }
+        Ok(touched)
+    }
+
+    fn touched(&self, change: &Change) -> Vec<Touched> {
+        let one = |table: &TableName, how| vec![Touched { table: table.clone(), how }];
+        match change {
+            Change::Create { table, .. } => one(table, How::Created),
+            Change::Alter { table, .. } => one(table, How::Changed),
+            Change::Drop { table } => one(table, How::Dropped),
+            Change::Truncate { table } => one(table, How::Emptied),
+            Change::Rename(pairs) => {
+                let mut tables: Vec<&TableName> = pairs.iter().flat_map(|(from, to)| [from, to]).collect();
+                tables.sort();
+                tables.dedup();
+                tables.into_iter().flat_map(|table| one(table, How::Changed)).collect()
+            }
+            Change::Database { .. } => Vec::new(),
+            Change::DropDatabase { database } => {
+                let tables = self.history.tables().filter(|table| table.database == *database);
+                tables.flat_map(|table| one(table, How::Dropped)).collect()
+            }
+        }
+    }
+
+    /// All checkpoints have got to `position`, or further.
+    pub fn confirm(&mut self, position: &Position) {
+        self.history.confirm(position);
+    }
+}
+
+/// A statement's text, from its session's charset.
+pub(crate) fn text_of(query: &Query<'_>) -> String {
+    let charset = query.session.client_collation.and_then(Charset::name_of_collation).and_then(Charset::from_name);
+    let mut scratch = String::new();
+    match charset.unwrap_or(Charset::Utf8).decode(query.sql, &mut scratch) {
+        Some(text) => text.to_owned(),
+        None => String::from_utf8_lossy(query.sql).into_owned(),
+    }
+}

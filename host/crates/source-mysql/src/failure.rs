@@ -1,0 +1,200 @@
+//! Every way this source can fail, and what the pipeline does next.
+
+use std::time::Duration;
+
+use deltaforge_engine::source::SourceError;
+
+use crate::error::{DecodeError, LayoutError};
+use crate::history::HistoryError;
+
+/// A failure inside this crate, before the engine sees it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MysqlError {
+    /// The server could not be reached, or the connection broke.
+    #[error("{action} {address}: {cause}")]
+    Unreachable {
+        /// What was being done.
+        action: &'static str,
+        /// `host:port`.
+        address: String,
+        /// Why it failed. Not a source: its own words are here.
+        cause: String,
+    },
+    /// The server did not answer in time.
+    #[error("{action} {address}: no answer within {} s", waited.as_secs())]
+    Silent {
+        /// What was being done.
+        action: &'static str,
+        /// `host:port`.
+        address: String,
+        /// How long that was waited for.
+        waited: Duration,
+    },
+    /// The server does not let us in.
+    #[error("log in to {address}: {why}")]
+    LoginRefused {
+        /// `host:port`.
+        address: String,
+        /// The server's words.
+        why: String,
+    },
+    /// No encrypted connection as configured.
+    #[error("encrypt the connection to {address}: {why}")]
+    Tls {
+        /// `host:port`.
+        address: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The server refused a statement.
+    #[error("{action}: {message} (error {code})")]
+    Statement {
+        /// What was being done.
+        action: String,
+        /// The server's number for it.
+        code: u16,
+        /// The server's words.
+        message: String,
+    },
+    /// A privilege or setting is missing.
+    #[error("{0}")]
+    NotReady(String),
+    /// The log no longer reaches back to the checkpoint.
+    #[error("{0}")]
+    PositionLost(String),
+    /// The server went back behind the checkpoint.
+    #[error("{0}")]
+    Rewound(String),
+    /// The checkpoint belongs to another server.
+    #[error("{0}")]
+    Unrelated(String),
+    /// The checkpoint cannot be read.
+    #[error("read the checkpoint {0}: it is no position of a MySQL source")]
+    BadPosition(String),
+    /// A row does not fit its share of the budget.
+    #[error("{0}")]
+    RowTooLarge(String),
+    /// What is in the log cannot be turned into changes.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A definition changed and the configuration asks to stop then.
+    #[error("{0}")]
+    Drift(String),
+    /// An event of the log could not be read.
+    #[error("the log at {at}: {cause}")]
+    Decode {
+        /// `file:position` of the event's end.
+        at: String,
+        /// What is wrong with it.
+        cause: DecodeError,
+    },
+    /// The rows of a table cannot be read.
+    #[error("the log at {at}: {cause}")]
+    Layout {
+        /// `file:position` of the event's end.
+        at: String,
+        /// Why not.
+        cause: LayoutError,
+    },
+    /// The history of definitions could not be read or written.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+}
+
+/// Errors of servers by which a login fails for good.
+const LOGIN: [u16; 10] = [1044, 1045, 1049, 1130, 1251, 1524, 1698, 1862, 3118, 3159];
+/// Those by which a privilege is missing.
+const DENIED: [u16; 4] = [1142, 1143, 1227, 1370];
+/// The server does not give us its log.
+const NO_LOG: u16 = 1236;
+
+impl MysqlError {
+    /// What the server said to a statement or a login.
+    pub(crate) fn told(action: &str, address: &str, code: u16, message: &str) -> Self {
+        if LOGIN.contains(&code) {
+            let why = format!("{message} (error {code})");
+            return Self::LoginRefused { address: address.to_owned(), why };
+        }
+        if DENIED.contains(&code) {
+            return Self::NotReady(format!(
+                "{action}: {message} (error {code}). GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the account"
+            ));
+        }
+        if code == NO_LOG && message.contains("same server_uuid/server_id") {
+            return Self::NotReady(format!(
+                "{action}: another replica has our server_id, and the server ends one of the two. Give this source another \
+                 `id`, or a `server_id`"
+            ));
+        }
+        if code == NO_LOG {
+            return Self::PositionLost(format!("{action}: {message} (error {code})"));
+        }
+        Self::Statement { action: action.to_owned(), code, message: message.to_owned() }
+    }
+
+    /// The server has no TLS and the configuration asks for it.
+    pub(crate) fn no_tls(address: &str) -> Self {
+        let why = "the server does not offer TLS; give it a certificate, or set `tls.mode`";
+        Self::Tls { address: address.to_owned(), why: why.into() }
+    }
+
+    /// The account has a login that this program does not know.
+    pub(crate) fn unknown_login(address: &str, plugin: &str) -> Self {
+        let why = format!(
+            "the account logs in by {plugin}, which is not known here: ALTER USER … IDENTIFIED WITH caching_sha2_password \
+             (MariaDB: mysql_native_password)"
+        );
+        Self::LoginRefused { address: address.to_owned(), why }
+    }
+
+    /// Says what was being done when the library failed.
+    pub(crate) fn of(action: &'static str, address: &str, error: mysql_async::Error) -> Self {
+        use mysql_async::{DriverError, Error, IoError};
+        let address = address.to_owned();
+        match error {
+            Error::Server(error) => Self::told(action, &address, error.code, &error.message),
+            Error::Io(IoError::Tls(error)) => Self::Tls { address, why: error.to_string() },
+            Error::Driver(DriverError::NoClientSslFlagFromServer) => Self::no_tls(&address),
+            Error::Driver(DriverError::UnknownAuthPlugin { name }) => Self::unknown_login(&address, &name),
+            Error::Io(IoError::Io(cause)) => Self::Unreachable { action, address, cause: cause.to_string() },
+            other => Self::Unreachable { action, address, cause: other.to_string() },
+        }
+    }
+}
+
+/// Adds what was being done, and where, to what the library says.
+pub(crate) trait Doing<T> {
+    fn doing(self, action: &'static str, address: &str) -> Result<T, MysqlError>;
+}
+
+impl<T> Doing<T> for Result<T, mysql_async::Error> {
+    fn doing(self, action: &'static str, address: &str) -> Result<T, MysqlError> {
+        self.map_err(|error| MysqlError::of(action, address, error))
+    }
+}
+
+impl From<MysqlError> for SourceError {
+    fn from(error: MysqlError) -> Self {
+        let message = error.to_string();
+        match error {
+            MysqlError::Unreachable { cause, .. } => Self::retry("mysql_unreachable", message, cause),
+            MysqlError::Silent { .. } => Self::retry("mysql_unreachable", message, "the time is over"),
+            MysqlError::Statement { message: cause, .. } => Self::retry("mysql_failed", message, cause),
+            MysqlError::History(HistoryError::State(cause)) => Self::retry("schema_history", message, cause),
+            MysqlError::History(_) => Self::operator("schema_history", message),
+            MysqlError::LoginRefused { .. } => Self::operator("mysql_login_refused", message),
+            MysqlError::Tls { .. } => Self::operator("mysql_tls_failed", message),
+            MysqlError::NotReady(_) => Self::operator("mysql_not_ready", message),
+            MysqlError::PositionLost(_) => Self::operator("position_lost", message),
+            MysqlError::Rewound(_) => Self::operator("source_rewound", message),
+            MysqlError::Unrelated(_) => Self::operator("source_changed", message),
+            MysqlError::BadPosition(_) => Self::operator("bad_checkpoint", message),
+            MysqlError::RowTooLarge(_) => Self::operator("row_too_large", message),
+            MysqlError::Unsupported(_) => Self::operator("mysql_unsupported", message),
+            MysqlError::Drift(_) => Self::operator("schema_drift", message),
+            MysqlError::Decode { .. } => Self::operator("log_unreadable", message),
+            MysqlError::Layout { .. } => Self::operator("table_unreadable", message),
+        }
+    }
+}

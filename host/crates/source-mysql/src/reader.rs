@@ -1,0 +1,129 @@
+//! The engine's end of a stream.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deltaforge_engine::source::{Complaint, SourceContext, SourceError, SourceReader};
+use deltaforge_model::{Position, SourceBatch, SourceInfo};
+use mysql_async::Conn;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::Instrument;
+
+use crate::config::{FkCascade, MysqlConfig, SnapshotMode};
+use crate::connect::Endpoint;
+use crate::definitions::Definitions;
+use crate::doctor;
+use crate::failure::MysqlError;
+use crate::position::At;
+use crate::resume;
+use crate::server::Server;
+use crate::snapshot::Job;
+use crate::stream::{self, Inlet, Parts, Stream};
+
+/// A reader whose work is done by a task of its own.
+pub(crate) struct MysqlReader {
+    inlet: Inlet,
+    confirmed: watch::Sender<Option<Position>>,
+    task: JoinHandle<()>,
+}
+
+impl MysqlReader {
+    /// Looks whether the server and the checkpoint belong together, and asks for the log from there.
+    pub async fn open(config: MysqlConfig, context: SourceContext) -> Result<Self, MysqlError> {
+        let endpoint = Endpoint::of(&config)?;
+        let held = context.resume.as_ref().map(At::parse).transpose()?;
+        let stands = context.stands.iter().map(At::parse).collect::<Result<Vec<_>, _>>()?;
+        let mut conn = endpoint.connect().await?;
+        let server = Server::ask(&mut conn, endpoint.address()).await?;
+        look_over(&mut conn, &server, &config).await?;
+        for at in held.iter().chain(&stands) {
+            resume::check(&mut conn, &server, at).await?;
+        }
+        let first = held.is_none();
+        let mut at = match held {
+            Some(at) => at.moved_to(&server),
+            None => server.tail(&mut conn).await?,
+        };
+        let start = at.position();
+        let definitions =
+            Definitions::open(endpoint.clone(), &mut conn, server.clone(), &config.captured(), &context, &start).await?;
+        drop(conn);
+        at.copies.restart(|table| definitions.has_key(table));
+        let takes_snapshot = match config.snapshot_mode() {
+            SnapshotMode::Never => false,
+            SnapshotMode::Initial => first,
+            SnapshotMode::Always => true,
+        };
+        if takes_snapshot {
+            let captured = config.captured();
+            let tables = definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
+            at.copies.jobs = vec![Job::new(tables, now_ms(), &format!("{} {start}", server.identity))];
+        }
+        at.copies.go_on(stands.iter().map(|at| &at.copies));
+        tracing::info!(
+            server = server.address,
+            version = server.variable("version"),
+            identity = server.identity,
+            from = start.readable(),
+            "reading the log"
+        );
+        let info = SourceInfo { connector: "mysql".into(), pos_name: "pos".into(), pos_is_lsn: false, ..context.info.clone() };
+        let (confirmed, confirms) = watch::channel(None);
+        let parts = Parts {
+            config,
+            endpoint,
+            server,
+            at,
+            info: Arc::new(info),
+            limits: context.limits,
+            definitions,
+            confirmed: confirms,
+        };
+        let (outlet, inlet) = stream::pair();
+        let stream = Stream::start(parts, outlet).await?;
+        let task = tokio::spawn(stream.run().in_current_span());
+        Ok(Self { inlet, confirmed, task })
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Refuses what cannot work, and tells what works badly.
+async fn look_over(conn: &mut Conn, server: &Server, config: &MysqlConfig) -> Result<(), MysqlError> {
+    let cascades = doctor::cascades(conn, server, &config.captured()).await?;
+    let cascades = doctor::cascade_complaint(&cascades);
+    let cascades = cascades.map(|found| Complaint { fatal: config.on_fk_cascade == FkCascade::Refuse, ..found });
+    for Complaint { fatal, what, mend } in doctor::settings(server).into_iter().chain(cascades) {
+        if fatal {
+            return Err(MysqlError::NotReady(format!("{}: {what}. To mend it: {mend}", server.address)));
+        }
+        tracing::warn!(server = server.address, mend, "{what}");
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl SourceReader for MysqlReader {
+    async fn next_batch(&mut self) -> Result<Option<SourceBatch>, SourceError> {
+        match self.inlet.next().await {
+            Some(batch) => batch.map(Some),
+            None => Err(SourceError::retry("mysql_failed", "the reading task has ended", "it was stopped")),
+        }
+    }
+
+    /// Servers keep their logs by age and size, whoever has read them; definitions from before are forgotten.
+    async fn confirm(&mut self, position: &Position) -> Result<(), SourceError> {
+        self.confirmed.send_replace(Some(position.clone()));
+        Ok(())
+    }
+}
+
+impl Drop for MysqlReader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

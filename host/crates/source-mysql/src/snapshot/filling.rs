@@ -1,0 +1,266 @@
+//! Copied rows into batches.
+
+use std::sync::Arc;
+
+use deltaforge_engine::batcher::Batcher;
+use deltaforge_model::{
+    BatchBuilder, Boundary, EventHead, EventId, Image, OUTBOX_MARK, Op, Side, SnapshotMark, SourceBatch,
+};
+
+use super::Parts;
+use super::columns::{Columns, Room};
+use super::copy::{Copying, Piece, Task, marks_at};
+use super::progress::{Copies, Job, Left, Range};
+use super::view::View;
+use super::walk::Walk;
+use super::window::Window;
+use crate::ddl::{Definition, TableName};
+use crate::failure::MysqlError;
+use crate::position::At;
+
+/// Errors by which servers say that a table is not what it was when the view was opened.
+const TABLE_MOVED: [u16; 4] = [1054, 1146, 1412, 1051];
+
+/// A table that is being copied.
+#[derive(Debug)]
+struct Plan {
+    name: TableName,
+    columns: Columns,
+    walk: Arc<Walk>,
+    /// What is left of each of its ranges; `None`: nothing.
+    ranges: Vec<Option<Range>>,
+    rows: u64,
+    outbox: bool,
+}
+
+/// The copy of a job's tables in one view.
+#[derive(Debug)]
+pub(super) struct Filling {
+    job: Job,
+    plans: Vec<Plan>,
+    window: Window,
+    /// `None`: a table is not what it was, and another view is needed.
+    copying: Option<Copying>,
+    /// Rows that have come, and how many of them were taken.
+    piece: Option<(Piece, usize)>,
+    room: Room,
+    identity: Vec<u8>,
+}
+
+/// What came of filling a batch.
+pub(super) enum Outcome {
+    Batch(SourceBatch),
+    /// Everything is copied.
+    Last(Option<SourceBatch>),
+    /// A table is no longer what it was in the view.
+    Moved,
+}
+
+impl Filling {
+    /// Plans the copy of what is left of a job.
+    pub async fn begin(
+        parts: &Parts,
+        job: Job,
+        view: &mut View,
+        known: Vec<(TableName, Arc<Definition>)>,
+        window: Window,
+    ) -> Result<Self, MysqlError> {
+        let mut plans = Vec::with_capacity(job.tables.len());
+        for left in &job.tables {
+            let name = left.name();
+            let Some((_, definition)) = known.iter().find(|(known, _)| *known == name) else {
+                tracing::warn!(table = %name, "not copied: there is no such table any more, or its definition is not known");
+                continue;
+            };
+            let columns = Columns::of(&name, definition).map_err(|column| {
+                MysqlError::Unsupported(format!(
+                    "copy {name}: the type of its column {column} is not known here; leave the table out, or upgrade DeltaForge"
+                ))
+            })?;
+            let walk = Arc::new(Walk::of(&name, definition));
+            let mut ranges = left.ranges.clone();
+            if ranges.is_empty() {
+                let config = &parts.config;
+                let most = if config.intra_table_parallel { config.max_parallel_chunks.get() } else { 1 };
+                ranges = walk.split(&mut view.sessions[0], most, config.chunk_size.get()).await?;
+            }
+            let ranges = ranges.into_iter().map(Some).collect();
+            let outbox = parts.outboxes.matches(&name.database, &name.table) && !parts.outboxes.is_empty();
+            plans.push(Plan { name, columns, walk, ranges, rows: left.rows, outbox });
+        }
+        let (copying, piece, room) = (None, None, Room::default());
+        Ok(Self { job, plans, window, copying, piece, room, identity: Vec::new() })
+    }
+
+    /// Sets the view's connections to work.
+    pub fn start(mut self, view: View, chunk: usize) -> Self {
+        let mut tasks = Vec::new();
+        for (table, plan) in self.plans.iter().enumerate() {
+            for (range, from) in plan.ranges.iter().enumerate() {
+                let (walk, from) = (plan.walk.clone(), from.clone().unwrap_or_default());
+                tasks.push(Task { table, range, walk, from });
+            }
+        }
+        self.copying = Some(Copying::start(view, tasks, chunk));
+        self
+    }
+
+    /// Fills the next batch, and moves `copies` along.
+    pub async fn batch(&mut self, parts: &Parts, at: &At, copies: &mut Copies) -> Result<Outcome, MysqlError> {
+        let builder = BatchBuilder::new(parts.info.clone());
+        let mut batcher = Batcher::new(builder, parts.limits, at.position());
+        let mut is_last = false;
+        loop {
+            if self.piece.is_none() {
+                let Some(copying) = &mut self.copying else {
+                    if batcher.builder.is_empty() {
+                        return Ok(Outcome::Moved);
+                    }
+                    break;
+                };
+                self.piece = match copying.next().await {
+                    Ok(Some(piece)) => Some((piece, 0)),
+                    Ok(None) => {
+                        is_last = true;
+                        break;
+                    }
+                    Err(MysqlError::Statement { code, message, .. }) if TABLE_MOVED.contains(&code) => {
+                        tracing::info!(message, "a table changed while it was copied: another view is opened");
+                        self.copying = None;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+            }
+            if self.take(parts, at, copies, &mut batcher)? {
+                break;
+            }
+        }
+        self.note(copies);
+        if is_last && !batcher.builder.is_empty() {
+            batcher.builder.mark_snapshot_last();
+        }
+        let mut behind = at.clone();
+        behind.copies = copies.clone();
+        if is_last {
+            behind.copies.jobs.remove(0);
+        }
+        let is_empty = batcher.builder.is_empty();
+        let batch = batcher.close(behind.position(), Boundary::Transaction);
+        Ok(match is_last {
+            true => Outcome::Last((!is_empty).then_some(batch)),
+            false => Outcome::Batch(batch),
+        })
+    }
+
+    /// Takes rows of the present piece; answers whether the batch is full.
+    fn take(
+        &mut self,
+        parts: &Parts,
+        at: &At,
+        copies: &mut Copies,
+        batcher: &mut Batcher,
+    ) -> Result<bool, MysqlError> {
+        let Some((piece, mut taken)) = self.piece.take() else { return Ok(false) };
+        let mut is_full = false;
+        while taken < piece.len() {
+            if !batcher.builder.is_empty() && batcher.is_full(true, false) {
+                is_full = true;
+                break;
+            }
+            if !self.row(parts, at, copies, &piece, taken, batcher)? {
+                is_full = true;
+                break;
+            }
+            taken += 1;
+        }
+        let plan = &mut self.plans[piece.table];
+        if taken == piece.len() && piece.ends_range {
+            plan.ranges[piece.range] = None;
+        } else if taken > 0
+            && let Some(range) = &mut plan.ranges[piece.range]
+        {
+            range.after = marks_at(&plan.walk, &piece, taken - 1)?;
+        }
+        if taken < piece.len() {
+            self.piece = Some((piece, taken));
+        }
+        Ok(is_full)
+    }
+
+    /// Adds a row; answers whether it had room.
+    fn row(
+        &mut self,
+        parts: &Parts,
+        at: &At,
+        copies: &mut Copies,
+        piece: &Piece,
+        row: usize,
+        batcher: &mut Batcher,
+    ) -> Result<bool, MysqlError> {
+        let plan = &mut self.plans[piece.table];
+        let (packet, wired) = (piece.row(row), &piece.wired);
+        let broken = |cause| MysqlError::Unsupported(format!("copy the rows of {}: {cause}", plan.name));
+        self.identity.clear();
+        plan.walk.identity(wired, packet, &mut self.identity).map_err(broken)?;
+        if self.identity.is_empty() {
+            self.identity.extend_from_slice(&plan.rows.to_le_bytes());
+        }
+        let schema = plan.columns.schema();
+        let parts_of_id = [self.job.generation.as_bytes(), schema.qualified().as_bytes(), &self.identity];
+        let bytes = batcher.builder.row_bytes();
+        let table = batcher.builder.table(schema);
+        batcher.builder.event(EventHead {
+            id: EventId::derive(self.job.started_ms, &parts_of_id),
+            op: Op::Read,
+            table,
+            transaction: None,
+            ordinal: (copies.rows + 1) as u32,
+            ts_us: self.job.started_ms.saturating_mul(1_000),
+            pos: at.place.pos,
+            last: true,
+            snapshot: if self.job.rows == 0 { SnapshotMark::First } else { SnapshotMark::True },
+        });
+        if plan.outbox {
+            batcher.builder.side(Side { tags: Some(vec![OUTBOX_MARK.to_owned()]), ..Side::default() });
+        }
+        let room = &mut self.room;
+        let read = batcher.builder.image(Image::After, |writer| plan.columns.read(wired, packet, writer, room));
+        read.map_err(broken)?;
+        let most = parts.limits.hard_bytes;
+        if batcher.builder.row_bytes() > most {
+            let size = batcher.builder.row_bytes() - bytes;
+            batcher.builder.undo();
+            if !batcher.builder.is_empty() && size <= most {
+                return Ok(false);
+            }
+            return Err(MysqlError::RowTooLarge(format!(
+                "a row of {} takes {size} bytes; one may take {most}, a quarter of spec.max_memory_bytes: raise it, or \
+                 leave the table out",
+                plan.name
+            )));
+        }
+        plan.rows += 1;
+        let said = batcher.builder.last().and_then(|event| event.after()).is_some_and(|row| self.window.has(schema, &row));
+        if said {
+            batcher.builder.undo();
+            return Ok(true);
+        }
+        self.job.rows += 1;
+        copies.rows += 1;
+        Ok(true)
+    }
+
+    /// Writes into `copies` what is left.
+    fn note(&mut self, copies: &mut Copies) {
+        let left = |plan: &Plan| {
+            let ranges: Vec<Range> = plan.ranges.iter().flatten().cloned().collect();
+            let TableName { database, table } = plan.name.clone();
+            (!ranges.is_empty()).then_some(Left { database, table, ranges, rows: plan.rows })
+        };
+        self.job.tables = self.plans.iter().filter_map(left).collect();
+        if let Some(job) = copies.jobs.first_mut() {
+            job.clone_from(&self.job);
+        }
+    }
+}

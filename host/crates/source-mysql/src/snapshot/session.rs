@@ -1,0 +1,255 @@
+//! A connection that rows come over: statements, and the rows of a SELECT packet by packet, in the servers' binary
+//! protocol, where every number is exact (manual: "Binary Protocol Resultset").
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::bytes::Bytes;
+use crate::connect::Endpoint;
+use crate::dump::wire::Wire;
+use crate::dump::login;
+use crate::failure::MysqlError;
+use crate::server::Flavour;
+
+mod command {
+    pub const QUERY: u8 = 0x03;
+    pub const PREPARE: u8 = 0x16;
+    pub const EXECUTE: u8 = 0x17;
+    pub const CLOSE: u8 = 0x19;
+}
+
+mod head {
+    pub const OK: u8 = 0x00;
+    pub const NULL: u8 = 0xfb;
+    pub const END: u8 = 0xfe;
+    pub const ERROR: u8 = 0xff;
+}
+
+const ACTION: &str = "copy rows from";
+
+/// How long a server may take for anything before it is given up; the first row of a large table may take long.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    wire: Wire,
+    address: String,
+}
+
+impl Session {
+    /// Opens one whose rows come as the server keeps them: texts in their own charsets, times in UTC.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or does not let us in.
+    pub async fn open(endpoint: &Endpoint, flavour: Flavour, max_row_bytes: usize) -> Result<Self, MysqlError> {
+        let address = endpoint.address().to_owned();
+        let opened = timeout(endpoint.patience, login::open(endpoint, max_row_bytes)).await;
+        let silent =
+            |_| MysqlError::Silent { action: "connect to", address: address.clone(), waited: endpoint.patience };
+        let mut session = Self { wire: opened.map_err(silent)??, address: address.clone() };
+        let no_limit = match flavour {
+            Flavour::MySql => "SET SESSION max_execution_time = 0",
+            Flavour::MariaDb => "SET SESSION max_statement_time = 0",
+        };
+        for statement in [
+            "SET NAMES utf8mb4",
+            "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = '', sql_select_limit = DEFAULT",
+            "SET SESSION net_write_timeout = 3600, wait_timeout = 86400, autocommit = 1",
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            no_limit,
+        ] {
+            session.run(statement).await?;
+        }
+        Ok(session)
+    }
+
+    /// Runs a statement that answers no rows.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses it.
+    pub async fn run(&mut self, sql: &str) -> Result<(), MysqlError> {
+        self.texts(sql).await.map(drop)
+    }
+
+    /// Runs a statement that answers few rows, as texts.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses it.
+    pub async fn texts(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, MysqlError> {
+        self.command(command::QUERY, sql.as_bytes()).await?;
+        let columns = self.columns().await?;
+        let mut rows = Vec::new();
+        if columns.is_empty() {
+            return Ok(rows);
+        }
+        loop {
+            let address = &self.address;
+            let packet = answer(&mut self.wire, address).await?;
+            if is_end(packet) {
+                return Ok(rows);
+            }
+            let mut bytes = Bytes::new(packet);
+            let mut row = Vec::with_capacity(columns.len());
+            for _ in &columns {
+                row.push(match bytes.rest().first() {
+                    Some(&head::NULL) => {
+                        bytes.take(1, ACTION).map_err(|_| broken(address))?;
+                        None
+                    }
+                    _ => {
+                        let text = bytes.lenenc_bytes(ACTION).map_err(|_| broken(address))?;
+                        Some(String::from_utf8_lossy(text).into_owned())
+                    }
+                });
+            }
+            rows.push(row);
+        }
+    }
+
+    /// The first row of a statement that answers few; empty: it answers none.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses it.
+    pub async fn first(&mut self, sql: &str) -> Result<Vec<Option<String>>, MysqlError> {
+        Ok(self.texts(sql).await?.into_iter().next().unwrap_or_default())
+    }
+
+    /// Begins to read the rows of a SELECT.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses it.
+    pub async fn select(&mut self, sql: &str) -> Result<Rows<'_>, MysqlError> {
+        self.command(command::PREPARE, sql.as_bytes()).await?;
+        let address = &self.address;
+        let packet = answer(&mut self.wire, address).await?;
+        let mut bytes = Bytes::new(packet);
+        let read = (|| {
+            bytes.u8(ACTION)?;
+            Ok::<_, crate::error::DecodeError>((bytes.u32(ACTION)?, bytes.u16(ACTION)?))
+        })();
+        let (statement, columns) = read.map_err(|_| broken(address))?;
+        for _ in 0..columns + 1 {
+            // The columns, which execution tells again, and the end of them.
+            answer(&mut self.wire, address).await?;
+        }
+        let mut body = statement.to_le_bytes().to_vec();
+        body.push(0);
+        body.extend_from_slice(&1u32.to_le_bytes());
+        self.command(command::EXECUTE, &body).await?;
+        let columns = self.columns().await?;
+        Ok(Rows { session: self, columns, statement, is_done: false })
+    }
+
+    async fn command(&mut self, number: u8, body: &[u8]) -> Result<(), MysqlError> {
+        let mut payload = Vec::with_capacity(1 + body.len());
+        payload.push(number);
+        payload.extend_from_slice(body);
+        self.wire.command(&payload).await
+    }
+
+    /// The columns of what is answered; none: no rows are.
+    async fn columns(&mut self) -> Result<Vec<Wired>, MysqlError> {
+        let address = &self.address;
+        let packet = answer(&mut self.wire, address).await?;
+        if packet.first() == Some(&head::OK) {
+            return Ok(Vec::new());
+        }
+        let count = Bytes::new(packet).lenenc(ACTION).map_err(|_| broken(address))?;
+        let mut columns = Vec::new();
+        for _ in 0..count {
+            let packet = answer(&mut self.wire, address).await?;
+            columns.push(Wired::read(packet).map_err(|_| broken(address))?);
+        }
+        answer(&mut self.wire, address).await?;
+        Ok(columns)
+    }
+}
+
+/// A column of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wired {
+    /// The type number of its values.
+    pub kind: u8,
+    pub unsigned: bool,
+}
+
+impl Wired {
+    fn read(packet: &[u8]) -> Result<Self, crate::error::DecodeError> {
+        const UNSIGNED: u16 = 0x20;
+        let mut bytes = Bytes::new(packet);
+        // Catalog, schema, table, its own name, name, own name of that.
+        for _ in 0..6 {
+            bytes.lenenc_bytes(ACTION)?;
+        }
+        bytes.lenenc(ACTION)?;
+        bytes.u16(ACTION)?;
+        bytes.u32(ACTION)?;
+        Ok(Self { kind: bytes.u8(ACTION)?, unsigned: bytes.u16(ACTION)? & UNSIGNED != 0 })
+    }
+}
+
+/// The rows of a SELECT, one after the other.
+#[derive(Debug)]
+pub(crate) struct Rows<'a> {
+    session: &'a mut Session,
+    columns: Vec<Wired>,
+    statement: u32,
+    is_done: bool,
+}
+
+impl Rows<'_> {
+    /// What its columns are sent as.
+    pub fn columns(&self) -> &[Wired] {
+        &self.columns
+    }
+
+    /// The next row; `None`: there are no more.
+    ///
+    /// # Errors
+    ///
+    /// When the server breaks off.
+    pub async fn next(&mut self) -> Result<Option<&[u8]>, MysqlError> {
+        if self.is_done {
+            return Ok(None);
+        }
+        let Session { wire, address } = &mut *self.session;
+        match answer(wire, address).await? {
+            packet if is_end(packet) => {}
+            _ => return Ok(Some(self.session.wire.last())),
+        }
+        self.is_done = true;
+        let close = self.statement.to_le_bytes();
+        self.session.command(command::CLOSE, &close).await?;
+        Ok(None)
+    }
+}
+
+/// The next packet, if it says of no error.
+async fn answer<'w>(wire: &'w mut Wire, address: &str) -> Result<&'w [u8], MysqlError> {
+    let silent =
+        |_| MysqlError::Silent { action: ACTION, address: address.to_owned(), waited: PATIENCE };
+    let packet = timeout(PATIENCE, wire.packet()).await.map_err(silent)??;
+    match packet.first() {
+        Some(&head::ERROR) => Err(login::refusal(ACTION, address, packet)),
+        Some(_) => Ok(packet),
+        None => Err(broken(address)),
+    }
+}
+
+/// Whether a packet ends rows or columns. A row may begin with the same byte, and is longer then.
+fn is_end(packet: &[u8]) -> bool {
+    packet.first() == Some(&head::END) && packet.len() < 9
+}
+
+#[cold]
+fn broken(address: &str) -> MysqlError {
+    let cause = "an answer that is none of the protocol's".to_owned();
+    MysqlError::Unreachable { action: ACTION, address: address.to_owned(), cause }
+}

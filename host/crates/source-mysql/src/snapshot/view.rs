@@ -1,0 +1,165 @@
+//! Transactions that see the server as it was at one moment, and the mark in the log behind which nothing is in them.
+
+use std::time::Duration;
+
+use super::session::Session;
+use crate::connect::Endpoint;
+use crate::failure::MysqlError;
+use crate::position::{Gtids, Place};
+use crate::server::{Flavour, Server};
+
+/// How often a view is opened again when what was read of the log is not in it, and how long apart.
+const TRIES: usize = 200;
+const APART: Duration = Duration::from_millis(5);
+
+/// A view: connections with a transaction each.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub sessions: Vec<Session>,
+    pub mark: Mark,
+}
+
+/// A place in the log.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Mark {
+    /// Everything in it is before the mark.
+    gtids: Gtids,
+    /// File and offset; `None`: the GTIDs say it all.
+    offset: Option<(String, u64)>,
+}
+
+impl Mark {
+    /// Whether a place is the mark or behind it.
+    pub fn is_reached(&self, place: &Place) -> bool {
+        let has_all = self.gtids.is_none() || self.gtids.are_in(&place.gtid) == Some(true);
+        has_all && self.offset.as_ref().is_none_or(|(file, pos)| place.is_behind(file, *pos))
+    }
+}
+
+const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+
+impl View {
+    /// Opens a view that has everything up to `read`, which the log was read to.
+    ///
+    /// MariaDB tells the place in the log that belongs to a transaction. MySQL does not: its transactions are visible
+    /// before they are among the executed ones, and in the log before that. So the view has what was executed before it was
+    /// opened, and at most what was in the log when it was open. Without GTIDs only a lock tells.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or refuses; when it does not get to `read`.
+    pub async fn open(
+        endpoint: &Endpoint,
+        server: &Server,
+        read: &Place,
+        count: usize,
+        max_row_bytes: usize,
+    ) -> Result<Self, MysqlError> {
+        let mut sessions = Vec::with_capacity(count);
+        for _ in 0..count {
+            sessions.push(Session::open(endpoint, server.flavour, max_row_bytes).await?);
+        }
+        let mark = match (server.flavour, server.has_gtids()) {
+            (Flavour::MariaDb, _) => mariadb(&mut sessions, server, read).await?,
+            (Flavour::MySql, true) => mysql(&mut sessions, server, read).await?,
+            (Flavour::MySql, false) => {
+                let mut lock = Session::open(endpoint, server.flavour, max_row_bytes).await?;
+                locked(&mut sessions, server, &mut lock).await?
+            }
+        };
+        Ok(Self { sessions, mark })
+    }
+}
+
+async fn begin(sessions: &mut [Session]) -> Result<(), MysqlError> {
+    for session in sessions {
+        session.run(BEGIN).await?;
+    }
+    Ok(())
+}
+
+async fn mysql(sessions: &mut [Session], server: &Server, read: &Place) -> Result<Mark, MysqlError> {
+    for _ in 0..TRIES {
+        let executed = sessions[0].first("SELECT @@GLOBAL.gtid_executed").await?;
+        let executed = server.gtids(executed.first().cloned().flatten().as_deref().unwrap_or_default())?;
+        // What was read of the log may not be committed yet where it comes from.
+        if read.gtid.are_in(&executed) != Some(true) {
+            tokio::time::sleep(APART).await;
+            continue;
+        }
+        begin(sessions).await?;
+        let (file, pos, executed) = status(&mut sessions[0], server).await?;
+        return Ok(Mark { gtids: server.gtids(&executed)?, offset: Some((file, pos)) });
+    }
+    Err(behind(server))
+}
+
+async fn mariadb(sessions: &mut [Session], server: &Server, read: &Place) -> Result<Mark, MysqlError> {
+    for _ in 0..TRIES {
+        begin(sessions).await?;
+        let mut mark = Gtids::None;
+        let mut has_all = true;
+        for session in sessions.iter_mut() {
+            let rows = session.texts("SHOW STATUS LIKE 'binlog_snapshot_%'").await?;
+            let of = |wanted: &str| {
+                let found = rows.iter().find(|row| row[0].as_deref().is_some_and(|name| name.eq_ignore_ascii_case(wanted)));
+                found.and_then(|row| row[1].clone()).unwrap_or_default()
+            };
+            let (file, pos) = (of("binlog_snapshot_file"), of("binlog_snapshot_position"));
+            let sql = format!("SELECT COALESCE(BINLOG_GTID_POS('{}', {}), '')", file.replace('\'', ""), number(&pos));
+            let state = session.first(&sql).await?;
+            let gtids = server.gtids(state.first().cloned().flatten().as_deref().unwrap_or_default())?;
+            has_all &= read.gtid.are_in(&gtids) == Some(true);
+            if mark.is_none() || mark.are_in(&gtids) == Some(true) {
+                mark = gtids;
+            }
+        }
+        if has_all {
+            return Ok(Mark { gtids: mark, offset: None });
+        }
+        for session in sessions.iter_mut() {
+            session.run("ROLLBACK").await?;
+        }
+        tokio::time::sleep(APART).await;
+    }
+    Err(behind(server))
+}
+
+/// Holds all changes up for as long as it takes to open the transactions.
+async fn locked(sessions: &mut [Session], server: &Server, lock: &mut Session) -> Result<Mark, MysqlError> {
+    lock.run("FLUSH TABLES WITH READ LOCK").await.map_err(|error| match error {
+        MysqlError::Statement { code: 1227 | 1044 | 1045, .. } => MysqlError::NotReady(format!(
+            "a snapshot of {} takes a lock for a moment, since its transactions have no GTIDs, and the account may not: SET \
+             PERSIST gtid_mode = ON on the server, or GRANT RELOAD ON *.* to the account",
+            server.address
+        )),
+        other => other,
+    })?;
+    let opened = async {
+        begin(sessions).await?;
+        let (file, pos, _) = status(lock, server).await?;
+        Ok(Mark { gtids: Gtids::None, offset: Some((file, pos)) })
+    }
+    .await;
+    lock.run("UNLOCK TABLES").await?;
+    opened
+}
+
+/// Where the log ends, and what is executed.
+async fn status(session: &mut Session, server: &Server) -> Result<(String, u64, String), MysqlError> {
+    let row = session.first(server.status_statement()).await?;
+    let text = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+    Ok((text(0), number(&text(1)), text(4)))
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
+}
+
+fn behind(server: &Server) -> MysqlError {
+    MysqlError::Unreachable {
+        action: "open a view of",
+        address: server.address.clone(),
+        cause: "it has not committed what its log has".into(),
+    }
+}

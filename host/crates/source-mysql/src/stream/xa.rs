@@ -1,0 +1,81 @@
+//! XA transactions between their two phases.
+//!
+//! The first phase is in the log with all its rows, as a transaction of its own; whether they ever come to be is told by
+//! another one later. Until then their events are kept here as they came.
+
+use crate::binlog::Decoder;
+use crate::binlog::transaction::Xid;
+use crate::position::Place;
+
+use super::transaction::Ids;
+
+/// The first phase of an XA transaction.
+pub(super) struct Prepared {
+    /// As statements in the log name it.
+    name: String,
+    /// What reads its events.
+    pub decoder: Decoder,
+    /// Its row events and their table maps, in order; or the one that has all of them, compressed.
+    pub events: Vec<Vec<u8>>,
+    /// What its rows' ids are made from.
+    pub ids: Ids,
+    /// Where it begins.
+    before: Place,
+}
+
+/// All XA transactions that are neither committed nor rolled back, the oldest first.
+#[derive(Default)]
+pub(super) struct AllPrepared {
+    all: Vec<Prepared>,
+}
+
+impl Prepared {
+    /// A first phase begins behind `before`.
+    pub fn begin(name: String, decoder: Decoder, ids: Ids, before: Place) -> Self {
+        Self { name, decoder, events: Vec::new(), ids, before }
+    }
+
+    fn bytes(&self) -> usize {
+        self.events.iter().map(Vec::len).sum()
+    }
+}
+
+impl AllPrepared {
+    /// A first phase has ended.
+    pub fn add(&mut self, prepared: Prepared) {
+        // Who reads it again, after a broken connection, has it once.
+        self.all.retain(|known| known.name != prepared.name);
+        self.all.push(prepared);
+    }
+
+    /// Takes the one with this name.
+    pub fn take(&mut self, name: &str) -> Option<Prepared> {
+        let at = self.all.iter().position(|prepared| prepared.name == name)?;
+        Some(self.all.remove(at))
+    }
+
+    /// Where the oldest one begins.
+    pub fn oldest(&self) -> Option<&Place> {
+        self.all.first().map(|prepared| &prepared.before)
+    }
+
+    /// Bytes that are kept.
+    pub fn bytes(&self) -> usize {
+        self.all.iter().map(Prepared::bytes).sum()
+    }
+}
+
+/// An XA transaction's name as statements in the log have it: `X'6162',X'',1`.
+pub(super) fn name_of(xid: &Xid<'_>) -> String {
+    use std::fmt::Write;
+    let mut name = String::new();
+    for part in [xid.gtrid, xid.bqual] {
+        name.push_str("X'");
+        for byte in part {
+            let _ = write!(name, "{byte:02x}");
+        }
+        name.push_str("',");
+    }
+    let _ = write!(name, "{}", xid.format);
+    name
+}

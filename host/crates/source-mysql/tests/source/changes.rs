@@ -1,0 +1,187 @@
+//! What statements become.
+
+use deltaforge_testkit::mysql::{Flavour, Server};
+use serde_json::json;
+
+use crate::harness::{Db, Reader};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_arrive_in_order_with_their_transactions() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20))");
+        let mut reader = db.reader().await;
+        db.run(
+            "INSERT INTO t VALUES (1, 'a'), (2, NULL);
+             BEGIN; UPDATE t SET v = 'b' WHERE id = 1; DELETE FROM t WHERE id = 2; COMMIT;
+             UPDATE t SET id = 9 WHERE id = 1",
+        );
+        let seen = reader.events(6).await;
+        let lines: Vec<&str> = seen.iter().map(|seen| seen.line.as_str()).collect();
+        assert_eq!(
+            lines,
+            [
+                "c t id=1 v='a'",
+                "c t id=2 v=NULL",
+                "u t [id=1 v='a'] id=1 v='b'",
+                "d t [id=2 v=NULL]",
+                "d t [id=1 v='b']",
+                "c t id=9 v='b'",
+            ]
+        );
+        let ordinals: Vec<u32> = seen.iter().map(|seen| seen.ordinal).collect();
+        assert_eq!(ordinals, [0, 1, 0, 1, 0, 1]);
+        let last: Vec<bool> = seen.iter().map(|seen| seen.last).collect();
+        assert_eq!(last, [false, true, false, true, false, true]);
+        assert_eq!(seen[0].transaction, seen[1].transaction);
+        assert_ne!(seen[1].transaction, seen[2].transaction);
+        // The new key beside the old row, the old one beside the new.
+        assert_eq!(seen[4].headers, [("__debezium.newkey".to_owned(), String::new())]);
+        assert_eq!(seen[5].headers, [("__debezium.oldkey".to_owned(), String::new())]);
+        let names: Vec<&str> = seen[0].source.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["server_id", "gtid", "file"]);
+        let gtid = serde_json::from_str::<String>(&seen[0].source[1].1).unwrap();
+        assert_eq!(Some(&gtid), seen[0].transaction.as_ref());
+        let mut ids: Vec<&String> = seen.iter().map(|seen| &seen.id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 6);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rolled_back_or_not_captured_does_not_arrive() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE other (id INT PRIMARY KEY)");
+        let mut config = db.config();
+        config["tables"] = json!([format!("{}.t", db.name)]);
+        let mut reader = Reader::connect(config, None).await.unwrap();
+        db.run(
+            "BEGIN; INSERT INTO t VALUES (1); ROLLBACK;
+             BEGIN; INSERT INTO t VALUES (2); SAVEPOINT s; INSERT INTO t VALUES (3); ROLLBACK TO s; COMMIT;
+             INSERT INTO other VALUES (1);
+             INSERT INTO t VALUES (7)",
+        );
+        assert_eq!(reader.lines(2).await, ["c t id=2", "c t id=7"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_before_a_savepoint_that_is_rolled_back_to_stay() {
+    // MySQL takes such a transaction only without GTIDs.
+    let own = Server::start_with(Flavour::MySql, "--gtid-mode=OFF --enforce-gtid-consistency=OFF");
+    for server in [Server::shared(Flavour::MariaDb), &own] {
+        let db = Db::of(server);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE plain (id INT) ENGINE = MyISAM");
+        let mut reader = db.reader().await;
+        db.run(
+            "BEGIN; INSERT INTO t VALUES (4); SAVEPOINT s; INSERT INTO plain VALUES (5); INSERT INTO t VALUES (6);
+             ROLLBACK TO s; INSERT INTO t VALUES (7); COMMIT",
+        );
+        let mut lines = reader.lines(3).await;
+        // Rows that no transaction holds are logged before it.
+        lines.sort();
+        assert_eq!(lines, ["c plain id=5", "c t id=4", "c t id=7"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_without_a_primary_key_have_their_unique_one() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (a INT NULL UNIQUE, b INT NOT NULL, c INT NOT NULL, UNIQUE (c, b)); CREATE TABLE u (a INT)");
+        let mut reader = db.reader().await;
+        for (insert, key) in [("INSERT INTO t VALUES (1, 2, 3)", vec!["c", "b"]), ("INSERT INTO u VALUES (1)", vec![])] {
+            db.run(insert);
+            let batch = reader.batch().await.unwrap().batch;
+            let schema = &batch.tables()[0];
+            let names: Vec<&str> =
+                schema.key().iter().map(|at| schema.columns()[usize::from(*at)].name.as_str()).collect();
+            assert_eq!(names, key);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_names_is_read_by_definitions() {
+    for flavour in Flavour::BOTH {
+        let metadata = if flavour == Flavour::MySql { "MINIMAL" } else { "NO_LOG" };
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT UNSIGNED PRIMARY KEY, kind ENUM('a', 'b'), name VARCHAR(9) CHARACTER SET latin1)");
+        let mut reader = db.reader().await;
+        // Of the server, and while nobody else writes: other readers are not disturbed.
+        db.run(&format!(
+            "SET GLOBAL binlog_row_metadata = {metadata}; INSERT INTO t VALUES (4000000000, 'b', 'ä'); SET GLOBAL \
+             binlog_row_metadata = FULL"
+        ));
+        assert_eq!(reader.lines(1).await, ["c t id=4000000000 kind=Enum(\"b\") name='ä'"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_an_outbox_are_marked() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        let engine = if flavour == Flavour::MySql { "ENGINE = BLACKHOLE" } else { "" };
+        db.run(&format!("CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE outbox (id INT PRIMARY KEY) {engine}"));
+        let mut config = db.config();
+        config["outbox"] = json!({"tables": ["*.outbox"]});
+        let mut reader = Reader::connect(config, None).await.unwrap();
+        db.run("BEGIN; INSERT INTO t VALUES (1); INSERT INTO outbox VALUES (1); COMMIT");
+        let seen = reader.events(2).await;
+        assert_eq!(seen[0].tags, None);
+        assert_eq!(seen[1].tags, Some(vec!["__outbox".to_owned()]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_transactions_and_tagged_gtids_arrive() {
+    let db = Db::shared(Flavour::MySql);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, v TEXT)");
+    let mut reader = db.reader().await;
+    db.run(
+        "SET binlog_transaction_compression = ON; INSERT INTO t VALUES (1, REPEAT('a', 2000)), (2, 'b');
+         SET binlog_transaction_compression = OFF; SET gtid_next = 'AUTOMATIC:shop'; INSERT INTO t VALUES (3, 'c')",
+    );
+    let seen = reader.events(3).await;
+    assert!(seen[0].line.ends_with("aaa'"));
+    assert!(seen[1].last && !seen[0].last);
+    assert!(seen[2].transaction.as_ref().unwrap().contains(":shop:"), "{seen:?}");
+    // Another reader goes on behind it: the server understands the set with the tag.
+    let through = reader.through.clone();
+    drop(reader);
+    let mut reader = Reader::connect(db.config(), through).await.unwrap();
+    db.run("INSERT INTO t VALUES (4, 'd')");
+    assert_eq!(reader.lines(1).await, ["c t id=4 v='d'"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_in_place_of_rows_are_refused() {
+    for flavour in Flavour::BOTH {
+        // One's own: every reader of the server stops there.
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = db.reader().await;
+        db.run("SET SESSION binlog_format = 'STATEMENT'; INSERT INTO t VALUES (1)");
+        let failure = reader.failure().await;
+        assert_eq!(failure.code, "mysql_not_ready");
+        assert!(failure.message.contains("binlog_format is not ROW"), "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_without_events_is_told() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE other (id INT PRIMARY KEY)");
+        let mut config = db.config();
+        config["tables"] = json!(["nothing.here"]);
+        let mut reader = Reader::connect(config, None).await.unwrap();
+        db.run("INSERT INTO other VALUES (1)");
+        let batch = reader.batch().await.unwrap();
+        assert_ne!(batch.covers.from, batch.covers.through);
+        assert_eq!(batch.batch.event(0).op(), deltaforge_model::Op::Heartbeat);
+    }
+}

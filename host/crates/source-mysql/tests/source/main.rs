@@ -1,0 +1,11 @@
+//! The MySQL source against real servers, both of them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod changes;
+mod harness;
+mod large;
+mod login;
+mod resume;
+mod snapshot;
+mod types;
+mod xa;

@@ -1,0 +1,150 @@
+//! Going on from a checkpoint, and refusing to.
+
+use deltaforge_testkit::mysql::{Flavour, Server};
+use serde_json::json;
+
+use crate::harness::{Db, Reader};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_behind_its_checkpoint_with_the_same_ids() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = db.reader().await;
+        db.run("INSERT INTO t VALUES (1)");
+        reader.events(1).await;
+        let checkpoint = reader.through.clone();
+        db.run("INSERT INTO t VALUES (2); BEGIN; INSERT INTO t VALUES (3); UPDATE t SET id = 4 WHERE id = 3; COMMIT");
+        let first = reader.events(4).await;
+        drop(reader);
+        let mut reader = Reader::connect(db.config(), checkpoint).await.unwrap();
+        db.run("INSERT INTO t VALUES (5)");
+        let again = reader.events(5).await;
+        assert_eq!(again[..4], first);
+        assert_eq!(again[4].line, "c t id=5");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_do_not_depend_on_what_else_is_captured() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE u (id INT PRIMARY KEY)");
+        let mut both = db.reader().await;
+        let mut config = db.config();
+        config["tables"] = json!([format!("{}.t", db.name)]);
+        config["id"] = json!(format!("{}_too", db.name));
+        let mut one = Reader::connect(config, None).await.unwrap();
+        db.run("BEGIN; INSERT INTO u VALUES (1), (2); INSERT INTO t VALUES (1), (2); COMMIT");
+        let all = both.events(4).await;
+        let own: Vec<String> = one.events(2).await.into_iter().map(|seen| seen.id).collect();
+        assert_eq!(own, [all[2].id.clone(), all[3].id.clone()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_gtids_a_restart_goes_on_by_file_and_offset() {
+    let server = Server::start_with(Flavour::MySql, "--gtid-mode=OFF --enforce-gtid-consistency=OFF");
+    let db = Db::of(&server);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+    let mut reader = db.reader().await;
+    db.run("INSERT INTO t VALUES (1); FLUSH BINARY LOGS; INSERT INTO t VALUES (2)");
+    let seen = reader.events(2).await;
+    assert!(!reader.through.as_ref().unwrap().as_str().contains("gtid"));
+    let checkpoint = reader.through.clone();
+    db.run("INSERT INTO t VALUES (3)");
+    let third = reader.events(1).await;
+    drop(reader);
+    let mut reader = Reader::connect(db.config(), checkpoint.clone()).await.unwrap();
+    assert_eq!(reader.events(1).await, third);
+    assert_ne!(seen[0].id, seen[1].id);
+    drop(reader);
+    // The same place means nothing on another server.
+    let other = Server::start_with(Flavour::MySql, "--gtid-mode=OFF --enforce-gtid-consistency=OFF");
+    let mut config = db.config();
+    config["dsn"] = json!(other.dsn());
+    let failure = Reader::connect(config, checkpoint.clone()).await.err().unwrap();
+    assert_eq!(failure.code, "source_changed");
+    // Files that are gone were not read to the end.
+    db.run("FLUSH BINARY LOGS; FLUSH BINARY LOGS; PURGE BINARY LOGS TO 'binlog.000004'");
+    let failure = Reader::connect(db.config(), checkpoint).await.err().unwrap();
+    assert_eq!(failure.code, "position_lost");
+    assert!(failure.message.contains("binlog.000002"), "{failure}");
+}
+
+/// The last file of the log, and the name of it as `PURGE … TO` takes it.
+fn last_file(server: &Server) -> String {
+    server.sql("SHOW BINARY LOGS").last().unwrap()[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn purged_transactions_stop_the_stream_and_are_named() {
+    for flavour in Flavour::BOTH {
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = db.reader().await;
+        db.run("INSERT INTO t VALUES (1)");
+        reader.events(1).await;
+        let checkpoint = reader.through.clone();
+        drop(reader);
+        db.run("INSERT INTO t VALUES (2); FLUSH BINARY LOGS; INSERT INTO t VALUES (3)");
+        let missing = match flavour {
+            Flavour::MySql => {
+                let executed = server.sql("SELECT @@gtid_executed").concat().concat();
+                let last: u64 = executed.rsplit('-').next().unwrap().parse().unwrap();
+                format!("{}:{} are purged", executed.split(':').next().unwrap(), last - 1)
+            }
+            Flavour::MariaDb => {
+                let last: u64 = server.sql("SELECT @@gtid_binlog_pos").concat().concat().rsplit('-').next().unwrap().parse().unwrap();
+                format!("up to 0-1-{} are purged", last - 1)
+            }
+        };
+        // MariaDB keeps what a crash may need.
+        deltaforge_testkit::wait::until("the log is purged", deltaforge_testkit::wait::SOON, || {
+            server.sql(&format!("PURGE BINARY LOGS TO '{}'", last_file(&server)));
+            (server.sql("SHOW BINARY LOGS").len() == 1).then_some(())
+        });
+        let failure = Reader::connect(db.config(), checkpoint).await.err().unwrap();
+        assert_eq!(failure.code, "position_lost");
+        assert!(failure.message.contains(&missing), "{missing}: {failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_went_back_is_refused() {
+    for flavour in Flavour::BOTH {
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = db.reader().await;
+        db.run("INSERT INTO t VALUES (1)");
+        reader.events(1).await;
+        let checkpoint = reader.through.clone();
+        drop(reader);
+        server.sql(if flavour == Flavour::MySql { "RESET BINARY LOGS AND GTIDS" } else { "RESET MASTER" });
+        let failure = Reader::connect(db.config(), checkpoint).await.err().unwrap();
+        assert_eq!(failure.code, "source_rewound");
+        assert!(failure.message.contains("were delivered, and it does not know them"), "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_restarts_is_read_on() {
+    for flavour in Flavour::BOTH {
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = db.reader().await;
+        db.run("INSERT INTO t VALUES (1)");
+        reader.events(1).await;
+        let checkpoint = reader.through.clone();
+        server.kill();
+        let failure = reader.failure().await;
+        assert_eq!((failure.code, failure.next), ("mysql_unreachable", deltaforge_engine::error::Next::Retry));
+        server.start_again();
+        db.run("INSERT INTO t VALUES (2)");
+        let mut reader = Reader::connect(db.config(), checkpoint).await.unwrap();
+        assert_eq!(reader.lines(1).await, ["c t id=2"]);
+    }
+}

@@ -1,0 +1,287 @@
+//! Copies of existing rows, in step with the log.
+
+use std::collections::{BTreeMap, HashSet};
+
+use deltaforge_engine::batcher::BatchLimits;
+use deltaforge_engine::source::SourceFactory;
+use deltaforge_model::{Cell, Event, Op, Position, Row, SnapshotMark};
+use deltaforge_source_mysql::MysqlSource;
+use deltaforge_testkit::mysql::Flavour;
+use deltaforge_testkit::random::{Random, seed};
+use serde_json::{Value, json};
+
+use crate::harness::{Db, Reader};
+
+fn with_snapshot(db: &Db<'_>, mode: &str) -> Value {
+    let mut config = db.config();
+    config["snapshot"] = json!({"mode": mode, "chunk_size": 10, "max_parallel_tables": 2});
+    config
+}
+
+/// The cells of a row but the first ones, as text.
+fn text(row: &Row<'_>, from: usize) -> String {
+    let cells = (from..row.len()).map(|at| format!("{:?}", row.cell(at)));
+    cells.collect::<Vec<_>>().join(" ")
+}
+
+fn int(row: &Row<'_>, at: usize) -> i64 {
+    match row.cell(at) {
+        Cell::Int(number) => number,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a consumer has who keeps the last row of every key.
+#[derive(Default)]
+struct Replica {
+    rows: BTreeMap<(String, i64), String>,
+    ids: HashSet<String>,
+    copied: usize,
+}
+
+impl Replica {
+    fn take(&mut self, event: &Event<'_>) {
+        assert!(event.op() == Op::Heartbeat || self.ids.insert(event.id().to_string()), "an id twice");
+        let name = event.table().name().to_owned();
+        match event.op() {
+            Op::Create | Op::Update | Op::Read => {
+                let row = event.after().unwrap();
+                self.copied += usize::from(event.op() == Op::Read);
+                self.rows.insert((name, int(&row, 0)), text(&row, 1));
+            }
+            Op::Delete => drop(self.rows.remove(&(name, int(&event.before().unwrap(), 0)))),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_there_come_first_then_changes() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run(
+            "CREATE TABLE t (id INT PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, NULL);
+             CREATE TABLE keyless (a INT); INSERT INTO keyless VALUES (7), (7); CREATE TABLE empty (a INT)",
+        );
+        let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
+        let mut lines = Vec::new();
+        let mut marks = Vec::new();
+        while lines.len() < 5 {
+            let batch = reader.batch().await.unwrap().batch;
+            for event in batch.events().filter(|event| event.op() == Op::Read) {
+                assert!(event.is_last() && event.transaction().is_none());
+                marks.push(event.snapshot());
+                lines.push(format!("{} {}", event.table().name(), text(&event.after().unwrap(), 0)));
+            }
+        }
+        lines.sort();
+        let expected =
+            ["keyless Int(7)", "keyless Int(7)", "t Int(1) Text(\"a\")", "t Int(2) Text(\"b\")", "t Int(3) Null"];
+        assert_eq!(lines, expected);
+        assert_eq!(marks[0], SnapshotMark::First);
+        assert!(marks[1..4].iter().all(|mark| *mark == SnapshotMark::True), "{marks:?}");
+        db.run("UPDATE t SET v = 'z' WHERE id = 1");
+        assert_eq!(reader.lines(1).await, ["u t [id=1 v='a'] id=1 v='z'"]);
+        // Another start goes on behind it, without another copy.
+        let mut again = Reader::connect(with_snapshot(&db, "initial"), reader.through.clone()).await.unwrap();
+        db.run("DELETE FROM t WHERE id = 3");
+        assert_eq!(again.lines(1).await, ["d t [id=3 v=NULL]"]);
+        let mut again = Reader::connect(with_snapshot(&db, "always"), again.through.clone()).await.unwrap();
+        let mut rows = again.lines(4).await;
+        rows.sort();
+        assert_eq!(rows, ["r keyless a=7", "r keyless a=7", "r t id=1 v='z'", "r t id=2 v='b'"]);
+    }
+}
+
+/// Someone who changes rows all the time, in transactions of several.
+fn writer(db: &Db<'_>, seed: u64, statements: usize) -> String {
+    let mut random = Random::new(seed);
+    let mut sql = format!("USE {};\n", db.name);
+    for number in 0..statements {
+        sql.push_str("BEGIN;\n");
+        for _ in 0..1 + random.below(4) {
+            let (id, table) = (random.below(120), ["t", "u"][random.below(2) as usize]);
+            sql.push_str(&match random.below(4) {
+                0 => format!("DELETE FROM {table} WHERE id = {id};\n"),
+                1 => format!("UPDATE IGNORE {table} SET id = {} WHERE id = {id};\n", random.below(120)),
+                2 => format!("UPDATE {table} SET v = 'n{number}' WHERE id >= {id} AND id < {id} + 3;\n"),
+                _ => format!("REPLACE INTO {table} VALUES ({id}, 'n{number}');\n"),
+            });
+        }
+        sql.push_str(if random.chance(10) { "ROLLBACK;\n" } else { "COMMIT;\n" });
+    }
+    sql
+}
+
+fn fill(db: &Db<'_>) {
+    let rows: Vec<String> = (0..100).map(|id| format!("({id}, 'old')")).collect();
+    let rows = rows.join(",");
+    db.run(&format!(
+        "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(20)); INSERT INTO t VALUES {rows};
+         CREATE TABLE u (id INT PRIMARY KEY, v VARCHAR(20)); INSERT INTO u VALUES {rows}"
+    ));
+}
+
+fn expected(db: &Db<'_>) -> BTreeMap<(String, i64), String> {
+    let mut expected = BTreeMap::new();
+    for table in ["t", "u"] {
+        for row in db.run(&format!("SELECT id, v FROM {table}")) {
+            expected.insert((table.to_owned(), row[0].parse().unwrap()), format!("Text({:?})", row[1]));
+        }
+    }
+    expected
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_under_load_ends_as_the_server_is() {
+    let mut random = Random::new(seed("a_copy_under_load_ends_as_the_server_is"));
+    for flavour in Flavour::BOTH {
+        for _ in 0..3 {
+            let db = Db::shared(flavour);
+            fill(&db);
+            let mut session = db.server.session();
+            session.run(&writer(&db, random.bits(), 400));
+            let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
+            let mut replica = Replica::default();
+            // The reader is killed and goes on somewhere in the middle.
+            let kill_after = 1 + random.below(150) as usize;
+            let mut position: Option<Position> = None;
+            while replica.copied < kill_after {
+                let batch = reader.batch().await.unwrap();
+                batch.batch.events().for_each(|event| replica.take(&event));
+                position = Some(batch.covers.through);
+                if !position.as_ref().unwrap().as_str().contains("jobs") && replica.copied > 0 {
+                    break;
+                }
+            }
+            drop(reader);
+            let mut small = BatchLimits::default();
+            small.max_events = 7.try_into().unwrap();
+            let mut reader = Reader::connect_with(with_snapshot(&db, "initial"), position, small).await.unwrap();
+            session.end();
+            db.run("INSERT INTO t VALUES (1000, 'end')");
+            while !replica.rows.contains_key(&("t".into(), 1000)) {
+                reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
+            }
+            assert_eq!(replica.rows, expected(&db));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_key_is_walked_from_any_row_on() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        let mut keys = vec![
+            ("INT", "n - 40"),
+            ("BIGINT UNSIGNED", "18446744073709551615 - n"),
+            ("DECIMAL(30,10)", "n / 7 - 3"),
+            ("DOUBLE", "(n - 40) / 7e0"),
+            ("FLOAT", "(n - 40) / 7e0"),
+            ("DATE", "'2020-01-01' + INTERVAL n DAY"),
+            ("DATETIME(6)", "'2020-01-01' + INTERVAL n * 12345678 MICROSECOND"),
+            ("TIMESTAMP(3)", "'2020-01-01' + INTERVAL n * 12345678 MICROSECOND"),
+            ("TIME(6)", "SEC_TO_TIME((n - 40) * 12345.678901)"),
+            ("YEAR", "1950 + n"),
+            ("VARCHAR(30) CHARACTER SET latin1", "CONCAT(CHAR(65 + n % 26), '''\\\\', n)"),
+            ("CHAR(30) CHARACTER SET utf16", "CONCAT('ä', n)"),
+            ("VARCHAR(30) COLLATE utf8mb4_bin", "CONCAT(CHAR(60 + n), ' ')"),
+            ("VARBINARY(9)", "CHAR(n, 255 - n)"),
+            ("BINARY(3)", "CHAR(n)"),
+            ("BIT(12)", "n * 3"),
+            ("ENUM('z','y','x','w','v','u','a')", "1 + n % 7"),
+            ("SET('g','f','e','d','c','b','a')", "n"),
+        ];
+        if flavour == Flavour::MariaDb {
+            keys.push(("UUID", "CONCAT('00000000-0000-0000-00', LPAD(n, 2, '0'), '-0000000000', LPAD(n, 2, '0'))"));
+            keys.push(("INET6", "CONCAT('::', n)"));
+        }
+        db.run("CREATE TABLE numbers (n INT PRIMARY KEY)");
+        let numbers: Vec<String> = (0..80).map(|n| format!("({n})")).collect();
+        db.run(&format!("INSERT INTO numbers VALUES {}", numbers.join(",")));
+        for (at, (key, value)) in keys.iter().enumerate() {
+            // Alone where its values differ, and before another column.
+            db.run(&format!(
+                "CREATE TABLE k{at} (n INT NOT NULL, k {key} NOT NULL, PRIMARY KEY (k, n));
+                 INSERT INTO k{at} SELECT n, {value} FROM numbers"
+            ));
+        }
+        for parallel in [false, true] {
+            let mut config = db.config();
+            config["tables"] = json!([format!("{}.k%", db.name)]);
+            config["snapshot"] =
+                json!({"mode": "initial", "chunk_size": 9, "intra_table_parallel": parallel, "max_parallel_chunks": 3});
+            let mut small = BatchLimits::default();
+            small.max_events = 400.try_into().unwrap();
+            let mut seen: BTreeMap<(String, i64), u32> = BTreeMap::new();
+            let mut position = None;
+            // A new reader for every batch.
+            while seen.len() < keys.len() * 80 {
+                let mut reader = Reader::connect_with(config.clone(), position, small).await.unwrap();
+                let batch = reader.batch().await.unwrap();
+                for event in batch.batch.events().filter(|event| event.op() == Op::Read) {
+                    *seen.entry((event.table().name().to_owned(), int(&event.after().unwrap(), 0))).or_default() += 1;
+                }
+                position = Some(batch.covers.through);
+            }
+            let twice: Vec<_> = seen.iter().filter(|(_, count)| **count != 1).collect();
+            assert!(twice.is_empty(), "{flavour:?}: {twice:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_altered_while_it_is_copied_comes_whole() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        fill(&db);
+        let mut small = BatchLimits::default();
+        small.max_events = 10.try_into().unwrap();
+        let mut config = with_snapshot(&db, "initial");
+        config["snapshot"]["max_parallel_tables"] = json!(1);
+        let mut reader = Reader::connect_with(config, None, small).await.unwrap();
+        let mut replica = Replica::default();
+        reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
+        db.run("ALTER TABLE u ADD w INT DEFAULT 5; INSERT INTO u VALUES (500, 'new', 6)");
+        while replica.copied < 200 || !replica.rows.contains_key(&("u".into(), 500)) {
+            reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
+        }
+        assert_eq!(replica.rows[&("u".into(), 99)], "Text(\"old\") Int(5)");
+        assert_eq!(replica.rows[&("u".into(), 500)], "Text(\"new\") Int(6)");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_of_a_copy_are_ordered_by_its_rows() {
+    let db = Db::shared(Flavour::MariaDb);
+    fill(&db);
+    let mut small = BatchLimits::default();
+    small.max_events = 30.try_into().unwrap();
+    let mut reader = Reader::connect_with(with_snapshot(&db, "initial"), None, small).await.unwrap();
+    let first = reader.batch().await.unwrap();
+    let second = reader.batch().await.unwrap();
+    let (a, b) = (&first.covers.through, &second.covers.through);
+    assert_eq!(MysqlSource.compare(a, b), deltaforge_model::position::Order::Before);
+    assert_eq!(MysqlSource.meet(b, a).as_ref(), Some(a));
+    assert_eq!(MysqlSource.rows_through(&first.batch, a), first.batch.len());
+    assert_eq!(MysqlSource.rows_through(&second.batch, a), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_and_hidden_columns_are_copied_as_they_are_logged() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        let hidden = "INVISIBLE";
+        let insert = "INSERT INTO t (id, a, h) VALUES";
+        db.run(&format!(
+            "CREATE TABLE t (id INT PRIMARY KEY, a INT, s INT AS (a + 1) STORED, v INT AS (a * 2) VIRTUAL, h INT {hidden}, e \
+             VARCHAR(9)); {insert} (1, 5, 7)"
+        ));
+        let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
+        let copied = reader.lines(1).await;
+        assert_eq!(copied, ["r t id=1 a=5 s=6 v=10 h=7 e=NULL"]);
+        db.run(&format!("{insert} (2, 5, 7)"));
+        let logged = reader.lines(1).await;
+        assert_eq!(logged, ["c t id=2 a=5 s=6 v=10 h=7 e=NULL"]);
+    }
+}

@@ -1,0 +1,77 @@
+//! XA transactions: rows come to be when the second phase says so.
+
+use deltaforge_testkit::mysql::Flavour;
+
+use crate::harness::{Db, Reader};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_rows_arrive_at_their_commit() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = db.reader().await;
+        let name = &db.name;
+        db.run(&format!(
+            "XA START '{name}a'; INSERT INTO t VALUES (1), (2); XA END '{name}a'; XA PREPARE '{name}a'"
+        ));
+        db.run("INSERT INTO t VALUES (3)");
+        let between = reader.events(1).await;
+        assert_eq!(between[0].line, "c t id=3");
+        let checkpoint = reader.through.clone();
+        assert!(checkpoint.as_ref().unwrap().as_str().contains("\"open\""));
+        db.run(&format!("XA COMMIT '{name}a'; INSERT INTO t VALUES (4)"));
+        let seen = reader.events(3).await;
+        let lines: Vec<&str> = seen.iter().map(|seen| seen.line.as_str()).collect();
+        assert_eq!(lines, ["c t id=1", "c t id=2", "c t id=4"]);
+        assert!(seen[1].last && !seen[0].last);
+        assert!(!reader.through.as_ref().unwrap().as_str().contains("\"open\""));
+        drop(reader);
+        // Who was stopped between the two phases reads the rows again, and nothing else.
+        let mut reader = Reader::connect(db.config(), checkpoint).await.unwrap();
+        assert_eq!(reader.events(3).await, seen);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rolled_back_and_one_phase_transactions_are_what_they_are() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = db.reader().await;
+        let name = &db.name;
+        db.run(&format!(
+            "XA START '{name}b'; INSERT INTO t VALUES (1); XA END '{name}b'; XA PREPARE '{name}b'; XA ROLLBACK '{name}b';
+             XA START '{name}c'; INSERT INTO t VALUES (2); XA END '{name}c'; XA COMMIT '{name}c' ONE PHASE;
+             INSERT INTO t VALUES (3)"
+        ));
+        assert_eq!(reader.lines(2).await, ["c t id=2", "c t id=3"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_ones_too() {
+    let db = Db::shared(Flavour::MySql);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, v TEXT)");
+    let mut reader = db.reader().await;
+    let name = &db.name;
+    db.run(&format!(
+        "SET binlog_transaction_compression = ON; XA START '{name}'; INSERT INTO t VALUES (1, REPEAT('a', 999)); XA END \
+         '{name}'; XA PREPARE '{name}'; XA COMMIT '{name}'; INSERT INTO t VALUES (2, '')"
+    ));
+    let lines = reader.lines(2).await;
+    assert!(lines[0].starts_with("c t id=1 v='aaa") && lines[1].starts_with("c t id=2"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_what_was_prepared_before_is_refused() {
+    for flavour in Flavour::BOTH {
+        let server = deltaforge_testkit::mysql::Server::start(flavour);
+        let db = Db::of(&server);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY); XA START 'x'; INSERT INTO t VALUES (1); XA END 'x'; XA PREPARE 'x'");
+        let mut reader = db.reader().await;
+        db.run("XA COMMIT 'x'");
+        let failure = reader.failure().await;
+        assert_eq!(failure.code, "mysql_unsupported");
+        assert!(failure.message.contains("was prepared before the stream began"), "{failure}");
+    }
+}
