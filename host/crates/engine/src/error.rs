@@ -11,6 +11,8 @@ pub enum Next {
     Retry,
     /// Stop and show the error; retried all the same, slowly, in case somebody mends it outside.
     Operator,
+    /// Stop until somebody resumes it: another one does its work, and trying again would stop that one.
+    Stop,
 }
 
 /// A problem in a block of configuration.

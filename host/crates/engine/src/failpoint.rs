@@ -8,7 +8,7 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 static POINTS: OnceLock<HashMap<String, AtomicU64>> = OnceLock::new();
 
 /// Every failpoint, in the order of a batch's life. [`arm`] refuses other names.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 21] = [
     "source.batch",
     "stage.applied",
     "swap.storing",
@@ -16,6 +16,9 @@ pub const NAMES: [&str; 19] = [
     "dlq.stored",
     "sink.write",
     "sink.written",
+    // A transaction of the Kafka sink, with everything in it and about to be committed, and once it is.
+    "kafka.commit",
+    "kafka.committed",
     "sink.durable",
     "checkpoint.hand_in",
     "checkpoint.stored",

@@ -26,6 +26,7 @@ use crate::status::{Failure, Shared};
 
 mod backlog;
 mod commit;
+mod delivering;
 mod drain;
 mod envelopes;
 mod feed;
@@ -38,6 +39,7 @@ mod mark;
 mod reader;
 mod sink;
 mod stage_set;
+mod standing;
 mod swaps;
 pub(crate) mod tapped;
 mod unload;
@@ -134,10 +136,31 @@ impl Attempt {
                 retriable: true,
             });
         };
-        let own = self::mark::load(&plan, &services).await?;
-        let mut marks = own.clone();
+        let mut own = self::mark::load(&plan, &services).await?;
         let fuse = Fuse::new(&drain);
         let budget = Budget::new(plan.max_memory_bytes, Some(services.budget.clone()));
+        let dlq = plan.dlq.map(|limits| {
+            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits)
+                .telling(shared.waits().clone(), plan.secrets.clone())
+        });
+        let (event_tx, event_rx) = mpsc::channel(1024);
+        let sinks = sink::SinkShared {
+            plan: plan.clone(),
+            services: services.clone(),
+            dlq: dlq.clone(),
+            progress: event_tx.clone(),
+            run: uuid::Uuid::new_v4().to_string().into(),
+            hurry: shared.waits().hurry().clone(),
+            drain: fuse.winding_down.clone(),
+            handed: handed.clone(),
+            budget: budget.clone(),
+        };
+        let opened = tokio::select! {
+            biased;
+            () = drain.cancelled() => return Ok(()),
+            opened = standing::ask(&sinks, &shared, &mut own) => opened?,
+        };
+        let mut marks = own.clone();
         let mut backlogs = Vec::new();
         for (index, sink) in plan.sinks.iter().enumerate() {
             let may_spill = backlog::may_spill(&plan, sink);
@@ -160,38 +183,22 @@ impl Attempt {
         shared.set_stages(stages.describe());
         let envelopes = Envelopes::build(&plan, &services, &journal, resume.as_ref(), &own).await?;
         shared.set_envelopes(envelopes.describe());
-        let dlq = plan.dlq.map(|limits| {
-            Dlq::new(services.store.clone(), &plan.tenant, &plan.name, limits)
-                .telling(shared.waits().clone(), plan.secrets.clone())
-        });
         if let Some(dlq) = &dlq {
             shared.dead_letters_lost(dlq.look().await?);
         }
 
         let (batch_tx, batch_rx) = mpsc::channel(1);
-        let (event_tx, event_rx) = mpsc::channel(1024);
         let (confirm_tx, confirm_rx) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let mut feeds = Vec::new();
-        let sinks = sink::SinkShared {
-            plan: plan.clone(),
-            services: services.clone(),
-            dlq: dlq.clone(),
-            progress: event_tx.clone(),
-            run: uuid::Uuid::new_v4().to_string().into(),
-            hurry: shared.waits().hurry().clone(),
-            drain: fuse.winding_down.clone(),
-            handed: handed.clone(),
-            budget: budget.clone(),
-        };
         let kept_backlogs = backlogs.clone();
         let _closing = Closing(backlogs.clone());
         let mut tried = Vec::new();
         // These have something to deliver at once, which is checkpointed only when everything is at work.
         let mut with_spill = Vec::new();
-        for (index, backlog) in backlogs.into_iter().enumerate() {
+        for (index, (backlog, opened)) in backlogs.into_iter().zip(opened).enumerate() {
             let backlog = backlog.map(|backlog| (backlog, envelopes.for_spill(index)));
-            let (feed, task) = sink::start(index, &sinks, &marks[index], backlog);
+            let (feed, task) = sink::start(index, &sinks, &marks[index], backlog, opened);
             feeds.push(feed);
             match task.tried() {
                 Some(token) => {

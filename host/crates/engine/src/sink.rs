@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::error::{ConfigError, Next};
@@ -24,9 +25,16 @@ pub struct Delivery {
     pub indexes: Arc<[u32]>,
     /// How many of `indexes` are delivered already (a retry after part of them was).
     pub done: usize,
+    /// Where a sink that [keeps that itself](SinkFactory::keeps_position) stands once it has this delivery.
+    pub stands: Option<Arc<[u8]>>,
 }
 
 impl Delivery {
+    /// These messages of a batch, which has no number yet.
+    pub fn of(messages: Arc<MessageBatch>, indexes: Arc<[u32]>) -> Self {
+        Self { seq: 0, messages, indexes, done: 0, stands: None }
+    }
+
     /// The messages still to deliver, each with its place in `indexes`.
     pub fn messages(&self) -> impl Iterator<Item = (usize, Message<'_>)> {
         self.indexes
@@ -76,6 +84,15 @@ pub trait Sink: Send {
     ///
     /// See [`SinkError`].
     async fn durable(&mut self) -> Result<Durable, SinkError>;
+    /// How much it would have before it is asked what is durable. `None`: as much as `max_inflight` says.
+    fn wants(&self) -> Option<Wants> {
+        None
+    }
+    /// Where it stands, as it keeps that itself: the [`Delivery::stands`] that became durable last. Asked when it was
+    /// opened.
+    fn stands(&self) -> Option<Arc<[u8]>> {
+        None
+    }
     /// Ends well: everything accepted was durable before. Called at a graceful stop.
     ///
     /// # Errors
@@ -84,6 +101,16 @@ pub trait Sink: Send {
     async fn close(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
+}
+
+/// What a sink says to more deliveries. Whatever it says, it is asked what is durable when it has waited for long, and
+/// when nothing more can come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// It takes what there is. Where nothing is, it would rather wait for more until then.
+    More(Instant),
+    /// No more for now.
+    Enough,
 }
 
 /// What a sink is opened with.
@@ -95,7 +122,8 @@ pub struct SinkContext {
     pub tenant: String,
     /// The sink's id in the pipeline.
     pub sink_id: String,
-    /// The state of the last durable delivery, from this run or from the checkpoint.
+    /// The state of the last durable delivery, from this run or from the checkpoint. For a sink that keeps its position
+    /// itself: where the host knows it to have stood.
     pub state: Option<Vec<u8>>,
     /// The folder that relative paths are relative to.
     pub base_dir: PathBuf,
@@ -184,12 +212,27 @@ pub trait SinkFactory: Send + Sync + 'static {
     fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>>;
     /// How this configuration addresses messages.
     fn addressing(&self, config: &Value) -> Addressing;
-    /// Connects, and recovers from whatever a crash left.
+    /// Whether such a sink keeps where it stands itself, in one with the messages, so that no crash comes between the two.
+    /// It is opened before the source is, at each start: what it [says](Sink::stands) beats what the state store holds.
+    /// After an error nothing of what was not durable counts as delivered.
+    fn keeps_position(&self, _config: &Value) -> bool {
+        false
+    }
+    /// Connects, and recovers from whatever a crash left. One that keeps its position itself is the only one from then on
+    /// that delivers under its name.
     ///
     /// # Errors
     ///
     /// See [`SinkError`].
     async fn open(&self, config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError>;
+    /// Forgets the position that such a sink keeps: it is to begin anew.
+    ///
+    /// # Errors
+    ///
+    /// When it is still there.
+    async fn forget_position(&self, _config: &Value, _context: SinkContext) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 /// A sink failed.

@@ -1,19 +1,18 @@
 //! How fast records of some 700 bytes get to a broker of this machine: by librdkafka alone, and by the sink. Rates are by wall
 //! time until everything is acknowledged, CPU is the whole process's, without the broker's.
 //!
-//! `send_speed [RECORDS]`
+//! `send_speed [RECORDS]`. `sink` is at least once, `exactly once` has a commit every so often.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program to measure with")]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deltaforge_engine::budget::Budget;
-use deltaforge_engine::message::{Bodies, MessageBatch};
-use deltaforge_engine::sink::{Delivery, SinkContext, SinkFactory, Trouble};
-use deltaforge_model::{BatchBuilder, EventHead, EventId, Op, SnapshotMark, SourceInfo, TableSchema};
+use deltaforge_engine::message::MessageBatch;
+use deltaforge_engine::sink::{Delivery, SinkContext, SinkFactory, Wants};
 use deltaforge_sink_kafka::KafkaSinkFactory;
 use deltaforge_testkit::kafka::Kafka;
+use deltaforge_testkit::sinks::{self, Draft};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -78,75 +77,48 @@ fn alone(kafka: &Kafka, topic: &str, records: usize) {
 }
 
 fn messages(first: usize) -> Arc<MessageBatch> {
-    let mut builder = BatchBuilder::new(Arc::new(SourceInfo {
-        connector: "sqlite".into(),
-        version: "0".into(),
-        pipeline: "p".into(),
-        tenant: "t".into(),
-        source_id: "s".into(),
-        pos_name: String::new(),
-        pos_is_lsn: false,
-    }));
-    let table = builder.table(&TableSchema::new("shop", None, "orders", Vec::new(), &[]));
-    let mut bodies = Bodies::default();
-    for n in 0..BATCH {
-        builder.event(EventHead {
-            id: EventId::derive(0, &[&n.to_le_bytes()]),
-            op: Op::Create,
-            table,
-            transaction: None,
-            ordinal: 0,
-            ts_us: 0,
-            pos: 0,
-            last: true,
-            snapshot: SnapshotMark::No,
-        });
-        bodies.buffer().extend_from_slice(body(n).as_bytes());
-        bodies.end();
-    }
-    let batch = builder.finish();
-    let mut messages = MessageBatch::new("application/json", bodies);
-    for (row, event) in batch.events().enumerate() {
-        let key = format!("{{\"id\":{}}}", first + row);
-        messages.push(&event, row as u32, row as u32, Some(key.as_bytes()), None, Arc::new([]));
-    }
-    Arc::new(messages)
+    let drafts: Vec<Draft> =
+        (first..first + BATCH).map(|n| Draft::new(format!("{{\"id\":{n}}}"), body(n))).collect();
+    Arc::new(sinks::messages(first as u64, sinks::JSON, &drafts))
 }
 
-async fn by_sink(kafka: &Kafka, topic: &str, records: usize) {
-    let context = SinkContext {
-        pipeline: "p".into(),
-        tenant: "t".into(),
-        sink_id: "s".into(),
-        state: None,
-        base_dir: PathBuf::from("."),
-        trouble: Trouble::default(),
-        hurry: Default::default(),
-        budget: Budget::new(128 << 20, None),
-    };
-    let config = json!({ "brokers": kafka.brokers(), "topic": topic });
+async fn by_sink(kafka: &Kafka, topic: &str, exactly_once: bool, records: usize) {
+    let context = SinkContext { budget: Budget::new(128 << 20, None), ..sinks::context() };
+    let config = json!({ "brokers": kafka.brokers(), "topic": topic, "exactly_once": exactly_once });
     let mut sink = KafkaSinkFactory::default().open(&config, context).await.unwrap();
     let batches: Vec<_> = (0..8).map(|n| messages(n * BATCH)).collect();
     let indexes: Arc<[u32]> = (0..BATCH as u32).collect();
     let (began, before) = (Instant::now(), cpu());
-    let (mut written, mut durable, last) = (0, 0, (records / BATCH) as u64);
+    let (mut written, mut durable, last, mut waits) = (0, 0, (records / BATCH) as u64, 0);
     while durable < last {
-        while written < last && written - durable < IN_FLIGHT as u64 {
+        // As the engine has it where there is always more.
+        let has_room = match sink.wants() {
+            None => written - durable < IN_FLIGHT as u64,
+            Some(wants) => wants != Wants::Enough,
+        };
+        if written < last && has_room {
             written += 1;
             let messages = batches[written as usize % batches.len()].clone();
-            let delivery = Delivery { seq: written, messages, indexes: indexes.clone(), done: 0 };
+            let stands = Some(written.to_string().into_bytes().into());
+            let delivery = Delivery { seq: written, stands, ..Delivery::of(messages, indexes.clone()) };
             sink.write(&delivery).await.unwrap();
+            continue;
         }
         durable = sink.durable().await.unwrap().through;
+        waits += 1;
     }
-    tell("sink", records, began.elapsed(), cpu() - before);
+    let what = if exactly_once { "exactly once" } else { "sink" };
+    tell(what, records, began.elapsed(), cpu() - before);
+    if exactly_once {
+        println!("             {waits} transactions, {:?} each", began.elapsed() / waits);
+    }
 }
 
 fn main() {
     let records: usize = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().unwrap());
     let records = records / BATCH * BATCH;
     let kafka = Kafka::start();
-    for topic in ["alone", "sink"] {
+    for topic in ["alone", "sink", "once"] {
         kafka.make_topic(topic, 3, &[]);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -155,7 +127,8 @@ fn main() {
         if round % 2 == 0 {
             alone(&kafka, "alone", records);
         }
-        runtime.block_on(by_sink(&kafka, "sink", records));
+        runtime.block_on(by_sink(&kafka, "sink", false, records));
+        runtime.block_on(by_sink(&kafka, "once", true, records));
         if round % 2 == 1 {
             alone(&kafka, "alone", records);
         }

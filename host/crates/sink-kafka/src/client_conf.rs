@@ -1,10 +1,10 @@
 //! The settings of librdkafka: the sink's own, the user's, and those that nobody may change.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::sink::SinkContext;
 use deltaforge_engine::suggest::near;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError;
 
 use crate::config::{ConfValue, KafkaConfig};
 use crate::properties::PROPERTIES;
+use crate::transactions::{Identity, TIMEOUT};
 
 /// What holds unless `client_conf` says otherwise.
 const DEFAULTS: [(&str, &str); 7] = [
@@ -73,18 +74,36 @@ pub(crate) const SECRETS: [&str; 5] =
 const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 /// Names of settings that are files; relative ones lie beside the pipeline's document.
 const FILES: &str = ".location";
-/// The longest that the sink's own time-out may be named here.
+/// How long librdkafka tries to get a record through. Here it is the sink that gives up, as a whole: these are other names
+/// for `send_timeout_secs`, which beat it, and librdkafka never sees them.
 const TIMEOUTS: [&str; 2] = ["message.timeout.ms", "delivery.timeout.ms"];
+/// How long a request may take.
+const SOCKET_TIMEOUT: &str = "socket.timeout.ms";
 /// More unacknowledged requests than these can arrive in another order.
 const MOST_IN_FLIGHT: [&str; 2] = ["max.in.flight.requests.per.connection", "max.in.flight"];
 
 /// Every problem of `client_conf`.
-pub(crate) fn check(conf: &BTreeMap<String, ConfValue>) -> Vec<ConfigError> {
+pub(crate) fn check(conf: &BTreeMap<String, ConfValue>, exactly_once: bool) -> Vec<ConfigError> {
     let mut problems: Vec<ConfigError> =
         conf.iter().filter_map(|(key, value)| check_one(key, &value.text())).collect();
+    let socket_ms = conf.get(SOCKET_TIMEOUT).and_then(|value| value.text().parse::<u128>().ok());
+    if exactly_once && socket_ms.is_some_and(|ms| ms > TIMEOUT.as_millis()) {
+        let message = format!(
+            "must be {} or less with `exactly_once`: no transaction takes longer",
+            TIMEOUT.as_millis()
+        );
+        problems.push(ConfigError::new(format!("client_conf.{SOCKET_TIMEOUT}"), message));
+    }
     let protocol = conf.get("security.protocol").map(|value| value.text().to_lowercase()).unwrap_or_default();
     let mechanisms = ["sasl.mechanism", "sasl.mechanisms"];
     let mechanism = mechanisms.into_iter().find_map(|key| Some((key, conf.get(key)?.text())));
+    let timeouts = TIMEOUTS.map(|key| conf.get(key).map(ConfValue::text));
+    if let [Some(one), Some(other)] = &timeouts
+        && one != other
+    {
+        let message = format!("is another name of {}, which says {one}: leave one of them out", TIMEOUTS[0]);
+        problems.push(ConfigError::new(format!("client_conf.{}", TIMEOUTS[1]), message));
+    }
     if protocol.starts_with("sasl") && mechanism.is_none() {
         let message = format!("needs `sasl.mechanism`, one of {}", MECHANISMS.join(", "));
         problems.push(ConfigError::new("client_conf.security.protocol", message));
@@ -134,6 +153,8 @@ fn check_one(key: &str, value: &str) -> Option<ConfigError> {
 pub(crate) struct Sizes {
     /// Bytes of its queue.
     pub queue: usize,
+    /// Bytes that the user would have it take.
+    pub wanted: Option<usize>,
     /// Bytes of a batch, where experience says that fewer must be.
     pub batch: Option<usize>,
 }
@@ -149,10 +170,9 @@ impl Sizes {
     pub fn of(config: &KafkaConfig, budget: usize, batch: Option<usize>) -> Self {
         let number = |key: &str| config.client_conf.get(key)?.text().parse::<usize>().ok();
         let largest = number("message.max.bytes").unwrap_or(MESSAGE_MAX);
-        let wanted =
-            number("queue.buffering.max.kbytes").map_or(usize::MAX, |kbytes| kbytes.saturating_mul(1024));
-        let share = wanted.min(budget / 8).max(LEAST_QUEUE);
-        Self { queue: share.max(largest.saturating_mul(2)), batch }
+        let wanted = number("queue.buffering.max.kbytes").map(|kbytes| kbytes.saturating_mul(1024));
+        let share = wanted.unwrap_or(usize::MAX).min(budget / 8).max(LEAST_QUEUE);
+        Self { queue: share.max(largest.saturating_mul(2)), wanted, batch }
     }
 }
 
@@ -163,12 +183,12 @@ pub(crate) fn patience(config: &KafkaConfig) -> Duration {
 }
 
 /// The settings of a producer.
-pub(crate) fn client_config(config: &KafkaConfig, name: &str, base_dir: &Path, sizes: Sizes) -> ClientConfig {
+pub(crate) fn client_config(config: &KafkaConfig, context: &SinkContext, sizes: Sizes) -> ClientConfig {
     let mut settings = ClientConfig::new();
     if tracing::enabled!(target: "librdkafka", tracing::Level::DEBUG) {
         settings.set_log_level(RDKafkaLogLevel::Debug);
     }
-    settings.set("client.id", name);
+    settings.set("client.id", format!("deltaforge-{}-{}", context.pipeline, context.sink_id));
     for (key, value) in DEFAULTS {
         settings.set(key, value);
     }
@@ -183,7 +203,7 @@ pub(crate) fn client_config(config: &KafkaConfig, name: &str, base_dir: &Path, s
     for (key, value) in &config.client_conf {
         let mut value = value.text();
         if key.ends_with(FILES) && !value.is_empty() && value != "probe" {
-            value = base_dir.join(value).to_string_lossy().into_owned();
+            value = context.base_dir.join(value).to_string_lossy().into_owned();
         }
         settings.set(key, value);
     }
@@ -198,6 +218,9 @@ pub(crate) fn client_config(config: &KafkaConfig, name: &str, base_dir: &Path, s
         settings.remove(key);
     });
     settings.set("message.timeout.ms", "0");
+    if config.exactly_once {
+        in_transactions(&mut settings, context);
+    }
     settings.set("bootstrap.servers", config.brokers.trim());
     settings.set("queue.buffering.max.kbytes", sizes.queue.div_ceil(1024).to_string());
     // The bytes are what counts.
@@ -211,6 +234,30 @@ pub(crate) fn client_config(config: &KafkaConfig, name: &str, base_dir: &Path, s
         }
     }
     settings
+}
+
+/// What makes the producer one of transactions.
+fn in_transactions(settings: &mut ClientConfig, context: &SinkContext) {
+    let timeout_ms = TIMEOUT.as_millis().to_string();
+    settings.set("transactional.id", Identity::of(context).transactional_id);
+    settings.set("transaction.timeout.ms", &timeout_ms);
+    // What is not written within its transaction is not written: none of that is, and nothing overtakes it.
+    settings.set("message.timeout.ms", &timeout_ms);
+    settings.remove("enable.gapless.guarantee");
+}
+
+/// What other clients of the same brokers need of a producer's settings: connections and credentials.
+pub(crate) fn connection(settings: &ClientConfig) -> ClientConfig {
+    let wanted = |key: &str| {
+        ["bootstrap.", "security.", "sasl.", "ssl.", "socket.", "client.", "broker.", "enable.ssl."]
+            .iter()
+            .any(|begin| key.starts_with(begin))
+    };
+    let mut connection = ClientConfig::new();
+    for key in settings.config_map().into_keys().filter(|key| wanted(key)) {
+        connection.set(key, settings.get(key).unwrap_or_default());
+    }
+    connection
 }
 
 #[cfg(test)]

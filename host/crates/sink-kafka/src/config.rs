@@ -25,7 +25,8 @@ pub struct KafkaConfig {
     /// The key of the records, a template too; without it, the table's key columns as JSON.
     #[serde(default)]
     pub key: Option<String>,
-    /// Whether each event is in its topic once, by transactions. This build does not know them yet.
+    /// Whether each event is in its topic once, for consumers with `isolation.level=read_committed`: by transactions, which hold
+    /// where the sink stands too, in the topic `deltaforge-checkpoints`.
     #[serde(default)]
     pub exactly_once: bool,
     /// Whether a record with the key alone follows each delete, so that a compacted topic forgets the row.
@@ -152,12 +153,7 @@ impl KafkaConfig {
         if let Some(Err(error)) = config.key.as_deref().map(Template::parse) {
             wrong("key", error.to_string());
         }
-        if config.exactly_once {
-            let message = "is not in this build yet: leave it out, and let consumers drop what they have had by its \
-                           `event_id`";
-            wrong("exactly_once", message.to_owned());
-        }
-        problems.extend(client_conf::check(&config.client_conf));
+        problems.extend(client_conf::check(&config.client_conf, config.exactly_once));
         if problems.is_empty() { Ok(config) } else { Err(problems) }
     }
 }

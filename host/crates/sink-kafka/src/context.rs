@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use deltaforge_engine::sink::Trouble;
+use deltaforge_engine::sink::{SinkContext, Trouble};
 use metrics::{Counter, Gauge, counter, gauge};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -14,6 +14,7 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 use tracing::debug;
 
+use crate::config::KafkaConfig;
 use crate::error::KafkaSinkError;
 use crate::in_flight::InFlight;
 use crate::lessons::Mark;
@@ -21,12 +22,18 @@ use crate::lessons::Mark;
 /// Most characters of a text of librdkafka's that a message quotes.
 const MOST_QUOTED: usize = 300;
 
+/// Where librdkafka's log tells of a transaction that failed.
+const TRANSACTION_ERROR: &str = "TXNERR";
+
 /// Listens to one producer, on its own thread.
 pub(crate) struct Context {
     brokers: String,
     pub in_flight: Arc<InFlight>,
     trouble: Trouble,
-    /// Why the last connection failed.
+    has_transactions: bool,
+    /// The producer was given up.
+    is_retired: AtomicBool,
+    /// Why the last connection, or transaction, failed.
     why: Mutex<String>,
     /// No broker is connected. So it is, too, when all of them closed connections that nobody used.
     is_down: AtomicBool,
@@ -39,18 +46,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub fn new(
-        brokers: &str,
-        in_flight: Arc<InFlight>,
-        trouble: Trouble,
-        pipeline: &str,
-        sink: &str,
-    ) -> Self {
-        let labels = [("pipeline", pipeline.to_owned()), ("sink", sink.to_owned())];
+    pub fn new(config: &KafkaConfig, in_flight: Arc<InFlight>, context: &SinkContext) -> Self {
+        let labels = [("pipeline", context.pipeline.clone()), ("sink", context.sink_id.clone())];
         Self {
-            brokers: brokers.to_owned(),
+            brokers: config.brokers.clone(),
             in_flight,
-            trouble,
+            trouble: context.trouble.clone(),
+            has_transactions: config.exactly_once,
+            is_retired: AtomicBool::new(false),
             why: Mutex::default(),
             is_down: AtomicBool::new(false),
             is_open: AtomicBool::new(false),
@@ -63,7 +66,12 @@ impl Context {
         }
     }
 
-    /// Why the last connection failed, if one did.
+    /// The producer is given up: what it says from now on concerns nobody.
+    pub fn retire(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the last connection, or transaction, failed, if one did.
     pub fn why(&self) -> String {
         self.why.lock().clone()
     }
@@ -88,8 +96,11 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
-        // What matters of it comes as an error, too.
+        // What matters of it comes as an error, too: but for why a transaction cannot be committed.
         debug!(target: "librdkafka", facility, "{text}");
+        if facility == TRANSACTION_ERROR {
+            *self.why.lock() = text.chars().take(MOST_QUOTED).collect();
+        }
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -102,6 +113,9 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
+        if self.is_retired.load(Ordering::Relaxed) {
+            return;
+        }
         let why: String = reason.chars().take(MOST_QUOTED).collect();
         debug!(target: "librdkafka", ?code, why, "a client has trouble");
         match code {
@@ -111,6 +125,10 @@ impl ClientContext for Context {
                 if !self.is_open.load(Ordering::Relaxed) || !self.in_flight.is_settled() {
                     self.trouble.tell(&self.error_of(code).into());
                 }
+            }
+            // What it means is known where the producer is given up.
+            RDKafkaErrorCode::Fatal if self.has_transactions => {
+                self.in_flight.fault(KafkaSinkError::Transaction { why });
             }
             RDKafkaErrorCode::Authentication
             | RDKafkaErrorCode::SaslAuthenticationFailed

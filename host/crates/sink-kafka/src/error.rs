@@ -49,6 +49,27 @@ pub(crate) enum KafkaSinkError {
     /// The producer cannot go on.
     #[error("the producer gave up: {why}")]
     Fatal { why: String },
+    /// What was not committed is sent again.
+    #[error("the brokers did not commit a transaction; what was in it is sent again{}", because(why))]
+    Transaction { why: String },
+    /// Another producer of the same name has taken over.
+    #[error(
+        "another host writes as {transactional_id} and shut this one out; stop one of them, then resume this pipeline"
+    )]
+    Fenced { transactional_id: String },
+    /// The name is not ours.
+    #[error(
+        "write as {transactional_id}: grant WRITE and DESCRIBE on this transactional id, or on all that begin with `deltaforge/`"
+    )]
+    NotByThatName { transactional_id: String },
+    /// Where the sink stands was there, and is not.
+    #[error("read where the sink stands: {what}, and the sink has kept it there")]
+    CheckpointMissing { what: String },
+    /// Where sinks stand would be deleted some day.
+    #[error(
+        "keep where the sink stands: topic deltaforge-checkpoints has cleanup.policy={policy}; set it to `compact`"
+    )]
+    CheckpointPolicy { policy: String },
     /// Something else.
     #[error("deliver to {what}: {why}")]
     Other { what: String, why: String },
@@ -111,8 +132,25 @@ impl KafkaSinkError {
         }
     }
 
-    /// Whether another try may help without anybody's doing.
-    fn is_transient(&self) -> bool {
+    /// What became of a transaction.
+    pub fn of_transaction(code: Code, why: &str, transactional_id: &str) -> Self {
+        let (why, transactional_id) = (why.to_owned(), transactional_id.to_owned());
+        match code {
+            Code::TransactionalIdAuthorizationFailed => Self::NotByThatName { transactional_id },
+            Code::ClusterAuthorizationFailed => Self::Unauthorized { what: "the cluster".to_owned() },
+            Code::TopicAuthorizationFailed => Self::Unauthorized { what: "a topic".to_owned() },
+            Code::InvalidTransactionTimeout => Self::Config(
+                "exactly_once: `transaction.max.timeout.ms` of the brokers is below the 60000 that a transaction may take".to_owned(),
+            ),
+            Code::UnsupportedFeature | Code::UnsupportedVersion => {
+                Self::Config("exactly_once: these brokers know no transactions".to_owned())
+            }
+            _ => Self::Transaction { why },
+        }
+    }
+
+    /// What the pipeline does about it.
+    fn next(&self) -> Next {
         match self {
             Self::Connect { .. }
             | Self::UnknownTopic { .. }
@@ -120,11 +158,18 @@ impl KafkaSinkError {
             | Self::BatchTooLarge { .. }
             | Self::Refused { .. }
             | Self::Fatal { .. }
-            | Self::Other { .. } => true,
-            Self::TopicNotMade { transient, .. } => *transient,
-            Self::Authentication { .. } | Self::Tls { .. } | Self::Unauthorized { .. } | Self::Config(_) => {
-                false
-            }
+            | Self::Transaction { .. }
+            | Self::Other { .. }
+            | Self::TopicNotMade { transient: true, .. } => Next::Retry,
+            Self::TopicNotMade { .. }
+            | Self::Authentication { .. }
+            | Self::Tls { .. }
+            | Self::Unauthorized { .. }
+            | Self::NotByThatName { .. }
+            | Self::CheckpointMissing { .. }
+            | Self::CheckpointPolicy { .. }
+            | Self::Config(_) => Next::Operator,
+            Self::Fenced { .. } => Next::Stop,
         }
     }
 
@@ -133,13 +178,17 @@ impl KafkaSinkError {
             Self::Connect { .. } => "kafka_connect",
             Self::Authentication { .. } => "kafka_authentication",
             Self::Tls { .. } => "kafka_tls",
-            Self::Unauthorized { .. } => "kafka_unauthorized",
+            Self::Unauthorized { .. } | Self::NotByThatName { .. } => "kafka_unauthorized",
             Self::UnknownTopic { .. } => "kafka_unknown_topic",
             Self::TopicNotMade { .. } => "kafka_topic_not_made",
             Self::Timeout { .. } => "kafka_timeout",
             Self::BatchTooLarge { .. } => "kafka_batch_too_large",
             Self::Refused { .. } => "kafka_refused",
             Self::Fatal { .. } => "kafka_fatal",
+            Self::Transaction { .. } => "kafka_transaction",
+            Self::Fenced { .. } => "kafka_fenced",
+            Self::CheckpointMissing { .. } => "kafka_checkpoint_missing",
+            Self::CheckpointPolicy { .. } => "kafka_checkpoint_policy",
             Self::Other { .. } => "kafka_failed",
             Self::Config(_) => "invalid_config",
         }
@@ -148,8 +197,7 @@ impl KafkaSinkError {
 
 impl From<KafkaSinkError> for SinkError {
     fn from(error: KafkaSinkError) -> Self {
-        let next = if error.is_transient() { Next::Retry } else { Next::Operator };
-        let (code, message) = (error.code(), error.to_string());
+        let (next, code, message) = (error.next(), error.code(), error.to_string());
         Self::Failed { next, code, message, delivered: 0, wait: None, cause: None }
     }
 }

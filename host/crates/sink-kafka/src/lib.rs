@@ -12,18 +12,25 @@
 //!   is acknowledged for `send_timeout_secs` the producer is given up.
 //! * Wrong credentials, missing rights and failing TLS stop the sink until an operator helps. A record that is too large,
 //!   or that the broker refuses, is rejected alone: where a whole batch of them was refused, smaller ones find it.
+//! * With `exactly_once` records go in transactions, each with the record that says where the sink stands after it. That one
+//!   is read back when the sink is opened, and then no other producer of its name can commit anything any more. So a crash
+//!   at any place neither loses nor doubles what a `read_committed` consumer sees.
 //! * Settings of `client_conf` win over defaults; those that would break a promise are refused, and those that would load
 //!   code or run a command.
 
+mod checkpoints;
 mod client_conf;
 mod config;
 mod context;
 mod error;
+mod factory;
 mod in_flight;
 mod lessons;
 mod properties;
+mod quiet;
 mod sink;
 mod topics;
+mod transactions;
 
 pub use config::{ConfValue, CreateTopics, KafkaConfig};
-pub use sink::KafkaSinkFactory;
+pub use factory::KafkaSinkFactory;

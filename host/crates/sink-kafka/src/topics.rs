@@ -9,6 +9,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tracing::info;
 
+use crate::checkpoints;
+use crate::client_conf::connection;
 use crate::config::CreateTopics;
 use crate::error::KafkaSinkError;
 
@@ -27,6 +29,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     }
     if name == "." || name == ".." {
         return Err("is no name that a topic can have");
+    }
+    if name == checkpoints::TOPIC {
+        return Err("holds where exactly-once sinks stand, and nothing else");
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
         return Err(
@@ -53,19 +58,8 @@ impl Maker {
         create: &CreateTopics,
         known: HashSet<String>,
     ) -> Result<Self, KafkaSinkError> {
-        let mut admin = ClientConfig::new();
-        // Connections and credentials; the rest is a producer's.
-        let wanted = |key: &str| {
-            ["bootstrap.", "security.", "sasl.", "ssl.", "socket.", "client.", "broker.", "enable.ssl."]
-                .iter()
-                .any(|begin| key.starts_with(begin))
-        };
-        for key in settings.config_map().into_keys().filter(|key| wanted(key)) {
-            admin.set(key, settings.get(key).unwrap_or_default());
-        }
-        let client = admin.create().map_err(|error| KafkaSinkError::Config(error.to_string()))?;
         Ok(Self {
-            client,
+            client: admin(&connection(settings))?,
             partitions: create.partitions.map_or(-1, |count| i32::try_from(count.get()).unwrap_or(i32::MAX)),
             replicas: create.replication_factor.map_or(-1, |count| i32::from(count.get())),
             config: create.config.iter().map(|(key, value)| (key.clone(), value.text())).collect(),
@@ -101,6 +95,11 @@ impl Maker {
     }
 }
 
+/// A client that asks the brokers about topics.
+pub(crate) fn admin(connection: &ClientConfig) -> Result<AdminClient<DefaultClientContext>, KafkaSinkError> {
+    connection.create().map_err(|error| KafkaSinkError::Config(error.to_string()))
+}
+
 /// Whether brokers may make the topic later.
 fn is_transient(code: Code) -> bool {
     !matches!(
@@ -120,14 +119,14 @@ fn is_transient(code: Code) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::check_name;
+    use super::{check_name, checkpoints};
 
     #[test]
     fn names_are_those_that_brokers_take() {
         for good in ["a", "shop.orders-1_x", &"a".repeat(249)] {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
-        for bad in ["", ".", "..", "a b", "a/b", "über", &"a".repeat(250)] {
+        for bad in ["", ".", "..", "a b", "a/b", "über", &"a".repeat(250), checkpoints::TOPIC] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
     }

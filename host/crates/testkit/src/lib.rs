@@ -8,6 +8,7 @@
 //! * [`http`]: an HTTP endpoint that can fail at random, hang, or be gone;
 //! * `kafka`, with the feature of that name: a broker, and what is in its topics;
 //! * `mysql`, with the feature of that name: MySQL and MariaDB servers;
+//! * `sinks`, with the feature of that name: deliveries to hand to a sink;
 //! * [`wait`]: waiting for a state, with a deadline;
 //! * `pipelines`, with the feature of that name: pipelines inside a test's own process.
 //!
@@ -30,6 +31,8 @@ pub mod random;
 pub mod rest;
 pub mod scale;
 pub mod shop;
+#[cfg(feature = "sinks")]
+pub mod sinks;
 pub mod wait;
 
 /// The runtime that clients and servers of the tests run on.

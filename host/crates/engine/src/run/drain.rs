@@ -72,7 +72,7 @@ fn item(
     held: Option<Reservation>,
 ) -> FeedItem {
     FeedItem {
-        delivery: Delivery { seq: 0, messages: Arc::new(messages), indexes: wanted.clone(), done: 0 },
+        delivery: Delivery::of(messages.into(), wanted.clone()),
         wanted,
         origin: Origin::Spill { number, meta },
         batch,

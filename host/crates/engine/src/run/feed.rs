@@ -12,6 +12,7 @@ use super::commit::Progress;
 use super::handed::Reach;
 use super::journal::Gate;
 use crate::budget::Reservation;
+use crate::ledger::Mark;
 use crate::message::{Bodies, MessageBatch};
 use crate::sink::Delivery;
 use crate::status::Failure;
@@ -61,10 +62,20 @@ impl FeedItem {
 
 /// Where a delivery came from.
 pub(crate) enum Origin {
-    /// The worker: the batch's number in this run, and how far a sink gets by it.
-    Queue { seq: u64, reach: Reach },
+    /// The worker: the batch's number in this run, how far a sink gets by it, and what its checkpoint says then.
+    Queue { seq: u64, reach: Reach, mark: Mark },
     /// The sink's spill: its number there, and how it was stored.
     Spill { number: u64, meta: Meta },
+}
+
+impl Origin {
+    /// Where a sink stands that has it.
+    pub fn mark(&self) -> Mark {
+        match self {
+            Self::Queue { mark, .. } => mark.clone(),
+            Self::Spill { meta, .. } => meta.mark(),
+        }
+    }
 }
 
 /// One batch for one sink, as the worker has it.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::backlog::Meta;
 use super::commit::{SLOW_STORE, store_is_slow};
-use super::{is_before, unrelated};
+use super::{is_before, standing, unrelated};
 use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
@@ -152,7 +152,8 @@ pub(crate) async fn forget(
     sink: Option<&str>,
 ) -> Result<Vec<String>, Failure> {
     services.checkpoints.flush().await.map_err(|error| Failure::internal(error.to_string()))?;
-    let mut forgotten = Vec::new();
+    // While a checkpoint is stored, the rest can be tried again.
+    let mut forgotten = standing::forget(plan, services, sink).await?;
     let stored = services.checkpoints.list(&plan.tenant, &plan.name).await?;
     let (goes, stays): (Vec<_>, Vec<_>) =
         stored.into_iter().map(|(key, _)| key).partition(|key| sink.is_none_or(|sink| sink == key.sink_id));
@@ -171,7 +172,9 @@ pub(crate) async fn forget(
         }
         services.store.delete(&super::gaps::Gaps::key(plan, &key.sink_id)).await?;
         services.store.delete(&key.to_string()).await?;
-        forgotten.push(key.sink_id);
+        if !forgotten.contains(&key.sink_id) {
+            forgotten.push(key.sink_id);
+        }
     }
     Ok(forgotten)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -16,16 +17,16 @@ use super::feed::{Feed, FeedItem, Origin};
 use super::handed::HandedOut;
 use super::hearing::Hearing;
 use super::mark::Start;
+use super::standing::{self, Opened};
 use super::unload::UNLOADS_AFTER;
 use crate::budget::Budget;
-use crate::dlq::{Dlq, Letter};
+use crate::dlq::Dlq;
 use crate::error::Next;
-use crate::failpoint;
 use crate::narrate::help;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::{Backoff, Hurry, Pauses};
 use crate::secrets::Secrets;
-use crate::sink::{Listener, Sink, SinkContext, SinkError, Trouble};
+use crate::sink::{Listener, Sink, SinkContext, SinkError, Trouble, Wants};
 use crate::source::SourceFactory;
 use crate::status::{Failure, Shared, with_causes};
 
@@ -43,14 +44,31 @@ pub(crate) struct SinkShared {
     pub budget: Budget,
 }
 
+impl SinkShared {
+    /// What a sink is opened with.
+    pub fn context(&self, index: usize, state: Option<Vec<u8>>, trouble: Trouble) -> SinkContext {
+        SinkContext {
+            pipeline: self.plan.name.clone(),
+            tenant: self.plan.tenant.clone(),
+            sink_id: self.plan.sinks[index].id.clone(),
+            state,
+            base_dir: self.services.base_dir.clone(),
+            trouble,
+            hurry: self.hurry.clone(),
+            budget: self.budget.clone(),
+        }
+    }
+}
+
 /// Makes a sink's queue and task.
 pub(crate) fn start(
     index: usize,
     shared: &SinkShared,
     start: &Start,
     backlog: Option<(Backlog, SpillEnvelope)>,
+    opened: Option<Opened>,
 ) -> (Feed, SinkTask) {
-    let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave, handed, budget } = shared;
+    let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave, handed, .. } = shared;
     let sink = &plan.sinks[index];
     let max_inflight = plan.max_inflight.max(1);
     let (queue, items) = mpsc::channel(max_inflight);
@@ -66,16 +84,9 @@ pub(crate) fn start(
     let task = SinkTask {
         index,
         plan: sink.clone(),
-        context: SinkContext {
-            pipeline: plan.name.clone(),
-            tenant: plan.tenant.clone(),
-            sink_id: sink.id.clone(),
-            state: start.state.clone(),
-            base_dir: services.base_dir.clone(),
-            trouble: Trouble::default(),
-            hurry: hurry.clone(),
-            budget: budget.clone(),
-        },
+        context: shared.context(index, start.state.clone(), Trouble::default()),
+        keeps: opened.is_some().then(|| plan.source.id.clone()),
+        opened,
         max_inflight,
         // It has its spill, and holds nobody up.
         dlq: dlq.clone().map(|dlq| if backlog.is_some() { dlq.patient() } else { dlq }),
@@ -102,11 +113,15 @@ pub(crate) fn start(
 pub(crate) struct SinkTask {
     pub(super) index: usize,
     pub(super) plan: SinkPlan,
-    context: SinkContext,
+    pub(super) context: SinkContext,
+    /// The source whose positions it keeps itself.
+    pub(super) keeps: Option<String>,
+    /// It is open already.
+    opened: Option<Opened>,
     max_inflight: usize,
-    dlq: Option<Dlq>,
+    pub(super) dlq: Option<Dlq>,
     pub(super) progress: mpsc::Sender<Progress>,
-    run: Arc<str>,
+    pub(super) run: Arc<str>,
     pub(super) items: mpsc::Receiver<FeedItem>,
     pub(super) drain: Option<Drain>,
     /// Deliveries taken so far.
@@ -123,10 +138,10 @@ pub(crate) struct SinkTask {
     /// It was opened, or could not be opened now.
     tried: CancellationToken,
     /// Between its tries.
-    pauses: Pauses,
+    pub(super) pauses: Pauses,
     secrets: Secrets,
-    handed: Arc<HandedOut>,
-    source: Arc<dyn SourceFactory>,
+    pub(super) handed: Arc<HandedOut>,
+    pub(super) source: Arc<dyn SourceFactory>,
 }
 
 /// When a sink that has a spill stops trying: what it has not delivered stays on disk for the next start, and a
@@ -180,8 +195,10 @@ impl SinkTask {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
         let may_leave = self.drain.is_some();
         let leaving = self.leaving.clone();
-        let hearing = Hearing::new(self.index, &self.plan.id, shared.clone(), self.secrets.clone());
-        let hearing = Arc::new(hearing);
+        let hearing = self.opened.as_ref().map(|opened| opened.hearing.clone());
+        let hearing = hearing.unwrap_or_else(|| {
+            Arc::new(Hearing::new(self.index, &self.plan.id, shared.clone(), self.secrets.clone()))
+        });
         self.context.trouble = Trouble::new(hearing.clone());
         let mut failures = 0;
         loop {
@@ -223,11 +240,16 @@ impl SinkTask {
                 return Err(Failure::of_sink(&self.plan.id, error));
             }
             self.tried.cancel();
-            let pause = backoff.next().max(wait.unwrap_or_default());
-            shared.sink_tries_in(self.index, pause);
+            let pause = match next {
+                Next::Stop => Duration::MAX,
+                Next::Retry | Next::Operator => backoff.next().max(wait.unwrap_or_default()),
+            };
+            if next != Next::Stop {
+                shared.sink_tries_in(self.index, pause);
+            }
             if is_news {
                 let (error, help) = (self.secrets.hide(&with_causes(&error)), help(code));
-                let retry_in_ms = pause.as_millis() as u64;
+                let retry_in_ms = (next != Next::Stop).then_some(pause.as_millis() as u64);
                 warn!(sink = self.plan.id, code, error, help, retry_in_ms, "sink failed");
             }
             tokio::select! {
@@ -241,16 +263,21 @@ impl SinkTask {
     async fn turn(&mut self, shared: &Shared, hearing: &Hearing) -> Result<(End, bool), Failure> {
         let (plan, context) = (self.plan.clone(), self.context.clone());
         self.pauses.trying();
-        let opened = plan.factory.open(&plan.config, context);
-        match self.patiently(Some(hearing), opened).await? {
+        let opened = match self.opened.take() {
+            Some(opened) => Ok(opened.sink),
+            None => self.patiently(Some(hearing), plan.factory.open(&plan.config, context)).await?,
+        };
+        match opened {
             Ok(sink) => {
+                let moved = self.stands(sink.stands(), shared).await?;
                 self.tried.cancel();
                 let spilling = self.drain.as_ref().is_some_and(|drain| drain.backlog.is_spilling());
                 if self.pending.is_empty() && !spilling {
                     // Nothing is waiting to prove that it works; otherwise only progress does.
                     shared.sink_ok(self.index);
                 }
-                self.work(sink, shared, hearing).await
+                let (end, progressed) = self.work(sink, shared, hearing).await?;
+                Ok((end, progressed || moved))
             }
             Err(error) => Ok((End::Failed(error), false)),
         }
@@ -287,14 +314,24 @@ impl SinkTask {
                 }
             }
             // Nothing comes after what can only be read again from disk.
-            if open && self.pending.len() < self.max_inflight && !self.has_let_go() {
+            if open && self.has_room(&*sink) && !self.has_let_go() {
                 match self.take().await? {
                     Take::Item(item) => {
                         self.accept(item);
                         continue;
                     }
                     Take::Ended => open = false,
-                    Take::Nothing => {}
+                    Take::Nothing => {
+                        if let Some(until) = self.waits_until(&*sink)
+                            && let Ok(came) = timeout_at(until, self.wait(hearing)).await
+                        {
+                            match came {
+                                Some(item) => self.accept(item),
+                                None => open = !self.items.is_closed() || !self.items.is_empty(),
+                            }
+                            continue;
+                        }
+                    }
                 }
             }
             if self.pending.is_empty() {
@@ -328,10 +365,28 @@ impl SinkTask {
         }
     }
 
+    /// Whether one more delivery may be taken.
+    fn has_room(&self, sink: &dyn Sink) -> bool {
+        match sink.wants() {
+            None => self.pending.len() < self.max_inflight,
+            Some(wants) => wants != Wants::Enough,
+        }
+    }
+
+    /// Until when more is waited for before the sink is asked what is durable.
+    fn waits_until(&self, sink: &dyn Sink) -> Option<Instant> {
+        match sink.wants() {
+            Some(Wants::More(until)) if !self.pending.is_empty() && until > Instant::now() => Some(until),
+            _ => None,
+        }
+    }
+
     /// The next open sink gets everything again that is not durable. Where whole deliveries are sent again, what
     /// comes after them is too, also if it got through: else an old state of a row would be its last one.
     fn rewind(&mut self) {
-        if self.pending.iter().take(self.written).any(|item| !item.wanted.is_empty()) {
+        let was_written = self.pending.iter().take(self.written).any(|item| !item.wanted.is_empty());
+        // What one has that keeps its position counts from the end of a delivery on.
+        if was_written || self.keeps.is_some() {
             for item in &mut self.pending {
                 item.delivery.indexes = item.wanted.clone();
                 item.delivery.done = 0;
@@ -346,6 +401,7 @@ impl SinkTask {
         }
         self.taken += 1;
         item.delivery.seq = self.taken;
+        item.delivery.stands = self.keeps.as_ref().map(|source| standing::tell(source, &item.origin.mark()));
         self.pending.push_back(item);
     }
 
@@ -390,7 +446,7 @@ impl SinkTask {
     /// Waits for an answer of the sink, or for something else that it needs (`hearing`: `None`). While none comes, a sink
     /// with a spill holds no more memory than what that needs, and one that says nothing for long shows that as its
     /// failure.
-    async fn patiently<T>(
+    pub(super) async fn patiently<T>(
         &mut self,
         hearing: Option<&Hearing>,
         answer: impl Future<Output = T>,
@@ -417,131 +473,5 @@ impl SinkTask {
                 () = Hearing::silent(hearing) => {}
             }
         }
-    }
-
-    /// Writes the next delivery. An event that can never be delivered goes to the dead-letter queue.
-    async fn write(
-        &mut self,
-        sink: &mut dyn Sink,
-        shared: &Shared,
-        hearing: &Hearing,
-    ) -> Result<Option<SinkError>, Failure> {
-        let item = &mut self.pending[self.written];
-        if item.delivery.is_empty() {
-            // Nothing in it for this sink, or nothing left after rejects: there is nothing to wait for.
-            item.delivery.indexes = Arc::new([]);
-            item.delivery.done = 0;
-            self.written += 1;
-            return Ok(None);
-        }
-        failpoint::hit("sink.write");
-        // What waits on disk has passed its stages, and its envelopes stand behind it.
-        let had = match &item.origin {
-            Origin::Queue { reach, .. } => {
-                Some(self.handed.extend(self.index, reach, |a, b| self.source.compare(a, b)))
-            }
-            Origin::Spill { .. } => None,
-        };
-        self.pauses.trying();
-        let (delivery, batch) = (item.delivery.clone(), item.batch.clone());
-        match self.patiently(Some(hearing), sink.write(&delivery)).await? {
-            Ok(()) => {
-                failpoint::hit("sink.written");
-                self.written += 1;
-                Ok(None)
-            }
-            Err(SinkError::Rejected { place, kind, code, message }) => {
-                let index = delivery.indexes[place] as usize;
-                let meta = delivery.messages.get(index).meta;
-                let (Some(dlq), Some(batch)) = (self.dlq.clone(), batch) else {
-                    if let Some(had) = had.filter(|_| place == 0) {
-                        // Nothing of the batch is out: another version may mend it.
-                        self.handed.take_back(self.index, had);
-                    }
-                    let (sink, event) = (&self.plan.id, meta.event_id);
-                    let text = format!("sink {sink} can never deliver event {event}: {message}");
-                    return Err(Failure::operator(code, text));
-                };
-                let plan = self.plan.clone();
-                let letters = [Letter {
-                    event: batch.event(meta.batch_row as usize),
-                    hide: false,
-                    sink_id: &plan.id,
-                    stage_id: "",
-                    kind,
-                    code,
-                    message: &message,
-                    attempts: 1,
-                }];
-                let lost = self.patiently(None, dlq.put(&letters)).await??;
-                shared.dead_letters_lost(lost);
-                failpoint::hit("dlq.stored");
-                shared.metrics.sink_rejected(self.index);
-                let item = &mut self.pending[self.written];
-                item.delivery.done = place + 1;
-                item.wanted = item.wanted.iter().copied().filter(|at| *at as usize != index).collect();
-                Ok(None)
-            }
-            Err(error) => {
-                if let SinkError::Failed { delivered, .. } = &error {
-                    let item = &mut self.pending[self.written];
-                    item.delivery.done = item.delivery.done.max(*delivered);
-                }
-                Ok(Some(error))
-            }
-        }
-    }
-
-    /// Waits until what is written is durable. Answers whether the sink was asked for that.
-    async fn await_durable(
-        &mut self,
-        sink: &mut dyn Sink,
-        shared: &Shared,
-        hearing: &Hearing,
-    ) -> Result<Result<bool, SinkError>, Failure> {
-        // Deliveries with nothing in them need no sink, once all before them are durable.
-        let mut through = None;
-        if self.pending.iter().take(self.written).any(|item| !item.delivery.indexes.is_empty()) {
-            let durable = match self.patiently(Some(hearing), sink.durable()).await? {
-                Ok(durable) => durable,
-                Err(error) => return Ok(Err(error)),
-            };
-            failpoint::hit("sink.durable");
-            if durable.state.is_some() {
-                self.context.state = durable.state;
-            }
-            through = Some(durable.through);
-        }
-        // The last one from the queue and the last one from the spill, in the order they came.
-        let mut done: Vec<Origin> = Vec::with_capacity(2);
-        while self.written > 0 {
-            let Some(item) = self.pending.front() else { break };
-            let seq = item.delivery.seq;
-            if !item.delivery.indexes.is_empty() && through.is_none_or(|through| seq > through) {
-                break;
-            }
-            self.written -= 1;
-            let item = self.pending.pop_front().expect("the front was looked at");
-            shared.metrics.delivered(self.index, item.size(), item.taken_at);
-            done.retain(|origin| std::mem::discriminant(origin) != std::mem::discriminant(&item.origin));
-            done.push(item.origin);
-        }
-        for origin in done {
-            let (sink, state) = (self.index, self.context.state.clone());
-            let progress = match (origin, &self.drain) {
-                (Origin::Queue { seq, .. }, _) => {
-                    self.queue_done = seq;
-                    Progress::Durable { sink, seq, state }
-                }
-                (Origin::Spill { number, meta }, Some(drain)) => {
-                    let (seq, mark) = (meta.seq_of(&self.run), meta.mark());
-                    Progress::Drained { sink, number, seq, mark, state, backlog: drain.backlog.clone() }
-                }
-                (Origin::Spill { .. }, None) => continue,
-            };
-            // The committer outlives the sinks.
-            let _ = self.progress.send(progress).await;
-        }
-        Ok(Ok(through.is_some()))
     }
 }

@@ -19,6 +19,7 @@ use super::{earliest, is_before};
 use crate::budget::Reservation;
 use crate::dlq::{Dlq, Letter};
 use crate::failpoint;
+use crate::ledger::Mark;
 use crate::plan::PipelinePlan;
 use crate::share::give_way;
 use crate::sink::Delivery;
@@ -239,8 +240,12 @@ impl Worker {
                 .collect();
             let item = FeedItem {
                 wanted: indexes.clone(),
-                delivery: Delivery { seq: 0, messages, indexes, done: 0 },
-                origin: Origin::Queue { seq: self.seq, reach: Reach::of(&through, &boundary) },
+                delivery: Delivery::of(messages, indexes),
+                origin: Origin::Queue {
+                    seq: self.seq,
+                    reach: Reach::of(&through, &boundary),
+                    mark: Mark::of(&from, &through, &boundary),
+                },
                 batch: kept.clone(),
                 taken_at: std::time::Instant::now(),
                 held: held.clone(),

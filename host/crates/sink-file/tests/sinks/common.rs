@@ -1,13 +1,10 @@
 use std::path::Path;
-use std::sync::Arc;
 
-use deltaforge_engine::budget::Budget;
-use deltaforge_engine::message::{Bodies, MessageBatch};
 use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory, Trouble};
-use deltaforge_model::{BatchBuilder, EventHead, EventId, Op, SnapshotMark, SourceInfo, TableSchema};
+use deltaforge_testkit::sinks::{self, Draft};
 use serde_json::Value;
 
-pub const JSON: &str = "application/json";
+pub use deltaforge_testkit::sinks::JSON;
 
 /// A delivery of these bodies; `None` is a tombstone.
 pub fn delivery<B: AsRef<[u8]>>(seq: u64, bodies: &[Option<B>]) -> Delivery {
@@ -15,44 +12,8 @@ pub fn delivery<B: AsRef<[u8]>>(seq: u64, bodies: &[Option<B>]) -> Delivery {
 }
 
 pub fn delivery_of<B: AsRef<[u8]>>(content_type: &str, seq: u64, bodies: &[Option<B>]) -> Delivery {
-    let mut builder = BatchBuilder::new(Arc::new(SourceInfo {
-        connector: "sqlite".into(),
-        version: "0".into(),
-        pipeline: "p".into(),
-        tenant: "t".into(),
-        source_id: "s".into(),
-        pos_name: String::new(),
-        pos_is_lsn: false,
-    }));
-    let table = builder.table(&TableSchema::new("shop", None, "orders", Vec::new(), &[]));
-    let mut made = Bodies::default();
-    for (ordinal, body) in bodies.iter().enumerate() {
-        builder.event(EventHead {
-            id: EventId::derive(0, &[&seq.to_le_bytes(), &ordinal.to_le_bytes()]),
-            op: if body.is_some() { Op::Create } else { Op::Delete },
-            table,
-            transaction: None,
-            ordinal: ordinal as u32,
-            ts_us: 0,
-            pos: seq,
-            last: true,
-            snapshot: SnapshotMark::No,
-        });
-        match body {
-            Some(body) => {
-                made.buffer().extend_from_slice(body.as_ref());
-                made.end();
-            }
-            None => made.absent(),
-        }
-    }
-    let batch = builder.finish();
-    let mut messages = MessageBatch::new(content_type, made);
-    for (row, event) in batch.events().enumerate() {
-        messages.push(&event, row as u32, row as u32, None, None, Arc::new([]));
-    }
-    let indexes = (0..bodies.len() as u32).collect();
-    Delivery { seq, messages: Arc::new(messages), indexes, done: 0 }
+    let draft = |body: &Option<B>| body.as_ref().map_or_else(Draft::default, |body| Draft::of(body.as_ref()));
+    sinks::delivery(seq, content_type, &bodies.iter().map(draft).collect::<Vec<_>>())
 }
 
 pub async fn open(
@@ -71,15 +32,6 @@ pub async fn open_telling(
     state: Option<Vec<u8>>,
     trouble: Trouble,
 ) -> Result<Box<dyn Sink>, SinkError> {
-    let context = SinkContext {
-        pipeline: "p".into(),
-        tenant: "t".into(),
-        sink_id: "out".into(),
-        state,
-        base_dir: base_dir.to_owned(),
-        trouble,
-        hurry: Default::default(),
-        budget: Budget::new(64 << 20, None),
-    };
+    let context = SinkContext { state, base_dir: base_dir.to_owned(), trouble, ..sinks::context() };
     factory.open(config, context).await
 }

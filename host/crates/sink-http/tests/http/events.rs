@@ -12,12 +12,13 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::server::Server;
-use crate::support::{Draft, deliver, delivery, open, open_telling, open_with};
+use crate::support::{deliver, numbered, open, open_telling, open_with};
+use deltaforge_testkit::sinks::{Draft, delivery};
 
 const JSON: &str = "application/json";
 
 fn numbers(range: std::ops::Range<u64>) -> Vec<Draft> {
-    range.map(Draft::numbered).collect()
+    range.map(numbered).collect()
 }
 
 fn code_of(error: SinkError) -> (&'static str, Option<Next>, String) {
@@ -229,7 +230,7 @@ async fn a_url_that_the_server_does_not_know_is_no_events_fault_unless_it_made_t
     let (code, next, _) = code_of(sink.write(&delivery(1, JSON, &numbers(0..1))).await.unwrap_err());
     assert_eq!((code, next), ("http_wrong_url", Some(Next::Operator)));
     let template = json!({ "url": format!("{}/${{source.table}}", server.url) });
-    let drafts = [Draft::numbered(0).to(&format!("{}/orders", server.url))];
+    let drafts = [numbered(0).to(&format!("{}/orders", server.url))];
     let mut sink = open(&template).await;
     let error = sink.write(&delivery(1, JSON, &drafts)).await.unwrap_err();
     assert!(matches!(error, SinkError::Rejected { place: 0, .. }), "{error:?}");
@@ -240,12 +241,12 @@ async fn values_in_a_url_choose_the_path_but_not_the_server() {
     let server = Server::start(|_, _| StatusCode::OK).await;
     let config = json!({ "url": format!("{}/cdc/${{source.table}}", server.url) });
     let drafts = [
-        Draft::numbered(0).to(&format!("{}/cdc/orders", server.url)),
-        Draft::numbered(1).to("http://127.0.0.1:1/cdc/orders"),
-        Draft::numbered(2).to(&format!("{}/cdc/../admin", server.url)),
-        Draft::numbered(3).to(&format!("{}/cdc/a b", server.url)),
-        Draft::numbered(4).to(&format!("{}/cdc/x", server.url)).header("bad name", "x"),
-        Draft::numbered(5).to(&format!("{}/cdc/x", server.url)).header("Content-Length", "0"),
+        numbered(0).to(&format!("{}/cdc/orders", server.url)),
+        numbered(1).to("http://127.0.0.1:1/cdc/orders"),
+        numbered(2).to(&format!("{}/cdc/../admin", server.url)),
+        numbered(3).to(&format!("{}/cdc/a b", server.url)),
+        numbered(4).to(&format!("{}/cdc/x", server.url)).header("bad name", "x"),
+        numbered(5).to(&format!("{}/cdc/x", server.url)).header("Content-Length", "0"),
     ];
     let rejected = deliver(&config, vec![delivery(1, JSON, &drafts)]).await;
     assert_eq!(rejected, [(1, 1), (1, 2), (1, 4), (1, 5)]);
@@ -301,7 +302,7 @@ async fn the_credentials_of_the_url_are_hidden_as_the_server_sees_them() {
             .await;
     let url = server.url.replace("http://", "http://svc:p%40ssw0rd@");
     let mut sink = open(&json!({ "url": url })).await;
-    let error = sink.write(&delivery(1, "application/json", &[Draft::numbered(1)])).await.unwrap_err();
+    let error = sink.write(&delivery(1, "application/json", &[numbered(1)])).await.unwrap_err();
     let SinkError::Rejected { message, .. } = &error else { panic!("{error:?}") };
     // base64 of svc:p@ssw0rd
     assert!(!message.contains("c3ZjOnBAc3N3MHJk"), "{message}");

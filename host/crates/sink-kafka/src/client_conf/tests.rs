@@ -1,3 +1,4 @@
+use deltaforge_testkit::sinks;
 use serde_json::{Value, json};
 
 use super::*;
@@ -7,14 +8,18 @@ fn config(conf: Value) -> KafkaConfig {
         .expect("a block")
 }
 
+fn context() -> SinkContext {
+    SinkContext { base_dir: "/base".into(), ..sinks::context() }
+}
+
 fn problems(conf: Value) -> Vec<(String, String)> {
-    let found = check(&config(conf).client_conf);
+    let found = check(&config(conf).client_conf, false);
     found.into_iter().map(|problem| (problem.path, problem.message)).collect()
 }
 
 fn settings(conf: Value) -> ClientConfig {
     let config = config(conf);
-    client_config(&config, "name", Path::new("/base"), Sizes::of(&config, 128 << 20, None))
+    client_config(&config, &context(), Sizes::of(&config, 128 << 20, None))
 }
 
 #[test]
@@ -56,6 +61,7 @@ fn what_would_break_a_promise_is_refused_and_what_keeps_it_is_not() {
         ("delivery.report.only.error", json!(true)),
         ("max.in.flight", json!(6)),
         ("message.timeout.ms", json!(0)),
+        ("transaction.timeout.ms", json!(1_000)),
         ("transactional.id", json!("mine")),
         ("bootstrap.servers", json!("other:9092")),
         ("plugin.library.paths", json!("/tmp/own.so")),
@@ -131,4 +137,35 @@ fn the_queue_is_a_share_of_the_budget_and_takes_the_largest_record() {
 fn a_time_out_may_be_named_as_librdkafka_has_it() {
     assert_eq!(patience(&config(json!({}))), Duration::from_secs(30));
     assert_eq!(patience(&config(json!({ "message.timeout.ms": "5000" }))), Duration::from_secs(5));
+}
+
+#[test]
+fn both_names_of_a_time_out_say_the_same() {
+    let both = |other: u32| problems(json!({ "message.timeout.ms": 5_000, "delivery.timeout.ms": other }));
+    assert_eq!(both(5_000), []);
+    assert_eq!(both(6_000)[0].0, "client_conf.delivery.timeout.ms");
+}
+
+#[test]
+fn with_exactly_once_the_producer_is_one_of_transactions() {
+    let config: KafkaConfig =
+        serde_json::from_value(json!({ "brokers": "k:9092", "topic": "t", "exactly_once": true }))
+            .expect("a block");
+    let settings = client_config(&config, &context(), Sizes::of(&config, 128 << 20, None));
+    for (key, value) in [
+        ("transactional.id", Some("deltaforge/t/p/out")),
+        ("transaction.timeout.ms", Some("60000")),
+        ("message.timeout.ms", Some("60000")),
+        ("enable.idempotence", Some("true")),
+        ("acks", Some("all")),
+        // It would make an error of one transaction the end of the producer.
+        ("enable.gapless.guarantee", None),
+    ] {
+        assert_eq!(settings.get(key), value, "{key}");
+    }
+    assert!(settings.create_native_config().is_ok());
+    let conf = BTreeMap::from([("socket.timeout.ms".to_owned(), ConfValue::Number(90_000))]);
+    assert_eq!((check(&conf, false).len(), check(&conf, true).len()), (0, 1));
+    let others = connection(&settings);
+    assert_eq!((others.get("bootstrap.servers"), others.get("transactional.id")), (Some("k:9092"), None));
 }

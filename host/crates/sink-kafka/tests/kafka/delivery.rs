@@ -1,12 +1,13 @@
 //! What arrives, and where.
 
 use deltaforge_engine::budget::Budget;
-use deltaforge_engine::sink::{SinkFactory, Trouble};
+use deltaforge_engine::sink::{SinkContext, SinkFactory};
 use deltaforge_sink_kafka::KafkaSinkFactory;
 use deltaforge_testkit::kafka::Kafka;
+use deltaforge_testkit::sinks::{self, Draft};
 use serde_json::json;
 
-use crate::support::{Draft, block, context, deliver, delivery, numbered, open};
+use crate::support::{block, deliver, delivery, numbered, open};
 
 #[tokio::test]
 async fn everything_arrives_once_and_each_key_in_order() {
@@ -92,8 +93,8 @@ async fn what_the_queue_holds_counts_against_the_budget_and_never_passes_its_sha
     let kafka = Kafka::shared();
     let budget = Budget::new(16 << 20, None);
     let config = block(kafka, "budget", json!({}));
-    let mut sink =
-        KafkaSinkFactory::default().open(&config, context(&budget, Trouble::default())).await.unwrap();
+    let context = SinkContext { budget: budget.clone(), ..sinks::context() };
+    let mut sink = KafkaSinkFactory::default().open(&config, context).await.unwrap();
     let body = "x".repeat(50_000);
     let drafts: Vec<Draft> = (0..200).map(|n| Draft::new(format!("{n}"), body.clone())).collect();
     // Five times what the queue takes.

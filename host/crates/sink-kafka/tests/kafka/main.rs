@@ -4,6 +4,7 @@
 
 mod config;
 mod delivery;
+mod exactly_once;
 mod login;
 mod refused;
 mod support;

@@ -4,7 +4,8 @@ use deltaforge_sink_kafka::KafkaSinkFactory;
 use deltaforge_testkit::kafka::Kafka;
 use serde_json::json;
 
-use crate::support::{Draft, block, deliver, delivery, numbered, open};
+use crate::support::{block, deliver, delivery, numbered, open};
+use deltaforge_testkit::sinks::Draft;
 
 fn numbers(kafka: &Kafka, topic: &str) -> Vec<String> {
     let mut values: Vec<String> =

@@ -1,35 +1,13 @@
 //! Deliveries as the engine makes them, and a sink that gets them as it gives them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use deltaforge_engine::budget::Budget;
-use deltaforge_engine::message::{Bodies, MessageBatch};
-use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory, Trouble};
-use deltaforge_model::{BatchBuilder, EventHead, EventId, Op, SnapshotMark, SourceInfo, TableSchema};
+use deltaforge_engine::error::Next;
+use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkError, SinkFactory, Wants};
 use deltaforge_sink_kafka::KafkaSinkFactory;
 use deltaforge_testkit::kafka::Kafka;
+use deltaforge_testkit::sinks::{self, Draft};
 use serde_json::{Value, json};
-
-/// A message to be.
-#[derive(Debug, Clone, Default)]
-pub struct Draft {
-    pub key: Option<String>,
-    pub body: Option<String>,
-    pub topic: Option<String>,
-    pub headers: Vec<(String, String)>,
-}
-
-impl Draft {
-    pub fn new(key: impl Into<String>, body: impl Into<String>) -> Self {
-        Self { key: Some(key.into()), body: Some(body.into()), ..Self::default() }
-    }
-
-    pub fn to(mut self, topic: &str) -> Self {
-        self.topic = Some(topic.to_owned());
-        self
-    }
-}
 
 /// So many messages of ten keys, numbered from `first`.
 pub fn numbered(first: usize, count: usize) -> Vec<Draft> {
@@ -37,44 +15,7 @@ pub fn numbered(first: usize, count: usize) -> Vec<Draft> {
 }
 
 pub fn delivery(seq: u64, drafts: &[Draft]) -> Delivery {
-    let mut builder = BatchBuilder::new(Arc::new(SourceInfo {
-        connector: "sqlite".into(),
-        version: "0".into(),
-        pipeline: "p".into(),
-        tenant: "t".into(),
-        source_id: "s".into(),
-        pos_name: String::new(),
-        pos_is_lsn: false,
-    }));
-    let table = builder.table(&TableSchema::new("shop", None, "orders", Vec::new(), &[]));
-    let mut bodies = Bodies::default();
-    for (ordinal, draft) in drafts.iter().enumerate() {
-        builder.event(EventHead {
-            id: EventId::derive(0, &[&seq.to_le_bytes(), &ordinal.to_le_bytes()]),
-            op: Op::Create,
-            table,
-            transaction: None,
-            ordinal: ordinal as u32,
-            ts_us: 0,
-            pos: seq,
-            last: true,
-            snapshot: SnapshotMark::No,
-        });
-        match &draft.body {
-            Some(body) => {
-                bodies.buffer().extend_from_slice(body.as_bytes());
-                bodies.end();
-            }
-            None => bodies.absent(),
-        }
-    }
-    let batch = builder.finish();
-    let mut messages = MessageBatch::new("application/json", bodies);
-    for (row, (event, draft)) in batch.events().zip(drafts).enumerate() {
-        let (key, topic) = (draft.key.as_deref().map(str::as_bytes), draft.topic.as_deref().map(Arc::from));
-        messages.push(&event, row as u32, row as u32, key, topic, draft.headers.clone().into());
-    }
-    Delivery { seq, messages: Arc::new(messages), indexes: (0..drafts.len() as u32).collect(), done: 0 }
+    sinks::delivery(seq, sinks::JSON, drafts)
 }
 
 /// A block for that broker and topic, with `more` of its settings.
@@ -84,21 +25,18 @@ pub fn block(kafka: &Kafka, topic: &str, more: Value) -> Value {
     block
 }
 
-pub fn context(budget: &Budget, trouble: Trouble) -> SinkContext {
-    SinkContext {
-        pipeline: "p".into(),
-        tenant: "t".into(),
-        sink_id: "s".into(),
-        state: None,
-        base_dir: PathBuf::from("."),
-        trouble,
-        hurry: Default::default(),
-        budget: budget.clone(),
-    }
+/// What a sink for that block is opened with. It is told from others by its topic.
+pub fn context(config: &Value) -> SinkContext {
+    SinkContext { sink_id: config["topic"].as_str().unwrap().to_owned(), ..sinks::context() }
 }
 
 pub async fn open(factory: &KafkaSinkFactory, config: &Value) -> Result<Box<dyn Sink>, SinkError> {
-    factory.open(config, context(&Budget::new(64 << 20, None), Trouble::default())).await
+    factory.open(config, context(config)).await
+}
+
+/// What a sink that keeps its position is told of it with a delivery.
+pub fn stands(seq: u64) -> Option<Arc<[u8]>> {
+    Some(seq.to_string().into_bytes().into())
 }
 
 /// What happened to deliveries.
@@ -110,24 +48,48 @@ pub struct Outcome {
     pub failures: Vec<&'static str>,
 }
 
-/// Delivers as the engine does: four deliveries ahead; a failed sink is opened anew, and gets again what is not durable; a
-/// rejected message is set aside.
-pub async fn deliver(factory: &KafkaSinkFactory, config: &Value, mut pending: Vec<Delivery>) -> Outcome {
-    let mut outcome = Outcome::default();
+/// A delivery, and what of it is not set aside.
+struct Item {
+    delivery: Delivery,
+    wanted: Arc<[u32]>,
+}
+
+/// Delivers as the engine does: four deliveries ahead, or as many as the sink wants; a failed sink is opened anew, and gets
+/// again what is not durable; a rejected message is set aside.
+pub async fn deliver(factory: &KafkaSinkFactory, config: &Value, deliveries: Vec<Delivery>) -> Outcome {
+    let keeps = factory.keeps_position(config);
+    let item = |mut delivery: Delivery| {
+        delivery.stands = stands(delivery.seq);
+        Item { wanted: delivery.indexes.clone(), delivery }
+    };
+    let mut pending: Vec<Item> = deliveries.into_iter().map(item).collect();
+    let (mut outcome, mut state) = (Outcome::default(), None);
     'open: while !pending.is_empty() {
         assert!(outcome.failures.len() < 20, "it fails again and again: {:?}", outcome.failures);
-        let mut sink = match open(factory, config).await {
+        let context = SinkContext { state: state.clone(), ..context(config) };
+        let mut sink = match factory.open(config, context).await {
             Ok(sink) => sink,
             Err(error) => {
                 outcome.failures.push(error.code());
                 continue;
             }
         };
+        if let Some(stands) = sink.stands() {
+            let through: u64 = std::str::from_utf8(&stands).unwrap().parse().unwrap();
+            pending.retain(|item| item.delivery.seq > through);
+            state = Some(stands.to_vec());
+        }
         let mut written = 0;
         while !pending.is_empty() {
-            while written < pending.len().min(4) {
-                let delivery = &mut pending[written];
-                if delivery.is_empty() {
+            let has_room = |sink: &dyn Sink, written| match sink.wants() {
+                None => written < 4,
+                Some(wants) => wants != Wants::Enough,
+            };
+            while written < pending.len() && has_room(&*sink, written) {
+                let Item { delivery, wanted } = &mut pending[written];
+                if delivery.is_empty() && (delivery.indexes.is_empty() || !keeps) {
+                    delivery.indexes = Arc::new([]);
+                    delivery.done = 0;
                     written += 1;
                     continue;
                 }
@@ -136,19 +98,17 @@ pub async fn deliver(factory: &KafkaSinkFactory, config: &Value, mut pending: Ve
                     Err(SinkError::Rejected { place, code, .. }) => {
                         outcome.rejected.push((delivery.seq, place, code));
                         let index = delivery.indexes[place];
-                        let wanted: Arc<[u32]> =
-                            delivery.indexes.iter().copied().filter(|at| *at != index).collect();
-                        delivery.done = place;
-                        delivery.indexes = wanted;
+                        delivery.done = place + 1;
+                        *wanted = wanted.iter().copied().filter(|at| *at != index).collect();
                     }
                     Err(error) => {
                         outcome.failures.push(error.code());
-                        rewind(&mut pending, written);
+                        rewind(&mut pending, written, keeps);
                         continue 'open;
                     }
                 }
             }
-            if pending.iter().take(written).all(Delivery::is_empty) {
+            if pending.iter().take(written).all(|item| item.delivery.indexes.is_empty()) {
                 pending.drain(..written);
                 written = 0;
                 continue;
@@ -156,12 +116,13 @@ pub async fn deliver(factory: &KafkaSinkFactory, config: &Value, mut pending: Ve
             match sink.durable().await {
                 Ok(durable) => {
                     let before = pending.len();
-                    pending.retain(|delivery| delivery.seq > durable.through);
+                    pending.retain(|item| item.delivery.seq > durable.through);
                     written -= before - pending.len();
+                    state = durable.state.or(state);
                 }
                 Err(error) => {
                     outcome.failures.push(error.code());
-                    rewind(&mut pending, written);
+                    rewind(&mut pending, written, keeps);
                     continue 'open;
                 }
             }
@@ -172,8 +133,19 @@ pub async fn deliver(factory: &KafkaSinkFactory, config: &Value, mut pending: Ve
 }
 
 /// As the engine has it: where whole deliveries are sent again, so is all after them.
-fn rewind(pending: &mut [Delivery], written: usize) {
-    if written > 0 {
-        pending.iter_mut().for_each(|delivery| delivery.done = 0);
+fn rewind(pending: &mut [Item], written: usize, keeps: bool) {
+    if written > 0 || keeps {
+        for Item { delivery, wanted } in pending {
+            delivery.indexes = wanted.clone();
+            delivery.done = 0;
+        }
+    }
+}
+
+/// A sink's answer that is an error: its code, and what is next.
+pub fn failure<T>(answer: Result<T, SinkError>) -> (&'static str, Next) {
+    match answer.err() {
+        Some(SinkError::Failed { code, next, .. }) => (code, next),
+        other => panic!("no failure: {other:?}"),
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deltaforge_engine::budget::Budget;
-use deltaforge_engine::sink::{Delivery, SinkError, SinkFactory, Trouble};
+use deltaforge_engine::sink::{Delivery, SinkContext, SinkError, SinkFactory, Trouble};
 use deltaforge_sink_kafka::KafkaSinkFactory;
 use deltaforge_testkit::kafka::{Kafka, Record};
+use deltaforge_testkit::sinks;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::support::{block, context, deliver, delivery, numbered, open};
+use crate::support::{block, deliver, delivery, numbered, open};
 
 /// Each key's numbers ascend, but for stretches that came again.
 fn assert_in_order(records: &[Record]) {
@@ -83,9 +83,9 @@ async fn while_no_broker_is_there_that_is_told_and_an_open_sink_goes_on_by_itsel
     let heard = told.clone();
     let trouble = Trouble::new(Arc::new(move |error: &SinkError| heard.lock().push(error.code())));
     let config = block(&kafka, "gone", json!({ "send_timeout_secs": 300 }));
-    let budget = Budget::new(64 << 20, None);
     let factory = KafkaSinkFactory::default();
-    let mut sink = factory.open(&config, context(&budget, trouble)).await.unwrap();
+    let context = SinkContext { trouble, ..sinks::context() };
+    let mut sink = factory.open(&config, context).await.unwrap();
     kafka.kill();
     sink.write(&delivery(1, &numbered(0, 10))).await.unwrap();
     let watch = async {
@@ -111,7 +111,7 @@ async fn a_sink_that_finds_no_broker_says_so_while_it_looks_for_one() {
     let began = Instant::now();
     let listener = move |error: &SinkError| heard.lock().push((error.code(), began.elapsed()));
     let config = json!({ "brokers": "127.0.0.1:1", "topic": "nowhere" });
-    let context = context(&Budget::new(64 << 20, None), Trouble::new(Arc::new(listener)));
+    let context = SinkContext { trouble: Trouble::new(Arc::new(listener)), ..sinks::context() };
     let error = KafkaSinkFactory::default().open(&config, context).await.err().unwrap();
     assert_eq!(error.code(), "kafka_connect", "{error}");
     let (code, after) = told.lock()[0];

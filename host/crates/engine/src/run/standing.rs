@@ -1,0 +1,156 @@
+//! Sinks that keep where they stand themselves, in one with their messages: what they are told, and what they say when they
+//! are opened.
+
+use std::sync::Arc;
+
+use deltaforge_model::Position;
+use deltaforge_model::position::Order;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::hearing::Hearing;
+use super::mark::Start;
+use super::sink::SinkShared;
+use super::unrelated;
+use crate::budget::Budget;
+use crate::ledger::Mark;
+use crate::plan::{PipelinePlan, Services, SinkPlan};
+use crate::retry::Hurry;
+use crate::sink::{Sink, SinkContext, Trouble};
+use crate::source::SourceFactory;
+use crate::status::{Failure, Shared};
+
+/// Where a sink stands, as it keeps it. The same place has the same bytes.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Standing {
+    /// Version of this record.
+    v: u32,
+    /// The source whose position it is.
+    source: String,
+    /// A restart reads from here.
+    resume: String,
+    /// Inside a transaction: its id and the rows of it that are delivered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    inside: Option<(String, u64)>,
+}
+
+/// What a sink is told of the place where it stands after a delivery.
+pub(crate) fn tell(source: &str, mark: &Mark) -> Arc<[u8]> {
+    let standing = Standing {
+        v: 1,
+        source: source.to_owned(),
+        resume: mark.resume.as_str().to_owned(),
+        inside: mark.inside.clone(),
+    };
+    serde_json::to_vec(&standing).expect("a standing is plain JSON").into()
+}
+
+/// A sink that was opened before everything else, and whoever listens to it.
+pub(crate) struct Opened {
+    pub sink: Box<dyn Sink>,
+    pub hearing: Arc<Hearing>,
+}
+
+/// Opens the sinks that keep their position themselves, and has it from them: what lies with the messages is right,
+/// whatever the state store holds. The others are opened when there is something for them.
+pub(crate) async fn ask(
+    shared: &SinkShared,
+    status: &Arc<Shared>,
+    starts: &mut [Start],
+) -> Result<Vec<Option<Opened>>, Failure> {
+    let mut opened = Vec::new();
+    for (index, (sink, start)) in shared.plan.sinks.iter().zip(starts).enumerate() {
+        if !sink.factory.keeps_position(&sink.config) {
+            opened.push(None);
+            continue;
+        }
+        // What a sink of another kind had left means nothing to this one.
+        start.state.take_if(|state| serde_json::from_slice::<Standing>(state).is_err());
+        let hearing = Hearing::new(index, &sink.id, status.clone(), shared.plan.secrets.clone());
+        let hearing = Arc::new(hearing);
+        let context = shared.context(index, start.state.clone(), Trouble::new(hearing.clone()));
+        let open = sink.factory.open(&sink.config, context).await.map_err(|error| {
+            status.sink_failed(index, error.code(), &error);
+            Failure::of_sink(&sink.id, error)
+        })?;
+        let stands = open.stands();
+        let source = &shared.plan.source;
+        begin(start, stands.as_deref(), &sink.id, &source.id, &*source.factory)?;
+        opened.push(Some(Opened { sink: open, hearing }));
+    }
+    Ok(opened)
+}
+
+/// Has the sinks that keep their position themselves forget it: one of them, or all. Answers whose it was.
+pub(crate) async fn forget(
+    plan: &PipelinePlan,
+    services: &Services,
+    sink: Option<&str>,
+) -> Result<Vec<String>, Failure> {
+    let keeps =
+        |one: &&SinkPlan| sink.is_none_or(|sink| sink == one.id) && one.factory.keeps_position(&one.config);
+    let mut forgotten = Vec::new();
+    for sink in plan.sinks.iter().filter(keeps) {
+        let context = SinkContext {
+            pipeline: plan.name.clone(),
+            tenant: plan.tenant.clone(),
+            sink_id: sink.id.clone(),
+            state: None,
+            base_dir: services.base_dir.clone(),
+            trouble: Trouble::default(),
+            hurry: Hurry::default(),
+            budget: Budget::new(plan.max_memory_bytes, None),
+        };
+        let done = sink.factory.forget_position(&sink.config, context).await;
+        done.map_err(|error| Failure::of_sink(&sink.id, error))?;
+        forgotten.push(sink.id.clone());
+    }
+    Ok(forgotten)
+}
+
+/// Begins a sink where it says that it stands.
+fn begin(
+    start: &mut Start,
+    stands: Option<&[u8]>,
+    sink: &str,
+    source_id: &str,
+    source: &dyn SourceFactory,
+) -> Result<(), Failure> {
+    let before = std::mem::replace(&mut start.state, stands.map(<[u8]>::to_vec));
+    let Some(bytes) = stands else { return Ok(()) };
+    if before.as_deref() == Some(bytes) {
+        // Nothing became durable since. The store may be further, by what had nothing for this sink.
+        return Ok(());
+    }
+    let kept: Standing = serde_json::from_slice(bytes).map_err(|error| {
+        Failure::operator(
+            "bad_checkpoint",
+            format!("the position that sink {sink} keeps cannot be read: {error}"),
+        )
+    })?;
+    if kept.source != source_id {
+        return Ok(());
+    }
+    let kept_at = Position::new(kept.resume);
+    if let (None, Some(stored)) = (&before, &start.resume) {
+        // It has not kept its position all the time, or its store was lost: it had everything up to both.
+        match source.compare(stored, &kept_at) {
+            Order::After => return Ok(()),
+            Order::Unrelated => return Err(unrelated(stored, &kept_at)),
+            Order::Before | Order::Same => {}
+        }
+    }
+    match &start.resume {
+        Some(stored) if source.compare(&kept_at, stored) == Order::Before => {
+            let (stored, kept) = (stored.readable(), kept_at.readable());
+            warn!(sink, stored, kept, "the sink lost what it had, and has it delivered again");
+        }
+        _ => info!(sink, at = kept_at.readable(), "the sink says where it stands"),
+    }
+    start.resume = Some(kept_at);
+    start.inside = kept.inside;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

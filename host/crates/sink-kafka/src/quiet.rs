@@ -1,0 +1,60 @@
+//! How long nothing was acknowledged.
+
+use std::time::Duration;
+
+use deltaforge_engine::sink::Trouble;
+use tokio::time::{Instant, timeout_at};
+
+use crate::context::Context;
+use crate::error::KafkaSinkError;
+use crate::in_flight::InFlight;
+
+/// A sink that waits longer says whether it gets on.
+pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// Looks whether records get through while the sink waits.
+pub(crate) struct Quiet {
+    since: Instant,
+    seen: u64,
+    patience: Duration,
+    trouble: Trouble,
+}
+
+impl Quiet {
+    /// Begins now.
+    pub fn new(in_flight: &InFlight, patience: Duration, trouble: &Trouble) -> Self {
+        Self { since: Instant::now(), seen: in_flight.acknowledged(), patience, trouble: trouble.clone() }
+    }
+
+    /// Waits until something may have come about, but not for long; an error when there was no progress for too long.
+    pub async fn wait(&mut self, context: &Context) -> Result<(), KafkaSinkError> {
+        let look = (self.since + self.patience).min(Instant::now() + SIGN_OF_LIFE);
+        let changed = timeout_at(look, context.in_flight.changed()).await.is_ok();
+        if self.gets_on(context) || changed { Ok(()) } else { self.check(context) }
+    }
+
+    /// The same without waiting.
+    pub fn look(&mut self, context: &Context) -> Result<(), KafkaSinkError> {
+        if self.gets_on(context) { Ok(()) } else { self.check(context) }
+    }
+
+    fn gets_on(&mut self, context: &Context) -> bool {
+        let acknowledged = context.in_flight.acknowledged();
+        if acknowledged == self.seen {
+            return false;
+        }
+        (self.seen, self.since) = (acknowledged, Instant::now());
+        self.trouble.works();
+        true
+    }
+
+    fn check(&self, context: &Context) -> Result<(), KafkaSinkError> {
+        if self.since.elapsed() >= self.patience {
+            return Err(KafkaSinkError::Timeout { after: self.patience, why: context.why() });
+        }
+        if let Some(error) = context.down() {
+            self.trouble.tell(&error.into());
+        }
+        Ok(())
+    }
+}

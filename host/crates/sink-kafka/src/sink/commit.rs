@@ -1,0 +1,111 @@
+//! The sink's transactions: begun with a delivery, committed when it is asked what is durable.
+
+use deltaforge_engine::failpoint;
+use deltaforge_engine::sink::Durable;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::Producer;
+use tokio::time::Instant;
+
+use super::handover::Parts;
+use super::{KafkaSink, blocking};
+use crate::checkpoints::{PARTITION, TOPIC};
+use crate::error::KafkaSinkError;
+use crate::quiet::SIGN_OF_LIFE;
+use crate::transactions::{TIMEOUT, Transactions};
+
+impl KafkaSink {
+    /// Begins a transaction for a delivery, where there are any and none is open.
+    pub(super) async fn join_transaction(&mut self) -> Result<(), KafkaSinkError> {
+        if !self.transactions.as_mut().is_some_and(Transactions::joins) {
+            return Ok(());
+        }
+        let producer = self.producer().clone();
+        let begun = blocking(move || producer.begin_transaction()).await?;
+        begun.map_err(|error| self.of_transaction(&error))
+    }
+
+    /// Commits the open transaction: what it holds, and where the sink stands with that.
+    pub(super) async fn commit(&mut self) -> Result<Durable, KafkaSinkError> {
+        let transactions = self.transactions.as_ref().expect("only a sink with transactions commits");
+        let key = transactions.identity.key.clone();
+        let Some(last) = transactions.last() else {
+            // The engine calls for what it has handed over whole.
+            let why = "a delivery is in it only in part".to_owned();
+            return Err(KafkaSinkError::Transaction { why });
+        };
+        let position = Parts {
+            topic: TOPIC,
+            partition: Some(PARTITION),
+            key: Some(key.as_bytes()),
+            body: Some(&last.stands),
+            headers: &[],
+        };
+        self.send(last.number, position).await.map_err(|unsent| self.why(unsent))?;
+        failpoint::hit("kafka.commit");
+        let began = Instant::now();
+        self.commit_until_answered().await?;
+        failpoint::hit("kafka.committed");
+        self.in_flight.take_durable();
+        self.hold();
+        let state = Some(last.stands.to_vec());
+        if let Some(transactions) = &mut self.transactions {
+            transactions.committed(last.stands, began);
+        }
+        Ok(Durable { through: last.seq, state })
+    }
+
+    /// Asks for the same commit again while no answer comes.
+    async fn commit_until_answered(&mut self) -> Result<(), KafkaSinkError> {
+        let mut quiet = self.quiet();
+        self.doubt(true);
+        loop {
+            let producer = self.producer().clone();
+            let error = match blocking(move || producer.commit_transaction(SIGN_OF_LIFE)).await? {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let waits = match &error {
+                // Its records are on their way still.
+                KafkaError::Flush(code) => *code == Code::OperationTimedOut,
+                KafkaError::Transaction(error) if error.txn_requires_abort() => {
+                    self.doubt(false);
+                    false
+                }
+                // So is the answer.
+                KafkaError::Transaction(error) => error.is_retriable(),
+                _ => false,
+            };
+            if !waits || self.in_flight.is_broken() {
+                return Err(self.of_transaction(&error));
+            }
+            quiet.look(self.producer().client().context())?;
+        }
+    }
+
+    fn doubt(&mut self, is_in_doubt: bool) {
+        if let Some(transactions) = &mut self.transactions {
+            transactions.in_doubt(is_in_doubt);
+        }
+    }
+
+    /// What a failure of a transaction means.
+    pub(super) fn of_transaction(&self, error: &KafkaError) -> KafkaSinkError {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let id = self.transactions.as_ref().map(|own| own.identity.transactional_id.as_str());
+        KafkaSinkError::of_transaction(code, &error.to_string(), id.unwrap_or_default())
+    }
+
+    /// Whether the brokers shut this producer out: another one of its name is at work, or its transaction took too long.
+    pub(super) fn shut_out(&self) -> Option<KafkaSinkError> {
+        let transactions = self.transactions.as_ref()?;
+        let (code, _) = self.producer.as_ref()?.client().fatal_error()?;
+        if !matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) {
+            return None;
+        }
+        Some(if transactions.may_be_too_old() {
+            KafkaSinkError::Transaction { why: format!("it took longer than {} s", TIMEOUT.as_secs()) }
+        } else {
+            KafkaSinkError::Fenced { transactional_id: transactions.identity.transactional_id.clone() }
+        })
+    }
+}
