@@ -19,7 +19,7 @@ fi
 python() { PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" "$@"; }
 
 mysql=${MYSQL_PORT:-13980} kafka=${KAFKA_PORT:-13982}
-folder=$(mktemp -d "${TMPDIR:-/tmp}/deltaforge-bench.XXXXXX")
+folder=$(mktemp -d "${TMPDIR:-/tmp}/deltaforge-peers.XXXXXX")
 # Whatever was started has a file with its process's id beside its data.
 end_servers() {
   for pidfile in "$folder"/*/*.pid "$folder"/*.pid; do

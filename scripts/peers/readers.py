@@ -15,6 +15,9 @@ API, METRICS, HEALTH = 18980, 18981, 18982
 class Reader:
     """One process that reads a database's changes; what it remembers is in `folder`/data."""
 
+    # What it delivers to in place of Kafka.
+    sink = None
+
     def __init__(self, name, folder, mysql, kafka, database):
         self.name, self.folder = name, os.path.join(folder, name)
         self.mysql, self.kafka, self.database = mysql, kafka, database

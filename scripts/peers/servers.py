@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-from confluent_kafka import Consumer, IsolationLevel, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -49,28 +49,36 @@ class Kafka:
         self.brokers = f"127.0.0.1:{port}"
         self.admin = AdminClient({"bootstrap.servers": self.brokers})
 
-    def make(self, topics):
-        made = self.admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics])
+    def make(self, topics, partitions=PARTITIONS):
+        made = self.admin.create_topics([NewTopic(topic, partitions, 1) for topic in topics])
         for future in made.values():
             future.result(60)
+
+        def led():
+            try:
+                return self.ends(topics, partitions=partitions)
+            except KafkaException:  # made, and nobody leads it yet
+                return None
+
+        wait("the topics have leaders", 60, led, pause=0.2)
 
     def drop(self, topics):
         for future in self.admin.delete_topics(list(topics)).values():
             future.result(60)
 
-    def ends(self, topics, committed=False):
+    def ends(self, topics, committed=False, partitions=PARTITIONS):
         """Where each topic ends: records, and marks of transactions among them where there are any."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         asked = {
             TopicPartition(topic, partition): OffsetSpec.latest()
-            for topic in topics for partition in range(PARTITIONS)
+            for topic in topics for partition in range(partitions)
         }
         ends = dict.fromkeys(topics, 0)
         for part, future in self.admin.list_offsets(asked, isolation_level=level).items():
             ends[part.topic] += future.result(30).offset
         return ends
 
-    def records(self, topics):
+    def records(self, topics, partitions=PARTITIONS):
         """Every committed record of the topics, a topic's partitions one after the other."""
         consumer = Consumer({
             "bootstrap.servers": self.brokers, "group.id": "peers", "enable.auto.commit": False,
@@ -79,7 +87,7 @@ class Kafka:
         })
         try:
             for topic in topics:
-                for partition in range(PARTITIONS):
+                for partition in range(partitions):
                     consumer.assign([TopicPartition(topic, partition, 0)])
                     at_end = False
                     while not at_end:
