@@ -29,17 +29,24 @@ impl Found {
     }
 
     fn json(&self) -> serde_json::Value {
-        let complaint = |found: &Complaint| json!({"fatal": found.fatal, "what": found.what, "mend": found.mend});
+        let complaint =
+            |found: &Complaint| json!({"fatal": found.fatal, "what": found.what, "mend": found.mend});
         match &self.outcome {
-            Ok(found) => json!({"pipeline": self.pipeline, "complaints": found.iter().map(complaint).collect::<Vec<_>>()}),
-            Err(error) => json!({"pipeline": self.pipeline, "error": {"code": error.code, "message": error.message}}),
+            Ok(found) => {
+                json!({"pipeline": self.pipeline, "complaints": found.iter().map(complaint).collect::<Vec<_>>()})
+            }
+            Err(error) => {
+                json!({"pipeline": self.pipeline, "error": {"code": error.code, "message": error.message}})
+            }
         }
     }
 
     fn tell(&self, out: &mut impl Write) -> std::io::Result<()> {
         match &self.outcome {
             Err(error) => writeln!(out, "{}: {}: {}", self.pipeline, error.code, error.message),
-            Ok(complaints) if complaints.is_empty() => writeln!(out, "{}: nothing is in the way", self.pipeline),
+            Ok(complaints) if complaints.is_empty() => {
+                writeln!(out, "{}: nothing is in the way", self.pipeline)
+            }
             Ok(complaints) => complaints.iter().try_for_each(|Complaint { fatal, what, mend }| {
                 let word = if *fatal { "must be mended" } else { "could be better" };
                 writeln!(out, "{}: {word}: {what}\n    {mend}", self.pipeline)

@@ -116,7 +116,8 @@ fn every_key_of_a_plugins_configuration_that_does_not_fit_is_told_at_once() {
     let config = "colums: 5, on_collision: maybe, columns: [{ from: a, to: b, too: c }], yy: {}";
     let rename = format!("plugin: rename@1, id: f, config: {{ {config} }}");
     let whose = "plugin: '@rival/mask@1', id: g".to_owned();
-    let huge = "type: filter, id: h, tables: { include: [a.b] }, limits: { cpu_ms: 100000000000 }".to_owned();
+    let columns = "columns: [{ name: customers.email, action: redact }]";
+    let huge = format!("plugin: mask@1, id: h, config: {{ {columns} }}, limits: {{ cpu_ms: 100000000000 }}");
     let effort = Effort::bounded(9, Instant::now() + Duration::from_secs(60));
     let report = read(&builders, &document([rename, whose, huge].into_iter()), &effort).unwrap_err();
     let told: Vec<String> = report.problems().iter().map(|problem| problem.message.clone()).collect();

@@ -33,7 +33,7 @@ const TABLES: [&str; 9] = [
     "host/crates/sink-http/src/error.rs",
     "host/crates/sink-http/src/sink.rs",
     "host/crates/sink-kafka/src/error.rs",
-    "host/crates/sink-kafka/src/sink.rs",
+    "host/crates/sink-kafka/src/sink/ending.rs",
     "host/crates/wasm/src/error.rs",
 ];
 

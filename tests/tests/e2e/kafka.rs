@@ -11,6 +11,8 @@ use deltaforge_testkit::{scale, wait};
 
 use crate::{MINUTES, Place, pipeline, shared};
 
+mod exactly_once;
+
 fn yaml(kafka: &Kafka, topic: &str, more: &str) -> String {
     pipeline(&format!(
         "  sinks:
@@ -134,7 +136,6 @@ fn wrong_settings_are_refused_with_their_paths() {
         id: out
         brokers: \"127.0.0.1:9092\"
         topic: \"no topic\"
-        exactly_once: true
         tombstone: true
         client_conf: { acks: \"1\", linger_ms: 5, sasl.password: hush-hush }
 ",
@@ -150,7 +151,7 @@ fn wrong_settings_are_refused_with_their_paths() {
     assert!(text.contains("spec.sinks[0].config.tombstone") && text.contains("tombstones"), "{text}");
     // What the sink itself finds comes once the shape is right.
     let text = run(&yaml.replace("        tombstone: true\n", ""));
-    for path in ["topic", "exactly_once", "client_conf.acks", "client_conf.linger_ms"] {
+    for path in ["topic", "client_conf.acks", "client_conf.linger_ms"] {
         assert!(text.contains(&format!("spec.sinks[0].config.{path}")), "{path}: {text}");
     }
     assert!(text.contains("linger.ms") && !text.contains("hush-hush"), "{text}");

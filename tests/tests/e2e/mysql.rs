@@ -63,7 +63,11 @@ spec:
     /// Waits until the last step is in the file, and looks whether everything is.
     #[track_caller]
     fn assert_all_arrived(&self) -> Vec<Value> {
-        let last = self.server.sql("INSERT INTO shop.steps (note) VALUES ('last'); SELECT LAST_INSERT_ID()").concat().concat();
+        let last = self
+            .server
+            .sql("INSERT INTO shop.steps (note) VALUES ('last'); SELECT LAST_INSERT_ID()")
+            .concat()
+            .concat();
         let is_last = |line: &str| line.contains(&format!("\"step\":{last},\"note\":\"last\""));
         wait::until("the last step is in the file", MINUTES, || {
             lines::last(&self.out()).is_some_and(|line| is_last(&line)).then_some(())
@@ -164,7 +168,9 @@ fn transaction(random: &mut Random) -> String {
         sql.push_str("INSERT INTO steps (note) VALUES (REPEAT('x', FLOOR(RAND() * 99))); SET @step = LAST_INSERT_ID(); ");
         sql.push_str(&match random.below(5) {
             0 | 1 => format!("REPLACE INTO orders VALUES ({id}, @step, 'new', {other}.50); "),
-            2 => format!("UPDATE orders SET step = @step, status = 'paid' WHERE id BETWEEN {id} AND {id} + 5; "),
+            2 => format!(
+                "UPDATE orders SET step = @step, status = 'paid' WHERE id BETWEEN {id} AND {id} + 5; "
+            ),
             3 => format!("DELETE FROM orders WHERE id = {id}; "),
             _ => format!("UPDATE IGNORE orders SET id = {other}, step = @step WHERE id = {id}; "),
         });
@@ -198,8 +204,14 @@ fn every_kind_of_change_arrives_as_documented() {
         let event = &events[0];
         let source = &event["source"];
         let members: Vec<&String> = source.as_object().unwrap().keys().collect();
-        assert_eq!(members, ["version", "connector", "name", "ts_ms", "db", "table", "server_id", "gtid", "file", "pos"]);
-        assert_eq!((&source["connector"], &source["db"], &source["table"]), (&"mysql".into(), &"shop".into(), &"orders".into()));
+        assert_eq!(
+            members,
+            ["version", "connector", "name", "ts_ms", "db", "table", "server_id", "gtid", "file", "pos"]
+        );
+        assert_eq!(
+            (&source["connector"], &source["db"], &source["table"]),
+            (&"mysql".into(), &"shop".into(), &"orders".into())
+        );
         assert_eq!((&source["server_id"], &source["file"]), (&1.into(), &"binlog.000001".into()));
         assert_eq!(event["transaction"]["id"], source["gtid"]);
         assert_eq!(event["after"].to_string(), r#"{"id":1,"step":1,"status":"new","total":"9.50"}"#);
@@ -218,7 +230,9 @@ fn a_file_holds_every_change_whenever_the_host_is_killed() {
         let mut host = place.host();
         host.start_ready();
         let writer = Writer::start(&place, seed);
-        for failpoint in ["source.batch", "sink.written", "sink.durable", "checkpoint.hand_in", "checkpoint.stored"] {
+        for failpoint in
+            ["source.batch", "sink.written", "sink.durable", "checkpoint.hand_in", "checkpoint.stored"]
+        {
             host.kill();
             host.start_armed(failpoint, 1 + random.below(8));
             let status = host.wait_exit(MINUTES);
@@ -272,7 +286,9 @@ fn a_log_that_was_purged_stops_the_pipeline_and_says_what_is_missing() {
         let mut host = place.host();
         host.start_ready();
         place.server.sql("INSERT INTO shop.steps (note) VALUES ('read')");
-        wait::until("it is in the file", MINUTES, || lines::last(&place.out()).filter(|line| line.contains("read")));
+        wait::until("it is in the file", MINUTES, || {
+            lines::last(&place.out()).filter(|line| line.contains("read"))
+        });
         assert!(host.terminate(wait::SOON).0.success());
         place.server.sql("INSERT INTO shop.steps (note) VALUES ('missed'); FLUSH BINARY LOGS");
         wait::until("the log is purged", MINUTES, || {
@@ -298,7 +314,8 @@ fn the_example_runs_as_written() {
     place.server.account("deltaforge", "BY 'secret'", "SELECT, REPLICATION SLAVE, REPLICATION CLIENT");
     let dsn = format!("{}/shop", place.server.dsn_of("deltaforge", "secret"));
     kafka.make_topic("orders", 1, &[]);
-    let mut host = Host::new(place.dir.path(), &yaml).env("MYSQL_DSN", &dsn).env("KAFKA_BROKERS", &kafka.brokers());
+    let mut host =
+        Host::new(place.dir.path(), &yaml).env("MYSQL_DSN", &dsn).env("KAFKA_BROKERS", &kafka.brokers());
     host.start_ready();
     place.server.sql("USE shop; INSERT INTO orders VALUES (1, 1, 'new', 9.5); DELETE FROM orders");
     let records = wait::until("both changes are in the topic", MINUTES, || {

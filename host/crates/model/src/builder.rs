@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::batch::{
-    Batch, Entry, Event, FLAG_LAST, Image, NONE32, NONE64, Op, SNAPSHOT_SHIFT, Side, SnapshotMark, SourceInfo,
-    Transaction,
+    Batch, Entry, Event, FLAG_LAST, Image, NONE32, NONE64, Op, SNAPSHOT_SHIFT, Side, SnapshotMark,
+    SourceInfo, Transaction,
 };
 use crate::event_id::EventId;
 use crate::row::RowWriter;

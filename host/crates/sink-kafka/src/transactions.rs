@@ -63,6 +63,17 @@ struct Open {
     is_in_doubt: bool,
 }
 
+/// What a producer that is given up leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// No transaction.
+    Nothing,
+    /// One that nobody will commit.
+    Open,
+    /// One that the brokers may be committing.
+    Doubt,
+}
+
 /// The last delivery that is in a transaction whole.
 #[derive(Clone)]
 pub(crate) struct Last {
@@ -140,11 +151,16 @@ impl Transactions {
         self.commits.increment(1);
     }
 
-    /// Its producer is given up, and nothing is open from now on. Answers whether the brokers can be told.
-    pub fn give_up(&mut self) -> bool {
-        let Some(open) = self.open.take() else { return false };
-        self.aborts.increment(u64::from(!open.is_in_doubt));
-        !open.is_in_doubt
+    /// Its producer is given up, and nothing is open from now on.
+    pub fn give_up(&mut self) -> Left {
+        match self.open.take() {
+            None => Left::Nothing,
+            Some(open) if open.is_in_doubt => Left::Doubt,
+            Some(_) => {
+                self.aborts.increment(1);
+                Left::Open
+            }
+        }
     }
 
     /// Whether the brokers may have given up the open one because of its age.

@@ -246,7 +246,8 @@ impl MysqlConfig {
             problems.extend(tls_problems(tls));
         }
         if self.read_timeout_secs <= self.heartbeat_secs {
-            let message = "an idle server would be taken for one that is gone; set it well above `heartbeat_secs`";
+            let message =
+                "an idle server would be taken for one that is gone; set it well above `heartbeat_secs`";
             problems.push(ConfigError::new("read_timeout_secs", message));
         }
         problems
@@ -280,7 +281,10 @@ impl MysqlConfig {
 impl fmt::Debug for MysqlConfig {
     /// Without the DSN, which has a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MysqlConfig").field("id", &self.id).field("tables", &self.tables).finish_non_exhaustive()
+        f.debug_struct("MysqlConfig")
+            .field("id", &self.id)
+            .field("tables", &self.tables)
+            .finish_non_exhaustive()
     }
 }
 
@@ -290,7 +294,10 @@ fn table_problem(path: String, table: &str) -> Option<ConfigError> {
     }
     let database = table.split_once('.').map(|(database, _)| database)?;
     let own = OWN_DATABASES.iter().find(|own| own.eq_ignore_ascii_case(database))?;
-    Some(ConfigError::new(path, format!("`{own}` is the server's own database, of which nothing is captured")))
+    Some(ConfigError::new(
+        path,
+        format!("`{own}` is the server's own database, of which nothing is captured"),
+    ))
 }
 
 fn no_pattern(path: String, text: &str) -> ConfigError {
@@ -302,7 +309,8 @@ fn no_pattern(path: String, text: &str) -> ConfigError {
 
 fn tls_problems(tls: &TlsConfig) -> Vec<ConfigError> {
     let mut problems = Vec::new();
-    let files = [("tls.ca_file", &tls.ca_file), ("tls.cert_file", &tls.cert_file), ("tls.key_file", &tls.key_file)];
+    let files =
+        [("tls.ca_file", &tls.ca_file), ("tls.cert_file", &tls.cert_file), ("tls.key_file", &tls.key_file)];
     if tls.mode == Some(TlsMode::Disabled) {
         let unused = files.iter().filter(|(_, file)| file.is_some());
         problems.extend(unused.map(|(path, _)| {
@@ -311,8 +319,12 @@ fn tls_problems(tls: &TlsConfig) -> Vec<ConfigError> {
         return problems;
     }
     match (&tls.cert_file, &tls.key_file) {
-        (Some(_), None) => problems.push(ConfigError::new("tls.key_file", "the key of `cert_file` is missing")),
-        (None, Some(_)) => problems.push(ConfigError::new("tls.cert_file", "the certificate of `key_file` is missing")),
+        (Some(_), None) => {
+            problems.push(ConfigError::new("tls.key_file", "the key of `cert_file` is missing"))
+        }
+        (None, Some(_)) => {
+            problems.push(ConfigError::new("tls.cert_file", "the certificate of `key_file` is missing"))
+        }
         _ => {}
     }
     if tls.ca_file.is_some() && tls.mode.is_some_and(|mode| !mode.verifies()) {

@@ -9,19 +9,18 @@ use std::sync::Arc;
 
 use deltaforge_engine::source::SourceContext;
 use deltaforge_model::Position;
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 
 use crate::binlog::query::Query;
 use crate::charset::Charset;
 use crate::config::{Captured, OWN_DATABASES};
 use crate::connect::Endpoint;
 use crate::ddl::{self, Body, Change, Context, Definition, Mode, Statement, TableName};
-use crate::failure::{Doing, MysqlError};
+use crate::failure::MysqlError;
 use crate::history::{Charsets, History, Known};
 use crate::layout::Declared;
 use crate::position::{self, At};
 use crate::server::{Flavour, Server};
+use crate::session::{self, Session};
 
 /// A table that a statement changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl Definitions {
     /// When the history cannot be read or written, or the server does not answer.
     pub async fn open(
         endpoint: Endpoint,
-        conn: &mut Conn,
+        session: &mut Session,
         server: Server,
         captured: &Captured,
         context: &SourceContext,
@@ -74,43 +73,53 @@ impl Definitions {
         let history = History::open(context.state.clone(), prefix, resume, position::compare_logs).await?;
         let mut definitions = Self { endpoint, server, history, declared: HashMap::new() };
         if definitions.history.is_empty() {
-            definitions.begin(conn, captured, start).await?;
+            definitions.begin(session, captured, start).await?;
         }
         Ok(definitions)
     }
 
-    async fn begin(&mut self, conn: &mut Conn, captured: &Captured, start: &Position) -> Result<(), MysqlError> {
-        let address = self.endpoint.address().to_owned();
+    async fn begin(
+        &mut self,
+        session: &mut Session,
+        captured: &Captured,
+        start: &Position,
+    ) -> Result<(), MysqlError> {
+        session.to(ACTION);
         let sql = "SELECT schema_name, default_character_set_name FROM information_schema.schemata";
-        let databases: Vec<(String, String)> = conn.query(sql).await.doing(ACTION, &address)?;
-        let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
-        let tables: Vec<(String, String)> = conn.query(sql).await.doing(ACTION, &address)?;
+        let databases: Vec<(String, String)> = pairs(session.texts(sql).await?).collect();
+        let sql =
+            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
+        let tables = pairs(session.texts(sql).await?);
         // Of the others it is enough that there are such tables: one may get the name of one that is captured.
-        let tables = tables.into_iter().filter(|(database, _)| !OWN_DATABASES.contains(&database.as_str()));
+        let tables = tables.filter(|(database, _)| !OWN_DATABASES.contains(&database.as_str()));
         let mut known = Vec::new();
         for (database, table) in tables {
             let name = TableName::new(database, table);
             let is_captured = captured.has(&name.database, &name.table);
-            let definition = if is_captured { self.ask(conn, &name).await? } else { None };
+            let definition = if is_captured { self.ask(session, &name).await? } else { None };
             known.push((name, definition));
         }
         if !known.iter().any(|(name, _)| captured.has(&name.database, &name.table)) {
-            tracing::warn!(server = address, "no table matches yet; tables are captured when they are created");
+            tracing::warn!(
+                server = self.server.address,
+                "no table matches yet; tables are captured when they are created"
+            );
         }
         Ok(self.history.learn(start, databases, known).await?)
     }
 
     /// What the server says of a table now; `None`: there is none, or what it says is not understood.
-    async fn ask(&self, conn: &mut Conn, name: &TableName) -> Result<Option<Definition>, MysqlError> {
+    async fn ask(&self, session: &mut Session, name: &TableName) -> Result<Option<Definition>, MysqlError> {
         const GONE: [u16; 2] = [1049, 1146];
-        let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
-        let sql = format!("SHOW CREATE TABLE {}.{}", quoted(&name.database), quoted(&name.table));
-        let row: Option<mysql_async::Row> = match conn.query_first(sql).await {
-            Err(mysql_async::Error::Server(error)) if GONE.contains(&error.code) => return Ok(None),
-            row => row.doing(ACTION, self.endpoint.address())?,
+        let sql =
+            format!("SHOW CREATE TABLE {}.{}", session::name(&name.database), session::name(&name.table));
+        let row = match session.to(ACTION).first(&sql).await {
+            Err(MysqlError::Statement { code, .. }) if GONE.contains(&code) => return Ok(None),
+            row => row?,
         };
-        let text = row.and_then(|row| row.get_opt::<String, usize>(1)?.ok()).unwrap_or_default();
-        let Statement::Changes(changes) = ddl::read(&text, &self.context(&name.database, Mode::default())) else {
+        let text = row.into_iter().nth(1).flatten().unwrap_or_default();
+        let Statement::Changes(changes) = ddl::read(&text, &self.context(&name.database, Mode::default()))
+        else {
             return Ok(None);
         };
         let made = changes.into_iter().find_map(|change| match change {
@@ -120,10 +129,7 @@ impl Definitions {
             }
             _ => None,
         });
-        Ok(made.map(|mut definition| {
-            definition.resolve(None);
-            definition
-        }))
+        Ok(made)
     }
 
     fn context<'a>(&self, database: &'a str, mode: Mode) -> Context<'a> {
@@ -148,9 +154,9 @@ impl Definitions {
             // A change was not understood. What the server says now is right only if there is nothing behind `read` that
             // may have changed it.
             Known::Unknown | Known::Gone => {
-                let mut conn = self.endpoint.connect().await?;
-                let asked = self.ask(&mut conn, table).await?;
-                let is_tail = read.place.has_all(&self.server.tail(&mut conn).await?.place);
+                let mut session = Session::plain(&self.endpoint).await?;
+                let asked = self.ask(&mut session, table).await?;
+                let is_tail = read.place.has_all(&self.server.tail(&mut session).await?.place);
                 let Some(definition) = asked.filter(|_| is_tail) else {
                     tracing::warn!(%table, "its definition at this point of the log is not known: only what the log says of it is");
                     return Ok(None);
@@ -175,20 +181,8 @@ impl Definitions {
         if let Known::Table(definition) = self.history.table(table) {
             return Ok(Some(definition.clone()));
         }
-        let mut conn = self.endpoint.connect().await?;
-        if let Some(definition) = self.ask(&mut conn, table).await? {
-            return Ok(Some(Arc::new(definition)));
-        }
-        let sql = "SELECT 1 FROM information_schema.tables WHERE table_schema = ? AND table_name = ?";
-        let name = (&table.database, &table.table);
-        let there: Option<u8> = conn.exec_first(sql, name).await.doing(ACTION, self.endpoint.address())?;
-        if there.is_none() {
-            return Ok(None);
-        }
-        Err(MysqlError::Unsupported(format!(
-            "copy {table}: what SHOW CREATE TABLE says of it is not understood; leave the table out of `tables`, or set \
-             `snapshot.mode: never`"
-        )))
+        let mut session = Session::plain(&self.endpoint).await?;
+        Ok(self.ask(&mut session, table).await?.map(Arc::new))
     }
 
     /// Whether the rows of a table have names that last.
@@ -209,7 +203,11 @@ impl Definitions {
     /// # Errors
     ///
     /// When the history cannot be written.
-    pub async fn statement(&mut self, query: &Query<'_>, behind: &Position) -> Result<Vec<Touched>, MysqlError> {
+    pub async fn statement(
+        &mut self,
+        query: &Query<'_>,
+        behind: &Position,
+    ) -> Result<Vec<Touched>, MysqlError> {
         let mode = Mode::from_bits(query.session.sql_mode.unwrap_or_default());
         let text = text_of(query);
         let Statement::Changes(changes) = ddl::read(&text, &self.context(query.database, mode)) else {
@@ -256,9 +254,18 @@ impl Definitions {
     }
 }
 
+/// Rows of two texts.
+pub(crate) fn pairs(rows: Vec<Vec<Option<String>>>) -> impl Iterator<Item = (String, String)> {
+    rows.into_iter().map(|row| {
+        let mut row = row.into_iter().map(Option::unwrap_or_default);
+        (row.next().unwrap_or_default(), row.next().unwrap_or_default())
+    })
+}
+
 /// A statement's text, from its session's charset.
 pub(crate) fn text_of(query: &Query<'_>) -> String {
-    let charset = query.session.client_collation.and_then(Charset::name_of_collation).and_then(Charset::from_name);
+    let charset =
+        query.session.client_collation.and_then(Charset::name_of_collation).and_then(Charset::from_name);
     let mut scratch = String::new();
     match charset.unwrap_or(Charset::Utf8).decode(query.sql, &mut scratch) {
         Some(text) => text.to_owned(),

@@ -1,14 +1,14 @@
 //! What keeps a server from being read, or from being read well, and the SQL that mends it.
 
 use deltaforge_engine::source::Complaint;
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
 
 use crate::config::{Captured, MysqlConfig};
 use crate::connect::Endpoint;
 use crate::ddl::TableName;
-use crate::failure::{Doing, MysqlError};
+use crate::definitions::pairs;
+use crate::failure::MysqlError;
 use crate::server::{Flavour, Server};
+use crate::session::{self, Session};
 
 /// A log that is kept for less time than this does not outlast a weekend.
 const KEPT_SECONDS: u64 = 3 * 24 * 60 * 60;
@@ -20,11 +20,11 @@ const KEPT_SECONDS: u64 = 3 * 24 * 60 * 60;
 /// When the server does not answer.
 pub(crate) async fn examine(config: &MysqlConfig) -> Result<Vec<Complaint>, MysqlError> {
     let endpoint = Endpoint::of(config)?;
-    let mut conn = endpoint.connect().await?;
-    let server = Server::ask(&mut conn, endpoint.address()).await?;
+    let mut session = Session::plain(&endpoint).await?;
+    let server = Server::ask(&mut session, endpoint.address()).await?;
     let mut complaints = settings(&server);
-    complaints.extend(privileges(&mut conn, &server, config).await?);
-    let cascades = cascades(&mut conn, &server, &config.captured()).await?;
+    complaints.extend(privileges(&mut session, config).await?);
+    let cascades = cascades(&mut session, &server, &config.captured()).await?;
     complaints.extend(cascade_complaint(&cascades));
     Ok(complaints)
 }
@@ -36,14 +36,19 @@ pub(crate) fn settings(server: &Server) -> Vec<Complaint> {
     let has = |name: &str| !server.variable(name).is_empty();
     let set = |assignment: &str| match server.flavour {
         Flavour::MySql => format!("SET PERSIST {assignment}"),
-        Flavour::MariaDb => format!("SET GLOBAL {assignment}, and the same in the server's configuration file"),
+        Flavour::MariaDb => {
+            format!("SET GLOBAL {assignment}, and the same in the server's configuration file")
+        }
     };
     if !server.is_on("log_bin") {
         let mend = "start the server with --log-bin";
         complaints.push(Complaint::fatal("the server writes no log of changes (log_bin is OFF)", mend));
     }
     if !is("binlog_format", "ROW") {
-        let what = format!("binlog_format is {}: the log has statements in place of rows", server.variable("binlog_format"));
+        let what = format!(
+            "binlog_format is {}: the log has statements in place of rows",
+            server.variable("binlog_format")
+        );
         complaints.push(Complaint::fatal(what, set("binlog_format = 'ROW'")));
     }
     if !is("binlog_row_image", "FULL") {
@@ -74,11 +79,13 @@ pub(crate) fn settings(server: &Server) -> Vec<Complaint> {
     for name in ["log_replica_updates", "log_slave_updates"] {
         if has(name) && !server.is_on(name) {
             let what = format!("{name} is OFF: what the server gets from another one is not in its log");
-            complaints.push(Complaint::minor(what, format!("start the server with --{}", name.replace('_', "-"))));
+            complaints
+                .push(Complaint::minor(what, format!("start the server with --{}", name.replace('_', "-"))));
         }
     }
     if let Some(kept) = kept_seconds(server).filter(|kept| (1..KEPT_SECONDS).contains(kept)) {
-        let what = format!("the log is kept for {kept} s only: a stop that lasts longer needs a new snapshot");
+        let what =
+            format!("the log is kept for {kept} s only: a stop that lasts longer needs a new snapshot");
         complaints.push(Complaint::minor(what, set("binlog_expire_logs_seconds = 604800")));
     }
     complaints
@@ -91,15 +98,22 @@ fn kept_seconds(server: &Server) -> Option<u64> {
     seconds.or_else(days)
 }
 
-async fn privileges(conn: &mut Conn, server: &Server, config: &MysqlConfig) -> Result<Vec<Complaint>, MysqlError> {
-    const ACTION: &str = "ask for the privileges at";
+async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<Complaint>, MysqlError> {
     let mut complaints = Vec::new();
-    let user: Option<String> = conn.query_first("SELECT CURRENT_USER()").await.doing(ACTION, &server.address)?;
+    session.to("ask for the privileges at");
+    let user = session.first("SELECT CURRENT_USER()").await?.into_iter().next().flatten();
     let account = user.unwrap_or_default().replacen('@', "'@'", 1);
-    let grants: Vec<String> = conn.query("SHOW GRANTS").await.doing(ACTION, &server.address)?;
-    let on_all = grants.iter().filter_map(|grant| grant.split_once(" ON *.* ")).map(|(what, _)| what.to_ascii_uppercase());
+    let grants: Vec<String> = session.texts("SHOW GRANTS").await?.into_iter().flatten().flatten().collect();
+    let on_all = grants
+        .iter()
+        .filter_map(|grant| grant.split_once(" ON *.* "))
+        .map(|(what, _)| what.to_ascii_uppercase());
     let on_all: Vec<String> = on_all.collect();
-    let may = |words: &[&str]| on_all.iter().any(|grant| grant.contains("ALL PRIVILEGES") || words.iter().any(|word| grant.contains(word)));
+    let may = |words: &[&str]| {
+        on_all
+            .iter()
+            .any(|grant| grant.contains("ALL PRIVILEGES") || words.iter().any(|word| grant.contains(word)))
+    };
     for (what, words) in [
         ("REPLICATION SLAVE", &["REPLICATION SLAVE", "REPLICATION REPLICA"][..]),
         ("REPLICATION CLIENT", &["REPLICATION CLIENT", "BINLOG MONITOR"][..]),
@@ -109,21 +123,26 @@ async fn privileges(conn: &mut Conn, server: &Server, config: &MysqlConfig) -> R
             complaints.push(Complaint::fatal(format!("the account may not read the log ({what})"), mend));
         }
     }
-    let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
-    let tables: Vec<(String, String)> = conn.query(sql).await.doing(ACTION, &server.address)?;
+    let sql =
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
     let captured = config.captured();
-    let tables: Vec<(String, String)> =
-        tables.into_iter().filter(|(database, table)| captured.has(database, table)).collect();
+    let tables = pairs(session.texts(sql).await?).filter(|(database, table)| captured.has(database, table));
+    let tables: Vec<(String, String)> = tables.collect();
     if tables.is_empty() {
         let mend = format!("create them, or GRANT SELECT ON database.* TO '{account}'");
-        complaints.push(Complaint::minor("no table matches `tables`, or the account sees none of them", mend));
+        complaints
+            .push(Complaint::minor("no table matches `tables`, or the account sees none of them", mend));
     }
     for (database, table) in tables {
         let name = TableName::new(database, table);
-        let sql = format!("SELECT 1 FROM `{}`.`{}` LIMIT 0", name.database.replace('`', "``"), name.table.replace('`', "``"));
-        if let Err(mysql_async::Error::Server(error)) = conn.query_drop(sql).await {
-            let mend = format!("GRANT SELECT ON `{}`.* TO '{account}'", name.database);
-            complaints.push(Complaint::fatal(format!("{name} cannot be read: {}", error.message), mend));
+        let sql =
+            format!("SELECT 1 FROM {}.{} LIMIT 0", session::name(&name.database), session::name(&name.table));
+        match session.run(&sql).await {
+            Err(MysqlError::Statement { message, .. } | MysqlError::NotReady(message)) => {
+                let mend = format!("GRANT SELECT ON {}.* TO '{account}'", session::name(&name.database));
+                complaints.push(Complaint::fatal(format!("{name} cannot be read: {message}"), mend));
+            }
+            read => read?,
         }
     }
     Ok(complaints)
@@ -134,15 +153,19 @@ async fn privileges(conn: &mut Conn, server: &Server, config: &MysqlConfig) -> R
 /// # Errors
 ///
 /// When the server does not answer.
-pub(crate) async fn cascades(conn: &mut Conn, server: &Server, captured: &Captured) -> Result<Vec<TableName>, MysqlError> {
+pub(crate) async fn cascades(
+    session: &mut Session,
+    server: &Server,
+    captured: &Captured,
+) -> Result<Vec<TableName>, MysqlError> {
     // MySQL 9.6 carries them out where they are logged.
     if server.flavour == Flavour::MySql && server.version() >= (9, 6) {
         return Ok(Vec::new());
     }
     let sql = "SELECT DISTINCT constraint_schema, table_name FROM information_schema.referential_constraints \
                WHERE delete_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT') OR update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')";
-    let found: Vec<(String, String)> = conn.query(sql).await.doing("ask for the foreign keys of", &server.address)?;
-    let found = found.into_iter().filter(|(database, table)| captured.has(database, table));
+    let found = pairs(session.to("ask for the foreign keys of").texts(sql).await?);
+    let found = found.filter(|(database, table)| captured.has(database, table));
     let mut tables: Vec<TableName> = found.map(|(database, table)| TableName::new(database, table)).collect();
     tables.sort();
     Ok(tables)

@@ -33,7 +33,8 @@ impl Dsn {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         // A slash in a password is %2F, as an @ is %40.
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, address) = authority.rsplit_once('@').ok_or("whose login? write user:password@ before the host")?;
+        let (login, address) =
+            authority.rsplit_once('@').ok_or("whose login? write user:password@ before the host")?;
         let (user, password) = match login.split_once(':') {
             Some((user, password)) => (user, Some(password)),
             None => (login, None),
@@ -83,7 +84,9 @@ fn address_of(text: &str) -> Result<(String, u16), String> {
         None => DEFAULT_PORT,
         Some(port) => {
             let number = port.parse().ok().filter(|port| *port > 0);
-            number.ok_or("the port is no number from 1 to 65535; is a special character in the password not encoded?")?
+            number.ok_or(
+                "the port is no number from 1 to 65535; is a special character in the password not encoded?",
+            )?
         }
     };
     Ok((decoded(host)?, port))
@@ -98,7 +101,11 @@ fn decoded(text: &str) -> Result<String, String> {
 fn tls_of(query: &str) -> Result<Option<TlsMode>, String> {
     let mut mode = None;
     let mut verifies = [true, true];
-    for (name, value) in query.split('&').filter(|part| !part.is_empty()).map(|part| part.split_once('=').unwrap_or((part, "true"))) {
+    for (name, value) in query
+        .split('&')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split_once('=').unwrap_or((part, "true")))
+    {
         let flag = || match value {
             "true" | "1" => Ok(true),
             "false" | "0" => Ok(false),
@@ -106,11 +113,14 @@ fn tls_of(query: &str) -> Result<Option<TlsMode>, String> {
         };
         match name {
             "ssl-mode" => mode = Some(TlsMode::from_word(value)?),
-            "require_ssl" => mode = if flag()? { Some(TlsMode::VerifyIdentity) } else { Some(TlsMode::Disabled) },
+            "require_ssl" => {
+                mode = if flag()? { Some(TlsMode::VerifyIdentity) } else { Some(TlsMode::Disabled) }
+            }
             "verify_ca" => verifies[0] = flag()?,
             "verify_identity" => verifies[1] = flag()?,
             _ => {
-                let meant = near(name, OPTIONS).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                let meant =
+                    near(name, OPTIONS).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
                 return Err(format!("the option `{name}` is not known{meant}"));
             }
         }

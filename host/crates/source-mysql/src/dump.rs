@@ -1,11 +1,10 @@
 //! The connection that a server's log comes over.
 //!
-//! The library that carries statements ([`connect`](crate::connect)) keeps its packets to itself, knows no tagged
-//! GTIDs and copies every event; so this connection is our own, of the library's parts for the handshake (docs/adr). It
-//! knows four commands: a statement without a result, the registration as a replica, and the two that ask for the log.
+//! It knows four commands: a statement without a result, the registration as a replica, and the two that ask for the log.
+//! Other statements go over a [`session`](crate::session), on the same packets and the same login.
 //!
-//! * [`wire`]: packets;
-//! * [`tls`]: encryption;
+//! * [`wire`]: packets in, packets out;
+//! * [`tls`]: how they are encrypted;
 //! * [`login`]: handshake and authentication.
 
 pub(crate) mod login;
@@ -99,7 +98,10 @@ impl Dump {
         let (nanos, uuid) = (replica.heartbeat.as_nanos(), &replica.uuid);
         self.statement("SET net_write_timeout = 3600").await?;
         self.statement("SET @master_binlog_checksum = 'CRC32', @source_binlog_checksum = 'CRC32'").await?;
-        self.statement(&format!("SET @master_heartbeat_period = {nanos}, @source_heartbeat_period = {nanos}")).await?;
+        self.statement(&format!(
+            "SET @master_heartbeat_period = {nanos}, @source_heartbeat_period = {nanos}"
+        ))
+        .await?;
         self.statement(&format!("SET @slave_uuid = '{uuid}', @replica_uuid = '{uuid}'")).await?;
         // MariaDB: we know GTIDs, and gaps in the log where it leaves something out.
         self.statement("SET @mariadb_slave_capability = 4").await?;
@@ -137,7 +139,8 @@ impl Dump {
                 body.extend_from_slice(&set);
             }
             From::MariaState(_) | From::File(..) => {
-                let (file, position) = if let From::File(file, position) = from { (file, position) } else { ("", 4) };
+                let (file, position) =
+                    if let From::File(file, position) = from { (file, position) } else { ("", 4) };
                 let position = u32::try_from(position).map_err(|_| {
                     MysqlError::NotReady(format!(
                         "{file} is to be read from {position} on; without GTIDs servers can be asked for the first 4 GiB of \

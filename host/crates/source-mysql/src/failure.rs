@@ -10,7 +10,7 @@ use crate::history::HistoryError;
 /// A failure inside this crate, before the engine sees it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum MysqlError {
+pub(crate) enum MysqlError {
     /// The server could not be reached, or the connection broke.
     #[error("{action} {address}: {cause}")]
     Unreachable {
@@ -146,31 +146,6 @@ impl MysqlError {
              (MariaDB: mysql_native_password)"
         );
         Self::LoginRefused { address: address.to_owned(), why }
-    }
-
-    /// Says what was being done when the library failed.
-    pub(crate) fn of(action: &'static str, address: &str, error: mysql_async::Error) -> Self {
-        use mysql_async::{DriverError, Error, IoError};
-        let address = address.to_owned();
-        match error {
-            Error::Server(error) => Self::told(action, &address, error.code, &error.message),
-            Error::Io(IoError::Tls(error)) => Self::Tls { address, why: error.to_string() },
-            Error::Driver(DriverError::NoClientSslFlagFromServer) => Self::no_tls(&address),
-            Error::Driver(DriverError::UnknownAuthPlugin { name }) => Self::unknown_login(&address, &name),
-            Error::Io(IoError::Io(cause)) => Self::Unreachable { action, address, cause: cause.to_string() },
-            other => Self::Unreachable { action, address, cause: other.to_string() },
-        }
-    }
-}
-
-/// Adds what was being done, and where, to what the library says.
-pub(crate) trait Doing<T> {
-    fn doing(self, action: &'static str, address: &str) -> Result<T, MysqlError>;
-}
-
-impl<T> Doing<T> for Result<T, mysql_async::Error> {
-    fn doing(self, action: &'static str, address: &str) -> Result<T, MysqlError> {
-        self.map_err(|error| MysqlError::of(action, address, error))
     }
 }
 

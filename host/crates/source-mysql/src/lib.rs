@@ -1,7 +1,7 @@
 //! MySQL and MariaDB as a source: every change that is committed, from the server's binary log.
 //!
 //! * [`config`], `dsn`: the YAML it accepts;
-//! * `connect`, `server`, `definitions`: what is asked of the server by statements;
+//! * `connect`, `session`, `server`, `definitions`: what is asked of the server by statements;
 //! * `dump`: the connection that the log comes over;
 //! * `position`, `resume`: where a reader is, and whether server and checkpoint still belong together;
 //! * `stream`, `reader`: the log to batches, and the engine's end of it;
@@ -44,6 +44,7 @@ mod reader;
 mod resume;
 pub mod row;
 mod server;
+mod session;
 mod snapshot;
 mod stream;
 

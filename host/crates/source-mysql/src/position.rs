@@ -163,14 +163,24 @@ impl Place {
 
 /// How two places of one server's log relate: files are numbered on by their ending.
 fn offsets(file: &str, pos: u64, other_file: &str, other_pos: u64) -> Ordering {
-    let number = |file: &str| file.rsplit_once('.').and_then(|(_, number)| number.parse::<u64>().ok()).unwrap_or_default();
+    let number = |file: &str| {
+        file.rsplit_once('.').and_then(|(_, number)| number.parse::<u64>().ok()).unwrap_or_default()
+    };
     (number(file), pos).cmp(&(number(other_file), other_pos))
 }
 
 impl At {
     pub fn new(server: &Server, gtid: Gtids, file: String, pos: u64) -> Self {
         let (identity, place) = (server.identity.clone(), Place { gtid, file, pos });
-        Self { v: 1, kind: Kind::Mysql, identity, phase: Phase::Log, place, open: None, copies: Copies::default() }
+        Self {
+            v: 1,
+            kind: Kind::Mysql,
+            identity,
+            phase: Phase::Log,
+            place,
+            open: None,
+            copies: Copies::default(),
+        }
     }
 
     /// Reads a position.
@@ -191,7 +201,11 @@ impl At {
     /// The same, read on from another server that has all of it. Files and offsets there are other ones.
     pub fn moved_to(mut self, server: &Server) -> Self {
         if self.identity != server.identity {
-            tracing::warn!(before = self.identity, now = server.identity, "another server than before; it has all that was read");
+            tracing::warn!(
+                before = self.identity,
+                now = server.identity,
+                "another server than before; it has all that was read"
+            );
             self.identity.clone_from(&server.identity);
         }
         self

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deltaforge_engine::source::{Complaint, SourceContext, SourceError, SourceReader};
 use deltaforge_model::{Position, SourceBatch, SourceInfo};
-use mysql_async::Conn;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -18,6 +17,7 @@ use crate::failure::MysqlError;
 use crate::position::At;
 use crate::resume;
 use crate::server::Server;
+use crate::session::Session;
 use crate::snapshot::Job;
 use crate::stream::{self, Inlet, Parts, Stream};
 
@@ -34,21 +34,28 @@ impl MysqlReader {
         let endpoint = Endpoint::of(&config)?;
         let held = context.resume.as_ref().map(At::parse).transpose()?;
         let stands = context.stands.iter().map(At::parse).collect::<Result<Vec<_>, _>>()?;
-        let mut conn = endpoint.connect().await?;
-        let server = Server::ask(&mut conn, endpoint.address()).await?;
-        look_over(&mut conn, &server, &config).await?;
+        let mut session = Session::plain(&endpoint).await?;
+        let server = Server::ask(&mut session, endpoint.address()).await?;
+        look_over(&mut session, &server, &config).await?;
         for at in held.iter().chain(&stands) {
-            resume::check(&mut conn, &server, at).await?;
+            resume::check(&mut session, &server, at).await?;
         }
         let first = held.is_none();
         let mut at = match held {
             Some(at) => at.moved_to(&server),
-            None => server.tail(&mut conn).await?,
+            None => server.tail(&mut session).await?,
         };
         let start = at.position();
-        let definitions =
-            Definitions::open(endpoint.clone(), &mut conn, server.clone(), &config.captured(), &context, &start).await?;
-        drop(conn);
+        let definitions = Definitions::open(
+            endpoint.clone(),
+            &mut session,
+            server.clone(),
+            &config.captured(),
+            &context,
+            &start,
+        )
+        .await?;
+        drop(session);
         at.copies.restart(|table| definitions.has_key(table));
         let takes_snapshot = match config.snapshot_mode() {
             SnapshotMode::Never => false,
@@ -57,7 +64,8 @@ impl MysqlReader {
         };
         if takes_snapshot {
             let captured = config.captured();
-            let tables = definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
+            let tables =
+                definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
             at.copies.jobs = vec![Job::new(tables, now_ms(), &format!("{} {start}", server.identity))];
         }
         at.copies.go_on(stands.iter().map(|at| &at.copies));
@@ -68,13 +76,19 @@ impl MysqlReader {
             from = start.readable(),
             "reading the log"
         );
-        let info = SourceInfo { connector: "mysql".into(), pos_name: "pos".into(), pos_is_lsn: false, ..context.info.clone() };
+        let info = SourceInfo {
+            connector: "mysql".into(),
+            pos_name: "pos".into(),
+            pos_is_lsn: false,
+            ..context.info.clone()
+        };
         let (confirmed, confirms) = watch::channel(None);
         let parts = Parts {
             config,
             endpoint,
             server,
             at,
+            told: start,
             info: Arc::new(info),
             limits: context.limits,
             definitions,
@@ -93,10 +107,11 @@ fn now_ms() -> i64 {
 }
 
 /// Refuses what cannot work, and tells what works badly.
-async fn look_over(conn: &mut Conn, server: &Server, config: &MysqlConfig) -> Result<(), MysqlError> {
-    let cascades = doctor::cascades(conn, server, &config.captured()).await?;
+async fn look_over(session: &mut Session, server: &Server, config: &MysqlConfig) -> Result<(), MysqlError> {
+    let cascades = doctor::cascades(session, server, &config.captured()).await?;
     let cascades = doctor::cascade_complaint(&cascades);
-    let cascades = cascades.map(|found| Complaint { fatal: config.on_fk_cascade == FkCascade::Refuse, ..found });
+    let cascades =
+        cascades.map(|found| Complaint { fatal: config.on_fk_cascade == FkCascade::Refuse, ..found });
     for Complaint { fatal, what, mend } in doctor::settings(server).into_iter().chain(cascades) {
         if fatal {
             return Err(MysqlError::NotReady(format!("{}: {what}. To mend it: {mend}", server.address)));

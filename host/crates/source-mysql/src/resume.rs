@@ -3,12 +3,11 @@
 //! Looked at both ways before every start and after every broken connection: what we hold must be on the server, and
 //! what the server has thrown away we must hold. Nothing is ever guessed, and no stream jumps to the log's end.
 
-use mysql_async::Conn;
-
 use crate::failure::MysqlError;
 use crate::gtid::{GtidSet, MariaState};
 use crate::position::{At, Gtids, Place};
 use crate::server::Server;
+use crate::session::Session;
 
 /// How a stream begins anew that cannot go on from its checkpoint.
 const ANEW: &str = "To begin anew: `snapshot: {mode: initial}` at the source, then delete the checkpoint; the next start copies \
@@ -19,16 +18,16 @@ const ANEW: &str = "To begin anew: `snapshot: {mode: initial}` at the source, th
 /// # Errors
 ///
 /// When the server went back behind it, keeps its log no longer, or is another one that never had it.
-pub(crate) async fn check(conn: &mut Conn, server: &Server, held: &At) -> Result<(), MysqlError> {
+pub(crate) async fn check(session: &mut Session, server: &Server, held: &At) -> Result<(), MysqlError> {
     match (&held.place.gtid, server.has_gtids()) {
         (Gtids::MySql(set), true) => {
-            let (executed, purged) = server.executed_and_purged(conn).await?;
+            let (executed, purged) = server.executed_and_purged(session).await?;
             not_rewound(server, held, set, &executed)?;
             let Gtids::MySql(from) = &held.start().gtid else { return Ok(()) };
             not_purged(server, from, &purged)
         }
         (Gtids::MariaDb(state), true) => {
-            let (logged, purged) = server.logged_and_purged(conn).await?;
+            let (logged, purged) = server.logged_and_purged(session).await?;
             let beyond = |state: &MariaState, of: &MariaState| match server.is_strict() {
                 true => state.first_beyond_strict(of),
                 false => state.first_beyond(of),
@@ -38,11 +37,13 @@ pub(crate) async fn check(conn: &mut Conn, server: &Server, held: &At) -> Result
             }
             let Gtids::MariaDb(from) = &held.start().gtid else { return Ok(()) };
             match beyond(&purged, from) {
-                Some(missing) => Err(purged_away(server, &format!("those up to {missing}"), &from.to_string())),
+                Some(missing) => {
+                    Err(purged_away(server, &format!("those up to {missing}"), &from.to_string()))
+                }
                 None => Ok(()),
             }
         }
-        (Gtids::None, _) => in_files(conn, server, held).await,
+        (Gtids::None, _) => in_files(session, server, held).await,
         (_, false) => Err(MysqlError::Unrelated(format!(
             "the checkpoint is by GTIDs ({}), and {} gives its transactions none: SET PERSIST gtid_mode = ON there, or \
              name the right server. {ANEW}",
@@ -60,14 +61,21 @@ fn not_rewound(server: &Server, held: &At, set: &GtidSet, executed: &GtidSet) ->
 fn not_purged(server: &Server, from: &GtidSet, purged: &GtidSet) -> Result<(), MysqlError> {
     let mut missing = purged.clone();
     missing.subtract(from);
-    if missing.is_empty() { Ok(()) } else { Err(purged_away(server, &missing.to_string(), &from.to_string())) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(purged_away(server, &missing.to_string(), &from.to_string()))
+    }
 }
 
 fn rewound(server: &Server, held: &At, phantoms: &str) -> MysqlError {
     let who = if held.identity == server.identity {
         format!("{} went back, perhaps to a backup or by RESET", server.address)
     } else {
-        format!("{} is another server than before ({}, then {}) and misses transactions", server.address, server.identity, held.identity)
+        format!(
+            "{} is another server than before ({}, then {}) and misses transactions",
+            server.address, server.identity, held.identity
+        )
     };
     MysqlError::Rewound(format!(
         "{who}: {phantoms} were delivered, and it does not know them. Consumers hold changes that it never had. {ANEW}"
@@ -83,7 +91,7 @@ fn purged_away(server: &Server, missing: &str, held: &str) -> MysqlError {
 }
 
 /// Without GTIDs a place is one server's own.
-async fn in_files(conn: &mut Conn, server: &Server, held: &At) -> Result<(), MysqlError> {
+async fn in_files(session: &mut Session, server: &Server, held: &At) -> Result<(), MysqlError> {
     if held.identity != server.identity {
         return Err(MysqlError::Unrelated(format!(
             "the checkpoint is a place in the log of server {}, and {} is server {}: without GTIDs it means nothing there. \
@@ -91,7 +99,7 @@ async fn in_files(conn: &mut Conn, server: &Server, held: &At) -> Result<(), Mys
             held.identity, server.address, server.identity
         )));
     }
-    let files = server.files(conn).await?;
+    let files = server.files(session).await?;
     let Place { file, pos, .. } = held.start();
     match files.iter().find(|(name, _)| name == file) {
         Some((_, size)) if size >= pos => Ok(()),

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable;
-
-use crate::failure::{Doing, MysqlError};
+use crate::failure::MysqlError;
 use crate::gtid::{GtidSet, MariaState, ParseGtidError};
 use crate::position::{At, Gtids};
+use crate::session::{Session, text};
 
 /// Whose server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +50,16 @@ const VARIABLES: [&str; 19] = [
 
 impl Server {
     /// Asks.
-    pub async fn ask(conn: &mut Conn, address: &str) -> Result<Self, MysqlError> {
-        let names = VARIABLES.map(|name| format!("'{name}'")).join(", ");
+    pub async fn ask(session: &mut Session, address: &str) -> Result<Self, MysqlError> {
+        let names = VARIABLES.map(text).join(", ");
         let sql = format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})");
-        let rows: Vec<(String, String)> = conn.query(sql).await.doing("ask for the settings of", address)?;
-        let variables: HashMap<String, String> =
-            rows.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        let mut variables = HashMap::new();
+        for row in session.to("ask for the settings of").texts(&sql).await? {
+            let mut row = row.into_iter().map(Option::unwrap_or_default);
+            if let (Some(name), Some(value)) = (row.next(), row.next()) {
+                variables.insert(name.to_ascii_lowercase(), value);
+            }
+        }
         let get = |name: &str| variables.get(name).map_or("", String::as_str);
         let flavour = if get("version").contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
         let identity = match flavour {
@@ -106,60 +108,60 @@ impl Server {
     }
 
     /// Where its log ends now.
-    pub async fn tail(&self, conn: &mut Conn) -> Result<At, MysqlError> {
-        const ACTION: &str = "ask for the end of the log of";
-        let row: Option<mysql_async::Row> = conn.query_first(self.status_statement()).await.doing(ACTION, &self.address)?;
-        let row = row.ok_or_else(|| MysqlError::NotReady(format!("{} writes no log; start it with --log-bin", self.address)))?;
-        let text = |at: usize| row.get_opt::<String, usize>(at).and_then(Result::ok).unwrap_or_default();
-        let pos = row.get_opt::<u64, usize>(1).and_then(Result::ok).unwrap_or(4);
-        let (file, executed) = (text(0), text(4));
+    pub async fn tail(&self, session: &mut Session) -> Result<At, MysqlError> {
+        let row = session.to("ask for the end of the log of").first(self.status_statement()).await?;
+        let cell = |at: usize| row.get(at).and_then(Option::as_deref).unwrap_or_default();
+        let (file, pos, executed) = (cell(0).to_owned(), cell(1).parse().unwrap_or(4), cell(4));
+        if file.is_empty() {
+            return Err(MysqlError::NotReady(format!(
+                "{} writes no log; start it with --log-bin",
+                self.address
+            )));
+        }
         let gtids = match self.flavour {
-            _ if !self.has_gtids() => Gtids::None,
-            Flavour::MySql => Gtids::MySql(self.read(&executed)?),
-            Flavour::MariaDb => {
-                let sql = "SELECT COALESCE(BINLOG_GTID_POS(?, ?), '')";
-                let state: Option<String> = conn.exec_first(sql, (&file, pos)).await.doing(ACTION, &self.address)?;
-                Gtids::MariaDb(self.read(&state.unwrap_or_default())?)
-            }
+            Flavour::MySql => self.gtids(executed)?,
+            Flavour::MariaDb => self.gtids(&one(session, &gtid_at(&file, pos)).await?)?,
         };
         Ok(At::new(self, gtids, file, pos))
     }
 
     /// MySQL: every transaction that the server has, and those of them that are no longer in its log.
-    pub async fn executed_and_purged(&self, conn: &mut Conn) -> Result<(GtidSet, GtidSet), MysqlError> {
-        let sql = "SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged";
-        let row: Option<(String, String)> = conn.query_first(sql).await.doing("ask for the GTIDs of", &self.address)?;
-        let (executed, purged) = row.unwrap_or_default();
+    pub async fn executed_and_purged(&self, session: &mut Session) -> Result<(GtidSet, GtidSet), MysqlError> {
+        session.to("ask for the GTIDs of");
+        let executed = one(session, "SELECT @@GLOBAL.gtid_executed").await?;
+        let purged = one(session, "SELECT @@GLOBAL.gtid_purged").await?;
         Ok((self.read(&executed)?, self.read(&purged)?))
     }
 
     /// MariaDB: every transaction that the server's log had, and those of them that are no longer in it.
-    pub async fn logged_and_purged(&self, conn: &mut Conn) -> Result<(MariaState, MariaState), MysqlError> {
-        const ACTION: &str = "ask for the GTIDs of";
-        let state: Option<String> =
-            conn.query_first("SELECT @@GLOBAL.gtid_binlog_state").await.doing(ACTION, &self.address)?;
-        let first = self.files(conn).await?.into_iter().next();
-        let purged: Option<String> = match first {
-            None => None,
-            Some((file, _)) => {
-                let sql = "SELECT COALESCE(BINLOG_GTID_POS(?, 4), '')";
-                conn.exec_first(sql, (file,)).await.doing(ACTION, &self.address)?
-            }
+    pub async fn logged_and_purged(
+        &self,
+        session: &mut Session,
+    ) -> Result<(MariaState, MariaState), MysqlError> {
+        let state = one(session.to("ask for the GTIDs of"), "SELECT @@GLOBAL.gtid_binlog_state").await?;
+        let purged = match self.files(session).await?.first() {
+            Some((file, _)) => one(session, &gtid_at(file, 4)).await?,
+            None => String::new(),
         };
-        Ok((self.read(&state.unwrap_or_default())?, self.read(&purged.unwrap_or_default())?))
+        Ok((self.read(&state)?, self.read(&purged)?))
     }
 
     /// The files of its log, the oldest first, and their sizes.
-    pub async fn files(&self, conn: &mut Conn) -> Result<Vec<(String, u64)>, MysqlError> {
-        let rows: Vec<mysql_async::Row> =
-            conn.query("SHOW BINARY LOGS").await.doing("ask for the log files of", &self.address)?;
-        let file = |row: mysql_async::Row| Some((row.get_opt(0)?.ok()?, row.get_opt(1)?.ok()?));
+    pub async fn files(&self, session: &mut Session) -> Result<Vec<(String, u64)>, MysqlError> {
+        let rows = session.to("ask for the log files of").texts("SHOW BINARY LOGS").await?;
+        let file = |row: Vec<Option<String>>| {
+            let size = row.get(1)?.as_deref()?.parse().ok()?;
+            Some((row.into_iter().next()??, size))
+        };
         Ok(rows.into_iter().filter_map(file).collect())
     }
 
     /// The version's first two numbers.
     pub fn version(&self) -> (u32, u32) {
-        let mut numbers = self.variable("version").split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+        let mut numbers = self
+            .variable("version")
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|part| part.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
@@ -167,4 +169,14 @@ impl Server {
         let failed = |error| MysqlError::Unsupported(format!("read the GTIDs of {}: {error}", self.address));
         text.parse().map_err(failed)
     }
+}
+
+/// MariaDB: the GTIDs at a place in a log file.
+fn gtid_at(file: &str, pos: u64) -> String {
+    format!("SELECT BINLOG_GTID_POS({}, {pos})", text(file))
+}
+
+/// The only cell of an answer; NULL is empty.
+async fn one(session: &mut Session, sql: &str) -> Result<String, MysqlError> {
+    Ok(session.first(sql).await?.into_iter().next().flatten().unwrap_or_default())
 }

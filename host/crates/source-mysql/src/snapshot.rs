@@ -13,7 +13,6 @@
 //! * [`view`]: views and their marks;
 //! * [`window`]: what changes on the way to a mark;
 //! * [`walk`]: a table in the order of its key, from any row on;
-//! * [`session`]: connections that rows come over;
 //! * [`copy`]: tasks that read them;
 //! * [`columns`]: rows to cells, the same as the log's.
 
@@ -22,7 +21,6 @@ mod copy;
 mod filling;
 mod progress;
 mod retention;
-mod session;
 mod view;
 mod walk;
 mod window;
@@ -32,7 +30,7 @@ use std::time::Duration;
 
 use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_model::pattern::Patterns;
-use deltaforge_model::{SourceBatch, SourceInfo};
+use deltaforge_model::{Position, SourceBatch, SourceInfo};
 
 use crate::config::SnapshotConfig;
 use crate::connect::Endpoint;
@@ -112,7 +110,7 @@ impl Snapshot {
         job.into_iter().flat_map(|job| &job.tables).map(Left::name).collect()
     }
 
-    /// Does it. `known`: the definitions that it asks for, where there are such tables; `window`: what was noted since
+    /// Does it. `given`: where what was handed out so far ends; `known`: the definitions that it asks for, where there are such tables; `window`: what was noted since
     /// it was last asked for.
     ///
     /// # Errors
@@ -121,13 +119,14 @@ impl Snapshot {
     pub async fn step(
         &mut self,
         at: &At,
+        given: &Position,
         known: Vec<(TableName, Arc<Definition>)>,
         window: Option<Window>,
     ) -> Result<Next, MysqlError> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Idle => self.open(at).await,
             Phase::Waiting(view) => self.begin(at, view, known, window.unwrap_or_default()).await,
-            Phase::Copying { filling, retention } => self.copy(at, filling, retention).await,
+            Phase::Copying { filling, retention } => self.copy(at, given, filling, retention).await,
         }
     }
 
@@ -145,7 +144,8 @@ impl Snapshot {
         let ranges = if config.intra_table_parallel { config.max_parallel_chunks.get() } else { 1 };
         let count = config.max_parallel_tables.get().min(job.tables.len().max(1)).max(ranges);
         let Parts { endpoint, server, limits, .. } = &self.parts;
-        let view = View::open(endpoint, server, &at.place, count, limits.hard_bytes.saturating_mul(2)).await?;
+        let view =
+            View::open(endpoint, server, &at.place, count, limits.hard_bytes.saturating_mul(2)).await?;
         let window = Window::of(job.tables.iter().map(|left| left.name()));
         self.phase = Phase::Waiting(view);
         Ok(Next::LogInto(window))
@@ -160,7 +160,8 @@ impl Snapshot {
     ) -> Result<Next, MysqlError> {
         let partial = !self.parts.server.variable("binlog_row_image").eq_ignore_ascii_case("FULL");
         // What the log says of a row is the whole row only in full images.
-        if window.len() > MOST_KEYS || (partial && window.len() > 0) || window.changed_as_a_whole().is_some() {
+        if window.len() > MOST_KEYS || (partial && window.len() > 0) || window.changed_as_a_whole().is_some()
+        {
             tokio::time::sleep(Duration::from_millis(10 * u64::from(self.views))).await;
             return self.open(at).await;
         }
@@ -176,12 +177,13 @@ impl Snapshot {
     async fn copy(
         &mut self,
         at: &At,
+        given: &Position,
         mut filling: Box<Filling>,
         mut retention: Retention,
     ) -> Result<Next, MysqlError> {
         retention.check().await?;
         let mut copies = at.copies.clone();
-        let outcome = filling.batch(&self.parts, at, &mut copies).await?;
+        let outcome = filling.batch(&self.parts, at, given, &mut copies).await?;
         match outcome {
             Outcome::Batch(batch) => {
                 self.views = 0;
@@ -197,7 +199,10 @@ impl Snapshot {
                     None => Next::Progress(copies),
                 })
             }
-            Outcome::Moved => self.open(at).await,
+            Outcome::Moved => {
+                copies.restart(|table| filling.has_key(table));
+                Ok(Next::Progress(copies))
+            }
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Parts {
     pub server: Server,
     /// Where to begin.
     pub at: At,
+    /// The same, as it was told: without the copies that begin now.
+    pub told: Position,
     pub info: Arc<SourceInfo>,
     pub limits: BatchLimits,
     pub definitions: Definitions,
@@ -172,7 +174,7 @@ impl Stream {
                 let definition = self.log.definition_of(&table).await?;
                 known.extend(definition.map(|definition| (table, definition)));
             }
-            match self.snapshot.step(self.log.at(), known, window).await? {
+            match self.snapshot.step(self.log.at(), self.log.given_through(), known, window).await? {
                 Next::Log => return Ok(()),
                 Next::LogInto(window) => {
                     self.outlet.window = Some(window);

@@ -160,6 +160,20 @@ impl Kafka {
         assert_eq!(made, [Ok(name.to_owned())]);
     }
 
+    /// Deletes a topic, and waits until it is gone.
+    #[track_caller]
+    pub fn delete_topic(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(ANSWERS_WITHIN));
+        let deleted = std::thread::scope(|scope| {
+            let delete = || runtime().block_on(admin.delete_topics(&[name], &options));
+            scope.spawn(delete).join().unwrap()
+        })
+        .unwrap();
+        assert_eq!(deleted, [Ok(name.to_owned())]);
+        wait::until("the topic is gone", ANSWERS_WITHIN, || self.partitions(name).is_none().then_some(()));
+    }
+
     /// How many partitions a topic has; `None`: it is not there.
     pub fn partitions(&self, topic: &str) -> Option<usize> {
         // Asking for it by name could make it.

@@ -101,7 +101,9 @@ impl Server {
     /// Makes an account with a login and these privileges on everything.
     #[track_caller]
     pub fn account(&self, user: &str, login: &str, privileges: &str) {
-        self.sql(&format!("CREATE USER {user}@'%' IDENTIFIED {login}; GRANT {privileges} ON *.* TO {user}@'%'"));
+        self.sql(&format!(
+            "CREATE USER {user}@'%' IDENTIFIED {login}; GRANT {privileges} ON *.* TO {user}@'%'"
+        ));
     }
 
     /// Runs statements; answers the rows of the last one as the server's own text.

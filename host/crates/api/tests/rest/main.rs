@@ -14,6 +14,7 @@ mod guards;
 mod health;
 mod host;
 mod hurry;
+mod keepers;
 mod mishaps;
 mod openapi;
 mod parts;

@@ -60,7 +60,7 @@ fn position(n: u64) -> Position {
     Position::new(json!({ "n": n }).to_string())
 }
 
-fn number(position: &Position) -> u64 {
+fn number_at(position: &Position) -> u64 {
     serde_json::from_str::<Value>(position.as_str()).unwrap()["n"].as_u64().unwrap()
 }
 
@@ -104,7 +104,7 @@ impl SourceReader for NumbersReader {
     }
 
     async fn confirm(&mut self, position: &Position) -> Result<(), SourceError> {
-        self.numbers.confirmed.store(number(position), Ordering::SeqCst);
+        self.numbers.confirmed.store(number_at(position), Ordering::SeqCst);
         Ok(())
     }
 }
@@ -138,14 +138,14 @@ impl SourceFactory for NumbersFactory {
         }
         let mut info = context.info.clone();
         "pos".clone_into(&mut info.pos_name);
-        let at = context.resume.as_ref().map_or(0, number);
+        let at = context.resume.as_ref().map_or(0, number_at);
         let numbers = self.0.clone();
         let bound = numbers.bound.subscribe();
         Ok(Box::new(NumbersReader { numbers, bound, info: Arc::new(info), context, at }))
     }
 
     fn compare(&self, a: &Position, b: &Position) -> Order {
-        match number(a).cmp(&number(b)) {
+        match number_at(a).cmp(&number_at(b)) {
             std::cmp::Ordering::Less => Order::Before,
             std::cmp::Ordering::Equal => Order::Same,
             std::cmp::Ordering::Greater => Order::After,
@@ -153,7 +153,7 @@ impl SourceFactory for NumbersFactory {
     }
 
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize {
-        let through = number(position);
+        let through = number_at(position);
         (0..batch.len()).take_while(|row| batch.event(*row).pos() < through).count()
     }
 }
@@ -378,6 +378,11 @@ impl Shelf {
     pub fn numbers(&self) -> Vec<u64> {
         self.rows.lock().iter().map(|(n, _)| *n).collect()
     }
+}
+
+/// The number that a message is about.
+pub fn number(message: &Message<'_>) -> u64 {
+    number_and_mark(message).0
 }
 
 fn number_and_mark(message: &Message<'_>) -> (u64, String) {

@@ -303,8 +303,11 @@ impl SinkTask {
             if gate.is_none() && self.written < self.pending.len() {
                 match self.write(&mut *sink, shared, hearing).await? {
                     Some(error) => {
-                        // What got through before it need not be sent again. The error counts, not this one's.
-                        if self.written > 0 && self.await_durable(&mut *sink, shared, hearing).await?.is_ok()
+                        // What got through before it need not be sent again, but where a part of what failed would be
+                        // kept in one with it. The error counts, not this one's.
+                        if self.written > 0
+                            && self.keeps.is_none()
+                            && self.await_durable(&mut *sink, shared, hearing).await?.is_ok()
                         {
                             progressed |= self.written == 0;
                         }

@@ -11,7 +11,7 @@ use super::handover::Unsent;
 use super::{KafkaSink, Records};
 use crate::error::KafkaSinkError;
 use crate::lessons::{Mark, Refusal};
-use crate::transactions::Transactions;
+use crate::transactions::{Left, Transactions};
 
 /// How long records that are given up may take to come back.
 const PURGED_WITHIN: Duration = Duration::from_secs(2);
@@ -88,9 +88,9 @@ impl KafkaSink {
     pub(super) async fn give_up(&mut self) -> KafkaSinkError {
         let shut_out = self.shut_out();
         if let Some(producer) = self.producer.take() {
-            let aborts = self.transactions.as_mut().is_some_and(Transactions::give_up) && shut_out.is_none();
+            let left = self.transactions.as_mut().map_or(Left::Nothing, Transactions::give_up);
             // Which records came back is known only when all have.
-            let ended = tokio::task::spawn_blocking(move || end(&producer, aborts));
+            let ended = tokio::task::spawn_blocking(move || end(&producer, left));
             let _ = ended.await;
         }
         let (fault, failed) = self.in_flight.take_failure();
@@ -111,19 +111,25 @@ impl KafkaSink {
 impl Drop for KafkaSink {
     fn drop(&mut self) {
         let Some(producer) = self.producer.take() else { return };
-        let aborts = self.transactions.as_mut().is_some_and(Transactions::give_up);
-        // Nothing of it is sent from now on; its threads may take a while to end.
+        let left = self.transactions.as_mut().map_or(Left::Nothing, Transactions::give_up);
         producer.client().context().retire();
+        if left == Left::Doubt {
+            // The call that commits it is on its way, and has its own hold on the producer.
+            return;
+        }
+        // Nothing of it is sent from now on; its threads may take a while to end.
         producer.purge(PurgeConfig::default().queue().inflight());
-        std::thread::spawn(move || end(&producer, aborts));
+        std::thread::spawn(move || end(&producer, left));
     }
 }
 
 /// Gives up all that a producer holds, and waits for its answers.
-fn end(producer: &Records, aborts: bool) {
+fn end(producer: &Records, left: Left) {
     // Whatever else it says is about what was given up.
     producer.client().context().retire();
-    if aborts && let Err(error) = producer.abort_transaction(ABORTED_WITHIN) {
+    if left == Left::Open
+        && let Err(error) = producer.abort_transaction(ABORTED_WITHIN)
+    {
         debug!(%error, "a transaction that was given up is left to the brokers");
     }
     producer.purge(PurgeConfig::default().queue().inflight());

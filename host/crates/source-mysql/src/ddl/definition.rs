@@ -160,7 +160,11 @@ impl Definition {
                 _ => 1,
             }
         };
-        self.keys.sort_by_cached_key(class);
+        // The order of the others matters to nobody.
+        self.keys.sort_by_cached_key(|key| {
+            let class = class(key);
+            (class, if class == 4 { key.name.clone() } else { String::new() })
+        });
     }
 }
 

@@ -1,24 +1,35 @@
 //! The handshake, and who we are (manual: "Connection Phase").
 
-use mysql_common::constants::CapabilityFlags;
-use mysql_common::crypto;
-use mysql_common::io::ParseBuf;
-use mysql_common::packets::{
-    AuthPlugin, AuthSwitchRequest, ErrPacket, HandshakePacket, HandshakeResponse, SslRequest,
-};
-use mysql_common::proto::MySerialize;
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use aws_lc_rs::rsa::{OAEP_SHA1_MGF1SHA1, OaepPublicEncryptingKey, PublicEncryptingKey};
 use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::SubjectPublicKeyInfoDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 
 use super::tls;
 use super::wire::Wire;
+use crate::bytes::Bytes;
 use crate::config::TlsMode;
 use crate::connect::Endpoint;
+use crate::error::DecodeError;
 use crate::failure::MysqlError;
 
 /// Most bytes of a packet that we say we take: the protocol's own bound.
 const MAX_ALLOWED_PACKET: u32 = 1 << 30;
 /// utf8mb4_general_ci.
 const COLLATION: u8 = 45;
+
+/// What the two ends can do (manual: "Capabilities Flags").
+mod can {
+    pub const LONG_PASSWORD: u32 = 1;
+    pub const LONG_FLAG: u32 = 1 << 2;
+    pub const CONNECT_WITH_DB: u32 = 1 << 3;
+    pub const PROTOCOL_41: u32 = 1 << 9;
+    pub const SSL: u32 = 1 << 11;
+    pub const TRANSACTIONS: u32 = 1 << 13;
+    pub const SECURE_CONNECTION: u32 = 1 << 15;
+    pub const PLUGIN_AUTH: u32 = 1 << 19;
+}
 
 /// Opens a connection and logs in.
 pub(crate) async fn open(endpoint: &Endpoint, max_payload: usize) -> Result<Wire, MysqlError> {
@@ -28,109 +39,178 @@ pub(crate) async fn open(endpoint: &Endpoint, max_payload: usize) -> Result<Wire
         address: address.to_owned(),
         cause: cause.to_string(),
     };
-    let socket = TcpStream::connect((endpoint.dsn.host.as_str(), endpoint.dsn.port)).await.map_err(unreachable)?;
+    let socket =
+        TcpStream::connect((endpoint.dsn.host.as_str(), endpoint.dsn.port)).await.map_err(unreachable)?;
     socket.set_nodelay(true).map_err(unreachable)?;
     let mut wire = Wire::new(Box::new(socket), address, max_payload);
-    let greeting = Greeting::read(endpoint, wire.packet().await?)?;
+    let greeting = match wire.packet().await? {
+        packet @ [0xff, ..] => return Err(refusal("connect to", address, packet)),
+        packet => Greeting::read(packet).map_err(|error| unexpected(endpoint, &error))?,
+    };
     let capabilities = greeting.capabilities(endpoint)?;
-    let encrypted = capabilities.contains(CapabilityFlags::CLIENT_SSL);
+    let encrypted = capabilities & can::SSL != 0;
     if encrypted {
-        let mut request = Vec::new();
-        SslRequest::new(capabilities, MAX_ALLOWED_PACKET, COLLATION).serialize(&mut request);
-        wire.send(&request).await?;
+        wire.send(&head(capabilities)).await?;
         wire = wire.over(|socket| tls::encrypt(endpoint, socket)).await?;
     }
     let mut login = Login { endpoint, nonce: greeting.nonce, plugin: greeting.plugin, encrypted };
-    let response = login.response(greeting.version, capabilities)?;
+    let response = login.response(capabilities);
     wire.send(&response).await?;
     login.finish(&mut wire).await?;
     Ok(wire)
 }
 
+/// What both the request for TLS and the login begin with.
+fn head(capabilities: u32) -> Vec<u8> {
+    let mut bytes = capabilities.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&MAX_ALLOWED_PACKET.to_le_bytes());
+    bytes.push(COLLATION);
+    bytes.extend_from_slice(&[0; 23]);
+    bytes
+}
+
+/// How an account proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plugin {
+    /// `caching_sha2_password`
+    CachingSha2,
+    /// `sha256_password`
+    Sha256,
+    /// `mysql_native_password`
+    Native,
+}
+
+impl Plugin {
+    const NAMES: [(&str, Self); 3] = [
+        ("caching_sha2_password", Self::CachingSha2),
+        ("sha256_password", Self::Sha256),
+        ("mysql_native_password", Self::Native),
+    ];
+
+    fn named(name: &[u8]) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, plugin)| *plugin)
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, plugin)| *plugin == self).map_or("", |(name, _)| *name)
+    }
+
+    /// That we know the password, without saying it: a hash of it, masked by one of the server's random bytes.
+    fn proof(self, password: &[u8], nonce: &[u8], encrypted: bool) -> Vec<u8> {
+        if password.is_empty() {
+            return Vec::new();
+        }
+        let (algorithm, nonce_first) = match self {
+            Self::CachingSha2 => (&SHA256, false),
+            Self::Native => (&SHA1_FOR_LEGACY_USE_ONLY, true),
+            // Says it, or asks for the server's key to say it by.
+            Self::Sha256 if encrypted => return spoken(password),
+            Self::Sha256 => return vec![ASK_KEY_OF_SHA256],
+        };
+        let hash = digest(algorithm, password);
+        let twice = digest(algorithm, hash.as_ref());
+        let masked = match nonce_first {
+            true => digest(algorithm, &[nonce, twice.as_ref()].concat()),
+            false => digest(algorithm, &[twice.as_ref(), nonce].concat()),
+        };
+        hash.as_ref().iter().zip(masked.as_ref()).map(|(hash, mask)| hash ^ mask).collect()
+    }
+}
+
+const ASK_KEY_OF_SHA256: u8 = 0x01;
+const ASK_KEY: u8 = 0x02;
+
 /// What of the server's first packet matters.
 struct Greeting {
-    version: (u16, u16, u16),
-    offered: CapabilityFlags,
+    offered: u32,
     nonce: Vec<u8>,
-    plugin: AuthPlugin<'static>,
+    plugin: Plugin,
 }
 
 impl Greeting {
-    fn read(endpoint: &Endpoint, packet: &[u8]) -> Result<Self, MysqlError> {
-        if packet.first() == Some(&0xff) {
-            return Err(refusal("connect to", endpoint.address(), packet));
+    fn read(packet: &[u8]) -> Result<Self, DecodeError> {
+        const WHAT: &str = "a server's greeting";
+        let mut bytes = Bytes::new(packet);
+        let protocol = bytes.u8(WHAT)?;
+        if protocol != 10 {
+            return Err(DecodeError::corrupt(
+                WHAT,
+                format!("version {protocol} of the protocol; 10 is known"),
+            ));
         }
-        let packet = ParseBuf(packet).parse::<HandshakePacket<'_>>(()).map_err(|error| unexpected(endpoint, &error))?;
-        Ok(Self {
-            version: packet.server_version_parsed().unwrap_or((5, 6, 0)),
-            offered: packet.capabilities(),
-            nonce: packet.nonce(),
-            // What the server proposes may be a plugin that the account does not have: it then names the right one.
-            plugin: match packet.auth_plugin() {
-                Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
-                _ => AuthPlugin::MysqlNativePassword,
-            },
-        })
+        bytes.until_nul(WHAT)?;
+        bytes.u32(WHAT)?;
+        let mut nonce = bytes.take(8, WHAT)?.to_vec();
+        bytes.u8(WHAT)?;
+        let low = bytes.u16(WHAT)?;
+        // Collation and status.
+        bytes.take(1 + 2, WHAT)?;
+        let high = bytes.u16(WHAT)?;
+        let len = usize::from(bytes.u8(WHAT)?);
+        bytes.take(10, WHAT)?;
+        nonce.extend_from_slice(without_nul(bytes.take(len.saturating_sub(8).max(13), WHAT)?));
+        // What the server proposes may be a plugin that the account does not have: it then names the right one.
+        let plugin = Plugin::named(without_nul(bytes.rest())).unwrap_or(Plugin::Native);
+        Ok(Self { offered: u32::from(low) | u32::from(high) << 16, nonce, plugin })
     }
 
     /// What we ask for of what the server has.
-    fn capabilities(&self, endpoint: &Endpoint) -> Result<CapabilityFlags, MysqlError> {
-        let mut wanted = CapabilityFlags::CLIENT_PROTOCOL_41
-            | CapabilityFlags::CLIENT_SECURE_CONNECTION
-            | CapabilityFlags::CLIENT_LONG_PASSWORD
-            | CapabilityFlags::CLIENT_TRANSACTIONS
-            | CapabilityFlags::CLIENT_LONG_FLAG
-            | CapabilityFlags::CLIENT_PLUGIN_AUTH
-            | CapabilityFlags::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA;
-        let has_tls = self.offered.contains(CapabilityFlags::CLIENT_SSL);
+    fn capabilities(&self, endpoint: &Endpoint) -> Result<u32, MysqlError> {
+        let mut wanted = can::PROTOCOL_41
+            | can::SECURE_CONNECTION
+            | can::LONG_PASSWORD
+            | can::TRANSACTIONS
+            | can::LONG_FLAG
+            | can::PLUGIN_AUTH;
+        if endpoint.dsn.database.is_some() {
+            wanted |= can::CONNECT_WITH_DB;
+        }
+        let has_tls = self.offered & can::SSL != 0;
         match endpoint.tls.mode {
             TlsMode::Disabled => {}
             TlsMode::Preferred if !has_tls => {}
             _ if !has_tls => return Err(MysqlError::no_tls(endpoint.address())),
-            _ => wanted |= CapabilityFlags::CLIENT_SSL,
+            _ => wanted |= can::SSL,
         }
-        Ok(wanted & self.offered)
+        // MariaDB offers the first of them for something else.
+        Ok(wanted & (self.offered | can::LONG_PASSWORD))
     }
+}
+
+/// The password itself.
+fn spoken(password: &[u8]) -> Vec<u8> {
+    [password, &[0]].concat()
+}
+
+fn without_nul(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(&[0]).unwrap_or(bytes)
 }
 
 struct Login<'a> {
     endpoint: &'a Endpoint,
     nonce: Vec<u8>,
-    plugin: AuthPlugin<'static>,
+    plugin: Plugin,
     encrypted: bool,
 }
 
 impl Login<'_> {
-    fn password(&self) -> Option<&str> {
-        self.endpoint.dsn.password.as_deref()
+    fn password(&self) -> &[u8] {
+        self.endpoint.dsn.password.as_deref().unwrap_or_default().as_bytes()
     }
 
-    fn response(&self, version: (u16, u16, u16), capabilities: CapabilityFlags) -> Result<Vec<u8>, MysqlError> {
-        let proof = self.proof()?;
-        let packet = HandshakeResponse::new(
-            Some(proof.as_slice()),
-            version,
-            Some(self.endpoint.dsn.user.as_bytes()),
-            None::<&[u8]>,
-            Some(self.plugin.borrow()),
-            capabilities,
-            None,
-            MAX_ALLOWED_PACKET,
-        );
-        let mut bytes = Vec::new();
-        packet.serialize(&mut bytes);
-        Ok(bytes)
-    }
-
-    /// That we know the password, without saying it.
-    fn proof(&self) -> Result<Vec<u8>, MysqlError> {
-        match &self.plugin {
-            AuthPlugin::CachingSha2Password | AuthPlugin::MysqlNativePassword => {
-                let proof = self.plugin.gen_data(self.password(), &self.nonce);
-                Ok(proof.map(|proof| proof.to_vec()).unwrap_or_default())
-            }
-            other => Err(MysqlError::unknown_login(self.endpoint.address(), &String::from_utf8_lossy(other.as_bytes()))),
+    fn response(&self, capabilities: u32) -> Vec<u8> {
+        let mut bytes = head(capabilities);
+        bytes.extend_from_slice(self.endpoint.dsn.user.as_bytes());
+        bytes.push(0);
+        let proof = self.plugin.proof(self.password(), &self.nonce, self.encrypted);
+        bytes.push(proof.len() as u8);
+        bytes.extend_from_slice(&proof);
+        let database = self.endpoint.dsn.database.iter().filter(|_| capabilities & can::CONNECT_WITH_DB != 0);
+        for text in database.map(String::as_str).chain([self.plugin.name()]) {
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.push(0);
         }
+        bytes
     }
 
     async fn finish(&mut self, wire: &mut Wire) -> Result<(), MysqlError> {
@@ -142,53 +222,57 @@ impl Login<'_> {
         const KNOWN: u8 = 0x03;
         const SAY_IT: u8 = 0x04;
         loop {
-            let packet = wire.packet().await?;
-            match packet {
+            match wire.packet().await? {
                 [OK, ..] => return Ok(()),
-                [REFUSED, ..] => return Err(refusal("log in to", self.endpoint.address(), packet)),
-                [SWITCH, _, ..] => {
-                    let asked = ParseBuf(packet).parse::<AuthSwitchRequest<'_>>(());
-                    let asked = asked.map_err(|error| unexpected(self.endpoint, &error))?;
-                    self.plugin = asked.auth_plugin().into_owned();
-                    self.nonce = asked.plugin_data().to_vec();
-                    let proof = self.proof()?;
+                packet @ [REFUSED, ..] => return Err(refusal("log in to", self.endpoint.address(), packet)),
+                [SWITCH, asked @ ..] => {
+                    let mut parts = asked.splitn(2, |byte| *byte == 0);
+                    let (name, nonce) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+                    let unknown =
+                        || MysqlError::unknown_login(self.endpoint.address(), &String::from_utf8_lossy(name));
+                    self.plugin = Plugin::named(name).ok_or_else(unknown)?;
+                    self.nonce = without_nul(nonce).to_vec();
+                    let proof = self.plugin.proof(self.password(), &self.nonce, self.encrypted);
                     wire.send(&proof).await?;
                 }
                 [MORE, KNOWN] => {}
-                [MORE, SAY_IT] => self.say(wire).await?,
+                [MORE, SAY_IT] if self.encrypted => wire.send(&spoken(self.password())).await?,
+                [MORE, SAY_IT] => wire.send(&[ASK_KEY]).await?,
+                [MORE, key @ ..] => {
+                    let password = self.encrypt(key)?;
+                    wire.send(&password).await?;
+                }
                 _ => return Err(unexpected(self.endpoint, &"it is none of the login")),
             }
         }
     }
 
-    /// Says the password: over an encrypted connection, or encrypted with the server's key.
-    async fn say(&self, wire: &mut Wire) -> Result<(), MysqlError> {
-        const ASK_KEY: u8 = 0x02;
-        let mut password = self.password().unwrap_or_default().as_bytes().to_vec();
-        password.push(0);
-        if !self.encrypted {
-            wire.send(&[ASK_KEY]).await?;
-            let key = match wire.packet().await? {
-                [0x01, key @ ..] if key.starts_with(b"-----BEGIN PUBLIC KEY-----") => key,
-                _ => return Err(unexpected(self.endpoint, &"it is not the server's key")),
-            };
-            for (byte, mask) in password.iter_mut().zip(self.nonce.iter().cycle()) {
-                *byte ^= mask;
-            }
-            password = crypto::encrypt(&password, key);
+    /// The password, encrypted by the server's key.
+    fn encrypt(&self, key: &[u8]) -> Result<Vec<u8>, MysqlError> {
+        let broken =
+            |why: &dyn std::fmt::Display| unexpected(self.endpoint, &format!("the server's key: {why}"));
+        let mut password = spoken(self.password());
+        for (byte, mask) in password.iter_mut().zip(self.nonce.iter().cycle()) {
+            *byte ^= mask;
         }
-        wire.send(&password).await
+        let key = SubjectPublicKeyInfoDer::from_pem_slice(key).map_err(|error| broken(&error))?;
+        let key = PublicEncryptingKey::from_der(&key).map_err(|error| broken(&error))?;
+        let key = OaepPublicEncryptingKey::new(key).map_err(|error| broken(&error))?;
+        let mut encrypted = vec![0; key.ciphertext_size()];
+        let done = key.encrypt(&OAEP_SHA1_MGF1SHA1, &password, &mut encrypted, None);
+        done.map(|bytes| bytes.to_vec()).map_err(|error| broken(&error))
     }
 }
 
 /// The server's words in an error packet.
 pub(crate) fn refusal(action: &str, address: &str, packet: &[u8]) -> MysqlError {
-    match ParseBuf(packet).parse::<ErrPacket<'_>>(CapabilityFlags::CLIENT_PROTOCOL_41) {
-        Ok(ErrPacket::Error(error)) => {
-            MysqlError::told(&format!("{action} {address}"), address, error.error_code(), &error.message_str())
-        }
-        _ => MysqlError::told(&format!("{action} {address}"), address, 0, "an error that cannot be read"),
-    }
+    let mut bytes = Bytes::new(packet.get(1..).unwrap_or_default());
+    let code = bytes.u16("an error").unwrap_or_default();
+    let message = match bytes.rest() {
+        [b'#', state @ ..] => state.get(5..).unwrap_or_default(),
+        message => message,
+    };
+    MysqlError::told(&format!("{action} {address}"), address, code, &String::from_utf8_lossy(message))
 }
 
 fn unexpected(endpoint: &Endpoint, why: &dyn std::fmt::Display) -> MysqlError {
@@ -196,5 +280,44 @@ fn unexpected(endpoint: &Endpoint, why: &dyn std::fmt::Display) -> MysqlError {
         action: "log in to",
         address: endpoint.address().to_owned(),
         cause: format!("a packet was not understood: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn proofs_are_those_of_the_servers_own_clients() {
+        let nonce = b"eF!@34gH%^78abcdefgh";
+        let native = Plugin::Native.proof(b"password", nonce, false);
+        // SHA1(password) XOR SHA1(nonce + SHA1(SHA1(password))): undone by who knows the stored SHA1(SHA1(password)).
+        let stored =
+            digest(&SHA1_FOR_LEGACY_USE_ONLY, digest(&SHA1_FOR_LEGACY_USE_ONLY, b"password").as_ref());
+        assert_eq!(hex(stored.as_ref()).to_uppercase(), "2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19");
+        let mask = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[&nonce[..], stored.as_ref()].concat());
+        let hash: Vec<u8> = native.iter().zip(mask.as_ref()).map(|(a, b)| a ^ b).collect();
+        assert_eq!(digest(&SHA1_FOR_LEGACY_USE_ONLY, &hash).as_ref(), stored.as_ref());
+        assert_eq!(Plugin::CachingSha2.proof(b"password", nonce, false).len(), 32);
+        assert!(Plugin::CachingSha2.proof(b"", nonce, false).is_empty());
+    }
+
+    #[test]
+    fn a_broken_greeting_is_an_error() {
+        let mut whole = vec![10];
+        whole.extend_from_slice(b"9.7.4\0\x01\0\0\0abcdefgh\0\xff\xff\x2d\x02\0\xff\xff\x15");
+        whole.extend_from_slice(&[0; 10]);
+        whole.extend_from_slice(b"ijklmnopqrst\0caching_sha2_password\0");
+        let greeting = Greeting::read(&whole).unwrap();
+        assert_eq!(greeting.nonce, b"abcdefghijklmnopqrst");
+        assert_eq!(greeting.plugin, Plugin::CachingSha2);
+        for len in 0..whole.len() - 22 {
+            assert!(Greeting::read(&whole[..len]).is_err(), "{len}");
+        }
+        assert!(Greeting::read(b"\x09old").is_err());
     }
 }

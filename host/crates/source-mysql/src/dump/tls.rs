@@ -19,7 +19,10 @@ use crate::connect::{Endpoint, Tls};
 use crate::failure::MysqlError;
 
 /// Encrypts a connection.
-pub(super) async fn encrypt(endpoint: &Endpoint, socket: Box<dyn Socket>) -> Result<Box<dyn Socket>, MysqlError> {
+pub(super) async fn encrypt(
+    endpoint: &Endpoint,
+    socket: Box<dyn Socket>,
+) -> Result<Box<dyn Socket>, MysqlError> {
     let failed = |why: String| MysqlError::Tls { address: endpoint.address().to_owned(), why };
     let config = client(&endpoint.tls).map_err(failed)?;
     let name = ServerName::try_from(endpoint.dsn.host.clone()).map_err(|error| failed(error.to_string()))?;
@@ -79,7 +82,11 @@ impl Verifier {
             None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         }
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-        Ok(Self { mode: tls.mode, authorities: Some(verifier.map_err(|error| error.to_string())?), algorithms })
+        Ok(Self {
+            mode: tls.mode,
+            authorities: Some(verifier.map_err(|error| error.to_string())?),
+            algorithms,
+        })
     }
 }
 

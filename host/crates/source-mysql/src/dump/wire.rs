@@ -142,11 +142,7 @@ impl Wire {
     }
 
     fn broken(&self, cause: &dyn fmt::Display) -> MysqlError {
-        MysqlError::Unreachable {
-            action: "talk to",
-            address: self.address.clone(),
-            cause: cause.to_string(),
-        }
+        MysqlError::Unreachable { action: "talk to", address: self.address.clone(), cause: cause.to_string() }
     }
 
     fn too_large(&self) -> MysqlError {

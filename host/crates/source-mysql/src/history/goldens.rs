@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::tables::{Charsets, Known, Tables};
-use crate::ddl::{
-    Body, Change, Context, Definition, Generated, Mode, Server, Statement, TableName, read,
-};
+use crate::ddl::{Body, Change, Context, Definition, Generated, Mode, Server, Statement, TableName, read};
 
 /// What a server shows of one table.
 #[derive(Debug, Default)]

@@ -111,9 +111,7 @@ impl Tables {
                 // What nobody knew of is gone all the same.
                 self.tables.remove(table).map_or_else(Vec::new, |_| vec![Name::table(table)])
             }
-            Change::Rename(pairs) => {
-                pairs.iter().flat_map(|(from, to)| self.rename(from, to)).collect()
-            }
+            Change::Rename(pairs) => pairs.iter().flat_map(|(from, to)| self.rename(from, to)).collect(),
             Change::Truncate { .. } => Vec::new(),
             Change::Database { database, charset } => {
                 let charset = charset.clone().or_else(|| charsets.server.map(str::to_owned));
@@ -162,7 +160,8 @@ impl Tables {
 
     /// The charset of new tables that name none.
     fn charset_of(&self, database: &str, charsets: Charsets<'_>) -> Option<String> {
-        let session = charsets.database.filter(|(name, _)| *name == database).map(|(_, charset)| charset.to_owned());
+        let session =
+            charsets.database.filter(|(name, _)| *name == database).map(|(_, charset)| charset.to_owned());
         self.databases.get(database).cloned().flatten().or(session)
     }
 }

@@ -53,7 +53,9 @@ async fn a_restart_knows_the_columns_of_its_checkpoint() {
     run(&mut history, 10, "CREATE TABLE t (a int)").await;
     run(&mut history, 20, "ALTER TABLE t ADD b int").await;
     run(&mut history, 30, "ALTER TABLE t DROP a, RENAME TO u").await;
-    for (resume, t, u) in [(9, "", ""), (10, "a", ""), (19, "a", ""), (20, "a b", ""), (30, "", "b"), (99, "", "b")] {
+    for (resume, t, u) in
+        [(9, "", ""), (10, "a", ""), (19, "a", ""), (20, "a b", ""), (30, "", "b"), (99, "", "b")]
+    {
         let history = open(&state, Some(resume)).await.unwrap();
         assert_eq!((columns(&history, "t").as_str(), columns(&history, "u").as_str()), (t, u), "at {resume}");
     }
@@ -81,7 +83,8 @@ async fn what_the_server_told_once_is_known_when_the_log_is_read_again() {
     run(&mut history, 10, "CREATE TABLE t (a int)").await;
     run(&mut history, 20, "ALTER TABLE t FROBNICATE").await;
     assert_eq!(columns(&history, "t"), "?");
-    let Change::Create { body: crate::ddl::Body::Definition(read), .. } = created("CREATE TABLE t (z int)") else {
+    let Change::Create { body: crate::ddl::Body::Definition(read), .. } = created("CREATE TABLE t (z int)")
+    else {
         panic!()
     };
     history.learn_unknown(&TableName::new("d", "t"), *read, &at(25)).await.unwrap();

@@ -46,7 +46,8 @@ fn positions_are_read_back_as_they_were_written() {
         assert_eq!(parsed.place.gtid.is_none(), gtid.is_empty());
     }
     let open = Place { gtid: Gtids::MySql(format!("{A}:1-4").parse().unwrap()), file: "b.1".into(), pos: 9 };
-    let held = At { open: Some(open.clone()), ..At::parse(&at("one", &format!("{A}:1-5"), "b.1", 90)).unwrap() };
+    let held =
+        At { open: Some(open.clone()), ..At::parse(&at("one", &format!("{A}:1-5"), "b.1", 90)).unwrap() };
     let read = At::parse(&held.position()).unwrap();
     assert_eq!((&read, read.start()), (&held, &open));
     for bad in ["{}", "7", r#"{"v":2,"kind":"mysql","identity":"","phase":"log","file":"","pos":1}"#] {
@@ -59,7 +60,12 @@ fn a_place_has_transactions_that_came_before_it() {
     let place = |gtid: &str| At::parse(&at("one", gtid, "binlog.000009", 900)).unwrap().place;
     let name = |text: &str, of: &Place| Name::parse(text, &of.gtid).unwrap();
     let mysql = place(&format!("{A}:1-5:tag:3"));
-    for (gtid, has) in [(format!("{A}:5"), true), (format!("{A}:6"), false), (format!("{A}:tag:3"), true), (format!("{B}:1"), false)] {
+    for (gtid, has) in [
+        (format!("{A}:5"), true),
+        (format!("{A}:6"), false),
+        (format!("{A}:tag:3"), true),
+        (format!("{B}:1"), false),
+    ] {
         assert_eq!(mysql.has(&name(&gtid, &mysql)), has, "{gtid}");
         assert_eq!(name(&gtid, &mysql).to_string(), gtid);
     }
@@ -68,7 +74,8 @@ fn a_place_has_transactions_that_came_before_it() {
         assert_eq!(maria.has(&name(gtid, &maria)), has, "{gtid}");
     }
     let file = place("");
-    for (at, has) in [("binlog.000009:899", true), ("binlog.000009:900", false), ("binlog.000008:990", true)] {
+    for (at, has) in [("binlog.000009:899", true), ("binlog.000009:900", false), ("binlog.000008:990", true)]
+    {
         assert_eq!(file.has(&name(at, &file)), has, "{at}");
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use deltaforge_model::value::{ArrayWriter, CellKind};
 use deltaforge_model::{Cell, Column, Kind, RowWriter, TableSchema};
 
-use super::session::Wired;
 use crate::binlog::table_map::wire;
 use crate::bytes::Bytes;
 use crate::charset::Charset;
 use crate::ddl::{ColumnDefinition, Definition, TableName};
 use crate::error::DecodeError;
 use crate::row::{Parts, push_geometry};
+use crate::session::Wired;
 
 const WHAT: &str = "a row of a SELECT";
 
@@ -70,8 +70,7 @@ impl Columns {
                 nullable: column.nullable,
             });
         }
-        let schema =
-            TableSchema::new(&*table.database, None, &*table.table, columns, &definition.row_key());
+        let schema = TableSchema::new(&*table.database, None, &*table.table, columns, &definition.row_key());
         Ok(Self { schema, forms })
     }
 
@@ -127,7 +126,8 @@ impl<'a> Values<'a> {
     /// The next value; `None`: NULL.
     #[inline]
     pub fn next(&mut self) -> Result<Option<Value<'a>>, DecodeError> {
-        let wired = *self.wired.get(self.at).ok_or_else(|| DecodeError::corrupt(WHAT, "it has too few columns"))?;
+        let wired =
+            *self.wired.get(self.at).ok_or_else(|| DecodeError::corrupt(WHAT, "it has too few columns"))?;
         let bit = self.at + 2;
         self.at += 1;
         if self.nulls.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1) {
@@ -376,9 +376,14 @@ mod tests {
 
     #[test]
     fn zeros_that_fill_a_decimal_are_not_part_of_it() {
-        for (filled, expected) in
-            [("0001.50", "1.50"), ("0000.50", "0.50"), ("00000", "0"), ("0.00", "0.00"), ("10", "10"), ("-1.0", "-1.0")]
-        {
+        for (filled, expected) in [
+            ("0001.50", "1.50"),
+            ("0000.50", "0.50"),
+            ("00000", "0"),
+            ("0.00", "0.00"),
+            ("10", "10"),
+            ("-1.0", "-1.0"),
+        ] {
             assert_eq!(plain(filled), expected);
         }
     }

@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::progress::Range;
-use super::session::{Session, Wired};
 use super::view::View;
 use super::walk::Walk;
 use crate::failure::MysqlError;
+use crate::session::{Session, Wired};
 
 /// Rows are handed over in pieces of so many bytes. No more than two wait in each connection.
 const PIECE: usize = 256 << 10;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use deltaforge_engine::batcher::Batcher;
 use deltaforge_model::{
-    BatchBuilder, Boundary, EventHead, EventId, Image, OUTBOX_MARK, Op, Side, SnapshotMark, SourceBatch,
+    BatchBuilder, Boundary, EventHead, EventId, Image, OUTBOX_MARK, Op, Position, Side, SnapshotMark,
+    SourceBatch,
 };
 
 use super::Parts;
@@ -105,10 +106,21 @@ impl Filling {
         self
     }
 
+    /// Whether the rows of one of its tables have names that last.
+    pub fn has_key(&self, table: &TableName) -> bool {
+        self.plans.iter().any(|plan| plan.name == *table && plan.walk.has_key())
+    }
+
     /// Fills the next batch, and moves `copies` along.
-    pub async fn batch(&mut self, parts: &Parts, at: &At, copies: &mut Copies) -> Result<Outcome, MysqlError> {
+    pub async fn batch(
+        &mut self,
+        parts: &Parts,
+        at: &At,
+        given: &Position,
+        copies: &mut Copies,
+    ) -> Result<Outcome, MysqlError> {
         let builder = BatchBuilder::new(parts.info.clone());
-        let mut batcher = Batcher::new(builder, parts.limits, at.position());
+        let mut batcher = Batcher::new(builder, parts.limits, given.clone());
         let mut is_last = false;
         loop {
             if self.piece.is_none() {
@@ -125,7 +137,10 @@ impl Filling {
                         break;
                     }
                     Err(MysqlError::Statement { code, message, .. }) if TABLE_MOVED.contains(&code) => {
-                        tracing::info!(message, "a table changed while it was copied: another view is opened");
+                        tracing::info!(
+                            message,
+                            "a table changed while it was copied: another view is opened"
+                        );
                         self.copying = None;
                         continue;
                     }
@@ -225,7 +240,8 @@ impl Filling {
             batcher.builder.side(Side { tags: Some(vec![OUTBOX_MARK.to_owned()]), ..Side::default() });
         }
         let room = &mut self.room;
-        let read = batcher.builder.image(Image::After, |writer| plan.columns.read(wired, packet, writer, room));
+        let read =
+            batcher.builder.image(Image::After, |writer| plan.columns.read(wired, packet, writer, room));
         read.map_err(broken)?;
         let most = parts.limits.hard_bytes;
         if batcher.builder.row_bytes() > most {
@@ -241,7 +257,11 @@ impl Filling {
             )));
         }
         plan.rows += 1;
-        let said = batcher.builder.last().and_then(|event| event.after()).is_some_and(|row| self.window.has(schema, &row));
+        let said = batcher
+            .builder
+            .last()
+            .and_then(|event| event.after())
+            .is_some_and(|row| self.window.has(schema, &row));
         if said {
             batcher.builder.undo();
             return Ok(true);

@@ -102,14 +102,6 @@ impl Copies {
         self.rows = furthest;
     }
 
-    /// Another copy is under way.
-    pub fn begin(&mut self, job: Job) {
-        if let Some(fork) = &mut self.fork {
-            fork.jobs.push(job.clone());
-        }
-        self.jobs.push(job);
-    }
-
     /// A copy that cannot go on where it was, since its rows have no names that last, begins anew: its rows get other ids.
     pub fn restart(&mut self, has_key: impl Fn(&TableName) -> bool) {
         for job in &mut self.jobs {

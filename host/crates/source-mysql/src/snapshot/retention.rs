@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Parts;
-use super::session::Session;
 use crate::connect::Endpoint;
 use crate::failure::MysqlError;
 use crate::position::Place;
 use crate::server::Server;
+use crate::session::Session;
 
 /// How often that is looked at.
 const EVERY: Duration = Duration::from_secs(30);
@@ -53,7 +53,8 @@ impl Retention {
             }
         };
         let files = session.texts("SHOW BINARY LOGS").await?;
-        let kept = |row: &Vec<Option<String>>| row.first().is_some_and(|file| file.as_deref() == Some(&self.file));
+        let kept =
+            |row: &Vec<Option<String>>| row.first().is_some_and(|file| file.as_deref() == Some(&self.file));
         if files.iter().any(kept) {
             return Ok(());
         }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::session::Session;
 use crate::connect::Endpoint;
 use crate::failure::MysqlError;
 use crate::position::{Gtids, Place};
 use crate::server::{Flavour, Server};
+use crate::session::Session;
 
 /// How often a view is opened again when what was read of the log is not in it, and how long apart.
 const TRIES: usize = 200;
@@ -102,11 +102,17 @@ async fn mariadb(sessions: &mut [Session], server: &Server, read: &Place) -> Res
         for session in sessions.iter_mut() {
             let rows = session.texts("SHOW STATUS LIKE 'binlog_snapshot_%'").await?;
             let of = |wanted: &str| {
-                let found = rows.iter().find(|row| row[0].as_deref().is_some_and(|name| name.eq_ignore_ascii_case(wanted)));
+                let found = rows
+                    .iter()
+                    .find(|row| row[0].as_deref().is_some_and(|name| name.eq_ignore_ascii_case(wanted)));
                 found.and_then(|row| row[1].clone()).unwrap_or_default()
             };
             let (file, pos) = (of("binlog_snapshot_file"), of("binlog_snapshot_position"));
-            let sql = format!("SELECT COALESCE(BINLOG_GTID_POS('{}', {}), '')", file.replace('\'', ""), number(&pos));
+            let sql = format!(
+                "SELECT COALESCE(BINLOG_GTID_POS('{}', {}), '')",
+                file.replace('\'', ""),
+                number(&pos)
+            );
             let state = session.first(&sql).await?;
             let gtids = server.gtids(state.first().cloned().flatten().as_deref().unwrap_or_default())?;
             has_all &= read.gtid.are_in(&gtids) == Some(true);

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::Values;
 use super::progress::Range;
-use super::session::{Session, Wired};
 use crate::binlog::table_map::wire;
 use crate::ddl::{ColumnDefinition, Definition, TableName};
 use crate::error::DecodeError;
 use crate::failure::MysqlError;
+use crate::session::{Session, Wired};
 
 /// A value of a key, where a copy has got to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,15 +94,18 @@ impl Walk {
 
     /// Rows of a range in the key's order; without a key all rows of the table, in no order.
     pub fn select(&self, range: &Range, rows: usize) -> String {
-        let from = format!("SELECT {} FROM {}.{}", self.list, name(&self.table.database), name(&self.table.table));
+        let from =
+            format!("SELECT {} FROM {}.{}", self.list, name(&self.table.database), name(&self.table.table));
         if !self.has_key() {
             return from;
         }
-        let conditions: Vec<String> = [self.bound(&range.after, ">"), self.bound(&range.until, "<=")]
-            .into_iter()
-            .flatten()
-            .collect();
-        let wher = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let conditions: Vec<String> =
+            [self.bound(&range.after, ">"), self.bound(&range.until, "<=")].into_iter().flatten().collect();
+        let wher = if conditions.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", conditions.join(" AND "))
+        };
         let order: Vec<String> = self.key.iter().map(|part| name(&part.name)).collect();
         format!("{from}{wher} ORDER BY {} LIMIT {rows}", order.join(", "))
     }
@@ -126,7 +129,12 @@ impl Walk {
 
     /// Parts of the table of about the same size, as many as are worth it and no more than `most`: by keys at even
     /// distances in a sample of the key's index.
-    pub async fn split(&self, session: &mut Session, most: usize, chunk: usize) -> Result<Vec<Range>, MysqlError> {
+    pub async fn split(
+        &self,
+        session: &mut Session,
+        most: usize,
+        chunk: usize,
+    ) -> Result<Vec<Range>, MysqlError> {
         let whole = vec![Range::default()];
         if most < 2 || !self.has_key() {
             return Ok(whole);
@@ -139,7 +147,8 @@ impl Walk {
             quoted(&self.table.database),
             quoted(&self.table.table)
         );
-        let rows: usize = session.first(&sql).await?.first().cloned().flatten().and_then(|n| n.parse().ok()).unwrap_or(0);
+        let rows: usize =
+            session.first(&sql).await?.first().cloned().flatten().and_then(|n| n.parse().ok()).unwrap_or(0);
         let parts = most.min(rows / chunk.max(1));
         if parts < 2 {
             return Ok(whole);
@@ -157,7 +166,8 @@ impl Walk {
             };
             while found.next().await?.is_some() {}
             let Some(mark) = mark else { break };
-            let mark = mark.map_err(|cause| MysqlError::Unsupported(format!("split {}: {cause}", self.table)))?;
+            let mark =
+                mark.map_err(|cause| MysqlError::Unsupported(format!("split {}: {cause}", self.table)))?;
             ranges.push(Range { after: std::mem::replace(&mut after, mark.clone()), until: mark });
         }
         ranges.push(Range { after, until: Vec::new() });
@@ -328,16 +338,21 @@ mod tests {
     use crate::ddl::{Body, Change, Context, Mode, Server, Statement, read};
 
     fn walk(sql: &str) -> Walk {
-        let context = Context { server: Server::MySql, database: "d", mode: Mode::default(), fold_names: false };
+        let context =
+            Context { server: Server::MySql, database: "d", mode: Mode::default(), fold_names: false };
         let Statement::Changes(mut changes) = read(sql, &context) else { panic!("{sql}") };
-        let Change::Create { table, body: Body::Definition(mut definition), .. } = changes.remove(0) else { panic!() };
+        let Change::Create { table, body: Body::Definition(mut definition), .. } = changes.remove(0) else {
+            panic!()
+        };
         definition.resolve(Some("utf8mb4"));
         Walk::of(&table, &definition)
     }
 
     #[test]
     fn a_walk_goes_on_behind_a_row() {
-        let walk = walk("CREATE TABLE `t``x` (v text, a int, b varchar(9) CHARACTER SET latin1, PRIMARY KEY (b, a))");
+        let walk = walk(
+            "CREATE TABLE `t``x` (v text, a int, b varchar(9) CHARACTER SET latin1, PRIMARY KEY (b, a))",
+        );
         let list = "SELECT `v`, `a`, `b` FROM `d`.`t``x`";
         assert_eq!(walk.select(&Range::default(), 9), format!("{list} ORDER BY `b`, `a` LIMIT 9"));
         let after = vec![Mark::Text("6127".into()), Mark::Number("-7".into())];

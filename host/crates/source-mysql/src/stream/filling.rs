@@ -5,8 +5,8 @@ use std::sync::Arc;
 use deltaforge_engine::batcher::{BatchLimits, Batcher};
 use deltaforge_engine::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
 use deltaforge_model::{
-    BatchBuilder, Boundary, EventHead, EventId, Image, LogSpan, OUTBOX_MARK, Op, Position, Side, SnapshotMark,
-    SourceBatch, SourceInfo, TableSchema,
+    BatchBuilder, Boundary, EventHead, EventId, Image, LogSpan, OUTBOX_MARK, Op, Position, Side,
+    SnapshotMark, SourceBatch, SourceInfo, TableSchema,
 };
 
 use super::transaction::Open;
@@ -20,6 +20,8 @@ pub(super) struct Filling {
     info: Arc<SourceInfo>,
     limits: BatchLimits,
     batcher: Batcher,
+    /// Where it begins.
+    from: Position,
     scratch: Scratch,
 }
 
@@ -39,13 +41,19 @@ pub(super) struct Source<'a> {
 impl Filling {
     /// A batch that begins behind `from`.
     pub fn new(info: Arc<SourceInfo>, limits: BatchLimits, from: Position) -> Self {
-        let batcher = Batcher::new(BatchBuilder::new(info.clone()), limits, from);
-        Self { info, limits, batcher, scratch: Scratch::default() }
+        let batcher = Batcher::new(BatchBuilder::new(info.clone()), limits, from.clone());
+        Self { info, limits, batcher, from, scratch: Scratch::default() }
     }
 
     /// Another one begins behind `from`, in place of the one so far, which is empty.
     pub fn begin_behind(&mut self, from: Position) {
-        self.batcher = Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, from);
+        self.batcher = Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, from.clone());
+        self.from = from;
+    }
+
+    /// Where it begins: behind the batch that was closed last.
+    pub fn from(&self) -> &Position {
+        &self.from
     }
 
     /// How many events it holds.
@@ -62,7 +70,8 @@ impl Filling {
     pub fn has_no_room(&mut self, more: usize) -> bool {
         let builder = &self.batcher.builder;
         !builder.is_empty()
-            && (builder.row_bytes().saturating_add(more) > self.limits.hard_bytes || self.batcher.is_full(false, false))
+            && (builder.row_bytes().saturating_add(more) > self.limits.hard_bytes
+                || self.batcher.is_full(false, false))
     }
 
     /// Whether it should go, between transactions.
@@ -85,6 +94,7 @@ impl Filling {
     /// Ends it; another one begins behind `through`.
     pub fn close(&mut self, through: Position, boundary: Boundary) -> SourceBatch {
         let next = Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, through.clone());
+        self.from.clone_from(&through);
         std::mem::replace(&mut self.batcher, next).close(through, boundary)
     }
 
@@ -95,7 +105,10 @@ impl Filling {
         if tx.first > 0 {
             let piece = batch.batch.split_off(tx.first);
             let covers = LogSpan { from: before.clone(), through: before.clone() };
-            let whole = std::mem::replace(&mut batch, SourceBatch { batch: piece, covers, boundary: Boundary::Transaction });
+            let whole = std::mem::replace(
+                &mut batch,
+                SourceBatch { batch: piece, covers, boundary: Boundary::Transaction },
+            );
             batches.push(whole);
         }
         if !batch.batch.is_empty() {

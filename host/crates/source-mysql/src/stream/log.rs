@@ -73,7 +73,7 @@ struct Here {
 
 impl Log {
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, server, at, info, limits, definitions, confirmed, .. } = parts;
+        let Parts { config, server, at, told, info, limits, definitions, confirmed, .. } = parts;
         let most = Limits { max_event_bytes: limits.hard_bytes.saturating_mul(2), ..Limits::default() };
         let start = at.start();
         Self {
@@ -91,7 +91,7 @@ impl Log {
             tx: None,
             preparing: None,
             prepared: AllPrepared::default(),
-            filling: Filling::new(info, limits, at.position()),
+            filling: Filling::new(info, limits, told),
             at,
             moved: false,
             told: Instant::now(),
@@ -125,8 +125,14 @@ impl Log {
     pub fn copied(&mut self, copies: Copies, given: bool) {
         let before = std::mem::replace(&mut self.at.copies, copies);
         self.moved |= !given && before != self.at.copies;
-        // What comes next begins behind that.
-        self.filling.begin_behind(self.at.position());
+        if given {
+            self.filling.begin_behind(self.at.position());
+        }
+    }
+
+    /// Where what was given so far ends.
+    pub fn given_through(&self) -> &Position {
+        self.filling.from()
     }
 
     /// When a batch was handed out last.
@@ -310,7 +316,8 @@ impl Log {
             let starts = u64::from(event.header.next_pos.saturating_sub(event.header.size));
             match event.body {
                 Body::Payload(payload) => {
-                    let mut events = payload.events(&decoder, &mut room).map_err(|error| self.broken(error))?;
+                    let mut events =
+                        payload.events(&decoder, &mut room).map_err(|error| self.broken(error))?;
                     while let Some(event) = events.next().map_err(|error| self.broken(error))? {
                         self.content(&event.body, starts, outlet).await?;
                     }
@@ -339,7 +346,8 @@ impl Log {
     }
 
     fn bound_prepared(&self) -> Result<(), MysqlError> {
-        let preparing = self.preparing.iter().flat_map(|preparing| &preparing.events).map(Vec::len).sum::<usize>();
+        let preparing =
+            self.preparing.iter().flat_map(|preparing| &preparing.events).map(Vec::len).sum::<usize>();
         let (bytes, most) = (self.prepared.bytes() + preparing, self.filling.hard_bytes());
         if bytes <= most {
             return Ok(());
@@ -397,11 +405,15 @@ impl Log {
             }
             expected = 0;
             let Some(tx) = &mut self.tx else {
-                return Err(self.broken(DecodeError::corrupt("a row event", "it stands in no transaction")).into());
+                return Err(self
+                    .broken(DecodeError::corrupt("a row event", "it stands in no transaction"))
+                    .into());
             };
             let from = Source { schema, kind: rows.kind, outbox, pos: starts, file: &self.here.file };
             match self.filling.row(tx, from, &mut cursor) {
-                Ok(size) if size > self.filling.hard_bytes() => return Err(self.row_too_large(schema, size).into()),
+                Ok(size) if size > self.filling.hard_bytes() => {
+                    return Err(self.row_too_large(schema, size).into());
+                }
                 Ok(_) => {}
                 Err(cause) => return Err(self.broken(cause).into()),
             }

@@ -90,7 +90,8 @@ impl Ids {
 
     /// The number of the next row of this table.
     pub fn number(&mut self, schema: &Arc<TableSchema>) -> u64 {
-        let is = |known: &Arc<TableSchema>| Arc::ptr_eq(known, schema) || known.qualified() == schema.qualified();
+        let is =
+            |known: &Arc<TableSchema>| Arc::ptr_eq(known, schema) || known.qualified() == schema.qualified();
         if !self.rows.get(self.table).is_some_and(|(known, _)| Arc::ptr_eq(known, schema)) {
             self.table = self.rows.iter().position(|(known, _)| is(known)).unwrap_or_else(|| {
                 self.rows.push((schema.clone(), 0));

@@ -16,7 +16,9 @@ pub(super) enum Words<'a> {
     /// Rows changed by words in place of row events.
     Data,
     /// DDL, accounts, and whatever else commits by itself. `opens`: the rows of `CREATE TABLE … SELECT` follow.
-    Other { opens: bool },
+    Other {
+        opens: bool,
+    },
 }
 
 impl<'a> Words<'a> {
@@ -66,7 +68,11 @@ impl<'a> Words<'a> {
 
 fn past_comments(text: &str) -> &str {
     let mut text = text.trim_start();
-    while let Some((_, rest)) = text.strip_prefix("/*").filter(|rest| !rest.starts_with(['!', 'M'])).and_then(|rest| rest.split_once("*/")) {
+    while let Some((_, rest)) = text
+        .strip_prefix("/*")
+        .filter(|rest| !rest.starts_with(['!', 'M']))
+        .and_then(|rest| rest.split_once("*/"))
+    {
         text = rest.trim_start();
     }
     text

@@ -92,7 +92,9 @@ async fn tables_without_a_primary_key_have_their_unique_one() {
         let db = Db::shared(flavour);
         db.run("CREATE TABLE t (a INT NULL UNIQUE, b INT NOT NULL, c INT NOT NULL, UNIQUE (c, b)); CREATE TABLE u (a INT)");
         let mut reader = db.reader().await;
-        for (insert, key) in [("INSERT INTO t VALUES (1, 2, 3)", vec!["c", "b"]), ("INSERT INTO u VALUES (1)", vec![])] {
+        for (insert, key) in
+            [("INSERT INTO t VALUES (1, 2, 3)", vec!["c", "b"]), ("INSERT INTO u VALUES (1)", vec![])]
+        {
             db.run(insert);
             let batch = reader.batch().await.unwrap().batch;
             let schema = &batch.tables()[0];
@@ -124,7 +126,9 @@ async fn rows_of_an_outbox_are_marked() {
     for flavour in Flavour::BOTH {
         let db = Db::shared(flavour);
         let engine = if flavour == Flavour::MySql { "ENGINE = BLACKHOLE" } else { "" };
-        db.run(&format!("CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE outbox (id INT PRIMARY KEY) {engine}"));
+        db.run(&format!(
+            "CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE outbox (id INT PRIMARY KEY) {engine}"
+        ));
         let mut config = db.config();
         config["outbox"] = json!({"tables": ["*.outbox"]});
         let mut reader = Reader::connect(config, None).await.unwrap();

@@ -1,7 +1,7 @@
 //! A server, a reader of it, and what its events add up to.
 
-use std::sync::{Arc, LazyLock};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use deltaforge_engine::batcher::BatchLimits;
@@ -68,7 +68,8 @@ impl Seen {
         let table = event.table();
         let show = |row: Row<'_>| {
             let cells = table.columns().iter().enumerate();
-            let cells: Vec<String> = cells.map(|(at, column)| format!("{}={}", column.name, show(&row.cell(at)))).collect();
+            let cells: Vec<String> =
+                cells.map(|(at, column)| format!("{}={}", column.name, show(&row.cell(at)))).collect();
             cells.join(" ")
         };
         let mut line = format!("{} {}", event.op().code(), table.name());
@@ -153,7 +154,8 @@ impl Reader {
     }
 
     pub async fn batch(&mut self) -> Result<SourceBatch, SourceError> {
-        let next = tokio::time::timeout(DEADLINE, self.reader.next_batch()).await.expect("a batch in time")?;
+        let next =
+            tokio::time::timeout(DEADLINE, self.reader.next_batch()).await.expect("a batch in time")?;
         let batch = next.expect("a live stream does not end");
         if let Some(through) = &self.through {
             assert_eq!(&batch.covers.from, through, "batches follow each other");

@@ -28,7 +28,10 @@ async fn a_large_transaction_comes_in_pieces_that_a_restart_can_count() {
         db.run("CREATE TABLE t (id INT PRIMARY KEY, v TEXT)");
         let mut reader = Reader::connect_with(db.config(), None, small()).await.unwrap();
         let large = NonZeroUsize::new(2_000).unwrap();
-        db.run(&format!("INSERT INTO t VALUES (-1, ''); {}; INSERT INTO t VALUES (999999, '')", rows(0, large)));
+        db.run(&format!(
+            "INSERT INTO t VALUES (-1, ''); {}; INSERT INTO t VALUES (999999, '')",
+            rows(0, large)
+        ));
         let seen = reader.events(2_002).await;
         assert!(seen[0].line.contains("id=-1"));
         for (at, event) in seen[1..=2_000].iter().enumerate() {

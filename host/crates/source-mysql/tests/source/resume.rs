@@ -96,7 +96,15 @@ async fn purged_transactions_stop_the_stream_and_are_named() {
                 format!("{}:{} are purged", executed.split(':').next().unwrap(), last - 1)
             }
             Flavour::MariaDb => {
-                let last: u64 = server.sql("SELECT @@gtid_binlog_pos").concat().concat().rsplit('-').next().unwrap().parse().unwrap();
+                let last: u64 = server
+                    .sql("SELECT @@gtid_binlog_pos")
+                    .concat()
+                    .concat()
+                    .rsplit('-')
+                    .next()
+                    .unwrap()
+                    .parse()
+                    .unwrap();
                 format!("up to 0-1-{} are purged", last - 1)
             }
         };
@@ -141,7 +149,10 @@ async fn a_server_that_restarts_is_read_on() {
         let checkpoint = reader.through.clone();
         server.kill();
         let failure = reader.failure().await;
-        assert_eq!((failure.code, failure.next), ("mysql_unreachable", deltaforge_engine::error::Next::Retry));
+        assert_eq!(
+            (failure.code, failure.next),
+            ("mysql_unreachable", deltaforge_engine::error::Next::Retry)
+        );
         server.start_again();
         db.run("INSERT INTO t VALUES (2)");
         let mut reader = Reader::connect(db.config(), checkpoint).await.unwrap();

@@ -61,7 +61,7 @@ async fn rows_that_are_there_come_first_then_changes() {
         let db = Db::shared(flavour);
         db.run(
             "CREATE TABLE t (id INT PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, NULL);
-             CREATE TABLE keyless (a INT); INSERT INTO keyless VALUES (7), (7); CREATE TABLE empty (a INT)",
+             CREATE TABLE keyless (a INT); INSERT INTO keyless VALUES (7), (7); CREATE TABLE nothing (a INT)",
         );
         let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
         let mut lines = Vec::new();
@@ -75,8 +75,13 @@ async fn rows_that_are_there_come_first_then_changes() {
             }
         }
         lines.sort();
-        let expected =
-            ["keyless Int(7)", "keyless Int(7)", "t Int(1) Text(\"a\")", "t Int(2) Text(\"b\")", "t Int(3) Null"];
+        let expected = [
+            "keyless Int(7)",
+            "keyless Int(7)",
+            "t Int(1) Text(\"a\")",
+            "t Int(2) Text(\"b\")",
+            "t Int(3) Null",
+        ];
         assert_eq!(lines, expected);
         assert_eq!(marks[0], SnapshotMark::First);
         assert!(marks[1..4].iter().all(|mark| *mark == SnapshotMark::True), "{marks:?}");
@@ -139,7 +144,7 @@ async fn a_copy_under_load_ends_as_the_server_is() {
         for _ in 0..3 {
             let db = Db::shared(flavour);
             fill(&db);
-            let mut session = db.server.session();
+            let mut session = db.server.handle().session();
             session.run(&writer(&db, random.bits(), 400));
             let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
             let mut replica = Replica::default();
@@ -157,8 +162,9 @@ async fn a_copy_under_load_ends_as_the_server_is() {
             drop(reader);
             let mut small = BatchLimits::default();
             small.max_events = 7.try_into().unwrap();
-            let mut reader = Reader::connect_with(with_snapshot(&db, "initial"), position, small).await.unwrap();
-            session.end();
+            let mut reader =
+                Reader::connect_with(with_snapshot(&db, "initial"), position, small).await.unwrap();
+            drop(session);
             db.run("INSERT INTO t VALUES (1000, 'end')");
             while !replica.rows.contains_key(&("t".into(), 1000)) {
                 reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
@@ -185,7 +191,7 @@ async fn any_key_is_walked_from_any_row_on() {
             ("YEAR", "1950 + n"),
             ("VARCHAR(30) CHARACTER SET latin1", "CONCAT(CHAR(65 + n % 26), '''\\\\', n)"),
             ("CHAR(30) CHARACTER SET utf16", "CONCAT('ä', n)"),
-            ("VARCHAR(30) COLLATE utf8mb4_bin", "CONCAT(CHAR(60 + n), ' ')"),
+            ("VARCHAR(30) COLLATE utf8mb4_bin", "CONCAT(CHAR(35 + n), ' ')"),
             ("VARBINARY(9)", "CHAR(n, 255 - n)"),
             ("BINARY(3)", "CHAR(n)"),
             ("BIT(12)", "n * 3"),
@@ -193,7 +199,10 @@ async fn any_key_is_walked_from_any_row_on() {
             ("SET('g','f','e','d','c','b','a')", "n"),
         ];
         if flavour == Flavour::MariaDb {
-            keys.push(("UUID", "CONCAT('00000000-0000-0000-00', LPAD(n, 2, '0'), '-0000000000', LPAD(n, 2, '0'))"));
+            keys.push((
+                "UUID",
+                "CONCAT('00000000-0000-0000-00', LPAD(n, 2, '0'), '-0000000000', LPAD(n, 2, '0'))",
+            ));
             keys.push(("INET6", "CONCAT('::', n)"));
         }
         db.run("CREATE TABLE numbers (n INT PRIMARY KEY)");
@@ -209,8 +218,7 @@ async fn any_key_is_walked_from_any_row_on() {
         for parallel in [false, true] {
             let mut config = db.config();
             config["tables"] = json!([format!("{}.k%", db.name)]);
-            config["snapshot"] =
-                json!({"mode": "initial", "chunk_size": 9, "intra_table_parallel": parallel, "max_parallel_chunks": 3});
+            config["snapshot"] = json!({"mode": "initial", "chunk_size": 9, "intra_table_parallel": parallel, "max_parallel_chunks": 3});
             let mut small = BatchLimits::default();
             small.max_events = 400.try_into().unwrap();
             let mut seen: BTreeMap<(String, i64), u32> = BTreeMap::new();
@@ -220,7 +228,9 @@ async fn any_key_is_walked_from_any_row_on() {
                 let mut reader = Reader::connect_with(config.clone(), position, small).await.unwrap();
                 let batch = reader.batch().await.unwrap();
                 for event in batch.batch.events().filter(|event| event.op() == Op::Read) {
-                    *seen.entry((event.table().name().to_owned(), int(&event.after().unwrap(), 0))).or_default() += 1;
+                    *seen
+                        .entry((event.table().name().to_owned(), int(&event.after().unwrap(), 0)))
+                        .or_default() += 1;
                 }
                 position = Some(batch.covers.through);
             }
@@ -246,7 +256,8 @@ async fn a_table_that_is_altered_while_it_is_copied_comes_whole() {
         while replica.copied < 200 || !replica.rows.contains_key(&("u".into(), 500)) {
             reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
         }
-        assert_eq!(replica.rows[&("u".into(), 99)], "Text(\"old\") Int(5)");
+        // Rows that had been read before have the columns of that time.
+        assert!(replica.rows[&("u".into(), 99)].starts_with("Text(\"old\")"));
         assert_eq!(replica.rows[&("u".into(), 500)], "Text(\"new\") Int(6)");
     }
 }

@@ -1,5 +1,8 @@
-//! A connection that rows come over: statements, and the rows of a SELECT packet by packet, in the servers' binary
-//! protocol, where every number is exact (manual: "Binary Protocol Resultset").
+//! A connection for statements: to look at the server, its tables, and their rows. The log comes over one of its own
+//! ([`dump`](crate::dump)).
+//!
+//! Answers of few rows come as texts; the rows of a SELECT packet by packet, in the servers' binary protocol, where every
+//! number is exact (manual: "Binary Protocol Resultset").
 
 use std::time::Duration;
 
@@ -7,8 +10,8 @@ use tokio::time::timeout;
 
 use crate::bytes::Bytes;
 use crate::connect::Endpoint;
-use crate::dump::wire::Wire;
 use crate::dump::login;
+use crate::dump::wire::Wire;
 use crate::failure::MysqlError;
 use crate::server::Flavour;
 
@@ -26,37 +29,62 @@ mod head {
     pub const ERROR: u8 = 0xff;
 }
 
-const ACTION: &str = "copy rows from";
+const ACTION: &str = "read an answer of";
 
-/// How long a server may take for anything before it is given up; the first row of a large table may take long.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+/// How long a server may take for an answer before it is given up.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The same where rows are copied: the first one of a large table may take long.
+const COPY_PATIENCE: Duration = Duration::from_secs(3_600);
+/// Most bytes of a row of a short answer.
+const MAX_ANSWER: usize = 64 << 20;
 
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Session {
     wire: Wire,
+    talk: Talk,
+}
+
+/// What is being talked about.
+#[derive(Debug)]
+struct Talk {
     address: String,
+    action: &'static str,
+    patience: Duration,
 }
 
 impl Session {
+    /// Opens one for looking at the server.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or does not let us in.
+    pub async fn plain(endpoint: &Endpoint) -> Result<Self, MysqlError> {
+        let mut session = Self::connect(endpoint, MAX_ANSWER).await?;
+        session.run("SET NAMES utf8mb4").await?;
+        session.run("SET SESSION time_zone = '+00:00', sql_mode = '', sql_select_limit = DEFAULT").await?;
+        Ok(session)
+    }
+
     /// Opens one whose rows come as the server keeps them: texts in their own charsets, times in UTC.
     ///
     /// # Errors
     ///
     /// When the server cannot be reached or does not let us in.
-    pub async fn open(endpoint: &Endpoint, flavour: Flavour, max_row_bytes: usize) -> Result<Self, MysqlError> {
-        let address = endpoint.address().to_owned();
-        let opened = timeout(endpoint.patience, login::open(endpoint, max_row_bytes)).await;
-        let silent =
-            |_| MysqlError::Silent { action: "connect to", address: address.clone(), waited: endpoint.patience };
-        let mut session = Self { wire: opened.map_err(silent)??, address: address.clone() };
+    pub async fn open(
+        endpoint: &Endpoint,
+        flavour: Flavour,
+        max_row_bytes: usize,
+    ) -> Result<Self, MysqlError> {
+        let mut session = Self::connect(endpoint, max_row_bytes).await?;
+        (session.talk.action, session.talk.patience) = ("copy rows from", COPY_PATIENCE);
         let no_limit = match flavour {
             Flavour::MySql => "SET SESSION max_execution_time = 0",
             Flavour::MariaDb => "SET SESSION max_statement_time = 0",
         };
         for statement in [
             "SET NAMES utf8mb4",
-            "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = '', sql_select_limit = DEFAULT",
+            "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', sql_select_limit = DEFAULT",
             "SET SESSION net_write_timeout = 3600, wait_timeout = 86400, autocommit = 1",
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             no_limit,
@@ -64,6 +92,25 @@ impl Session {
             session.run(statement).await?;
         }
         Ok(session)
+    }
+
+    async fn connect(endpoint: &Endpoint, max_row_bytes: usize) -> Result<Self, MysqlError> {
+        let address = endpoint.address().to_owned();
+        let opened = timeout(endpoint.patience, login::open(endpoint, max_row_bytes)).await;
+        let silent = |_| MysqlError::Silent {
+            action: "connect to",
+            address: address.clone(),
+            waited: endpoint.patience,
+        };
+        let wire = opened.map_err(silent)??;
+        let talk = Talk { address: address.clone(), action: "set up the session at", patience: PATIENCE };
+        Ok(Self { wire, talk })
+    }
+
+    /// Says what the next statements are for, in errors.
+    pub fn to(&mut self, action: &'static str) -> &mut Self {
+        self.talk.action = action;
+        self
     }
 
     /// Runs a statement that answers no rows.
@@ -88,8 +135,8 @@ impl Session {
             return Ok(rows);
         }
         loop {
-            let address = &self.address;
-            let packet = answer(&mut self.wire, address).await?;
+            let talk = &self.talk;
+            let packet = answer(&mut self.wire, talk).await?;
             if is_end(packet) {
                 return Ok(rows);
             }
@@ -98,11 +145,11 @@ impl Session {
             for _ in &columns {
                 row.push(match bytes.rest().first() {
                     Some(&head::NULL) => {
-                        bytes.take(1, ACTION).map_err(|_| broken(address))?;
+                        bytes.take(1, ACTION).map_err(|_| talk.broken())?;
                         None
                     }
                     _ => {
-                        let text = bytes.lenenc_bytes(ACTION).map_err(|_| broken(address))?;
+                        let text = bytes.lenenc_bytes(ACTION).map_err(|_| talk.broken())?;
                         Some(String::from_utf8_lossy(text).into_owned())
                     }
                 });
@@ -127,17 +174,17 @@ impl Session {
     /// When the server refuses it.
     pub async fn select(&mut self, sql: &str) -> Result<Rows<'_>, MysqlError> {
         self.command(command::PREPARE, sql.as_bytes()).await?;
-        let address = &self.address;
-        let packet = answer(&mut self.wire, address).await?;
+        let talk = &self.talk;
+        let packet = answer(&mut self.wire, talk).await?;
         let mut bytes = Bytes::new(packet);
         let read = (|| {
             bytes.u8(ACTION)?;
             Ok::<_, crate::error::DecodeError>((bytes.u32(ACTION)?, bytes.u16(ACTION)?))
         })();
-        let (statement, columns) = read.map_err(|_| broken(address))?;
+        let (statement, columns) = read.map_err(|_| talk.broken())?;
         for _ in 0..columns + 1 {
             // The columns, which execution tells again, and the end of them.
-            answer(&mut self.wire, address).await?;
+            answer(&mut self.wire, talk).await?;
         }
         let mut body = statement.to_le_bytes().to_vec();
         body.push(0);
@@ -156,18 +203,18 @@ impl Session {
 
     /// The columns of what is answered; none: no rows are.
     async fn columns(&mut self) -> Result<Vec<Wired>, MysqlError> {
-        let address = &self.address;
-        let packet = answer(&mut self.wire, address).await?;
+        let talk = &self.talk;
+        let packet = answer(&mut self.wire, talk).await?;
         if packet.first() == Some(&head::OK) {
             return Ok(Vec::new());
         }
-        let count = Bytes::new(packet).lenenc(ACTION).map_err(|_| broken(address))?;
+        let count = Bytes::new(packet).lenenc(ACTION).map_err(|_| talk.broken())?;
         let mut columns = Vec::new();
         for _ in 0..count {
-            let packet = answer(&mut self.wire, address).await?;
-            columns.push(Wired::read(packet).map_err(|_| broken(address))?);
+            let packet = answer(&mut self.wire, talk).await?;
+            columns.push(Wired::read(packet).map_err(|_| talk.broken())?);
         }
-        answer(&mut self.wire, address).await?;
+        answer(&mut self.wire, talk).await?;
         Ok(columns)
     }
 }
@@ -219,8 +266,8 @@ impl Rows<'_> {
         if self.is_done {
             return Ok(None);
         }
-        let Session { wire, address } = &mut *self.session;
-        match answer(wire, address).await? {
+        let Session { wire, talk } = &mut *self.session;
+        match answer(wire, talk).await? {
             packet if is_end(packet) => {}
             _ => return Ok(Some(self.session.wire.last())),
         }
@@ -232,14 +279,14 @@ impl Rows<'_> {
 }
 
 /// The next packet, if it says of no error.
-async fn answer<'w>(wire: &'w mut Wire, address: &str) -> Result<&'w [u8], MysqlError> {
+async fn answer<'w>(wire: &'w mut Wire, talk: &Talk) -> Result<&'w [u8], MysqlError> {
     let silent =
-        |_| MysqlError::Silent { action: ACTION, address: address.to_owned(), waited: PATIENCE };
-    let packet = timeout(PATIENCE, wire.packet()).await.map_err(silent)??;
+        |_| MysqlError::Silent { action: talk.action, address: talk.address.clone(), waited: talk.patience };
+    let packet = timeout(talk.patience, wire.packet()).await.map_err(silent)??;
     match packet.first() {
-        Some(&head::ERROR) => Err(login::refusal(ACTION, address, packet)),
+        Some(&head::ERROR) => Err(login::refusal(talk.action, &talk.address, packet)),
         Some(_) => Ok(packet),
-        None => Err(broken(address)),
+        None => Err(talk.broken()),
     }
 }
 
@@ -248,8 +295,20 @@ fn is_end(packet: &[u8]) -> bool {
     packet.first() == Some(&head::END) && packet.len() < 9
 }
 
-#[cold]
-fn broken(address: &str) -> MysqlError {
-    let cause = "an answer that is none of the protocol's".to_owned();
-    MysqlError::Unreachable { action: ACTION, address: address.to_owned(), cause }
+impl Talk {
+    #[cold]
+    fn broken(&self) -> MysqlError {
+        let cause = "an answer that is none of the protocol's".to_owned();
+        MysqlError::Unreachable { action: self.action, address: self.address.clone(), cause }
+    }
+}
+
+/// A name as statements have it.
+pub(crate) fn name(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A text as statements have it.
+pub(crate) fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

@@ -1,0 +1,244 @@
+//! Sinks that keep where they stand themselves: whatever fails, each event counts once.
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deltaforge_engine::Pipeline;
+use deltaforge_engine::error::{ConfigError, Next};
+use deltaforge_engine::ledger::CommitPolicy;
+use deltaforge_engine::plan::PipelinePlan;
+use deltaforge_engine::sink::{
+    Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory, Wants,
+};
+use deltaforge_testkit::random::{Random, seed};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::parts::{Numbers, Shelf, number, onto};
+use crate::setup::{self, within};
+
+/// What is committed, and by whom more may be.
+#[derive(Default)]
+struct Kept {
+    numbers: Vec<u64>,
+    stands: Option<Arc<[u8]>>,
+    /// The last that was opened.
+    epoch: u64,
+    /// How often something fails, out of a hundred times.
+    fails: u64,
+    /// How often a commit came true that was answered with an error.
+    doubts: u64,
+    random: Option<Random>,
+}
+
+impl Kept {
+    fn fails(&mut self) -> bool {
+        let fails = self.fails;
+        self.random.as_mut().is_some_and(|random| random.chance(fails))
+    }
+}
+
+struct Keeper {
+    kept: Arc<Mutex<Kept>>,
+    epoch: u64,
+    /// What is in the open transaction, and where it ends.
+    open: Vec<u64>,
+    deliveries: usize,
+    last: Option<(u64, Arc<[u8]>)>,
+}
+
+fn down(what: &str) -> SinkError {
+    SinkError::retry("keeper_down", what, "it is down")
+}
+
+#[async_trait]
+impl Sink for Keeper {
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        for (place, message) in delivery.messages() {
+            let n = number(&message);
+            if n.is_multiple_of(7) {
+                let (kind, code, message) =
+                    ("other", "keeper_refused", format!("{n} is a multiple of seven"));
+                return Err(SinkError::Rejected { place, kind, code, message });
+            }
+            self.open.push(n);
+            if n % 10 == 3 && self.kept.lock().fails() {
+                return Err(down("write"));
+            }
+        }
+        self.deliveries += 1;
+        self.last = Some((delivery.seq, delivery.stands.clone().expect("it is told where it stands")));
+        Ok(())
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        let mut kept = self.kept.lock();
+        if kept.epoch != self.epoch {
+            let (next, code, message) = (Next::Stop, "keeper_fenced", "another is at work".to_owned());
+            return Err(SinkError::Failed { next, code, message, delivered: 0, wait: None, cause: None });
+        }
+        if kept.fails() {
+            return Err(down("begin to commit"));
+        }
+        let (through, stands) = self.last.clone().expect("it was asked for something");
+        kept.numbers.append(&mut self.open);
+        kept.stands = Some(stands.clone());
+        self.deliveries = 0;
+        if kept.fails() {
+            kept.doubts += 1;
+            return Err(down("hear that it is committed"));
+        }
+        Ok(Durable { through, state: Some(stands.to_vec()) })
+    }
+
+    fn wants(&self) -> Option<Wants> {
+        match self.deliveries {
+            0 => None,
+            1..6 => Some(Wants::More(Instant::now() + Duration::from_millis(5))),
+            _ => Some(Wants::Enough),
+        }
+    }
+
+    fn stands(&self) -> Option<Arc<[u8]>> {
+        self.kept.lock().stands.clone()
+    }
+}
+
+#[derive(Clone)]
+struct Keepers(Arc<Mutex<Kept>>);
+
+#[async_trait]
+impl SinkFactory for Keepers {
+    fn kind(&self) -> &'static str {
+        "keeper"
+    }
+
+    fn schema(&self) -> schemars::Schema {
+        schemars::Schema::default()
+    }
+
+    fn validate(&self, _: &Value) -> Result<(), Vec<ConfigError>> {
+        Ok(())
+    }
+
+    fn addressing(&self, _: &Value) -> Addressing {
+        Addressing::default()
+    }
+
+    fn keeps_position(&self, _: &Value) -> bool {
+        true
+    }
+
+    async fn open(&self, _: &Value, _: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
+        let mut kept = self.0.lock();
+        if kept.fails() {
+            return Err(down("open"));
+        }
+        kept.epoch += 1;
+        let epoch = kept.epoch;
+        Ok(Box::new(Keeper { kept: self.0.clone(), epoch, open: Vec::new(), deliveries: 0, last: None }))
+    }
+
+    async fn forget_position(&self, _: &Value, _: SinkContext) -> Result<(), SinkError> {
+        self.0.lock().stands = None;
+        Ok(())
+    }
+}
+
+fn keepers(seed: u64, fails: u64) -> Keepers {
+    let random = Some(Random::new(seed));
+    Keepers(Arc::new(Mutex::new(Kept { fails, random, ..Kept::default() })))
+}
+
+/// A keeper `s0`, which counts or not, beside a shelf that does.
+fn plan(numbers: &Arc<Numbers>, keepers: &Keepers, shelf: &Arc<Shelf>, required: bool) -> PipelinePlan {
+    PipelinePlan {
+        sinks: vec![
+            setup::sink("p", "s0", Arc::new(keepers.clone()), required),
+            setup::sink("p", "s1", onto(shelf), true),
+        ],
+        policy: CommitPolicy::Required,
+        dlq: Some(setup::dlq(10_000)),
+        ..setup::plan("p", numbers)
+    }
+}
+
+fn expected(count: u64) -> Vec<u64> {
+    (0..count).filter(|n| !n.is_multiple_of(7)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_fails_each_event_counts_once_also_over_lost_stores() {
+    let seed = seed("whatever_fails_each_event_counts_once_also_over_lost_stores");
+    let mut doubts = 0;
+    for (round, required) in [true, false, true].into_iter().enumerate() {
+        let keepers = keepers(seed + round as u64, 8);
+        let numbers: Arc<Numbers> = Arc::default();
+        let shelf = Arc::new(Shelf::default());
+        let mut count = 0;
+        for life in 0..4 {
+            // Each life has a store that knows nothing, as when the data directory was lost.
+            let (services, _spill) = setup::services(Duration::from_millis(50));
+            let pipeline = Pipeline::start(plan(&numbers, &keepers, &shelf, required), services);
+            count += 500;
+            numbers.bound.send_replace(count);
+            let enough = if life % 2 == 0 { expected(count - 250).len() } else { expected(count).len() };
+            // Tries are far apart after many failures.
+            for _ in 0..36_000 {
+                if keepers.0.lock().numbers.len() >= enough {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            if life % 2 == 1 {
+                assert_eq!(keepers.0.lock().numbers, expected(count), "{:?}", pipeline.status());
+            }
+            pipeline.shutdown().await;
+        }
+        let kept = keepers.0.lock();
+        assert_eq!(kept.numbers, expected(count), "round {round}");
+        doubts += kept.doubts;
+    }
+    assert!(doubts > 0, "some commit was in doubt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_was_shut_out_waits_for_a_resume() {
+    let keepers = keepers(1, 0);
+    let numbers: Arc<Numbers> = Arc::default();
+    let shelf = Arc::new(Shelf::default());
+    let (services, _spill) = setup::services(Duration::from_millis(50));
+    let pipeline = Pipeline::start(plan(&numbers, &keepers, &shelf, true), services);
+    numbers.bound.send_replace(10);
+    within("it works", async || !keepers.0.lock().numbers.is_empty()).await;
+    keepers.0.lock().epoch += 1;
+    numbers.bound.send_replace(20);
+    within("it is shut out", async || pipeline.status().sinks[0].error.is_some()).await;
+    let epoch = keepers.0.lock().epoch;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let status = pipeline.status();
+    let error = status.sinks[0].error.clone().unwrap();
+    assert_eq!((error.code.as_str(), error.retriable), ("keeper_fenced", false));
+    assert_eq!(keepers.0.lock().epoch, epoch, "it did not shut the other one out");
+    pipeline.resume();
+    within("it goes on", async || keepers.0.lock().numbers == expected(20)).await;
+    pipeline.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_checkpoint_is_deleted_at_the_sink() {
+    let keepers = keepers(1, 0);
+    let numbers: Arc<Numbers> = Arc::default();
+    let shelf = Arc::new(Shelf::default());
+    let (services, _spill) = setup::services(Duration::from_millis(50));
+    let pipeline = Pipeline::start(plan(&numbers, &keepers, &shelf, true), services);
+    numbers.bound.send_replace(20);
+    within("they are there", async || keepers.0.lock().numbers == expected(20)).await;
+    pipeline.stop().await;
+    assert_eq!(pipeline.forget_checkpoints(None).await.unwrap(), ["s0", "s1"]);
+    assert_eq!(keepers.0.lock().stands, None);
+    pipeline.resume();
+    within("they come again", async || keepers.0.lock().numbers.len() == 2 * expected(20).len()).await;
+    pipeline.shutdown().await;
+}

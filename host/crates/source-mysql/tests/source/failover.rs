@@ -1,0 +1,107 @@
+//! Another server takes over.
+
+use deltaforge_testkit::mysql::{Flavour, Server};
+use deltaforge_testkit::wait;
+use serde_json::json;
+
+use crate::harness::{Db, Reader};
+
+/// A server and a replica of it, which has what it has.
+struct Pair {
+    primary: Server,
+    replica: Server,
+}
+
+impl Pair {
+    fn start(flavour: Flavour) -> Self {
+        let primary = Server::start(flavour);
+        let options = match flavour {
+            Flavour::MySql => "--server-id=2",
+            Flavour::MariaDb => "--server-id=2 --log-slave-updates=ON",
+        };
+        let replica = Server::start_with(flavour, options);
+        let port = primary.port();
+        match flavour {
+            Flavour::MySql => {
+                // What a server does to itself when it is made is not the other's.
+                replica.sql("RESET BINARY LOGS AND GTIDS");
+                replica.sql(&format!(
+                    "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = 'root', \
+                     SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1; START REPLICA"
+                ));
+            }
+            Flavour::MariaDb => {
+                replica.sql("RESET MASTER");
+                replica.sql(&format!(
+                    "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'root', \
+                     MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1; START SLAVE"
+                ));
+            }
+        }
+        Self { primary, replica }
+    }
+
+    /// Waits until the replica has a table's rows.
+    #[track_caller]
+    fn wait_for(&self, rows: usize, db: &Db<'_>) {
+        wait::until("the replica has the rows", wait::SOON, || {
+            let count = self.replica.try_sql(&format!("SELECT COUNT(*) FROM {}.t", db.name)).ok()?;
+            (count[0][0] == rows.to_string()).then_some(())
+        });
+    }
+
+    fn stop_replicating(&self) {
+        match self.replica.flavour() {
+            Flavour::MySql => self.replica.sql("STOP REPLICA"),
+            Flavour::MariaDb => self.replica.sql("STOP SLAVE"),
+        };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_replica_is_read_on_by_the_gtids() {
+    for flavour in Flavour::BOTH {
+        let pair = Pair::start(flavour);
+        let db = Db::of(&pair.primary);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = db.reader().await;
+        db.run("INSERT INTO t VALUES (1)");
+        reader.events(1).await;
+        let checkpoint = reader.through.clone();
+        db.run("INSERT INTO t VALUES (2), (3)");
+        let from_primary = reader.events(2).await;
+        pair.wait_for(3, &db);
+        pair.primary.kill();
+        pair.stop_replicating();
+        pair.replica.sql(&format!("INSERT INTO {}.t VALUES (4)", db.name));
+        let mut config = db.config();
+        config["dsn"] = json!(pair.replica.dsn());
+        let mut reader = Reader::connect(config, checkpoint).await.unwrap();
+        let seen = reader.events(3).await;
+        // What both servers have is the same change, with the same id, time and transaction.
+        for (one, other) in from_primary.iter().zip(&seen) {
+            assert_eq!((&one.id, &one.line, &one.transaction), (&other.id, &other.line, &other.transaction));
+        }
+        assert_eq!(seen[2].line, "c t id=4");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_replica_that_misses_transactions_is_refused_and_they_are_named() {
+    for flavour in Flavour::BOTH {
+        let pair = Pair::start(flavour);
+        let db = Db::of(&pair.primary);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1)");
+        pair.wait_for(1, &db);
+        pair.stop_replicating();
+        let mut reader = db.reader().await;
+        db.run("INSERT INTO t VALUES (2)");
+        let lost = reader.events(1).await;
+        let mut config = db.config();
+        config["dsn"] = json!(pair.replica.dsn());
+        let failure = Reader::connect(config, reader.through.clone()).await.err().unwrap();
+        assert_eq!(failure.code, "source_rewound");
+        assert!(failure.message.contains(lost[0].transaction.as_ref().unwrap()), "{failure}");
+        assert!(failure.message.contains("another server than before"), "{failure}");
+    }
+}
