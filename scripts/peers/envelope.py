@@ -94,7 +94,7 @@ def run(place, mysql, kafka, more, name):
     common = (place, mysql, kafka, "fields")
     own = {
         "debezium.source.snapshot.mode": "initial", "debezium.source.tombstones.on.delete": "true",
-        "debezium.source.skipped.operations": "none", "debezium.source.include.schema.changes": "true",
+        "debezium.source.skipped.operations": "none", "debezium.source.extended.headers.enabled": "true", "debezium.source.include.schema.changes": "true",
     }
     readers = [Ours(f"ours-{name}", *common), Debezium(f"debezium-{name}", *common, more=own | more)]
     kafka.make([reader.topic(table) for reader in readers for table in TABLES] + [readers[1].name], partitions=1)

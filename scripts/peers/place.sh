@@ -30,6 +30,5 @@ end_servers() {
   [ -n "${KEEP:-}" ] || rm -rf "$folder"
 }
 trap end_servers EXIT
-# The log of a million rows stays in memory, as a reader that keeps up finds it.
 scripts/servers/mysql.sh start "$folder/mysql" "$mysql" >/dev/null
 scripts/servers/kafka.sh start "$folder/kafka" "$kafka" >/dev/null

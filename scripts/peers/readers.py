@@ -84,10 +84,13 @@ spec:
                 cwd=self.folder, stdout=log, stderr=log,
             )
         self.pid = self.process.pid
+        with open(self.folder + ".pid", "w", encoding="ascii") as file:
+            file.write(str(self.pid))
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
+        os.remove(self.folder + ".pid")
 
     def alive(self):
         return self.process.poll() is None
@@ -119,6 +122,7 @@ class Debezium(Reader):
         "debezium.source.schema.history.internal.file.filename": "data/history",
         "debezium.source.include.schema.changes": "false",
         "debezium.source.tombstones.on.delete": "false",
+        "debezium.source.extended.headers.enabled": "false",
         "debezium.source.max.batch.size": "16384",
         "debezium.source.max.queue.size": "65536",
         "debezium.source.poll.interval.ms": "10",

@@ -57,7 +57,7 @@ BEGIN
     INSERT INTO orders (customer, kind, name, email, address, status, note, total, paid, created, changed)
       SELECT (i * size + n) % 9973, n % 7, CONCAT('Customer number ', i * size + n), CONCAT('customer', i * size + n, '@example.com'),
         CONCAT('Some Street ', n, ', fourth floor, 12345 Some Town, Some Country'), 'pending',
-        CONCAT('a note of some length about order ', i * size + n, ', which says when to ring and where to leave the parcel, please'),
+        CONCAT('a note of some length about order ', i * size + n, ', which says when to ring, whom to ask, and where to leave the parcel, please'),
         (i * size + n) * 1.37, n % 2, NOW(3), NOW(3)
       FROM digits WHERE n < size;
     SET i = i + 1;

@@ -41,8 +41,8 @@ start() {
   cd "$DATA"
   : >"$LOG"
   # shellcheck disable=SC2086 # options have no spaces
-  start_server "$PIDFILE" "$LOG" "$java" ${DEBEZIUM_JAVA_OPTIONS:-} "-Ddeltaforge.data=$DATA/" -Dquarkus.http.host=127.0.0.1 \
-    "-Dquarkus.http.port=$PORT" -cp "$(echo "$HOME_DIR"/*-runner.jar):$HOME_DIR/lib/*" io.debezium.server.Main
+  start_server "$PIDFILE" "$LOG" "$java" ${DEBEZIUM_JAVA_OPTIONS:-} --add-opens java.base/java.lang=ALL-UNNAMED \
+    "-Ddeltaforge.data=$DATA/" -Dquarkus.http.host=127.0.0.1 "-Dquarkus.http.port=$PORT" -cp "$(echo "$HOME_DIR"/*-runner.jar):$HOME_DIR/lib/*" io.debezium.server.Main
   cat "$PIDFILE"
 }
 
