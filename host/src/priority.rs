@@ -1,37 +1,32 @@
 //! How much of the processor a thread may claim.
 
-/// Lets the calling thread, and those that it begins, run only when no other wants the processor, and at once no more
-/// when one does. For good: going back would take a privilege.
-pub fn only_when_idle() {
-    #[cfg(target_os = "linux")]
+/// What `nice` would give a program that should not be in the way of others: about a tenth of what they get when there is not
+/// enough for all, so that it always gets something.
+const BEHIND: i32 = 10;
+
+/// Puts the calling thread, and those that it begins, behind others. For good: going back would take a privilege.
+pub fn behind_others() {
+    // On Linux this is about the calling thread alone; elsewhere it would be about the process.
+    if cfg!(target_os = "linux")
+        && let Err(error) = rustix::process::setpriority_process(None, BEHIND)
     {
-        let none = libc::sched_param { sched_priority: 0 };
-        #[allow(unsafe_code)]
-        // SAFETY: reads the parameter during the call, and changes nothing but how the calling thread is scheduled.
-        let answer = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
-        if answer != 0 {
-            let error = std::io::Error::last_os_error();
-            tracing::debug!(%error, "the system does not lower the priority of background threads");
-        }
+        tracing::debug!(%error, "the system does not lower the priority of background threads");
     }
 }
 
 #[cfg(all(test, target_os = "linux"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use rustix::process::getpriority_process;
+
     #[test]
     fn the_system_is_told() {
-        let policy = || {
-            let all = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-            // Counted from what follows the name: the 41st field of all.
-            all.rsplit(')').next().unwrap().split_whitespace().nth(38).unwrap().parse::<i32>().unwrap()
-        };
-        let lowered = std::thread::spawn(move || {
-            let before = policy();
-            super::only_when_idle();
-            (before, policy())
+        let before = getpriority_process(None).unwrap();
+        let lowered = std::thread::spawn(|| {
+            super::behind_others();
+            getpriority_process(None).unwrap()
         });
-        assert_eq!(lowered.join().unwrap(), (libc::SCHED_OTHER, libc::SCHED_IDLE));
-        assert_eq!(policy(), libc::SCHED_OTHER, "of nobody else");
+        assert_eq!(lowered.join().unwrap(), super::BEHIND.max(before));
+        assert_eq!(getpriority_process(None).unwrap(), before, "of nobody else");
     }
 }

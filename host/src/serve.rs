@@ -95,7 +95,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         .worker_threads(threads)
         .thread_name("background")
         .enable_time()
-        .on_thread_start(priority::only_when_idle)
+        .on_thread_start(priority::behind_others)
         .build()
         .context("start the background threads")?;
     builders.tenants.set_background(background.handle().clone());

@@ -13,7 +13,7 @@
 //!
 //! Fair shares alone leave those waiting who want little: a thread that computes is taken from the processor when its
 //! time slice ends, which may be some milliseconds. So a tenant that lately used more than half of its share takes its
-//! turns in the [`background`], which runs when nobody else wants the processor.
+//! turns in the [`background`], whose threads have a lower priority.
 
 mod background;
 #[cfg(test)]
@@ -147,8 +147,8 @@ impl Share {
         Self(Arc::new(Mutex::new(state)))
     }
 
-    /// From now on there is a background. As many threads as there are places, which the system should let run only
-    /// when nobody else wants the processor.
+    /// From now on there is a background. As many threads as there are places, which the system should let run
+    /// behind others.
     pub fn set_background(&self, threads: Handle) {
         self.0.lock().background = Some(threads);
     }

@@ -251,6 +251,7 @@ fn of_topic(error: &KafkaError) -> KafkaSinkError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -137,6 +137,7 @@ fn tls_of(query: &str) -> Result<Option<TlsMode>, String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -339,4 +339,5 @@ mod text {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

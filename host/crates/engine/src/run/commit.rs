@@ -18,6 +18,7 @@ use crate::plan::{PipelinePlan, Services};
 use crate::status::{Failure, STALLED_AFTER, Shared};
 
 /// What the other tasks tell the committer.
+#[allow(clippy::large_enum_variant, reason = "one for each batch, which is far larger")]
 pub(crate) enum Progress {
     /// A batch is on its way to the sinks. Sent before any sink gets it.
     Opened { seq: u64, through: Position, boundary: Boundary, newest_us: i64, rows: u64 },

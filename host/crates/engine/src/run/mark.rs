@@ -375,4 +375,5 @@ impl Skip {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

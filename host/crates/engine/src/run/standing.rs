@@ -168,4 +168,5 @@ fn begin(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 pub(super) mod tests;

@@ -1,8 +1,7 @@
 //! Turns in the background: those of tenants that used more than half of their share lately.
 //!
-//! Its threads run only when nobody else wants the processor, and give way at once when somebody does. So who computes
-//! much costs others no wait for the end of a time slice. Where that leaves it nothing at all, since the machine is busy
-//! with others, its turns are taken in front again for a while, and for longer while that goes on.
+//! Its threads have a lower priority, and give way to what wakes up. So who computes much costs others no wait for the end
+//! of a time slice. Where that leaves it next to nothing, since the machine is busy with others, its turns are taken in front again for a while, and for longer while that goes on.
 
 use std::cell::RefCell;
 use std::io;

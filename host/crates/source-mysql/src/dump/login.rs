@@ -284,6 +284,7 @@ fn unexpected(endpoint: &Endpoint, why: &dyn std::fmt::Display) -> MysqlError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -159,12 +159,13 @@ impl Wire {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     fn packets(payload: &[u8], sequence: &mut u8) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for part in payload.chunks(FULL).chain((payload.len() % FULL == 0).then_some(&[][..])) {
+        for part in payload.chunks(FULL).chain(payload.len().is_multiple_of(FULL).then_some(&[][..])) {
             bytes.extend_from_slice(&(part.len() as u32).to_le_bytes()[..3]);
             bytes.push(*sequence);
             bytes.extend_from_slice(part);
