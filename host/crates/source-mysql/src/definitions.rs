@@ -54,7 +54,8 @@ pub(crate) struct Definitions {
 const ACTION: &str = "ask for the definitions of tables of";
 
 impl Definitions {
-    /// The definitions that held at `start`. A history that there is not yet begins with what the server says now.
+    /// The definitions that held at `start`. A history that there is not yet begins with what the server says now, where
+    /// nothing may have changed since.
     ///
     /// # Errors
     ///
@@ -73,7 +74,12 @@ impl Definitions {
         let history = History::open(context.state.clone(), prefix, resume, position::compare_logs).await?;
         let mut definitions = Self { endpoint, server, history, declared: HashMap::new() };
         if definitions.history.is_empty() {
-            definitions.begin(session, captured, start).await?;
+            // A checkpoint without its history: the host's state is lost, and a sink knows where it stood.
+            let is_now = match resume {
+                None => true,
+                Some(_) => At::parse(start)?.start().has_all(&definitions.server.tail(session).await?.place),
+            };
+            definitions.begin(session, captured, start, is_now).await?;
         }
         Ok(definitions)
     }
@@ -83,7 +89,15 @@ impl Definitions {
         session: &mut Session,
         captured: &Captured,
         start: &Position,
+        is_now: bool,
     ) -> Result<(), MysqlError> {
+        if !is_now {
+            tracing::warn!(
+                server = self.server.address,
+                "the history of tables' definitions is gone: what the log does not say of a table is not known until the log \
+                 has been read to its end"
+            );
+        }
         session.to(ACTION);
         let sql = "SELECT schema_name, default_character_set_name FROM information_schema.schemata";
         let databases: Vec<(String, String)> = pairs(session.texts(sql).await?).collect();
@@ -96,7 +110,7 @@ impl Definitions {
         for (database, table) in tables {
             let name = TableName::new(database, table);
             let is_captured = captured.has(&name.database, &name.table);
-            let definition = if is_captured { self.ask(session, &name).await? } else { None };
+            let definition = if is_captured && is_now { self.ask(session, &name).await? } else { None };
             known.push((name, definition));
         }
         if !known.iter().any(|(name, _)| captured.has(&name.database, &name.table)) {

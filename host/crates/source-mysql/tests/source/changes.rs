@@ -122,6 +122,34 @@ async fn a_log_without_names_is_read_by_definitions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn definitions_of_today_are_not_taken_for_those_of_an_old_position() {
+    for flavour in Flavour::BOTH {
+        let server = Server::start(flavour);
+        let metadata = if flavour == Flavour::MySql { "MINIMAL" } else { "NO_LOG" };
+        server.sql(&format!("SET GLOBAL binlog_row_metadata = {metadata}"));
+        let db = Db::of(&server);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY, kind ENUM('a', 'b'))");
+        let mut reader = db.reader().await;
+        db.run("INSERT INTO t VALUES (1, 'a')");
+        reader.events(1).await;
+        let stood = reader.through.clone();
+        db.run("INSERT INTO t VALUES (2, 'a'); ALTER TABLE t MODIFY kind ENUM('b', 'a')");
+        assert_eq!(reader.lines(2).await[0], "c t id=2 kind=Enum(\"a\")");
+        // The host's state is gone, and a sink knows where it stood.
+        let mut config = db.config();
+        config["id"] = json!(format!("{} anew", db.name));
+        let mut reader = Reader::connect(config.clone(), stood).await.unwrap();
+        let failure = reader.failure().await;
+        assert!(failure.message.contains("does not name the columns of"), "{failure}");
+        // At the end of the log they are what the server says.
+        config["id"] = json!(format!("{} at the end", db.name));
+        let mut reader = Reader::connect(config, None).await.unwrap();
+        db.run("INSERT INTO t VALUES (3, 'a')");
+        assert_eq!(reader.lines(1).await, ["c t id=3 kind=Enum(\"a\")"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_of_an_outbox_are_marked() {
     for flavour in Flavour::BOTH {
         let db = Db::shared(flavour);
