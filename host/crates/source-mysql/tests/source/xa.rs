@@ -7,7 +7,9 @@ use crate::harness::{Db, Reader};
 #[tokio::test(flavor = "multi_thread")]
 async fn prepared_rows_arrive_at_their_commit() {
     for flavour in Flavour::BOTH {
-        let db = Db::shared(flavour);
+        // One's own: a transaction that is prepared before a reader begins, and committed after, is its end.
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
         db.run("CREATE TABLE t (id INT PRIMARY KEY)");
         let mut reader = db.reader().await;
         let name = &db.name;
@@ -35,7 +37,9 @@ async fn prepared_rows_arrive_at_their_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_stopped_twice_between_the_phases_has_the_rows_still() {
     for flavour in Flavour::BOTH {
-        let db = Db::shared(flavour);
+        // One's own: a transaction that is prepared before a reader begins, and committed after, is its end.
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
         db.run("CREATE TABLE t (id INT PRIMARY KEY)");
         let mut reader = db.reader().await;
         let name = &db.name;
@@ -57,7 +61,9 @@ async fn who_is_stopped_twice_between_the_phases_has_the_rows_still() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rolled_back_and_one_phase_transactions_are_what_they_are() {
     for flavour in Flavour::BOTH {
-        let db = Db::shared(flavour);
+        // One's own: a transaction that is prepared before a reader begins, and committed after, is its end.
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
         db.run("CREATE TABLE t (id INT PRIMARY KEY)");
         let mut reader = db.reader().await;
         let name = &db.name;
@@ -72,7 +78,8 @@ async fn rolled_back_and_one_phase_transactions_are_what_they_are() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_ones_too() {
-    let db = Db::shared(Flavour::MySql);
+    let server = Server::start(Flavour::MySql);
+    let db = Db::of(&server);
     db.run("CREATE TABLE t (id INT PRIMARY KEY, v TEXT)");
     let mut reader = db.reader().await;
     let name = &db.name;
