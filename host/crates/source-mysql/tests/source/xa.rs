@@ -1,6 +1,6 @@
 //! XA transactions: rows come to be when the second phase says so.
 
-use deltaforge_testkit::mysql::Flavour;
+use deltaforge_testkit::mysql::{Flavour, Server};
 
 use crate::harness::{Db, Reader};
 
@@ -94,7 +94,7 @@ async fn compressed_ones_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_of_what_was_prepared_before_is_refused() {
     for flavour in Flavour::BOTH {
-        let server = deltaforge_testkit::mysql::Server::start(flavour);
+        let server = Server::start(flavour);
         let db = Db::of(&server);
         db.run("CREATE TABLE t (id INT PRIMARY KEY); XA START 'x'; INSERT INTO t VALUES (1); XA END 'x'; XA PREPARE 'x'");
         let mut reader = db.reader().await;
