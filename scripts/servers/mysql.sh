@@ -40,6 +40,8 @@ start() {
     "$HOME_DIR/usr/sbin/mysqld" "${base[@]}" --initialize-insecure --innodb-redo-log-capacity=64M >"$LOG" 2>&1 ||
       { tail "$LOG" >&2 && die "the data directory cannot be made"; }
   fi
+  # Left by one that was killed, whose number may be in use: nobody has the port.
+  rm -f "$(socket "$PORT")" "$(socket "$PORT").lock"
   # A process that is killed has lost nothing then; a machine that stops may have.
   start_server "$PIDFILE" "$LOG" "$HOME_DIR/usr/sbin/mysqld" "${base[@]}" "--port=$PORT" --bind-address=127.0.0.1 \
     "--socket=$(socket "$PORT")" "--pid-file=$DATA/mysqld.pid" --server-id=1 --log-bin=binlog --binlog-format=ROW \

@@ -112,6 +112,9 @@ fn assert_arrived(server: &Server, events: &[Value]) {
     // Commits are in the order of the log; steps are numbered by it, since one session writes.
     assert!(first_seen.iter().map(|step| step.parse::<u64>().unwrap()).is_sorted());
     let steps = server.sql("SELECT step FROM shop.steps ORDER BY step").concat();
+    let seen: std::collections::HashSet<&String> = first_seen.iter().collect();
+    let missing: Vec<&String> = steps.iter().filter(|step| !seen.contains(step)).collect();
+    assert!(missing.is_empty(), "{} of {} are missing: {missing:?}", missing.len(), steps.len());
     assert_eq!(first_seen.len(), steps.len(), "steps came that are not there, or the other way round");
     assert_eq!(first_seen, steps);
     let orders = server.sql("SELECT id, step, status, total FROM shop.orders");

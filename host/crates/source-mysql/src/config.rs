@@ -258,7 +258,10 @@ impl MysqlConfig {
             let help = "which tables are outboxes? name them, or remove `outbox`";
             return vec![ConfigError::new("outbox.tables", help)];
         }
-        let captured = Patterns::parse(&self.tables).unwrap_or_default();
+        // Those that are no patterns are told by themselves.
+        let is_pattern = |table: &&String| Patterns::parse(std::slice::from_ref(*table)).is_ok();
+        let tables: Vec<String> = self.tables.iter().filter(is_pattern).cloned().collect();
+        let captured = Patterns::parse(&tables).unwrap_or_default();
         let problem = |(at, table): (usize, &String)| {
             let path = format!("outbox.tables[{at}]");
             let Ok(pattern) = Patterns::parse(std::slice::from_ref(table)) else {

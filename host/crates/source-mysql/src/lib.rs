@@ -24,6 +24,7 @@
 //! part trusts no input: every length is checked against what is there, nothing is allocated by a length that somebody
 //! claims, and broken bytes are a typed error.
 
+mod beginning;
 pub mod binlog;
 mod bytes;
 pub mod charset;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
+use crate::beginning::Beginning;
 use crate::config::{FkCascade, MysqlConfig, SnapshotMode};
 use crate::connect::Endpoint;
 use crate::definitions::Definitions;
@@ -25,13 +26,19 @@ use crate::stream::{self, Inlet, Parts, Stream};
 pub(crate) struct MysqlReader {
     inlet: Inlet,
     confirmed: watch::Sender<Option<Position>>,
+    /// Until there is a checkpoint.
+    beginning: Option<Beginning>,
     task: JoinHandle<()>,
 }
 
 impl MysqlReader {
     /// Looks whether the server and the checkpoint belong together, and asks for the log from there.
-    pub async fn open(config: MysqlConfig, context: SourceContext) -> Result<Self, MysqlError> {
+    pub async fn open(config: MysqlConfig, mut context: SourceContext) -> Result<Self, MysqlError> {
         let endpoint = Endpoint::of(&config)?;
+        let beginning = Beginning::of(&context);
+        if context.resume.is_none() && config.snapshot_mode() == SnapshotMode::Never {
+            context.resume = beginning.noted().await?;
+        }
         let held = context.resume.as_ref().map(At::parse).transpose()?;
         let stands = context.stands.iter().map(At::parse).collect::<Result<Vec<_>, _>>()?;
         let mut session = Session::plain(&endpoint).await?;
@@ -56,6 +63,9 @@ impl MysqlReader {
         )
         .await?;
         drop(session);
+        if first && config.snapshot_mode() == SnapshotMode::Never {
+            beginning.note(&start).await?;
+        }
         at.copies.restart(|table| definitions.has_key(table));
         let takes_snapshot = match config.snapshot_mode() {
             SnapshotMode::Never => false,
@@ -97,7 +107,7 @@ impl MysqlReader {
         let (outlet, inlet) = stream::pair();
         let stream = Stream::start(parts, outlet).await?;
         let task = tokio::spawn(stream.run().in_current_span());
-        Ok(Self { inlet, confirmed, task })
+        Ok(Self { inlet, confirmed, beginning: Some(beginning), task })
     }
 }
 
@@ -133,6 +143,9 @@ impl SourceReader for MysqlReader {
     /// Servers keep their logs by age and size, whoever has read them; definitions from before are forgotten.
     async fn confirm(&mut self, position: &Position) -> Result<(), SourceError> {
         self.confirmed.send_replace(Some(position.clone()));
+        if let Some(beginning) = self.beginning.take() {
+            beginning.forget().await?;
+        }
         Ok(())
     }
 }

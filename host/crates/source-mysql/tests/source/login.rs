@@ -26,6 +26,7 @@ async fn accounts_get_in_with_and_without_encryption() {
         };
         for (id, mode) in modes.into_iter().enumerate() {
             let mut config = db.config();
+            config["id"] = json!(format!("{} {id}", db.name));
             config["dsn"] = json!(db.server.dsn_of(&user, "pass%25word"));
             config["tls"] = json!({"mode": mode});
             let mut reader = Reader::connect(config, None).await.unwrap();
