@@ -52,6 +52,8 @@ start_server() {
   shift 2
   setsid "$@" >>"$log" 2>&1 </dev/null 9>&- &
   echo $! >"$pidfile"
+  # Between its beginning and its own command line it is still this shell, and would be taken for one that is gone.
+  until is_running "$pidfile" || ! kill -0 $! 2>/dev/null; do sleep 0.01; done
   # What becomes of it is nothing that this shell tells.
   disown
 }
