@@ -1,9 +1,9 @@
 """What takes no peer to tell: from commit to consumer, a copy beside mysqldump, one huge transaction. See scripts/bench/mysql-alone.sh."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 import time
 
 from confluent_kafka import Consumer
@@ -11,6 +11,8 @@ from readers import ACCOUNT, DeltaForge
 from servers import ROOT, Kafka, Mysql, cpu_seconds, peak_mib, wait
 from workloads import FIRST_ROWS, TABLES, WORKLOADS
 
+# Seconds.
+WARM_UP = 10
 NULL = '{type: "null", config: {id: out}}'
 
 
@@ -35,8 +37,9 @@ def ready(reader):
 
 
 def beats(reader, rate, seconds, committed):
-    """Single-row transactions at `rate` a second, each with its time; milliseconds from there to a consumer."""
-    topic, late, count = reader.topic("beat"), [], rate * seconds
+    """Single-row transactions at `rate` a second, each with its time; milliseconds from there to a consumer. The first seconds,
+    in which the broker compiles itself, are left out."""
+    topic, late, count = reader.topic("beat"), [], rate * (seconds + WARM_UP)
     consumer = Consumer({
         "bootstrap.servers": reader.kafka.brokers, "group.id": reader.name, "auto.offset.reset": "earliest",
         "enable.auto.commit": False, "fetch.wait.max.ms": 5, "fetch.min.bytes": 1,
@@ -64,9 +67,10 @@ def beats(reader, rate, seconds, committed):
         client.stdin.close()
         client.wait()
 
-    writer = threading.Thread(target=write)
+    # A process of its own: threads would wait for each other.
+    writer = multiprocessing.get_context("fork").Process(target=write)
     writer.start()
-    end = time.monotonic() + seconds + 60
+    end = time.monotonic() + WARM_UP + seconds + 60
     while len(late) < count:
         record = consumer.poll(1.0)
         now = time.time()
@@ -80,7 +84,7 @@ def beats(reader, rate, seconds, committed):
             raise TimeoutError(f"{len(late)} of {count} records came")
     writer.join()
     consumer.close()
-    return late
+    return late[rate * WARM_UP:]
 
 
 def calendar(text):
@@ -95,7 +99,7 @@ def latency(common, rate, seconds):
         ready(reader)
         before = cpu_seconds(reader.pid)
         late = beats(reader, rate, seconds, exactly)
-        cpu = (cpu_seconds(reader.pid) - before) / seconds
+        cpu = (cpu_seconds(reader.pid) - before) / (seconds + WARM_UP)
         print(f"    {name:32} {percentiles(late)}; {cpu * 100:.0f} % of a core, peak RSS {peak_mib(reader.pid):.0f} MiB", flush=True)
         reader.stop()
 

@@ -73,6 +73,11 @@ impl Batcher {
             || first_at.elapsed() >= self.limits.max_wait
     }
 
+    /// For how long its first event has waited, since [`Batcher::is_full`] was asked about it.
+    pub fn age(&self) -> Duration {
+        self.first_at.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
     /// Closes the batch at `through`.
     pub fn close(self, through: Position, boundary: Boundary) -> SourceBatch {
         SourceBatch { batch: self.builder.finish(), covers: LogSpan { from: self.from, through }, boundary }
