@@ -71,7 +71,11 @@ pub(crate) async fn ask(
         let context = shared.context(index, start.state.clone(), Trouble::new(hearing.clone()));
         let open = sink.factory.open(&sink.config, context).await.map_err(|error| {
             status.sink_failed(index, error.code(), &error);
-            Failure::of_sink(&sink.id, error)
+            let failure = Failure::of_sink(&sink.id, &error);
+            if error.is_halt() {
+                status.halt().begin(failure.clone());
+            }
+            failure
         })?;
         let stands = open.stands();
         let source = &shared.plan.source;
@@ -102,7 +106,7 @@ pub(crate) async fn forget(
             budget: Budget::new(plan.max_memory_bytes, None),
         };
         let done = sink.factory.forget_position(&sink.config, context).await;
-        done.map_err(|error| Failure::of_sink(&sink.id, error))?;
+        done.map_err(|error| Failure::of_sink(&sink.id, &error))?;
         forgotten.push(sink.id.clone());
     }
     Ok(forgotten)
