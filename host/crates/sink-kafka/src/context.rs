@@ -18,6 +18,7 @@ use crate::config::KafkaConfig;
 use crate::error::KafkaSinkError;
 use crate::in_flight::InFlight;
 use crate::lessons::Mark;
+use crate::turns::Turn;
 
 /// Most characters of a text of librdkafka's that a message quotes.
 const MOST_QUOTED: usize = 300;
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     retries: Counter,
     /// How often this producer tried again, as far as that is counted.
     counted: AtomicI64,
+    /// It may be about to become the only one of its name. This ends with the client at the latest.
+    turn: Mutex<Option<Turn>>,
 }
 
 impl Context {
@@ -63,7 +66,13 @@ impl Context {
             ],
             retries: counter!("deltaforge_kafka_produce_retries_total", &labels),
             counted: AtomicI64::new(0),
+            turn: Mutex::default(),
         }
+    }
+
+    /// The producer is about to become the only one of its name; `None`: it is.
+    pub fn takes(&self, turn: Option<Turn>) {
+        *self.turn.lock() = turn;
     }
 
     /// The producer is given up: what it says from now on concerns nobody.

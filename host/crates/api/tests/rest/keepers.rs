@@ -15,6 +15,7 @@ use deltaforge_engine::status::State;
 use deltaforge_testkit::random::{Random, seed};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::Barrier;
 use tokio::time::Instant;
 
 use crate::parts::{Numbers, Shelf, number, onto};
@@ -32,6 +33,8 @@ struct Kept {
     /// How often a commit came true that was answered with an error.
     doubts: u64,
     random: Option<Random>,
+    /// Who is opened waits for others that are.
+    together: Option<Arc<Barrier>>,
 }
 
 impl Kept {
@@ -133,6 +136,10 @@ impl SinkFactory for Keepers {
     }
 
     async fn open(&self, _: &Value, _: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
+        let together = self.0.lock().together.clone();
+        if let Some(together) = together {
+            together.wait().await;
+        }
         let mut kept = self.0.lock();
         if kept.fails() {
             return Err(down("open"));
@@ -266,6 +273,27 @@ async fn a_sink_that_was_shut_out_waits_for_a_resume_also_when_something_else_fa
     pipeline.resume();
     within("it goes on", async || first.0.lock().numbers == expected(30)).await;
     within("so does the other", async || second.0.lock().numbers == expected(30)).await;
+    pipeline.shutdown().await;
+}
+
+/// What one of them left open may hide where the other one stands, until that is opened too.
+#[tokio::test(start_paused = true)]
+async fn two_of_them_are_opened_at_once() {
+    let (first, second) = (keepers(1, 0), keepers(2, 0));
+    let numbers: Arc<Numbers> = Arc::default();
+    let shelf = Arc::new(Shelf::default());
+    let together = Arc::new(Barrier::new(2));
+    first.0.lock().together = Some(together.clone());
+    second.0.lock().together = Some(together);
+    let (services, _spill) = setup::services(Duration::from_millis(50));
+    let mut plan = plan(&numbers, &first, &shelf, true);
+    plan.sinks.push(setup::sink("p", "s2", Arc::new(second.clone()), true));
+    let pipeline = Pipeline::start(plan, services);
+    numbers.bound.send_replace(10);
+    within("both work", async || {
+        [&first, &second].iter().all(|keepers| keepers.0.lock().numbers == expected(10))
+    })
+    .await;
     pipeline.shutdown().await;
 }
 

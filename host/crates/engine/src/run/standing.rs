@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use deltaforge_model::Position;
 use deltaforge_model::position::Order;
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -52,19 +53,19 @@ pub(crate) struct Opened {
 }
 
 /// Opens the sinks that keep their position themselves, and has it from them: what lies with the messages is right,
-/// whatever the state store holds. The others are opened when there is something for them.
+/// whatever the state store holds. All at once, as what one of them left open may hide from another where that stands. The
+/// others are opened when there is something for them.
 pub(crate) async fn ask(
     shared: &SinkShared,
     status: &Arc<Shared>,
     starts: &mut [Start],
 ) -> Result<Vec<Option<Opened>>, Failure> {
-    let mut opened = Vec::new();
-    for (index, (sink, start)) in shared.plan.sinks.iter().zip(starts).enumerate() {
+    let open = async |index: usize, start: &mut Start| {
+        let sink = &shared.plan.sinks[index];
         let keeps = sink.factory.keeps_position(&sink.config);
         drop_foreign(start, keeps);
         if !keeps {
-            opened.push(None);
-            continue;
+            return Ok(None);
         }
         let hearing = Hearing::new(index, &sink.id, status.clone(), shared.plan.secrets.clone());
         let hearing = Arc::new(hearing);
@@ -80,9 +81,9 @@ pub(crate) async fn ask(
         let stands = open.stands();
         let source = &shared.plan.source;
         begin(start, stands.as_deref(), &sink.id, &source.id, &*source.factory)?;
-        opened.push(Some(Opened { sink: open, hearing }));
-    }
-    Ok(opened)
+        Ok(Some(Opened { sink: open, hearing }))
+    };
+    try_join_all(starts.iter_mut().enumerate().map(|(index, start)| open(index, start))).await
 }
 
 /// Has the sinks that keep their position themselves forget it: one of them, or all. Answers whose it was.

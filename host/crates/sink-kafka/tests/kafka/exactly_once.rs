@@ -119,6 +119,30 @@ async fn the_last_that_was_opened_shuts_the_others_out() {
     assert_eq!(seen(kafka, "once.two"), (0..40).collect::<Vec<_>>());
 }
 
+/// What a start asked for that was given up comes true before the next one's, or never.
+#[tokio::test]
+async fn a_start_that_was_given_up_shuts_no_later_one_out() {
+    let kafka = Kafka::shared();
+    let (config, factory) = (once(kafka, "once.given.up"), KafkaSinkFactory::default());
+    for round in 0..4 {
+        // Whoever is next is told to ask again, until the brokers have given up what this one left.
+        let mut left = open(&factory, &config).await.unwrap();
+        left.write(&ten(100)).await.unwrap();
+        let given_up = (1..6).map(|n| {
+            let within = Duration::from_millis(n * 8 + round);
+            tokio::time::timeout(within, open(&factory, &config))
+        });
+        let given_up = futures::future::join_all(given_up).await;
+        let mut sink = open(&factory, &config).await.unwrap();
+        sink.write(&ten(round)).await.unwrap();
+        // Whatever was asked for has come true by now.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let given_up = given_up.iter().filter(|one| one.is_err()).count();
+        assert!(sink.durable().await.is_ok(), "round {round}, {given_up} were given up");
+    }
+    assert_eq!(seen(kafka, "once.given.up"), (0..40).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn an_event_that_is_too_large_is_rejected_and_the_rest_of_its_transaction_is_there_once() {
     let kafka = Kafka::shared();
