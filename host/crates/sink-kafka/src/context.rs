@@ -14,8 +14,9 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 use tracing::debug;
 
+use crate::checkpoints::TOPIC;
 use crate::config::KafkaConfig;
-use crate::error::KafkaSinkError;
+use crate::error::{KafkaSinkError, is_too_large};
 use crate::in_flight::InFlight;
 use crate::lessons::Mark;
 use crate::turns::Turn;
@@ -164,6 +165,13 @@ impl ProducerContext for Context {
             }
             Err((error, record)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                if record.topic() == TOPIC && is_too_large(code) {
+                    let bytes = [record.key(), record.payload()].into_iter().flatten().map(<[u8]>::len).sum();
+                    let limit = format!("`max.message.bytes` of topic {TOPIC}");
+                    return self
+                        .in_flight
+                        .position_refused(KafkaSinkError::PositionTooLarge { bytes, limit });
+                }
                 let mark =
                     || Mark::of(record.key().unwrap_or_default(), record.payload().unwrap_or_default());
                 self.in_flight.failed(code, record.topic(), record.partition(), mark);

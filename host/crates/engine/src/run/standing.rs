@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::hearing::Hearing;
-use super::mark::Start;
+use super::mark::{CheckpointRecord, RECORD_VERSION, Start, record};
 use super::sink::SinkShared;
 use super::unrelated;
 use crate::budget::Budget;
+use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::Hurry;
@@ -38,7 +39,7 @@ struct Standing {
 /// What a sink is told of the place where it stands after a delivery.
 pub(crate) fn tell(source: &str, mark: &Mark) -> Arc<[u8]> {
     let standing = Standing {
-        v: 1,
+        v: RECORD_VERSION,
         source: source.to_owned(),
         resume: mark.resume.as_str().to_owned(),
         inside: mark.inside.clone(),
@@ -64,6 +65,7 @@ pub(crate) async fn ask(
         let sink = &shared.plan.sinks[index];
         let keeps = sink.factory.keeps_position(&sink.config);
         drop_foreign(start, keeps);
+        start.keeps = keeps;
         if !keeps {
             return Ok(None);
         }
@@ -113,6 +115,14 @@ pub(crate) async fn forget(
     Ok(forgotten)
 }
 
+/// Whether a stored checkpoint is of a sink that kept its position itself.
+pub(crate) async fn is_kept(checkpoints: &Checkpoints, key: &CheckpointKey) -> Result<bool, Failure> {
+    let stored = checkpoints.load(key).await?;
+    let record = stored.and_then(|bytes| serde_json::from_slice::<CheckpointRecord>(&bytes).ok());
+    let state = record.and_then(|record| record.state);
+    Ok(state.is_some_and(|state| serde_json::from_str::<Standing>(&state).is_ok()))
+}
+
 /// What a sink left that kept its position is no state of one that does not, and the other way round. Whoever begins to keep
 /// it again has not kept it all the time.
 fn drop_foreign(start: &mut Start, keeps: bool) {
@@ -129,12 +139,7 @@ fn begin(
 ) -> Result<(), Failure> {
     let before = std::mem::replace(&mut start.state, stands.map(<[u8]>::to_vec));
     let Some(bytes) = stands else { return Ok(()) };
-    let kept: Standing = serde_json::from_slice(bytes).map_err(|error| {
-        Failure::operator(
-            "bad_checkpoint",
-            format!("the position that sink {sink} keeps cannot be read: {error}"),
-        )
-    })?;
+    let kept: Standing = record(bytes, &format!("the position that sink {sink} keeps"))?;
     if kept.source != source_id {
         return Ok(());
     }

@@ -6,10 +6,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer;
 use tokio::time::Instant;
 
-use super::handover::Parts;
+use super::handover::{Parts, Unsent};
 use super::{KafkaSink, blocking};
 use crate::checkpoints::{PARTITION, TOPIC};
 use crate::error::KafkaSinkError;
+use crate::lessons::Refusal;
 use crate::quiet::SIGN_OF_LIFE;
 use crate::transactions::{TIMEOUT, Transactions};
 
@@ -40,7 +41,14 @@ impl KafkaSink {
             body: Some(&last.stands),
             headers: &[],
         };
-        self.send(last.number, position).await.map_err(|unsent| self.why(unsent))?;
+        let bytes = key.len() + last.stands.len();
+        self.send(last.number, position).await.map_err(|unsent| match unsent {
+            Unsent::Refused(Refusal::TooLarge) => KafkaSinkError::PositionTooLarge {
+                bytes,
+                limit: "`message.max.bytes` in `client_conf`".to_owned(),
+            },
+            unsent => self.why(unsent),
+        })?;
         failpoint::hit("kafka.commit");
         let began = Instant::now();
         self.commit_until_answered().await?;

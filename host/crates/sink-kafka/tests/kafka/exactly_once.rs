@@ -168,6 +168,28 @@ async fn an_event_that_is_too_large_is_rejected_and_the_rest_of_its_transaction_
     assert_eq!(seen(kafka, "once.large"), expected);
 }
 
+/// Large GTID sets, and many tables in a copy.
+#[tokio::test]
+async fn a_position_that_is_too_large_stops_the_sink_and_names_the_limit() {
+    let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
+    kafka.make_topic(POSITIONS, 1, &[("max.message.bytes", "20000"), ("cleanup.policy", "compact")]);
+    let mut config = once(&kafka, "once.position");
+    config["client_conf"] = json!({ "message.max.bytes": 30_000, "compression.type": "none" });
+    for (bytes, limit) in
+        [(25_000, "of topic deltaforge-checkpoints"), (40_000, "`message.max.bytes` in `client_conf`")]
+    {
+        let mut sink = open(&KafkaSinkFactory::default(), &config).await.unwrap();
+        sink.write(&Delivery { stands: Some(vec![b'x'; bytes].into()), ..ten(0) }).await.unwrap();
+        let error = sink.durable().await.unwrap_err();
+        assert!(
+            error.to_string().contains(limit) && error.to_string().contains(&bytes.to_string()[..2]),
+            "{error}"
+        );
+        assert_eq!(failure(Err::<(), _>(error)), ("kafka_position_too_large", Next::Operator));
+    }
+    assert_eq!(seen(&kafka, "once.position"), [0; 0], "nothing of it is committed");
+}
+
 #[tokio::test]
 async fn a_route_to_what_is_no_topic_is_rejected_inside_a_transaction() {
     let kafka = Kafka::shared();
