@@ -64,6 +64,42 @@ fn a_topic_holds_each_change_once_when_nothing_fails() {
 }
 
 #[test]
+fn a_changed_key_is_a_delete_and_a_create_that_name_each_others_key() {
+    let _machine = shared();
+    let kafka = Kafka::shared();
+    let place = Place::new();
+    place.shop.run("CREATE TABLE members (id INTEGER PRIMARY KEY, name TEXT)");
+    for (topic, more) in [("moved", ""), ("moved.once", ", exactly_once: true")] {
+        let yaml = yaml(kafka, topic, more).replace("tables: [customers, orders, items]", "tables: [members]");
+        let yaml = yaml.replace("id: out", &format!("id: {topic}"));
+        let mut host = Host::new(place.path(), &yaml);
+        host.start_ready();
+        place.shop.run("INSERT INTO members VALUES (1, 'Ann')");
+        place.shop.run("UPDATE members SET id = 2");
+        place.shop.run("DELETE FROM members");
+        let records = wait::until("four records", wait::SOON, || {
+            kafka.records(topic).filter(|records| records.len() >= 4)
+        });
+        let header = |value: Option<&str>, name: &str| {
+            let of = |record: &Record| {
+                let found = record.headers.iter().find(|(header, _)| header == name);
+                found.map(|(_, value)| value.clone())
+            };
+            let found: Vec<(Option<String>, Option<String>)> =
+                records.iter().filter(|one| of(one).is_some()).map(|one| (one.key.clone(), of(one))).collect();
+            assert_eq!(found.len(), 1, "{records:?}");
+            assert_eq!(found[0].1.as_deref(), value);
+            found[0].0.clone()
+        };
+        let (old, new) = (r#"{"id":1}"#, r#"{"id":2}"#);
+        assert_eq!(header(Some(new), "__debezium.newkey").as_deref(), Some(old), "the delete");
+        assert_eq!(header(Some(old), "__debezium.oldkey").as_deref(), Some(new), "the create");
+        assert!(host.terminate(wait::SOON).0.success());
+        std::fs::remove_dir_all(place.file("data")).unwrap();
+    }
+}
+
+#[test]
 fn a_topic_holds_every_change_whenever_the_host_is_killed() {
     let _machine = shared();
     let seed = seed("a_topic_holds_every_change_whenever_the_host_is_killed");

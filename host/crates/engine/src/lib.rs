@@ -17,6 +17,7 @@ pub mod dlq;
 pub mod error;
 pub mod failpoint;
 pub mod follow;
+mod halt;
 pub mod ledger;
 pub mod lines;
 pub mod message;

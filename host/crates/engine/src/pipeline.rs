@@ -227,6 +227,7 @@ impl Pipeline {
             counter!("deltaforge_pipeline_resumes_total", "pipeline" => self.plan.name.clone()).increment(1);
             self.shared.pause(false);
         }
+        self.shared.halt().end();
         self.want.send_replace(Want::Run);
         self.shared.waits().hurry().now();
     }
@@ -536,6 +537,15 @@ impl Supervisor {
                     () = refuse_swaps(&self.swaps) => {}
                 }
             }
+            if let Some(failure) = self.shared.halt().why() {
+                self.shared.failed(self.plan.secrets.hide_in(failure), None);
+                tokio::select! {
+                    changed = self.wanted.changed() => if changed.is_err() { return },
+                    () = self.shared.halt().over() => {}
+                    () = refuse_swaps(&self.swaps) => {}
+                }
+                continue;
+            }
             pauses.trying();
             // Of an attempt that was stopped meanwhile.
             self.shared.waits().made_room();
@@ -589,7 +599,10 @@ impl Supervisor {
                 ),
                 false => error!(code, error = message, retry_in_ms, "pipeline failed"),
             }
-            self.shared.failed(failure, pause);
+            if self.shared.halt().why().is_some() {
+                continue;
+            }
+            self.shared.failed(failure, Some(pause));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 changed = self.wanted.changed() => if changed.is_err() { return },

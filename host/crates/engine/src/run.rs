@@ -20,7 +20,7 @@ use tracing::{Instrument, info, warn};
 
 use crate::budget::Budget;
 use crate::dlq::Dlq;
-use crate::plan::{PipelinePlan, Services};
+use crate::plan::{PipelinePlan, Services, SourcePlan};
 use crate::source::{SourceContext, SourceFactory, SourceReader};
 use crate::status::{Failure, Shared};
 
@@ -33,6 +33,7 @@ mod feed;
 pub(crate) mod gaps;
 mod handed;
 mod hearing;
+mod inside;
 mod journal;
 mod lineage;
 mod mark;
@@ -173,6 +174,10 @@ impl Attempt {
             let opened = Backlog::open(index, &plan, &services, budget, shared, ends, &mut marks[index]);
             backlogs.push(Some(opened.await?).filter(|backlog| may_spill || backlog.is_spilling()));
         }
+        for (start, sink) in marks.iter_mut().zip(&plan.sinks) {
+            let SourcePlan { factory, config, .. } = &plan.source;
+            inside::settle(start, &sink.id, |transaction| factory.is_counted_alike(config, transaction))?;
+        }
         let resume = mark::lowest(&marks, &*plan.source.factory)?;
         let marks = mark::place_new_sinks(&plan, marks, resume.as_ref(), compare);
         let (waits, taps) = (shared.waits().clone(), shared.taps().clone());
@@ -236,7 +241,7 @@ impl Attempt {
             stages,
             envelopes,
             feeds,
-            skips: marks.iter().map(|mark| mark.skip()).collect(),
+            skips: marks.iter().zip(&plan.sinks).map(|(mark, sink)| mark.skip(&sink.id)).collect(),
             beginnings: Beginnings::of(&plan, &services, &marks),
             dlq,
             events: event_tx,

@@ -298,6 +298,11 @@ impl SinkError {
         }
     }
 
+    /// Whether nothing is to be tried until an operator says so.
+    pub(crate) fn is_halt(&self) -> bool {
+        matches!(self, Self::Failed { next: Next::Stop, .. })
+    }
+
     /// Its stable code.
     pub fn code(&self) -> &'static str {
         match self {

@@ -108,6 +108,12 @@ pub trait SourceFactory: Send + Sync + 'static {
             Order::Unrelated => None,
         }
     }
+    /// Whether this configuration hands out the same rows of a transaction as the one that wrote this name of it into
+    /// [`Boundary::Inside`](deltaforge_model::Boundary::Inside): else how many of them a sink has had does not say which.
+    /// Pure.
+    fn is_counted_alike(&self, _config: &Value, _transaction: &str) -> bool {
+        true
+    }
     /// How many leading events of `batch`, as the source handed it out, are at or before `position`. Pure.
     /// `position` lies inside the stretch that the batch covers.
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize;

@@ -14,6 +14,7 @@ pub use self::failure::{Failure, with_causes};
 use self::metrics::PipelineMetrics;
 pub use self::shown::{Gap, PipelineStatus, RolledBack, SinkStatus, StageStatus, State, position_json};
 use crate::error::Next;
+use crate::halt::Halt;
 use crate::narrate::{self, Episode};
 use crate::plan::PipelinePlan;
 use crate::secrets::Secrets;
@@ -34,6 +35,7 @@ pub(crate) type SpillFiles = Arc<Mutex<Spill>>;
 pub struct Shared {
     inner: Mutex<Inner>,
     waits: Waits,
+    halt: Halt,
     taps: Taps,
     secrets: Secrets,
     gaps: tokio::sync::Mutex<()>,
@@ -141,6 +143,7 @@ impl Shared {
         Self {
             metrics: PipelineMetrics::new(plan),
             waits: Waits::default(),
+            halt: Halt::default(),
             taps: Taps::default(),
             secrets: plan.secrets.clone(),
             gaps: tokio::sync::Mutex::new(()),
@@ -172,6 +175,11 @@ impl Shared {
     /// What the pipeline waits for that it should not have to wait for.
     pub(crate) fn waits(&self) -> &Waits {
         &self.waits
+    }
+
+    /// That another host does its work.
+    pub(crate) fn halt(&self) -> &Halt {
+        &self.halt
     }
 
     /// Who wants copies of what enters its stages and envelopes.
@@ -235,12 +243,13 @@ impl Shared {
         }
     }
 
-    pub(crate) fn failed(&self, failure: Failure, retry_in: Duration) {
+    /// `retry_in`: `None` where it is not tried again by itself.
+    pub(crate) fn failed(&self, failure: Failure, retry_in: Option<Duration>) {
         let mut inner = self.inner.lock();
         inner.state = State::Failed;
         inner.undrained |= !inner.open.is_empty() || self.metrics.events_read() > inner.processed;
         inner.error = Some(failure);
-        inner.retry_at = Some(Instant::now() + retry_in);
+        inner.retry_at = retry_in.map(|pause| Instant::now() + pause);
         inner.running_since = None;
         let undelivered = inner.open.front().map(|(_, _, opened)| *opened);
         inner.behind_since.get_or_insert(undelivered.unwrap_or_else(Instant::now));

@@ -80,7 +80,7 @@ pub enum Boundary {
     /// Inside one too large for its share of the budget. `through` stays at the transaction's start and
     /// `rows_done` of its rows, counted before any filter, have been handed out.
     Inside {
-        /// The transaction.
+        /// The transaction's id; behind a space, where that may change, by what its rows are counted.
         transaction: String,
         /// Rows of it handed out so far.
         rows_done: u64,

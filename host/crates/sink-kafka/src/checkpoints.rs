@@ -27,6 +27,7 @@ use crate::quiet::SIGN_OF_LIFE;
 use crate::sink::blocking;
 use crate::topics::{Maker, admin};
 use crate::transactions::{INITIALISED_WITHIN, Identity, TIMEOUT};
+use crate::turns::Turns;
 
 /// The topic.
 pub(crate) const TOPIC: &str = "deltaforge-checkpoints";
@@ -70,13 +71,19 @@ pub(crate) async fn read(
 }
 
 /// Forgets where a sink stands, and shuts out whoever writes as that sink.
-pub(crate) async fn forget(config: &KafkaConfig, context: &SinkContext) -> Result<(), KafkaSinkError> {
+pub(crate) async fn forget(
+    config: &KafkaConfig,
+    context: &SinkContext,
+    turns: &Turns,
+) -> Result<(), KafkaSinkError> {
     let settings = client_config(config, context, Sizes::of(config, context.budget.limit(), None));
     if !is_there(&connection(&settings)).await? {
         return Ok(());
     }
     let identity = Identity::of(context);
+    let turn = turns.of(&config.brokers, &identity.transactional_id).await;
     let written = blocking(move || {
+        let _turn = turn;
         let producer: ThreadedProducer<DefaultProducerContext> = settings.create()?;
         producer.init_transactions(INITIALISED_WITHIN)?;
         producer.begin_transaction()?;

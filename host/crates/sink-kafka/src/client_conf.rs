@@ -77,15 +77,36 @@ const FILES: &str = ".location";
 /// How long librdkafka tries to get a record through. Here it is the sink that gives up, as a whole: these are other names
 /// for `send_timeout_secs`, which beat it, and librdkafka never sees them.
 const TIMEOUTS: [&str; 2] = ["message.timeout.ms", "delivery.timeout.ms"];
+/// How often librdkafka sends a record again.
+const RETRIES: [&str; 2] = ["retries", "message.send.max.retries"];
 /// How long a request may take.
 const SOCKET_TIMEOUT: &str = "socket.timeout.ms";
 /// More unacknowledged requests than these can arrive in another order.
 const MOST_IN_FLIGHT: [&str; 2] = ["max.in.flight.requests.per.connection", "max.in.flight"];
 
+/// Why no time-out is longer with `exactly_once`.
+const NO_LONGER: &str = "the brokers give up a transaction that takes longer";
+
+/// The problem of `send_timeout_secs`, if it has one.
+pub(crate) fn check_patience(secs: u64, exactly_once: bool) -> Option<String> {
+    let most = TIMEOUT.as_secs();
+    (exactly_once && secs > most)
+        .then(|| format!("must be {most} or less with `exactly_once`: {NO_LONGER}; left out it is 30"))
+}
+
 /// Every problem of `client_conf`.
 pub(crate) fn check(conf: &BTreeMap<String, ConfValue>, exactly_once: bool) -> Vec<ConfigError> {
     let mut problems: Vec<ConfigError> =
         conf.iter().filter_map(|(key, value)| check_one(key, &value.text())).collect();
+    let most_ms = TIMEOUT.as_millis();
+    for key in TIMEOUTS {
+        if exactly_once
+            && conf.get(key).and_then(|value| value.text().parse().ok()).is_some_and(|ms: u128| ms > most_ms)
+        {
+            let message = format!("must be {most_ms} or less with `exactly_once`: {NO_LONGER}");
+            problems.push(ConfigError::new(format!("client_conf.{key}"), message));
+        }
+    }
     let socket_ms = conf.get(SOCKET_TIMEOUT).and_then(|value| value.text().parse::<u128>().ok());
     if exactly_once && socket_ms.is_some_and(|ms| ms > TIMEOUT.as_millis()) {
         let message = format!(
@@ -135,6 +156,11 @@ fn check_one(key: &str, value: &str) -> Option<ConfigError> {
     }
     if MOST_IN_FLIGHT.contains(&key) && value.parse::<u64>().is_ok_and(|most| most > 5) {
         return Some(ConfigError::new(path, "must be 5 or less, or a retry could change the order"));
+    }
+    if RETRIES.contains(&key) && value.parse::<u64>() == Ok(0) {
+        let message = "must be 1 or more: what is not acknowledged is sent again, without duplicates; leave it out for as often as \
+                       `send_timeout_secs` allows";
+        return Some(ConfigError::new(path, message));
     }
     if TIMEOUTS.contains(&key) && value.parse::<u64>() == Ok(0) {
         return Some(ConfigError::new(path, "must be more than 0"));

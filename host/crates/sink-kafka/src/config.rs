@@ -33,7 +33,7 @@ pub struct KafkaConfig {
     #[serde(default)]
     pub tombstones: bool,
     /// Longest time without any acknowledgement while records wait for one, in seconds. Then a new producer sends them
-    /// again.
+    /// again. At most 60 with `exactly_once`.
     #[serde(default = "send_timeout")]
     pub send_timeout_secs: NonZeroU64,
     /// Makes topics that are not there. Without it that is up to the brokers (`auto.create.topics.enable`).
@@ -152,6 +152,11 @@ impl KafkaConfig {
         }
         if let Some(Err(error)) = config.key.as_deref().map(Template::parse) {
             wrong("key", error.to_string());
+        }
+        if let Some(message) =
+            client_conf::check_patience(config.send_timeout_secs.get(), config.exactly_once)
+        {
+            wrong("send_timeout_secs", message);
         }
         problems.extend(client_conf::check(&config.client_conf, config.exactly_once));
         if problems.is_empty() { Ok(config) } else { Err(problems) }

@@ -14,10 +14,12 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 use tracing::debug;
 
+use crate::checkpoints::TOPIC;
 use crate::config::KafkaConfig;
-use crate::error::KafkaSinkError;
+use crate::error::{KafkaSinkError, is_too_large};
 use crate::in_flight::InFlight;
 use crate::lessons::Mark;
+use crate::turns::Turn;
 
 /// Most characters of a text of librdkafka's that a message quotes.
 const MOST_QUOTED: usize = 300;
@@ -43,6 +45,8 @@ pub(crate) struct Context {
     retries: Counter,
     /// How often this producer tried again, as far as that is counted.
     counted: AtomicI64,
+    /// It may be about to become the only one of its name. This ends with the client at the latest.
+    turn: Mutex<Option<Turn>>,
 }
 
 impl Context {
@@ -63,7 +67,13 @@ impl Context {
             ],
             retries: counter!("deltaforge_kafka_produce_retries_total", &labels),
             counted: AtomicI64::new(0),
+            turn: Mutex::default(),
         }
+    }
+
+    /// The producer is about to become the only one of its name; `None`: it is.
+    pub fn takes(&self, turn: Option<Turn>) {
+        *self.turn.lock() = turn;
     }
 
     /// The producer is given up: what it says from now on concerns nobody.
@@ -155,6 +165,13 @@ impl ProducerContext for Context {
             }
             Err((error, record)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                if record.topic() == TOPIC && is_too_large(code) {
+                    let bytes = [record.key(), record.payload()].into_iter().flatten().map(<[u8]>::len).sum();
+                    let limit = format!("`max.message.bytes` of topic {TOPIC}");
+                    return self
+                        .in_flight
+                        .position_refused(KafkaSinkError::PositionTooLarge { bytes, limit });
+                }
                 let mark =
                     || Mark::of(record.key().unwrap_or_default(), record.payload().unwrap_or_default());
                 self.in_flight.failed(code, record.topic(), record.partition(), mark);

@@ -70,6 +70,12 @@ pub(crate) enum KafkaSinkError {
         "keep where the sink stands: topic deltaforge-checkpoints has cleanup.policy={policy}; set it to `compact`"
     )]
     CheckpointPolicy { policy: String },
+    /// The record that says where the sink stands is too large.
+    #[error(
+        "keep where the sink stands: that takes {bytes} bytes now, which is more than {limit} allows; raise `message.max.bytes` in \
+         `client_conf` and `max.message.bytes` of topic deltaforge-checkpoints above that"
+    )]
+    PositionTooLarge { bytes: usize, limit: String },
     /// Something else.
     #[error("deliver to {what}: {why}")]
     Other { what: String, why: String },
@@ -168,6 +174,7 @@ impl KafkaSinkError {
             | Self::NotByThatName { .. }
             | Self::CheckpointMissing { .. }
             | Self::CheckpointPolicy { .. }
+            | Self::PositionTooLarge { .. }
             | Self::Config(_) => Next::Operator,
             Self::Fenced { .. } => Next::Stop,
         }
@@ -189,6 +196,7 @@ impl KafkaSinkError {
             Self::Fenced { .. } => "kafka_fenced",
             Self::CheckpointMissing { .. } => "kafka_checkpoint_missing",
             Self::CheckpointPolicy { .. } => "kafka_checkpoint_policy",
+            Self::PositionTooLarge { .. } => "kafka_position_too_large",
             Self::Other { .. } => "kafka_failed",
             Self::Config(_) => "invalid_config",
         }

@@ -11,11 +11,13 @@ use crate::error::KafkaSinkError;
 use crate::lessons::School;
 use crate::sink::KafkaSink;
 use crate::transactions::Identity;
+use crate::turns::Turns;
 
 /// Makes Kafka sinks.
 #[derive(Debug, Clone, Default)]
 pub struct KafkaSinkFactory {
     school: School,
+    turns: Turns,
 }
 
 #[async_trait]
@@ -48,11 +50,11 @@ impl SinkFactory for KafkaSinkFactory {
 
     async fn open(&self, config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
         let lessons = self.school.of(&Identity::of(&context).key);
-        Ok(Box::new(KafkaSink::open(read(config)?, context, lessons).await?))
+        Ok(Box::new(KafkaSink::open(read(config)?, context, lessons, &self.turns).await?))
     }
 
     async fn forget_position(&self, config: &Value, context: SinkContext) -> Result<(), SinkError> {
-        Ok(checkpoints::forget(&read(config)?, &context).await?)
+        Ok(checkpoints::forget(&read(config)?, &context, &self.turns).await?)
     }
 }
 

@@ -141,6 +141,12 @@ impl InFlight {
         self.changed.notify_one();
     }
 
+    /// The record that says where the sink stands was refused. Whatever else came back did so for that.
+    pub fn position_refused(&self, error: KafkaSinkError) {
+        self.state.lock().fault = Some(error);
+        self.changed.notify_one();
+    }
+
     /// Whether something failed.
     pub fn is_broken(&self) -> bool {
         self.state.lock().fault.is_some()

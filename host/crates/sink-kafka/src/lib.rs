@@ -31,6 +31,7 @@ mod quiet;
 mod sink;
 mod topics;
 mod transactions;
+mod turns;
 
 pub use config::{ConfValue, CreateTopics, KafkaConfig};
 pub use factory::KafkaSinkFactory;

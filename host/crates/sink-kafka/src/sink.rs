@@ -19,6 +19,7 @@ use crate::in_flight::InFlight;
 use crate::lessons::{BATCH, Lessons, Refusal};
 use crate::topics::Maker;
 use crate::transactions::Transactions;
+use crate::turns::Turns;
 
 mod commit;
 mod connection;
@@ -60,6 +61,7 @@ impl KafkaSink {
         config: KafkaConfig,
         context: SinkContext,
         lessons: Arc<Mutex<Lessons>>,
+        turns: &Turns,
     ) -> Result<Self, KafkaSinkError> {
         let sizes = Sizes::of(&config, context.budget.limit(), lessons.lock().batch);
         let settings = client_config(&config, &context, sizes);
@@ -82,7 +84,7 @@ impl KafkaSink {
         };
         sink.connect(&config, &settings).await?;
         if config.exactly_once {
-            sink.take_over(&settings, &context).await?;
+            sink.take_over(&settings, &context, turns).await?;
         }
         sink.producer().client().context().opened();
         info!(

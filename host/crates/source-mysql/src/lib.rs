@@ -96,6 +96,12 @@ impl SourceFactory for MysqlSource {
         position::compare(a, b)
     }
 
+    fn is_counted_alike(&self, config: &Value, transaction: &str) -> bool {
+        let counted = deltaforge_engine::error::parse::<MysqlConfig>(config).map(|config| config.counted());
+        let by = transaction.rsplit_once(' ').map(|(_, by)| by);
+        by.is_some_and(|by| counted.is_ok_and(|counted| counted == by))
+    }
+
     fn meet(&self, a: &Position, b: &Position) -> Option<Position> {
         position::meet(a, b)
     }

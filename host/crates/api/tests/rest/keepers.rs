@@ -1,5 +1,6 @@
 //! Sinks that keep where they stand themselves: whatever fails, each event counts once.
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,9 +11,11 @@ use deltaforge_engine::plan::PipelinePlan;
 use deltaforge_engine::sink::{
     Addressing, Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory, Wants,
 };
+use deltaforge_engine::status::State;
 use deltaforge_testkit::random::{Random, seed};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::Barrier;
 use tokio::time::Instant;
 
 use crate::parts::{Numbers, Shelf, number, onto};
@@ -30,6 +33,8 @@ struct Kept {
     /// How often a commit came true that was answered with an error.
     doubts: u64,
     random: Option<Random>,
+    /// Who is opened waits for others that are.
+    together: Option<Arc<Barrier>>,
 }
 
 impl Kept {
@@ -131,6 +136,10 @@ impl SinkFactory for Keepers {
     }
 
     async fn open(&self, _: &Value, _: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
+        let together = self.0.lock().together.clone();
+        if let Some(together) = together {
+            together.wait().await;
+        }
         let mut kept = self.0.lock();
         if kept.fails() {
             return Err(down("open"));
@@ -223,6 +232,68 @@ async fn a_sink_that_was_shut_out_waits_for_a_resume() {
     assert_eq!(keepers.0.lock().epoch, epoch, "it did not shut the other one out");
     pipeline.resume();
     within("it goes on", async || keepers.0.lock().numbers == expected(20)).await;
+    pipeline.shutdown().await;
+}
+
+/// What ends an attempt, and what opens sinks again in one, is no reason to shut the other host out.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_was_shut_out_waits_for_a_resume_also_when_something_else_fails() {
+    let (first, second) = (keepers(1, 0), keepers(2, 0));
+    let numbers: Arc<Numbers> = Arc::default();
+    let shelf = Arc::new(Shelf::default());
+    let (services, _spill) = setup::services(Duration::from_millis(50));
+    let mut plan = plan(&numbers, &first, &shelf, true);
+    plan.sinks.push(setup::sink("p", "s2", Arc::new(second.clone()), true));
+    let pipeline = Pipeline::start(plan, services);
+    numbers.bound.send_replace(10);
+    within("it works", async || second.0.lock().numbers == expected(10)).await;
+    within("both do", async || first.0.lock().numbers == expected(10)).await;
+    // Another host has taken one of the two, and the other one fails by itself.
+    first.0.lock().epoch += 1;
+    let epochs = || (first.0.lock().epoch, second.0.lock().epoch);
+    let before = epochs();
+    second.0.lock().fails = 100;
+    numbers.bound.send_replace(20);
+    within("it is shut out", async || pipeline.status().sinks[0].error.is_some()).await;
+    within("the other one fails", async || pipeline.status().sinks[2].error.is_some()).await;
+    second.0.lock().fails = 0;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(epochs(), before, "neither was opened again");
+    // The attempt ends.
+    numbers.unreadable.store(20, Ordering::SeqCst);
+    numbers.bound.send_replace(30);
+    within("it has failed", async || {
+        let status = pipeline.status();
+        status.status == State::Failed && status.error.is_some_and(|error| error.code == "keeper_fenced")
+    })
+    .await;
+    numbers.unreadable.store(u64::MAX, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(epochs(), before, "nor in another attempt");
+    pipeline.resume();
+    within("it goes on", async || first.0.lock().numbers == expected(30)).await;
+    within("so does the other", async || second.0.lock().numbers == expected(30)).await;
+    pipeline.shutdown().await;
+}
+
+/// What one of them left open may hide where the other one stands, until that is opened too.
+#[tokio::test(start_paused = true)]
+async fn two_of_them_are_opened_at_once() {
+    let (first, second) = (keepers(1, 0), keepers(2, 0));
+    let numbers: Arc<Numbers> = Arc::default();
+    let shelf = Arc::new(Shelf::default());
+    let together = Arc::new(Barrier::new(2));
+    first.0.lock().together = Some(together.clone());
+    second.0.lock().together = Some(together);
+    let (services, _spill) = setup::services(Duration::from_millis(50));
+    let mut plan = plan(&numbers, &first, &shelf, true);
+    plan.sinks.push(setup::sink("p", "s2", Arc::new(second.clone()), true));
+    let pipeline = Pipeline::start(plan, services);
+    numbers.bound.send_replace(10);
+    within("both work", async || {
+        [&first, &second].iter().all(|keepers| keepers.0.lock().numbers == expected(10))
+    })
+    .await;
     pipeline.shutdown().await;
 }
 

@@ -5,21 +5,48 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use deltaforge_model::position::Order;
 use deltaforge_model::{Batch, Boundary, Position};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::warn;
 
 use super::backlog::Meta;
 use super::commit::{SLOW_STORE, store_is_slow};
+use super::inside::Part;
 use super::{is_before, standing, unrelated};
 use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::source::SourceFactory;
 use crate::spill::spill_dir;
-use crate::state::StateError;
 use crate::status::{Failure, STALLED_AFTER, position_json};
 use crate::swap::{History, Swappable};
 use crate::waits::Waits;
+
+/// Version of the records that say where sinks stand.
+pub(crate) const RECORD_VERSION: u32 = 1;
+
+/// Reads such a record; `what`: its name.
+///
+/// # Errors
+///
+/// When it is none, or of a version that this build does not know.
+pub(crate) fn record<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let bad = |why: String| Failure::operator("bad_checkpoint", format!("{what} cannot be read: {why}"));
+    match serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))? {
+        Version { v: RECORD_VERSION } => {}
+        Version { v } => {
+            return Err(bad(format!(
+                "it is of version {v}, and this build knows version {RECORD_VERSION}; run the build that wrote it"
+            )));
+        }
+    }
+    serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))
+}
 
 /// A sink's checkpoint as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +71,7 @@ pub(crate) struct CheckpointRecord {
 impl CheckpointRecord {
     pub fn new(mark: &Mark, state: Option<&[u8]>, spill: u64) -> Self {
         Self {
-            v: 1,
+            v: RECORD_VERSION,
             resume: mark.resume.as_str().to_owned(),
             inside: mark.inside.clone(),
             state: state.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
@@ -52,6 +79,10 @@ impl CheckpointRecord {
             at_ms: now_ms(),
         }
     }
+}
+
+fn checkpoint_of(sink: &str) -> String {
+    format!("the checkpoint of sink {sink}")
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -84,6 +115,8 @@ pub(crate) struct Start {
     pub state: Option<Vec<u8>>,
     /// The newest batch of its spill that it is done with.
     pub spill_acked: u64,
+    /// It keeps its position itself: what it has may not come again.
+    pub keeps: bool,
     /// It lost what it had, and is to have it again: what lies in its spill comes after that.
     pub is_back: bool,
 }
@@ -117,8 +150,8 @@ impl Start {
         }
     }
 
-    pub fn skip(&self) -> Skip {
-        Skip { until: self.resume.clone(), rows: self.inside.as_ref().map_or(0, |(_, rows)| *rows) }
+    pub fn skip(&self, sink: &str) -> Skip {
+        Skip { until: self.resume.clone(), part: Part::of(sink, self) }
     }
 }
 
@@ -138,9 +171,7 @@ pub(crate) async fn stored(plan: &PipelinePlan, services: &Services) -> Result<V
     let mut stored = Vec::new();
     for sink in &plan.sinks {
         let Some(bytes) = services.checkpoints.load(&checkpoint_key(plan, &sink.id)).await? else { continue };
-        let record: CheckpointRecord = serde_json::from_slice(&bytes).map_err(|error| {
-            Failure::internal(format!("the checkpoint of sink {} cannot be read: {error}", sink.id))
-        })?;
+        let record: CheckpointRecord = record(&bytes, &checkpoint_of(&sink.id))?;
         stored.push(SinkCheckpoint {
             sink_id: sink.id.clone(),
             position: position_json(&Position::new(record.resume)),
@@ -180,6 +211,13 @@ pub(crate) async fn forget(
         begin_anew(plan, services).await?;
     }
     for key in goes {
+        if !forgotten.contains(&key.sink_id) && standing::is_kept(&services.checkpoints, &key).await? {
+            warn!(
+                sink = key.sink_id,
+                key = %format!("{}/{}/{}", key.tenant, key.pipeline, key.sink_id),
+                "a sink that keeps its position itself is not in the document: its checkpoint is deleted, and the position is not"
+            );
+        }
         // The checkpoint last: while it is there the rest can be tried again.
         let dir = spill_dir(&services.spill_dir, &plan.tenant, &plan.name, &key.sink_id);
         match tokio::fs::remove_dir_all(&dir).await {
@@ -219,15 +257,14 @@ pub(crate) async fn load(plan: &PipelinePlan, services: &Services) -> Result<Vec
         let start = match services.checkpoints.load(&key).await? {
             None => Start::default(),
             Some(bytes) => {
-                let record: CheckpointRecord = serde_json::from_slice(&bytes).map_err(|error| {
-                    StateError::backend(format!("read the checkpoint of sink {}", sink.id), error)
-                })?;
+                let record: CheckpointRecord = record(&bytes, &checkpoint_of(&sink.id))?;
                 Start {
                     known: true,
                     resume: Some(Position::new(record.resume)),
                     inside: record.inside,
                     state: record.state.map(String::into_bytes),
                     spill_acked: record.spill,
+                    keeps: false,
                     is_back: false,
                 }
             }
@@ -323,8 +360,8 @@ impl Beginnings {
 #[derive(Debug, Clone)]
 pub(crate) struct Skip {
     until: Option<Position>,
-    /// Rows after `until` that it has had too: the delivered part of a large transaction.
-    rows: u64,
+    /// Rows after `until` that it has had too.
+    part: Option<Part>,
 }
 
 impl Skip {
@@ -335,19 +372,23 @@ impl Skip {
 
     /// Whether the sink has had a part of a transaction whose rest is yet to come.
     pub fn is_inside(&self) -> bool {
-        self.rows > 0
+        self.part.is_some()
     }
 
     /// Whether the sink's own checkpoint covers everything up to `through`: nothing is left to do for it.
     pub fn covers(&self, factory: &dyn SourceFactory, through: &Position, boundary: &Boundary) -> bool {
         self.until.as_ref().is_some_and(|until| match factory.compare(through, until) {
             Order::Before => true,
-            Order::Same => self.rows == 0 && *boundary == Boundary::Transaction,
+            Order::Same => self.part.is_none() && *boundary == Boundary::Transaction,
             _ => false,
         })
     }
 
     /// The first `source_row` of the batch that the sink has not had; `batch` is as the source handed it out.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be told.
     pub fn first_row(
         &mut self,
         factory: &dyn SourceFactory,
@@ -355,22 +396,30 @@ impl Skip {
         from: &Position,
         through: &Position,
         boundary: &Boundary,
-    ) -> u32 {
-        let Some(until) = &self.until else { return 0 };
+    ) -> Result<u32, Failure> {
+        let Some(until) = &self.until else { return Ok(0) };
         let mut rows = match factory.compare(through, until) {
-            Order::Before => return u32::MAX,
+            Order::Before => return Ok(u32::MAX),
             // A piece of a large transaction ends where that began, and is not covered by what came before it.
-            Order::Same if *boundary == Boundary::Transaction => return u32::MAX,
+            Order::Same if *boundary == Boundary::Transaction => return Ok(u32::MAX),
             _ if is_before(factory.compare(from, until)) => factory.rows_through(batch, until),
             _ => 0,
         };
-        let more = (self.rows as usize).min(batch.len() - rows);
-        self.rows -= more as u64;
-        rows += more;
-        if self.rows == 0 {
+        if rows < batch.len() {
+            self.part = match self.part.take() {
+                Some(mut part) if part.comes(&batch.event(rows))? => {
+                    let more = part.rows.min((batch.len() - rows) as u64);
+                    part.rows -= more;
+                    rows += more as usize;
+                    Some(part).filter(|part| part.rows > 0)
+                }
+                _ => None,
+            };
+        }
+        if self.part.is_none() {
             self.until = None;
         }
-        if rows < batch.len() { batch.event(rows).source_row() } else { u32::MAX }
+        Ok(if rows < batch.len() { batch.event(rows).source_row() } else { u32::MAX })
     }
 }
 

@@ -236,11 +236,15 @@ impl SinkTask {
                 SinkError::Failed { next, wait, .. } => (*next, *wait),
                 SinkError::Rejected { .. } => (Next::Operator, None),
             };
+            if error.is_halt() {
+                // Before it shows: whoever sees it may resume at once.
+                shared.halt().begin(Failure::of_sink(&self.plan.id, &error));
+            }
             let code = error.code();
             let is_news = shared.sink_failed(self.index, code, &error);
             // A quorum does without it.
             if next == Next::Operator && self.plan.required && !may_leave {
-                return Err(Failure::of_sink(&self.plan.id, error));
+                return Err(Failure::of_sink(&self.plan.id, &error));
             }
             self.tried.cancel();
             let pause = match next {
@@ -266,6 +270,10 @@ impl SinkTask {
     async fn turn(&mut self, shared: &Shared, hearing: &Hearing) -> Result<(End, bool), Failure> {
         let (plan, context) = (self.plan.clone(), self.context.clone());
         self.pauses.trying();
+        if self.keeps.is_some() && self.opened.is_none() {
+            // Opening this one would shut out the host that has another one of them.
+            self.patiently(None, shared.halt().over()).await?;
+        }
         let opened = match self.opened.take() {
             Some(opened) => Ok(opened.sink),
             None => self.patiently(Some(hearing), plan.factory.open(&plan.config, context)).await?,

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use deltaforge_model::Position;
 use deltaforge_model::position::Order;
+use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::hearing::Hearing;
-use super::mark::Start;
+use super::mark::{CheckpointRecord, RECORD_VERSION, Start, record};
 use super::sink::SinkShared;
 use super::unrelated;
 use crate::budget::Budget;
+use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::ledger::Mark;
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::retry::Hurry;
@@ -37,7 +39,7 @@ struct Standing {
 /// What a sink is told of the place where it stands after a delivery.
 pub(crate) fn tell(source: &str, mark: &Mark) -> Arc<[u8]> {
     let standing = Standing {
-        v: 1,
+        v: RECORD_VERSION,
         source: source.to_owned(),
         resume: mark.resume.as_str().to_owned(),
         inside: mark.inside.clone(),
@@ -52,33 +54,38 @@ pub(crate) struct Opened {
 }
 
 /// Opens the sinks that keep their position themselves, and has it from them: what lies with the messages is right,
-/// whatever the state store holds. The others are opened when there is something for them.
+/// whatever the state store holds. All at once, as what one of them left open may hide from another where that stands. The
+/// others are opened when there is something for them.
 pub(crate) async fn ask(
     shared: &SinkShared,
     status: &Arc<Shared>,
     starts: &mut [Start],
 ) -> Result<Vec<Option<Opened>>, Failure> {
-    let mut opened = Vec::new();
-    for (index, (sink, start)) in shared.plan.sinks.iter().zip(starts).enumerate() {
+    let open = async |index: usize, start: &mut Start| {
+        let sink = &shared.plan.sinks[index];
         let keeps = sink.factory.keeps_position(&sink.config);
         drop_foreign(start, keeps);
+        start.keeps = keeps;
         if !keeps {
-            opened.push(None);
-            continue;
+            return Ok(None);
         }
         let hearing = Hearing::new(index, &sink.id, status.clone(), shared.plan.secrets.clone());
         let hearing = Arc::new(hearing);
         let context = shared.context(index, start.state.clone(), Trouble::new(hearing.clone()));
         let open = sink.factory.open(&sink.config, context).await.map_err(|error| {
             status.sink_failed(index, error.code(), &error);
-            Failure::of_sink(&sink.id, error)
+            let failure = Failure::of_sink(&sink.id, &error);
+            if error.is_halt() {
+                status.halt().begin(failure.clone());
+            }
+            failure
         })?;
         let stands = open.stands();
         let source = &shared.plan.source;
         begin(start, stands.as_deref(), &sink.id, &source.id, &*source.factory)?;
-        opened.push(Some(Opened { sink: open, hearing }));
-    }
-    Ok(opened)
+        Ok(Some(Opened { sink: open, hearing }))
+    };
+    try_join_all(starts.iter_mut().enumerate().map(|(index, start)| open(index, start))).await
 }
 
 /// Has the sinks that keep their position themselves forget it: one of them, or all. Answers whose it was.
@@ -102,10 +109,18 @@ pub(crate) async fn forget(
             budget: Budget::new(plan.max_memory_bytes, None),
         };
         let done = sink.factory.forget_position(&sink.config, context).await;
-        done.map_err(|error| Failure::of_sink(&sink.id, error))?;
+        done.map_err(|error| Failure::of_sink(&sink.id, &error))?;
         forgotten.push(sink.id.clone());
     }
     Ok(forgotten)
+}
+
+/// Whether a stored checkpoint is of a sink that kept its position itself.
+pub(crate) async fn is_kept(checkpoints: &Checkpoints, key: &CheckpointKey) -> Result<bool, Failure> {
+    let stored = checkpoints.load(key).await?;
+    let record = stored.and_then(|bytes| serde_json::from_slice::<CheckpointRecord>(&bytes).ok());
+    let state = record.and_then(|record| record.state);
+    Ok(state.is_some_and(|state| serde_json::from_str::<Standing>(&state).is_ok()))
 }
 
 /// What a sink left that kept its position is no state of one that does not, and the other way round. Whoever begins to keep
@@ -124,12 +139,7 @@ fn begin(
 ) -> Result<(), Failure> {
     let before = std::mem::replace(&mut start.state, stands.map(<[u8]>::to_vec));
     let Some(bytes) = stands else { return Ok(()) };
-    let kept: Standing = serde_json::from_slice(bytes).map_err(|error| {
-        Failure::operator(
-            "bad_checkpoint",
-            format!("the position that sink {sink} keeps cannot be read: {error}"),
-        )
-    })?;
+    let kept: Standing = record(bytes, &format!("the position that sink {sink} keeps"))?;
     if kept.source != source_id {
         return Ok(());
     }

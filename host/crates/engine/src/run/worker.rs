@@ -169,7 +169,7 @@ impl Worker {
             .skips
             .iter_mut()
             .map(|skip| skip.first_row(factory, &batch, &covers.from, &covers.through, &boundary))
-            .collect();
+            .collect::<Result<_, _>>()?;
         let rows = batch.len() as u64;
         let newest_us = batch.len().checked_sub(1).map_or(0, |last| batch.event(last).ts_us());
         let from = (!self.inside).then_some(&covers.from);

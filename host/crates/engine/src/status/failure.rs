@@ -32,12 +32,12 @@ impl Failure {
     }
 
     /// A sink failed for good.
-    pub fn of_sink(id: &str, error: SinkError) -> Self {
-        let (code, retriable) = match &error {
+    pub fn of_sink(id: &str, error: &SinkError) -> Self {
+        let (code, retriable) = match error {
             SinkError::Failed { code, next, .. } => (*code, *next == Next::Retry),
             SinkError::Rejected { code, .. } => (*code, false),
         };
-        Self { code: code.into(), message: format!("sink {id}: {}", with_causes(&error)), retriable }
+        Self { code: code.into(), message: format!("sink {id}: {}", with_causes(error)), retriable }
     }
 }
 

@@ -1,15 +1,18 @@
 //! The sink's transactions: begun with a delivery, committed when it is asked what is durable.
 
+use std::time::Duration;
+
 use deltaforge_engine::failpoint;
 use deltaforge_engine::sink::Durable;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer;
 use tokio::time::Instant;
 
-use super::handover::Parts;
-use super::{KafkaSink, blocking};
+use super::handover::{Parts, Unsent};
+use super::{KafkaSink, Records, blocking};
 use crate::checkpoints::{PARTITION, TOPIC};
 use crate::error::KafkaSinkError;
+use crate::lessons::Refusal;
 use crate::quiet::SIGN_OF_LIFE;
 use crate::transactions::{TIMEOUT, Transactions};
 
@@ -40,7 +43,14 @@ impl KafkaSink {
             body: Some(&last.stands),
             headers: &[],
         };
-        self.send(last.number, position).await.map_err(|unsent| self.why(unsent))?;
+        let bytes = key.len() + last.stands.len();
+        self.send(last.number, position).await.map_err(|unsent| match unsent {
+            Unsent::Refused(Refusal::TooLarge) => KafkaSinkError::PositionTooLarge {
+                bytes,
+                limit: "`message.max.bytes` in `client_conf`".to_owned(),
+            },
+            unsent => self.why(unsent),
+        })?;
         failpoint::hit("kafka.commit");
         let began = Instant::now();
         self.commit_until_answered().await?;
@@ -60,7 +70,7 @@ impl KafkaSink {
         self.doubt(true);
         loop {
             let producer = self.producer().clone();
-            let error = match blocking(move || producer.commit_transaction(SIGN_OF_LIFE)).await? {
+            let error = match blocking(move || flush_and_commit(&producer)).await? {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -108,4 +118,20 @@ impl KafkaSink {
             KafkaSinkError::Fenced { transactional_id: transactions.identity.transactional_id.clone() }
         })
     }
+}
+
+/// How often is looked whether the last records have arrived.
+const LOOKS_EVERY: Duration = Duration::from_micros(500);
+
+/// Has what was handed over sent at once, waits for its acknowledgements, and commits. The client's own way to wait for
+/// them looks ten times a second only, which would be the length of a commit.
+fn flush_and_commit(producer: &Records) -> Result<(), KafkaError> {
+    let until = std::time::Instant::now() + SIGN_OF_LIFE;
+    while let Err(error) = producer.flush(Duration::ZERO) {
+        if std::time::Instant::now() >= until {
+            return Err(error);
+        }
+        std::thread::sleep(LOOKS_EVERY);
+    }
+    producer.commit_transaction(SIGN_OF_LIFE)
 }

@@ -1,6 +1,7 @@
 //! Reaching the brokers: the first answer, and whether the topics are there.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use deltaforge_engine::sink::SinkContext;
@@ -13,8 +14,10 @@ use crate::checkpoints;
 use crate::config::KafkaConfig;
 use crate::context::Context;
 use crate::error::KafkaSinkError;
+use crate::quiet::SIGN_OF_LIFE;
 use crate::topics::Maker;
 use crate::transactions::{INITIALISED_WITHIN, Transactions};
+use crate::turns::Turns;
 
 /// How long the first answer of a broker may take.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
@@ -64,14 +67,22 @@ impl KafkaSink {
         &mut self,
         settings: &ClientConfig,
         context: &SinkContext,
+        turns: &Turns,
     ) -> Result<(), KafkaSinkError> {
-        self.transactions = Some(Transactions::new(context, None));
+        let transactions = self.transactions.insert(Transactions::new(context, None));
+        let brokers = settings.get("bootstrap.servers").unwrap_or_default();
+        let turn = turns.of(brokers, &transactions.identity.transactional_id).await;
         let producer = self.producer().clone();
-        let initialised = self.unless_broken(move || producer.init_transactions(INITIALISED_WITHIN)).await?;
+        producer.client().context().takes(Some(turn));
+        let wanted = Arc::new(());
+        let asked = Arc::downgrade(&wanted);
+        let initialised = self.unless_broken(move || initialise(&producer, &asked)).await?;
+        drop(wanted);
         initialised.map_err(|error| match &error {
             KafkaError::Transaction(told) if told.is_retriable() => self.of_answer(&error),
             _ => self.of_transaction(&error),
         })?;
+        self.producer().client().context().takes(None);
         let stands = checkpoints::read(settings, context, context.state.is_some()).await?;
         self.transactions = Some(Transactions::new(context, stands));
         Ok(())
@@ -102,6 +113,21 @@ impl KafkaSink {
     fn of_answer(&self, error: &KafkaError) -> KafkaSinkError {
         let code = error.rdkafka_error_code().unwrap_or(Code::BrokerTransportFailure);
         self.producer().client().context().error_of(code)
+    }
+}
+
+/// Makes a producer the only one of its name, in slices. Once nobody wants that any more it goes on only while what was asked
+/// may yet be answered: the next producer of the host waits for that.
+fn initialise(producer: &Records, wanted: &Weak<()>) -> Result<(), KafkaError> {
+    let until = std::time::Instant::now() + INITIALISED_WITHIN;
+    loop {
+        let outcome = producer.init_transactions(SIGN_OF_LIFE);
+        let is_pending = matches!(&outcome, Err(KafkaError::Transaction(error)) if error.is_retriable());
+        let context = producer.client().context();
+        let is_in_vain = wanted.strong_count() == 0 && context.down().is_some();
+        if !is_pending || is_in_vain || context.in_flight.is_broken() || std::time::Instant::now() >= until {
+            return outcome;
+        }
     }
 }
 

@@ -41,6 +41,40 @@ fn every_problem_is_named_by_its_path_and_no_value_is_quoted() {
 }
 
 #[test]
+fn what_would_fail_at_every_start_is_refused() {
+    let factory = KafkaSinkFactory::default();
+    for (more, path) in [
+        (json!({ "exactly_once": true, "send_timeout_secs": 61 }), "send_timeout_secs"),
+        (
+            json!({ "exactly_once": true, "client_conf": { "message.timeout.ms": 60_001 } }),
+            "client_conf.message.timeout.ms",
+        ),
+        (
+            json!({ "exactly_once": true, "client_conf": { "delivery.timeout.ms": "90000" } }),
+            "client_conf.delivery.timeout.ms",
+        ),
+        (json!({ "client_conf": { "retries": 0 } }), "client_conf.retries"),
+        (
+            json!({ "client_conf": { "message.send.max.retries": "0" } }),
+            "client_conf.message.send.max.retries",
+        ),
+    ] {
+        let mut block = json!({ "brokers": "k", "topic": "t" });
+        block.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let problems = factory.validate(&block).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].path, path);
+        assert!(problems[0].message.contains("must be"), "{problems:?}");
+    }
+    for good in [
+        json!({ "brokers": "k", "topic": "t", "exactly_once": true, "send_timeout_secs": 60 }),
+        json!({ "brokers": "k", "topic": "t", "send_timeout_secs": 600, "client_conf": { "retries": 1 } }),
+    ] {
+        assert_eq!(factory.validate(&good), Ok(()));
+    }
+}
+
+#[test]
 fn credentials_are_secrets() {
     let schema = KafkaSinkFactory::default().schema().to_value();
     for key in ["sasl.password", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password"] {

@@ -119,6 +119,30 @@ async fn the_last_that_was_opened_shuts_the_others_out() {
     assert_eq!(seen(kafka, "once.two"), (0..40).collect::<Vec<_>>());
 }
 
+/// What a start asked for that was given up comes true before the next one's, or never.
+#[tokio::test]
+async fn a_start_that_was_given_up_shuts_no_later_one_out() {
+    let kafka = Kafka::shared();
+    let (config, factory) = (once(kafka, "once.given.up"), KafkaSinkFactory::default());
+    for round in 0..4 {
+        // Whoever is next is told to ask again, until the brokers have given up what this one left.
+        let mut left = open(&factory, &config).await.unwrap();
+        left.write(&ten(100)).await.unwrap();
+        let given_up = (1..6).map(|n| {
+            let within = Duration::from_millis(n * 8 + round);
+            tokio::time::timeout(within, open(&factory, &config))
+        });
+        let given_up = futures::future::join_all(given_up).await;
+        let mut sink = open(&factory, &config).await.unwrap();
+        sink.write(&ten(round)).await.unwrap();
+        // Whatever was asked for has come true by now.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let given_up = given_up.iter().filter(|one| one.is_err()).count();
+        assert!(sink.durable().await.is_ok(), "round {round}, {given_up} were given up");
+    }
+    assert_eq!(seen(kafka, "once.given.up"), (0..40).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn an_event_that_is_too_large_is_rejected_and_the_rest_of_its_transaction_is_there_once() {
     let kafka = Kafka::shared();
@@ -142,6 +166,28 @@ async fn an_event_that_is_too_large_is_rejected_and_the_rest_of_its_transaction_
     );
     let expected: Vec<usize> = (0..40).filter(|n| ![10, 20, 29].contains(n)).collect();
     assert_eq!(seen(kafka, "once.large"), expected);
+}
+
+/// Large GTID sets, and many tables in a copy.
+#[tokio::test]
+async fn a_position_that_is_too_large_stops_the_sink_and_names_the_limit() {
+    let kafka = tokio::task::spawn_blocking(Kafka::start).await.unwrap();
+    kafka.make_topic(POSITIONS, 1, &[("max.message.bytes", "20000"), ("cleanup.policy", "compact")]);
+    let mut config = once(&kafka, "once.position");
+    config["client_conf"] = json!({ "message.max.bytes": 30_000, "compression.type": "none" });
+    for (bytes, limit) in
+        [(25_000, "of topic deltaforge-checkpoints"), (40_000, "`message.max.bytes` in `client_conf`")]
+    {
+        let mut sink = open(&KafkaSinkFactory::default(), &config).await.unwrap();
+        sink.write(&Delivery { stands: Some(vec![b'x'; bytes].into()), ..ten(0) }).await.unwrap();
+        let error = sink.durable().await.unwrap_err();
+        assert!(
+            error.to_string().contains(limit) && error.to_string().contains(&bytes.to_string()[..2]),
+            "{error}"
+        );
+        assert_eq!(failure(Err::<(), _>(error)), ("kafka_position_too_large", Next::Operator));
+    }
+    assert_eq!(seen(&kafka, "once.position"), [0; 0], "nothing of it is committed");
 }
 
 #[tokio::test]

@@ -105,7 +105,9 @@ impl Filling {
     }
 
     /// Ends it inside of a transaction, which begins behind `before`: what came before that stands apart.
-    pub fn cut(&mut self, tx: &mut Open, before: &Position) -> Vec<SourceBatch> {
+    ///
+    /// `counted`: by what its rows are counted.
+    pub fn cut(&mut self, tx: &mut Open, before: &Position, counted: &str) -> Vec<SourceBatch> {
         let mut batch = self.close(before.clone(), Boundary::Transaction);
         let mut batches = Vec::new();
         if tx.first > 0 {
@@ -119,7 +121,8 @@ impl Filling {
         }
         if !batch.batch.is_empty() {
             tx.handed_out += batch.batch.len() as u64;
-            batch.boundary = Boundary::Inside { transaction: tx.name.to_string(), rows_done: tx.handed_out };
+            let transaction = format!("{} {counted}", tx.name);
+            batch.boundary = Boundary::Inside { transaction, rows_done: tx.handed_out };
             batches.push(batch);
         }
         (tx.first, tx.index) = (0, None);

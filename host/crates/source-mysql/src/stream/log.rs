@@ -47,6 +47,8 @@ pub(super) struct Log {
     /// Up to where everybody has everything.
     confirmed: watch::Receiver<Option<Position>>,
     captured: Captured,
+    /// By what the rows of a transaction are counted.
+    counted: String,
     outboxes: Patterns,
     on_drift: SchemaDrift,
     identity: String,
@@ -90,6 +92,7 @@ impl Log {
             definitions,
             confirmed,
             captured: config.captured(),
+            counted: config.counted(),
             outboxes: config.outboxes(),
             on_drift: config.on_schema_drift,
             identity: server.identity,

@@ -45,7 +45,7 @@ async fn a_large_transaction_comes_in_pieces_that_a_restart_can_count() {
             .enumerate()
             .filter_map(|(at, boundary)| match boundary {
                 Boundary::Inside { rows_done, transaction } => {
-                    assert_eq!(Some(transaction), seen[1].transaction.as_ref());
+                    assert_eq!(transaction.split(' ').next(), seen[1].transaction.as_deref());
                     Some((at, *rows_done))
                 }
                 Boundary::Transaction => None,

@@ -139,3 +139,11 @@ fn a_position_of_another_source_is_not_this_ones() {
     let failure = begins(Start::default(), Some(&b"{}"[..].into())).expect_err("no position");
     assert_eq!(failure.code, "bad_checkpoint");
 }
+
+#[test]
+fn a_position_that_a_newer_build_wrote_is_not_guessed_at() {
+    let newer: Arc<[u8]> = br#"{"v":2,"source":"shop","resume":"9","inside":{"transaction":"t"}}"#[..].into();
+    let failure = begins(stored("5", Some(&at("5", 0))), Some(&newer)).expect_err("it says something else");
+    assert_eq!((failure.code.as_str(), failure.retriable), ("bad_checkpoint", false));
+    assert!(failure.message.contains("version 2"), "{failure}");
+}

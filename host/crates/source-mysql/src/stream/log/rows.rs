@@ -86,7 +86,7 @@ impl Log {
     /// Hands out what is there of a transaction that is too large for one batch.
     pub(super) async fn cut(&mut self, outlet: &mut Outlet) -> Result<(), End> {
         let Some(tx) = &mut self.tx else { return Ok(()) };
-        for batch in self.filling.cut(tx, &self.at.position()) {
+        for batch in self.filling.cut(tx, &self.at.position(), &self.counted) {
             outlet.give(batch).await?;
         }
         (self.moved, self.told, self.given) = (false, Instant::now(), Instant::now());

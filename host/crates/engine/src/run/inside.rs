@@ -1,0 +1,82 @@
+//! Sinks that have a part of a transaction: which part, while what is read of it may be something else now.
+
+use deltaforge_model::Event;
+use tracing::warn;
+
+use super::mark::Start;
+use crate::status::Failure;
+
+/// The part of a transaction that a sink has had.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Part {
+    sink: String,
+    /// As [`Boundary::Inside`](deltaforge_model::Boundary::Inside) names it.
+    transaction: String,
+    /// Rows of it that are yet to come by.
+    pub rows: u64,
+    /// None of them may come twice.
+    strict: bool,
+}
+
+impl Part {
+    pub fn of(sink: &str, start: &Start) -> Option<Self> {
+        let (transaction, rows) = start.inside.clone().filter(|(_, rows)| *rows > 0)?;
+        Some(Self { sink: sink.to_owned(), transaction, rows, strict: start.keeps })
+    }
+
+    fn id(&self) -> &str {
+        self.transaction.split(' ').next().unwrap_or_default()
+    }
+
+    /// Whether these rows come by now, with this event. Where they do not the sink is to have all that comes.
+    ///
+    /// # Errors
+    ///
+    /// When it may not have any of it twice.
+    pub fn comes(&self, event: &Event<'_>) -> Result<bool, Failure> {
+        let found = event.transaction().map_or("none", |transaction| &transaction.id);
+        if found == self.id() {
+            return Ok(true);
+        }
+        self.cannot_tell(&format!("the source reads another one first ({found})")).map(|()| false)
+    }
+
+    fn cannot_tell(&self, why: &str) -> Result<(), Failure> {
+        let Self { sink, rows, strict, .. } = self;
+        let id = self.id();
+        if *strict {
+            return Err(Failure::operator(
+                "half_delivered",
+                format!("sink {sink} has the first {rows} rows of transaction {id}, and {why}"),
+            ));
+        }
+        warn!(sink, transaction = id, rows, why, "what a sink had of a transaction comes to it again");
+        Ok(())
+    }
+}
+
+/// Looks whether the transaction that a sink has a part of is still counted as it was. Where it is not it comes again from its
+/// beginning.
+///
+/// # Errors
+///
+/// When it may not.
+pub(crate) fn settle(
+    start: &mut Start,
+    sink: &str,
+    is_counted_alike: impl Fn(&str) -> bool,
+) -> Result<(), Failure> {
+    let Some(part) = Part::of(sink, start).filter(|part| !is_counted_alike(&part.transaction)) else {
+        return Ok(());
+    };
+    part.cannot_tell(
+        "which rows those are cannot be told any more, as what the source captures was changed since; put `tables` back \
+         until the sink has all of it",
+    )?;
+    start.inside = None;
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
