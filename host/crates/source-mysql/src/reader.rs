@@ -45,7 +45,7 @@ impl MysqlReader {
         let server = Server::ask(&mut session, endpoint.address()).await?;
         look_over(&mut session, &server, &config).await?;
         for at in held.iter().chain(&stands) {
-            resume::check(&mut session, &server, at).await?;
+            resume::check(&endpoint, &mut session, &server, at).await?;
         }
         let first = held.is_none();
         let mut at = match held {

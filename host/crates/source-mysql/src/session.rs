@@ -94,7 +94,12 @@ impl Session {
         Ok(session)
     }
 
-    async fn connect(endpoint: &Endpoint, max_row_bytes: usize) -> Result<Self, MysqlError> {
+    /// Opens one that is as the server makes it.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or does not let us in.
+    pub async fn connect(endpoint: &Endpoint, max_row_bytes: usize) -> Result<Self, MysqlError> {
         let address = endpoint.address().to_owned();
         let opened = timeout(endpoint.patience, login::open(endpoint, max_row_bytes)).await;
         let silent = |_| MysqlError::Silent {
@@ -105,6 +110,11 @@ impl Session {
         let wire = opened.map_err(silent)??;
         let talk = Talk { address: address.clone(), action: "set up the session at", patience: PATIENCE };
         Ok(Self { wire, talk })
+    }
+
+    /// Its packets, for other commands.
+    pub fn into_wire(self) -> Wire {
+        self.wire
     }
 
     /// Says what the next statements are for, in errors.

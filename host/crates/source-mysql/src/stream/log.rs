@@ -76,6 +76,19 @@ pub(super) struct Log {
 struct Here {
     file: String,
     pos: u64,
+    /// See [`Place::begun`].
+    begun: u32,
+}
+
+impl Here {
+    fn of(place: &Place) -> Self {
+        Self { file: place.file.clone(), pos: place.pos, begun: place.begun }
+    }
+
+    fn write(&self, place: &mut Place) {
+        place.file.clone_from(&self.file);
+        (place.pos, place.begun) = (self.pos, self.begun);
+    }
 }
 
 impl Log {
@@ -93,7 +106,7 @@ impl Log {
             outboxes: config.outboxes(),
             on_drift: config.on_schema_drift,
             identity: server.identity,
-            here: Here { file: start.file.clone(), pos: start.pos },
+            here: Here::of(start),
             held: at.open.is_some().then(|| at.place.clone()),
             again: start.clone(),
             tx: None,
@@ -172,12 +185,17 @@ impl Log {
             self.here.pos = header.next_pos.into();
         }
         match &event.body {
-            Body::FormatDescription(_) => self.forget_layouts(),
+            Body::FormatDescription(_) => {
+                self.here.begun = header.timestamp_seconds;
+                self.between();
+                self.forget_layouts();
+            }
             Body::Rotate(rotate) => {
                 // A stream that goes by GTIDs begins with the file's name and no place in it.
                 let goes_on = header.is_artificial() && rotate.file == self.here.file;
                 let pos = if goes_on { self.here.pos.max(rotate.position) } else { rotate.position };
-                self.here = Here { file: rotate.file.to_owned(), pos };
+                let begun = if goes_on { self.here.begun } else { 0 };
+                self.here = Here { file: rotate.file.to_owned(), pos, begun };
                 self.between();
             }
             Body::Heartbeat(heartbeat) => {
@@ -297,8 +315,7 @@ impl Log {
         }
         let place = if tx.known { &mut self.again } else { &mut self.at.place };
         place.gtid.add(&tx.name);
-        place.file.clone_from(&self.here.file);
-        place.pos = self.here.pos;
+        self.here.write(place);
         if !tx.known {
             // What was open stays so until everything is read again.
             self.at.open = self.prepared.oldest().cloned();
@@ -317,10 +334,9 @@ impl Log {
         }
         let place = &mut self.at.place;
         if place.file != self.here.file || place.pos != self.here.pos {
-            place.file.clone_from(&self.here.file);
-            place.pos = self.here.pos;
             self.moved |= place.gtid.is_none();
         }
+        self.here.write(place);
     }
 
     /// Hands the batch out.

@@ -150,8 +150,7 @@ impl Log {
         if let Some(tx) = &self.tx {
             at.place.gtid.add(&tx.name);
         }
-        at.place.file.clone_from(&self.here.file);
-        at.place.pos = self.here.pos;
+        self.here.write(&mut at.place);
         at
     }
 
