@@ -43,6 +43,7 @@ impl MysqlReader {
         let stands = context.stands.iter().map(At::parse).collect::<Result<Vec<_>, _>>()?;
         let mut session = Session::plain(&endpoint).await?;
         let server = Server::ask(&mut session, endpoint.address()).await?;
+        let endpoint = endpoint.only(&server);
         look_over(&mut session, &server, &config).await?;
         for at in held.iter().chain(&stands) {
             resume::check(&endpoint, &mut session, &server, at).await?;
