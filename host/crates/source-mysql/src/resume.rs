@@ -7,6 +7,8 @@
 //! GTIDs of what was lost. That is seen by the file which was read last: a server goes on in another one after each start, so
 //! that one is as long as it was, and was begun when it was.
 
+use std::time::Duration;
+
 use crate::connect::Endpoint;
 use crate::dump;
 use crate::failure::MysqlError;
@@ -19,6 +21,11 @@ use crate::session::Session;
 const ANEW: &str = "To begin anew: `snapshot: {mode: initial}` at the source, then delete the checkpoint; the next start copies \
                     the tables. Without a snapshot it begins at the end of the log";
 
+/// How often it is asked whether what is in its log is committed, and how long apart: those who wait for a replica's word take
+/// longest.
+const TRIES: usize = 300;
+const APART: Duration = Duration::from_millis(50);
+
 /// Compares a checkpoint with the server.
 ///
 /// # Errors
@@ -30,8 +37,21 @@ pub(crate) async fn check(
     server: &Server,
     held: &At,
 ) -> Result<(), MysqlError> {
-    by_transactions(session, server, held).await?;
-    by_file(endpoint, session, server, held).await
+    let is_there = is_in_its_file(endpoint, session, server, held).await;
+    if let Err(MysqlError::Rewound(_)) = is_there {
+        // Where transactions are missing, they can be named.
+        by_transactions(session, server, held).await?;
+    }
+    let is_there = is_there?;
+    for _ in 0..TRIES {
+        match by_transactions(session, server, held).await {
+            // A transaction is in the log before it is among the executed ones.
+            Err(MysqlError::Rewound(_)) if is_there => tokio::time::sleep(APART).await,
+            checked => return checked,
+        }
+    }
+    let (action, address) = ("go on at", server.address.clone());
+    Err(MysqlError::Unreachable { action, address, cause: "it has not committed what its log has".into() })
 }
 
 async fn by_transactions(session: &mut Session, server: &Server, held: &At) -> Result<(), MysqlError> {
@@ -134,28 +154,28 @@ fn is_behind_all(file: &str, files: &[(String, u64)]) -> bool {
     last.zip(numbered(file)).is_some_and(|(last, read)| last.0 == read.0 && last.1 < read.1)
 }
 
-/// Whether the file that was read last still begins with what was read of it.
-async fn by_file(
+/// Whether what was read of this server's log is in its last file still; false: that cannot be told.
+async fn is_in_its_file(
     endpoint: &Endpoint,
     session: &mut Session,
     server: &Server,
     held: &At,
-) -> Result<(), MysqlError> {
+) -> Result<bool, MysqlError> {
     let Place { file, pos, begun, .. } = &held.place;
     if held.identity != server.identity || file.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let files = server.files(session).await?;
     let how = match files.iter().find(|(name, _)| name == file) {
         Some((_, size)) if size < pos => format!("ends at {size}"),
-        Some(_) if *begun == 0 => return Ok(()),
+        Some(_) if *begun == 0 => return Ok(false),
         Some(_) => match dump::begun(endpoint, file, *pos).await? {
-            now if now == *begun => return Ok(()),
+            now if now == *begun => return Ok(true),
             _ => "is another file of that name".to_owned(),
         },
         None if is_behind_all(file, &files) => "is gone, and so are those behind it".to_owned(),
         // Purged.
-        None => return Ok(()),
+        None => return Ok(false),
     };
     Err(MysqlError::Rewound(format!(
         "{} went back, perhaps by RESET, or it lost the end of its log in a crash (sync_binlog is not 1?): {file} was read up to \
