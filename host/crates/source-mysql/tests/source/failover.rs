@@ -10,19 +10,19 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::harness::{Db, Reader};
 
 /// A server and a replica of it, which has what it has.
-struct Pair {
-    primary: Server,
-    replica: Server,
+pub struct Pair {
+    pub primary: Server,
+    pub replica: Server,
 }
 
 impl Pair {
     fn start(flavour: Flavour) -> Self {
+        Self::start_with(flavour, "--log-slave-updates=ON")
+    }
+
+    pub fn start_with(flavour: Flavour, options: &str) -> Self {
         let primary = Server::start(flavour);
-        let options = match flavour {
-            Flavour::MySql => "--server-id=2",
-            Flavour::MariaDb => "--server-id=2 --log-slave-updates=ON",
-        };
-        let replica = Server::start_with(flavour, options);
+        let replica = Server::start_with(flavour, &format!("--server-id=2 {options}"));
         let port = primary.port();
         match flavour {
             Flavour::MySql => {
@@ -46,7 +46,7 @@ impl Pair {
 
     /// Waits until the replica has a table's rows.
     #[track_caller]
-    fn wait_for(&self, rows: usize, db: &Db<'_>) {
+    pub fn wait_for(&self, rows: usize, db: &Db<'_>) {
         wait::until("the replica has the rows", wait::SOON, || {
             let count = self.replica.try_sql(&format!("SELECT COUNT(*) FROM {}.t", db.name)).ok()?;
             (count[0][0] == rows.to_string()).then_some(())
