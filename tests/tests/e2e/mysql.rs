@@ -254,6 +254,91 @@ fn a_file_holds_every_change_whenever_the_host_is_killed() {
     }
 }
 
+/// What stands in a table, for who keeps the last row of every key: by its first column.
+fn kept(events: &[Value], table: &str, columns: &[&str]) -> BTreeMap<String, Vec<String>> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut rows = BTreeMap::new();
+    for event in events.iter().filter(|event| event["source"]["table"] == table) {
+        let (before, after) = (&event["before"], &event["after"]);
+        if !before.is_null() {
+            rows.remove(&text(&before[columns[0]]));
+        }
+        if !after.is_null() {
+            let row: Vec<String> = columns.iter().map(|name| text(&after[name])).collect();
+            rows.insert(row[0].clone(), row);
+        }
+    }
+    rows
+}
+
+#[test]
+fn a_copy_of_several_tables_arrives_whenever_the_host_is_killed() {
+    let _machine = shared();
+    let seed = seed("mysql::a_copy_of_several_tables_arrives_whenever_the_host_is_killed");
+    for flavour in Flavour::BOTH {
+        let (mut random, place) = (Random::new(seed), Place::new(flavour));
+        let more = ["a", "b", "c"];
+        for table in more {
+            place.server.sql(&format!(
+                "USE shop; CREATE TABLE {table} (id INT PRIMARY KEY AUTO_INCREMENT, note VARCHAR(50)); INSERT INTO {table} (note) \
+                 VALUES ('{table}'); {}",
+                format!("INSERT INTO {table} (note) SELECT CONCAT('{table}', id) FROM {table};").repeat(12)
+            ));
+        }
+        let yaml = place.yaml().replace(
+            "tables: [shop.orders, shop.steps]",
+            "tables: [shop.%], snapshot: { mode: initial, chunk_size: 150, max_parallel_tables: 3, intra_table_parallel: true }",
+        );
+        let yaml = yaml.replace("max_events: 200", "max_events: 50");
+        let mut host = Host::new(place.dir.path(), &yaml);
+        let writer = Writer::start(&place, seed);
+        let copied = || {
+            let events = lines::json(&place.out());
+            events.iter().filter(|event| event["op"] == "r" && event["source"]["table"] != "orders").count()
+        };
+        let mut killed_at = Vec::new();
+        for failpoint in
+            ["source.batch", "sink.written", "sink.durable", "checkpoint.hand_in", "checkpoint.stored"]
+        {
+            host.start_armed(failpoint, 5 + random.below(30));
+            let status = host.wait_exit(MINUTES);
+            assert_eq!(status.code(), None, "{failpoint} must end the host by SIGKILL: {status}");
+            killed_at.push(copied());
+        }
+        let is_inside = |copied: &&usize| (1..3 * 4096).contains(*copied);
+        assert!(killed_at.iter().filter(is_inside).count() >= 3, "killed while it copied: {killed_at:?}");
+        host.start_ready();
+        let all = |table: &str, columns: &str| {
+            let rows = place.server.sql(&format!("SELECT {columns} FROM shop.{table}"));
+            rows.into_iter().map(|row| (row[0].clone(), row)).collect::<BTreeMap<_, _>>()
+        };
+        for table in more {
+            place.server.sql(&format!("UPDATE shop.{table} SET note = 'changed' WHERE id % 7 = 0"));
+        }
+        writer.finish();
+        let last = place.server.sql("INSERT INTO shop.steps (note) VALUES ('last'); SELECT LAST_INSERT_ID()");
+        let last = format!("\"step\":{},\"note\":\"last\"", last.concat().concat());
+        wait::until("the last step is in the file", MINUTES, || {
+            lines::last(&place.out()).is_some_and(|line| line.contains(&last)).then_some(())
+        });
+        assert!(host.terminate(wait::SOON).0.success());
+        let events = lines::json(&place.out());
+        for table in more {
+            assert_eq!(kept(&events, table, &["id", "note"]), all(table, "id, note"), "{flavour:?} {table}");
+        }
+        assert_eq!(kept(&events, "steps", &["step", "note"]), all("steps", "step, note"), "{flavour:?}");
+        let orders = ["id", "step", "status", "total"];
+        assert_eq!(kept(&events, "orders", &orders), all("orders", &orders.join(", ")), "{flavour:?}");
+        // What came twice is the same.
+        let mut ids: BTreeMap<&str, [&Value; 3]> = BTreeMap::new();
+        for event in &events {
+            let said = [&event["op"], &event["before"], &event["after"]];
+            let known = ids.insert(event["event_id"].as_str().unwrap(), said);
+            assert!(known.is_none_or(|known| known == said), "{known:?} {said:?}");
+        }
+    }
+}
+
 #[test]
 fn a_file_holds_every_change_whenever_the_server_is_killed_and_its_log_goes_on() {
     let _machine = shared();

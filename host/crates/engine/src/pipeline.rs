@@ -67,6 +67,7 @@ impl Pipeline {
             paused: is_paused,
             swaps: swaps.clone(),
             handed: handed.clone(),
+            run: new_run(),
         };
         counter!("deltaforge_pipelines_total").increment(1);
         let narrate = narrate::narrate(shared.clone());
@@ -500,6 +501,13 @@ struct Supervisor {
     paused: watch::Receiver<bool>,
     swaps: Arc<Swaps>,
     handed: Arc<HandedOut>,
+    /// Names the start of the pipeline.
+    run: Arc<str>,
+}
+
+/// A name that nothing else has.
+fn new_run() -> Arc<str> {
+    uuid::Uuid::new_v4().to_string().into()
 }
 
 impl Drop for Supervisor {
@@ -531,6 +539,7 @@ impl Supervisor {
         }
         loop {
             while *self.wanted.borrow_and_update() == Want::Stop {
+                self.run = new_run();
                 self.shared.set_state(State::Stopped);
                 tokio::select! {
                     changed = self.wanted.changed() => if changed.is_err() { return },
@@ -622,6 +631,7 @@ impl Supervisor {
             paused: self.paused.clone(),
             swaps: self.swaps.clone(),
             handed: self.handed.clone(),
+            run: self.run.clone(),
         };
         let run = attempt.run();
         tokio::pin!(run);

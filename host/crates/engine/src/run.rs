@@ -80,6 +80,8 @@ pub(crate) struct Attempt {
     pub swaps: Arc<Swaps>,
     /// What sinks may have had in the attempts before.
     pub handed: Arc<HandedOut>,
+    /// Names the start of the pipeline that this is an attempt of.
+    pub run: Arc<str>,
 }
 
 /// How long deliveries under way may take when a failure ends the attempt.
@@ -119,7 +121,7 @@ impl Fuse {
 impl Attempt {
     /// Runs until the source ends, a drain is done, or something fails.
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { plan, services, shared, drain, paused, swaps, handed } = self;
+        let Self { plan, services, shared, drain, paused, swaps, handed, run } = self;
         let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
         // What the attempt before handed in must not be stored over what this one begins with.
         let flushed = tokio::time::timeout(FLUSHED_WITHIN, services.checkpoints.flush()).await;
@@ -223,7 +225,7 @@ impl Attempt {
             _ = opened => {}
         }
         let stands = marks.iter().filter_map(|start| start.resume.clone()).collect();
-        let connected = connect(&plan, &services, &shared, resume.clone(), stands).await;
+        let connected = connect(&plan, &services, &shared, run, resume.clone(), stands).await;
         let source = match connected {
             Ok(source) => source,
             Err(failure) => {
@@ -332,6 +334,7 @@ async fn connect(
     plan: &PipelinePlan,
     services: &Services,
     shared: &Shared,
+    run: Arc<str>,
     resume: Option<Position>,
     stands: Vec<Position>,
 ) -> Result<Box<dyn SourceReader>, Failure> {
@@ -348,6 +351,7 @@ async fn connect(
         info,
         resume: resume.clone(),
         stands,
+        run,
         limits: plan.limits,
         state: services.store.clone(),
         waits: shared.waits().clone(),

@@ -51,6 +51,8 @@ pub struct SourceContext {
     /// Where the sinks stand, none of them before `resume`. What the source hands out once more, and cannot tell from what
     /// one of them has had, must come after all of these.
     pub stands: Vec<Position>,
+    /// Names the start of the pipeline: another one each time that it is started, the same while it fails and tries again.
+    pub run: Arc<str>,
     /// When to close a batch.
     pub limits: BatchLimits,
     /// For what the source itself must remember (schema history).

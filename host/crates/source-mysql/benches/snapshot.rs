@@ -44,6 +44,7 @@ async fn main() {
         limits: BatchLimits::default(),
         state: Arc::new(MemoryStore::new()),
         waits: Default::default(),
+        run: "run".into(),
     };
     let began = Instant::now();
     let mut reader = MysqlSource.connect(&config, context).await.unwrap();

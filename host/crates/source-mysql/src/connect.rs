@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::{MysqlConfig, TlsConfig, TlsMode};
 use crate::dsn::Dsn;
 use crate::failure::MysqlError;
+use crate::server::Server;
 
 /// A server, and how we come in.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub(crate) struct Endpoint {
     /// Longest time for a connection to be made.
     pub patience: Duration,
     address: String,
+    /// The server that every connection must be to; `None`: not known yet.
+    pub identity: Option<String>,
 }
 
 /// Encryption, as configured and with defaults.
@@ -39,7 +42,13 @@ impl Endpoint {
     pub fn of(config: &MysqlConfig) -> Result<Self, MysqlError> {
         let dsn = Dsn::parse(&config.dsn).map_err(MysqlError::NotReady)?;
         let (address, tls) = (dsn.address(), Tls::of(config.tls.as_ref(), dsn.tls));
-        Ok(Self { dsn, tls, address, patience: Duration::from_secs(config.connect_timeout_secs.get()) })
+        let patience = Duration::from_secs(config.connect_timeout_secs.get());
+        Ok(Self { dsn, tls, address, patience, identity: None })
+    }
+
+    /// The same, where a connection to any other server is refused: behind one address there may be several.
+    pub fn only(self, server: &Server) -> Self {
+        Self { identity: Some(server.identity.clone()), ..self }
     }
 
     /// `host:port`, for people.

@@ -20,7 +20,7 @@ mod types;
 mod words;
 
 pub use alter::Action;
-pub use definition::{ColumnDefinition, Definition, Generated, Key, KeyPart};
+pub use definition::{ColumnDefinition, Definition, Generated, Key, KeyPart, RowTime};
 pub use statement::read;
 pub use words::Mode;
 

@@ -42,6 +42,39 @@ pub(crate) enum How {
     Emptied,
 }
 
+/// What a statement means for copies of tables that are under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Redefined {
+    Altered(TableName),
+    Renamed { from: TableName, to: TableName },
+}
+
+/// What a statement did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Effect {
+    pub touched: Vec<Touched>,
+    /// In this order.
+    pub redefined: Vec<Redefined>,
+}
+
+impl Effect {
+    fn redefined(change: &Change) -> Vec<Redefined> {
+        let renamed =
+            |from: &TableName, to: &TableName| Redefined::Renamed { from: from.clone(), to: to.clone() };
+        match change {
+            Change::Rename(pairs) => pairs.iter().map(|(from, to)| renamed(from, to)).collect(),
+            Change::Alter { table, actions } => {
+                let to = actions.iter().flatten().filter_map(|action| match action {
+                    ddl::Action::Rename(to) => Some(renamed(table, to)),
+                    _ => None,
+                });
+                [Redefined::Altered(table.clone())].into_iter().chain(to.last()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// The tables' definitions. Asked in the order of the log.
 pub(crate) struct Definitions {
     endpoint: Endpoint,
@@ -190,13 +223,27 @@ impl Definitions {
     ///
     /// # Errors
     ///
-    /// When the server is to be asked, and does not answer.
+    /// When the server is to be asked, and does not answer; when it has no such table any more, and the log does not say so
+    /// yet.
     pub async fn for_copy(&self, table: &TableName) -> Result<Option<Arc<Definition>>, MysqlError> {
-        if let Known::Table(definition) = self.history.table(table) {
-            return Ok(Some(definition.clone()));
+        match self.history.table(table) {
+            Known::Table(definition) => return Ok(Some(definition.clone())),
+            Known::Gone => return Ok(None),
+            Known::Unknown => {}
         }
         let mut session = Session::plain(&self.endpoint).await?;
-        Ok(self.ask(&mut session, table).await?.map(Arc::new))
+        if let Some(definition) = self.ask(&mut session, table).await? {
+            return Ok(Some(Arc::new(definition)));
+        }
+        // The log goes on to what became of it once another view is open.
+        Err(MysqlError::Unreachable {
+            action: "copy tables of",
+            address: self.server.address.clone(),
+            cause: format!(
+                "{table} is not there any more, and a statement that changed it was not understood: if it has another name now, \
+                 delete the checkpoint to begin the snapshot anew"
+            ),
+        })
     }
 
     /// Whether the rows of a table have names that last.
@@ -212,20 +259,16 @@ impl Definitions {
     }
 
     /// A statement of the log that is neither of a transaction's own words nor rows; `behind`: the position right behind
-    /// it. Answers which tables it changed.
+    /// it. Answers what it did.
     ///
     /// # Errors
     ///
     /// When the history cannot be written.
-    pub async fn statement(
-        &mut self,
-        query: &Query<'_>,
-        behind: &Position,
-    ) -> Result<Vec<Touched>, MysqlError> {
+    pub async fn statement(&mut self, query: &Query<'_>, behind: &Position) -> Result<Effect, MysqlError> {
         let mode = Mode::from_bits(query.session.sql_mode.unwrap_or_default());
         let text = text_of(query);
         let Statement::Changes(changes) = ddl::read(&text, &self.context(query.database, mode)) else {
-            return Ok(Vec::new());
+            return Ok(Effect::default());
         };
         let mut touched: Vec<Touched> = changes.iter().flat_map(|change| self.touched(change)).collect();
         let charset = |collation: Option<u16>| collation.and_then(Charset::name_of_collation);
@@ -238,7 +281,8 @@ impl Definitions {
         for table in &redefined {
             self.declared.remove(table);
         }
-        Ok(touched)
+        let redefined = changes.iter().flat_map(Effect::redefined).collect();
+        Ok(Effect { touched, redefined })
     }
 
     fn touched(&self, change: &Change) -> Vec<Touched> {

@@ -2,7 +2,7 @@
 
 use deltaforge_engine::source::Complaint;
 
-use crate::config::{Captured, MysqlConfig};
+use crate::config::{Captured, MysqlConfig, SnapshotMode};
 use crate::connect::Endpoint;
 use crate::ddl::TableName;
 use crate::definitions::pairs;
@@ -23,17 +23,44 @@ pub(crate) async fn examine(config: &MysqlConfig) -> Result<Vec<Complaint>, Mysq
     let mut session = Session::plain(&endpoint).await?;
     let server = Server::ask(&mut session, endpoint.address()).await?;
     let mut complaints = settings(&server);
+    complaints.extend(replicated(&mut session, &server).await?);
     complaints.extend(privileges(&mut session, config).await?);
     let cascades = cascades(&mut session, &server, &config.captured()).await?;
     complaints.extend(cascade_complaint(&cascades));
+    if config.snapshot_mode() != SnapshotMode::Never {
+        complaints.extend(without_views(&mut session, &config.captured()).await?);
+    }
     Ok(complaints)
+}
+
+/// Tables that a snapshot cannot read as they were at one moment.
+async fn without_views(session: &mut Session, captured: &Captured) -> Result<Option<Complaint>, MysqlError> {
+    let sql = "SELECT t.table_schema, t.table_name FROM information_schema.tables t JOIN information_schema.engines e ON \
+               e.engine = t.engine WHERE t.table_type = 'BASE TABLE' AND COALESCE(e.transactions, 'NO') <> 'YES'";
+    let found = pairs(session.to("ask for the engines of").texts(sql).await?);
+    let mut names: Vec<String> = found
+        .filter(|(database, table)| captured.has(database, table))
+        .map(|(database, table)| TableName::new(database, table).to_string())
+        .collect();
+    names.sort();
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let what = format!(
+        "tables of engines without transactions (MyISAM, Aria and such) cannot be read as they were at one moment: what changes in \
+         them while they are copied may come twice, or in part: {}",
+        names.join(", ")
+    );
+    Ok(Some(Complaint::minor(
+        what,
+        "ALTER TABLE … ENGINE = InnoDB, or change nothing in them while they are copied",
+    )))
 }
 
 /// What of the server's settings is in the way.
 pub(crate) fn settings(server: &Server) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     let is = |name: &str, wanted: &str| server.variable(name).eq_ignore_ascii_case(wanted);
-    let has = |name: &str| !server.variable(name).is_empty();
     let set = |assignment: &str| match server.flavour {
         Flavour::MySql => format!("SET PERSIST {assignment}"),
         Flavour::MariaDb => {
@@ -76,19 +103,52 @@ pub(crate) fn settings(server: &Server) -> Vec<Complaint> {
         let what = "gtid_strict_mode is OFF: after a failover the order of transactions is not certain";
         complaints.push(Complaint::minor(what, set("gtid_strict_mode = ON")));
     }
-    for name in ["log_replica_updates", "log_slave_updates"] {
-        if has(name) && !server.is_on(name) {
-            let what = format!("{name} is OFF: what the server gets from another one is not in its log");
-            complaints
-                .push(Complaint::minor(what, format!("start the server with --{}", name.replace('_', "-"))));
-        }
-    }
     if let Some(kept) = kept_seconds(server).filter(|kept| (1..KEPT_SECONDS).contains(kept)) {
         let what =
             format!("the log is kept for {kept} s only: a stop that lasts longer needs a new snapshot");
         complaints.push(Complaint::minor(what, set("binlog_expire_logs_seconds = 604800")));
     }
     complaints
+}
+
+/// Whether the server gets changes from another one that it does not log.
+///
+/// # Errors
+///
+/// When the server does not answer.
+pub(crate) async fn replicated(
+    session: &mut Session,
+    server: &Server,
+) -> Result<Option<Complaint>, MysqlError> {
+    let is_off = |name: &&str| !server.variable(name).is_empty() && !server.is_on(name);
+    let Some(name) = ["log_replica_updates", "log_slave_updates"].into_iter().find(is_off) else {
+        return Ok(None);
+    };
+    let mend = format!("start the server with --{}", name.replace('_', "-"));
+    let ask = match server.flavour {
+        Flavour::MySql if server.version() >= (8, 4) => "SHOW REPLICA STATUS",
+        Flavour::MySql => "SHOW SLAVE STATUS",
+        Flavour::MariaDb => "SHOW ALL SLAVES STATUS",
+    };
+    let what = match session.to("ask what is replicated by").texts(ask).await {
+        Ok(sources) if sources.is_empty() => {
+            format!(
+                "{name} is OFF: once the server is a replica, what it gets from another one is not in its log"
+            )
+        }
+        Ok(_) => {
+            let what = format!(
+                "{name} is OFF, and the server is a replica: what it gets from the other one is not in its log"
+            );
+            return Ok(Some(Complaint::fatal(what, mend)));
+        }
+        Err(MysqlError::NotReady(_) | MysqlError::Statement { .. }) => format!(
+            "{name} is OFF: if the server is a replica, what it gets from another one is not in its log. The account may not ask \
+             whether it is"
+        ),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(Complaint::minor(what, mend)))
 }
 
 /// How long the log is kept; 0: for ever.
@@ -104,15 +164,13 @@ async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<C
     let user = session.first("SELECT CURRENT_USER()").await?.into_iter().next().flatten();
     let account = user.unwrap_or_default().replacen('@', "'@'", 1);
     let grants: Vec<String> = session.texts("SHOW GRANTS").await?.into_iter().flatten().flatten().collect();
-    let on_all = grants
-        .iter()
-        .filter_map(|grant| grant.split_once(" ON *.* "))
-        .map(|(what, _)| what.to_ascii_uppercase());
-    let on_all: Vec<String> = on_all.collect();
     let may = |words: &[&str]| {
-        on_all
-            .iter()
-            .any(|grant| grant.contains("ALL PRIVILEGES") || words.iter().any(|word| grant.contains(word)))
+        let on_all = grants.iter().filter_map(|grant| grant.split_once(" ON *.* "));
+        // One privilege's name may be the beginning of another one's.
+        let mut granted = on_all.flat_map(|(what, _)| what.trim_start_matches("GRANT ").split(','));
+        granted.any(|has| {
+            words.iter().chain(&["ALL PRIVILEGES"]).any(|word| word.eq_ignore_ascii_case(has.trim()))
+        })
     };
     for (what, words) in [
         ("REPLICATION SLAVE", &["REPLICATION SLAVE", "REPLICATION REPLICA"][..]),

@@ -1,7 +1,7 @@
 //! The connection that a server's log comes over.
 //!
-//! It knows four commands: a statement without a result, the registration as a replica, and the two that ask for the log.
-//! Other statements go over a [`session`](crate::session), on the same packets and the same login.
+//! It begins as a [`session`](crate::session), for what is to be said before; then it knows three commands: the registration
+//! as a replica, and the two that ask for the log.
 //!
 //! * [`wire`]: packets in, packets out;
 //! * [`tls`]: how they are encrypted;
@@ -15,9 +15,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use crate::binlog::{EventType, Header};
+use crate::bytes::Bytes;
 use crate::connect::Endpoint;
 use crate::failure::MysqlError;
 use crate::gtid::{GtidSet, MariaState};
+use crate::session::Session;
 use wire::Wire;
 
 /// Where the log is asked for from.
@@ -47,7 +50,6 @@ pub(crate) struct Replica {
 }
 
 mod command {
-    pub const QUERY: u8 = 0x03;
     pub const BINLOG_DUMP: u8 = 0x12;
     pub const REGISTER_REPLICA: u8 = 0x15;
     pub const BINLOG_DUMP_GTID: u8 = 0x1e;
@@ -73,44 +75,20 @@ impl Dump {
     ///
     /// When the server cannot be reached, does not let us in, or refuses what is asked.
     pub async fn start(endpoint: &Endpoint, replica: &Replica, from: From<'_>) -> Result<Self, MysqlError> {
-        let asked = async {
-            let mut dump = Self {
-                wire: login::open(endpoint, replica.max_event_bytes).await?,
-                address: endpoint.address().to_owned(),
-                read_timeout: replica.read_timeout,
-                silent_since: None,
-            };
-            dump.prepare(replica, from).await?;
+        in_time(endpoint, async {
+            let mut session = Session::connect(endpoint, replica.max_event_bytes).await?;
+            prepare(&mut session, replica, from).await?;
+            let mut dump = Self::over(session, endpoint, replica.read_timeout);
             dump.register(replica.server_id).await?;
-            dump.ask(replica.server_id, from).await?;
+            dump.ask(replica.server_id, 0, from).await?;
             Ok(dump)
-        };
-        let silent = |_| MysqlError::Silent {
-            action: "ask for the log of",
-            address: endpoint.address().to_owned(),
-            waited: endpoint.patience,
-        };
-        timeout(endpoint.patience, asked).await.map_err(silent)?
+        })
+        .await
     }
 
-    /// What the session says about itself before it asks. Servers take what they do not know for variables of the user.
-    async fn prepare(&mut self, replica: &Replica, from: From<'_>) -> Result<(), MysqlError> {
-        let (nanos, uuid) = (replica.heartbeat.as_nanos(), &replica.uuid);
-        self.statement("SET net_write_timeout = 3600").await?;
-        self.statement("SET @master_binlog_checksum = 'CRC32', @source_binlog_checksum = 'CRC32'").await?;
-        self.statement(&format!(
-            "SET @master_heartbeat_period = {nanos}, @source_heartbeat_period = {nanos}"
-        ))
-        .await?;
-        self.statement(&format!("SET @slave_uuid = '{uuid}', @replica_uuid = '{uuid}'")).await?;
-        // MariaDB: we know GTIDs, and gaps in the log where it leaves something out.
-        self.statement("SET @mariadb_slave_capability = 4").await?;
-        if let From::MariaState(state) = from {
-            let position: Vec<String> = state.position().map(|gtid| gtid.to_string()).collect();
-            self.statement(&format!("SET @slave_connect_state = '{}'", position.join(","))).await?;
-            self.statement("SET @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0").await?;
-        }
-        Ok(())
+    fn over(session: Session, endpoint: &Endpoint, read_timeout: Duration) -> Self {
+        let address = endpoint.address().to_owned();
+        Self { wire: session.into_wire(), address, read_timeout, silent_since: None }
     }
 
     /// Puts us into the server's list of replicas.
@@ -124,13 +102,13 @@ impl Dump {
         self.answer("register as a replica at").await
     }
 
-    async fn ask(&mut self, server_id: u32, from: From<'_>) -> Result<(), MysqlError> {
+    async fn ask(&mut self, server_id: u32, flags: u16, from: From<'_>) -> Result<(), MysqlError> {
         let mut body = Vec::new();
         match from {
             From::GtidSet(set) => {
                 let set = set.encode();
                 body.push(command::BINLOG_DUMP_GTID);
-                body.extend_from_slice(&[0; 2]);
+                body.extend_from_slice(&flags.to_le_bytes());
                 body.extend_from_slice(&server_id.to_le_bytes());
                 // No file, and the beginning of it: the set says where.
                 body.extend_from_slice(&0u32.to_le_bytes());
@@ -149,19 +127,12 @@ impl Dump {
                 })?;
                 body.push(command::BINLOG_DUMP);
                 body.extend_from_slice(&position.to_le_bytes());
-                body.extend_from_slice(&[0; 2]);
+                body.extend_from_slice(&flags.to_le_bytes());
                 body.extend_from_slice(&server_id.to_le_bytes());
                 body.extend_from_slice(file.as_bytes());
             }
         }
         self.wire.command(&body).await
-    }
-
-    async fn statement(&mut self, sql: &str) -> Result<(), MysqlError> {
-        let mut body = vec![command::QUERY];
-        body.extend_from_slice(sql.as_bytes());
-        self.wire.command(&body).await?;
-        self.answer("set up the session at").await
     }
 
     /// OK, or the server's words for why not.
@@ -226,6 +197,70 @@ impl Dump {
             }),
         }
     }
+}
+
+/// When a file of a server's log was begun, seconds since the Unix epoch; it has at least `pos` bytes.
+///
+/// # Errors
+///
+/// When the server cannot be reached, does not let us in, or refuses what is asked.
+pub(crate) async fn begun(endpoint: &Endpoint, file: &str, pos: u64) -> Result<u32, MysqlError> {
+    // By nobody's number, and no further than the log goes now: as mysqlbinlog asks.
+    const NOBODY: u32 = 0;
+    const NON_BLOCK: u16 = 1;
+    const MAX_EVENT: usize = 64 << 20;
+    in_time(endpoint, async {
+        let mut session = Session::connect(endpoint, MAX_EVENT).await?;
+        session.run(CHECKSUMS).await?;
+        let mut dump = Dump::over(session, endpoint, endpoint.patience);
+        // Wherever it is read from, it begins with what it says about itself.
+        let pos = if u32::try_from(pos).is_ok() { pos } else { 4 };
+        dump.ask(NOBODY, NON_BLOCK, From::File(file, pos)).await?;
+        loop {
+            let Some(event) = dump.ready()? else {
+                dump.wait(Duration::MAX).await?;
+                continue;
+            };
+            let header = Header::read(&mut Bytes::new(event));
+            let header = header.map_err(|cause| MysqlError::Decode { at: file.to_owned(), cause })?;
+            if header.kind == EventType::FORMAT_DESCRIPTION {
+                return Ok(header.timestamp_seconds);
+            }
+        }
+    })
+    .await
+}
+
+const CHECKSUMS: &str = "SET @master_binlog_checksum = 'CRC32', @source_binlog_checksum = 'CRC32'";
+
+/// What the session says about itself before it asks. Servers take what they do not know for variables of the user.
+async fn prepare(session: &mut Session, replica: &Replica, from: From<'_>) -> Result<(), MysqlError> {
+    let (nanos, uuid) = (replica.heartbeat.as_nanos(), &replica.uuid);
+    session.run("SET net_write_timeout = 3600").await?;
+    session.run(CHECKSUMS).await?;
+    let heartbeat = format!("SET @master_heartbeat_period = {nanos}, @source_heartbeat_period = {nanos}");
+    session.run(&heartbeat).await?;
+    session.run(&format!("SET @slave_uuid = '{uuid}', @replica_uuid = '{uuid}'")).await?;
+    // MariaDB: we know GTIDs, and gaps in the log where it leaves something out.
+    session.run("SET @mariadb_slave_capability = 4").await?;
+    if let From::MariaState(state) = from {
+        let position: Vec<String> = state.position().map(|gtid| gtid.to_string()).collect();
+        session.run(&format!("SET @slave_connect_state = '{}'", position.join(","))).await?;
+        session.run("SET @slave_gtid_strict_mode = 0, @slave_gtid_ignore_duplicates = 0").await?;
+    }
+    Ok(())
+}
+
+async fn in_time<T>(
+    endpoint: &Endpoint,
+    asked: impl Future<Output = Result<T, MysqlError>>,
+) -> Result<T, MysqlError> {
+    let silent = |_| MysqlError::Silent {
+        action: "ask for the log of",
+        address: endpoint.address().to_owned(),
+        waited: endpoint.patience,
+    };
+    timeout(endpoint.patience, asked).await.map_err(silent)?
 }
 
 #[cfg(test)]

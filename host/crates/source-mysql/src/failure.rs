@@ -66,6 +66,9 @@ pub(crate) enum MysqlError {
     /// The server went back behind the checkpoint.
     #[error("{0}")]
     Rewound(String),
+    /// The server cannot read its own log.
+    #[error("{0}")]
+    LogDamaged(String),
     /// The checkpoint belongs to another server.
     #[error("{0}")]
     Unrelated(String),
@@ -121,16 +124,59 @@ impl MysqlError {
                 "{action}: {message} (error {code}). GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO the account"
             ));
         }
-        if code == NO_LOG && message.contains("same server_uuid/server_id") {
+        if code == NO_LOG {
+            return Self::no_log(action, message);
+        }
+        Self::Statement { action: action.to_owned(), code, message: message.to_owned() }
+    }
+
+    /// The server does not give us its log, for one of many reasons that have one number: its words tell which.
+    fn no_log(action: &str, message: &str) -> Self {
+        let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        let told = format!("{action}: {message} (error {NO_LOG})");
+        if has(&["same server_uuid/server_id"]) {
             return Self::NotReady(format!(
                 "{action}: another replica has our server_id, and the server ends one of the two. Give this source another \
                  `id`, or a `server_id`"
             ));
         }
-        if code == NO_LOG {
-            return Self::PositionLost(format!("{action}: {message} (error {code})"));
+        if has(&["max_allowed_packet"]) {
+            return Self::NotReady(format!(
+                "{told}. To mend it: SET GLOBAL max_allowed_packet = 1073741824 on the server"
+            ));
         }
-        Self::Statement { action: action.to_owned(), code, message: message.to_owned() }
+        if has(&[
+            "more GTIDs than",
+            "impossible position",
+            "position > file size",
+            "not in the master's binlog",
+            "missing the GTID",
+        ]) {
+            return Self::Rewound(format!(
+                "{told}. The server lost the end of its log, or began it anew: consumers hold changes that it never had"
+            ));
+        }
+        if has(&[
+            "bogus data",
+            "truncated in the middle",
+            "corrupt",
+            "Corrupt",
+            "error reading log event",
+            "did not pass crc",
+            "crc check failed",
+        ]) {
+            return Self::LogDamaged(told);
+        }
+        if has(&[
+            "purged",
+            "Could not find first log",
+            "Could not find GTID state",
+            "Could not open log file",
+        ]) {
+            return Self::PositionLost(told);
+        }
+        // The next start looks whether the log is there still.
+        Self::Statement { action: action.to_owned(), code: NO_LOG, message: message.to_owned() }
     }
 
     /// The server has no TLS and the configuration asks for it.
@@ -163,6 +209,7 @@ impl From<MysqlError> for SourceError {
             MysqlError::NotReady(_) => Self::operator("mysql_not_ready", message),
             MysqlError::PositionLost(_) => Self::operator("position_lost", message),
             MysqlError::Rewound(_) => Self::operator("source_rewound", message),
+            MysqlError::LogDamaged(_) => Self::operator("log_unreadable", message),
             MysqlError::Unrelated(_) => Self::operator("source_changed", message),
             MysqlError::BadPosition(_) => Self::operator("bad_checkpoint", message),
             MysqlError::RowTooLarge(_) => Self::operator("row_too_large", message),
@@ -170,6 +217,68 @@ impl From<MysqlError> for SourceError {
             MysqlError::Drift(_) => Self::operator("schema_drift", message),
             MysqlError::Decode { .. } => Self::operator("log_unreadable", message),
             MysqlError::Layout { .. } => Self::operator("table_unreadable", message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deltaforge_engine::error::Next;
+
+    #[test]
+    fn a_server_that_does_not_give_its_log_says_why() {
+        for (words, code, next) in [
+            ("Could not find first log file name in binary log index file", "position_lost", Next::Operator),
+            (
+                "Cannot replicate because the source purged required binary logs. Replicate the missing transactions from elsewhere",
+                "position_lost",
+                Next::Operator,
+            ),
+            (
+                "Could not find GTID state requested by slave in any binlog files. Probably the slave state is too old and required \
+                 binlog files have been purged.",
+                "position_lost",
+                Next::Operator,
+            ),
+            (
+                "Slave has more GTIDs than the master has, using the master's SERVER_UUID. This may indicate that the end of the \
+                 binary log was truncated or that the last binary log file was lost, e.g., after a power or disk failure when \
+                 sync_binlog != 1. The master may or may not have rolled back transactions that were already replicated to the slave.",
+                "source_rewound",
+                Next::Operator,
+            ),
+            (
+                "Client requested source to start replication from position > file size",
+                "source_rewound",
+                Next::Operator,
+            ),
+            (
+                "Error: connecting slave requested to start from GTID 0-1-9, which is not in the master's binlog",
+                "source_rewound",
+                Next::Operator,
+            ),
+            (
+                "A replica with the same server_uuid/server_id as this replica has connected to the source; the first event 'b' at 4",
+                "mysql_not_ready",
+                Next::Operator,
+            ),
+            (
+                "log event entry exceeded max_allowed_packet; Increase max_allowed_packet on source; the first event 'b' at 4",
+                "mysql_not_ready",
+                Next::Operator,
+            ),
+            ("bogus data in log event; the first event 'b' at 4", "log_unreadable", Next::Operator),
+            (
+                "event read from binlog did not pass crc check; the first event 'b' at 4",
+                "log_unreadable",
+                Next::Operator,
+            ),
+            ("could not find next log; the first event 'b' at 4", "mysql_failed", Next::Retry),
+            ("Misconfigured source - server_id was not set", "mysql_failed", Next::Retry),
+        ] {
+            let error = SourceError::from(MysqlError::told("read", "there", NO_LOG, words));
+            assert_eq!((error.code, error.next), (code, next), "{words}");
         }
     }
 }

@@ -71,6 +71,14 @@ pub(crate) struct Place {
     pub gtid: Gtids,
     pub file: String,
     pub pos: u64,
+    /// When that file was begun, seconds since the Unix epoch; 0: not known. A file of its name that was begun at another
+    /// time is another log.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub begun: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,15 +179,19 @@ impl Place {
 
 /// How two places of one server's log relate: files are numbered on by their ending.
 fn offsets(file: &str, pos: u64, other_file: &str, other_pos: u64) -> Ordering {
-    let number = |file: &str| {
-        file.rsplit_once('.').and_then(|(_, number)| number.parse::<u64>().ok()).unwrap_or_default()
-    };
+    let number = |file| numbered(file).map_or(0, |(_, number)| number);
     (number(file), pos).cmp(&(number(other_file), other_pos))
+}
+
+/// The name that all files of a log share, and the number of this one.
+pub(crate) fn numbered(file: &str) -> Option<(&str, u64)> {
+    let (name, number) = file.rsplit_once('.')?;
+    Some((name, number.parse().ok()?))
 }
 
 impl At {
     pub fn new(server: &Server, gtid: Gtids, file: String, pos: u64) -> Self {
-        let (identity, place) = (server.identity.clone(), Place { gtid, file, pos });
+        let (identity, place) = (server.identity.clone(), Place { gtid, file, pos, begun: 0 });
         Self {
             v: 1,
             kind: Kind::Mysql,
@@ -217,7 +229,7 @@ impl At {
             self.identity.clone_from(&server.identity);
             // Its files are its own: where it stands in them, the log will say.
             for place in [Some(&mut self.place), self.open.as_mut()].into_iter().flatten() {
-                (place.file, place.pos) = (String::new(), 0);
+                (place.file, place.pos, place.begun) = (String::new(), 0, 0);
             }
         }
         self

@@ -43,9 +43,10 @@ impl MysqlReader {
         let stands = context.stands.iter().map(At::parse).collect::<Result<Vec<_>, _>>()?;
         let mut session = Session::plain(&endpoint).await?;
         let server = Server::ask(&mut session, endpoint.address()).await?;
+        let endpoint = endpoint.only(&server);
         look_over(&mut session, &server, &config).await?;
         for at in held.iter().chain(&stands) {
-            resume::check(&mut session, &server, at).await?;
+            resume::check(&endpoint, &mut session, &server, at).await?;
         }
         let first = held.is_none();
         let mut at = match held {
@@ -70,7 +71,7 @@ impl MysqlReader {
         let takes_snapshot = match config.snapshot_mode() {
             SnapshotMode::Never => false,
             SnapshotMode::Initial => first,
-            SnapshotMode::Always => true,
+            SnapshotMode::Always => at.copies.is_another_due(&context.run),
         };
         if takes_snapshot {
             let captured = config.captured();
@@ -122,7 +123,9 @@ async fn look_over(session: &mut Session, server: &Server, config: &MysqlConfig)
     let cascades = doctor::cascade_complaint(&cascades);
     let cascades =
         cascades.map(|found| Complaint { fatal: config.on_fk_cascade == FkCascade::Refuse, ..found });
-    for Complaint { fatal, what, mend } in doctor::settings(server).into_iter().chain(cascades) {
+    let replicated = doctor::replicated(session, server).await?;
+    let found = doctor::settings(server).into_iter().chain(replicated).chain(cascades);
+    for Complaint { fatal, what, mend } in found {
         if fatal {
             return Err(MysqlError::NotReady(format!("{}: {what}. To mend it: {mend}", server.address)));
         }

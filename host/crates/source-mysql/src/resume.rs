@@ -2,10 +2,18 @@
 //!
 //! Looked at both ways before every start and after every broken connection: what we hold must be on the server, and
 //! what the server has thrown away we must hold. Nothing is ever guessed, and no stream jumps to the log's end.
+//!
+//! What a server has lost at the end of its log (a crash with `sync_binlog` other than 1) it may have written anew, with the
+//! GTIDs of what was lost. That is seen by the file which was read last: a server goes on in another one after each start, so
+//! that one is as long as it was, and was begun when it was.
 
+use std::time::Duration;
+
+use crate::connect::Endpoint;
+use crate::dump;
 use crate::failure::MysqlError;
 use crate::gtid::{GtidSet, MariaState};
-use crate::position::{At, Gtids, Place};
+use crate::position::{At, Gtids, Place, numbered};
 use crate::server::Server;
 use crate::session::Session;
 
@@ -13,12 +21,40 @@ use crate::session::Session;
 const ANEW: &str = "To begin anew: `snapshot: {mode: initial}` at the source, then delete the checkpoint; the next start copies \
                     the tables. Without a snapshot it begins at the end of the log";
 
+/// How often it is asked whether what is in its log is committed, and how long apart: those who wait for a replica's word take
+/// longest.
+const TRIES: usize = 300;
+const APART: Duration = Duration::from_millis(50);
+
 /// Compares a checkpoint with the server.
 ///
 /// # Errors
 ///
 /// When the server went back behind it, keeps its log no longer, or is another one that never had it.
-pub(crate) async fn check(session: &mut Session, server: &Server, held: &At) -> Result<(), MysqlError> {
+pub(crate) async fn check(
+    endpoint: &Endpoint,
+    session: &mut Session,
+    server: &Server,
+    held: &At,
+) -> Result<(), MysqlError> {
+    let is_there = is_in_its_file(endpoint, session, server, held).await;
+    if let Err(MysqlError::Rewound(_)) = is_there {
+        // Where transactions are missing, they can be named.
+        by_transactions(session, server, held).await?;
+    }
+    let is_there = is_there?;
+    for _ in 0..TRIES {
+        match by_transactions(session, server, held).await {
+            // A transaction is in the log before it is among the executed ones.
+            Err(MysqlError::Rewound(_)) if is_there => tokio::time::sleep(APART).await,
+            checked => return checked,
+        }
+    }
+    let (action, address) = ("go on at", server.address.clone());
+    Err(MysqlError::Unreachable { action, address, cause: "it has not committed what its log has".into() })
+}
+
+async fn by_transactions(session: &mut Session, server: &Server, held: &At) -> Result<(), MysqlError> {
     match (&held.place.gtid, server.has_gtids()) {
         (Gtids::MySql(set), true) => {
             let (executed, purged) = server.executed_and_purged(session).await?;
@@ -101,19 +137,49 @@ async fn in_files(session: &mut Session, server: &Server, held: &At) -> Result<(
     }
     let files = server.files(session).await?;
     let Place { file, pos, .. } = held.start();
-    match files.iter().find(|(name, _)| name == file) {
-        Some((_, size)) if size >= pos => Ok(()),
-        Some((_, size)) => Err(MysqlError::Rewound(format!(
-            "{} went back: {file} was read up to {pos} and ends at {size}. Consumers hold changes that it never had. {ANEW}",
-            server.address
-        ))),
-        None => {
-            let oldest = files.first().map_or("none", |(name, _)| name.as_str());
-            Err(MysqlError::PositionLost(format!(
-                "{} no longer has {file}, which is to be read from {pos} on; its oldest log file is {oldest}. Keep the log \
-                 for longer (binlog_expire_logs_seconds). {ANEW}",
-                server.address
-            )))
-        }
+    if files.iter().any(|(name, _)| name == file) || is_behind_all(file, &files) {
+        return Ok(());
     }
+    let oldest = files.first().map_or("none", |(name, _)| name.as_str());
+    Err(MysqlError::PositionLost(format!(
+        "{} no longer has {file}, which is to be read from {pos} on; its oldest log file is {oldest}. Keep the log for \
+         longer (binlog_expire_logs_seconds). {ANEW}",
+        server.address
+    )))
+}
+
+/// Whether a file that was read has a higher number than those that there are.
+fn is_behind_all(file: &str, files: &[(String, u64)]) -> bool {
+    let last = files.last().and_then(|(last, _)| numbered(last));
+    last.zip(numbered(file)).is_some_and(|(last, read)| last.0 == read.0 && last.1 < read.1)
+}
+
+/// Whether what was read of this server's log is in its last file still; false: that cannot be told.
+async fn is_in_its_file(
+    endpoint: &Endpoint,
+    session: &mut Session,
+    server: &Server,
+    held: &At,
+) -> Result<bool, MysqlError> {
+    let Place { file, pos, begun, .. } = &held.place;
+    if held.identity != server.identity || file.is_empty() {
+        return Ok(false);
+    }
+    let files = server.files(session).await?;
+    let how = match files.iter().find(|(name, _)| name == file) {
+        Some((_, size)) if size < pos => format!("ends at {size}"),
+        Some(_) if *begun == 0 => return Ok(false),
+        Some(_) => match dump::begun(endpoint, file, *pos).await? {
+            now if now == *begun => return Ok(true),
+            _ => "is another file of that name".to_owned(),
+        },
+        None if is_behind_all(file, &files) => "is gone, and so are those behind it".to_owned(),
+        // Purged.
+        None => return Ok(false),
+    };
+    Err(MysqlError::Rewound(format!(
+        "{} went back, perhaps by RESET, or it lost the end of its log in a crash (sync_binlog is not 1?): {file} was read up to \
+         {pos}, and {how}. What was lost of it was delivered, and new transactions bear the same names. {ANEW}",
+        server.address
+    )))
 }

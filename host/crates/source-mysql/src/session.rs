@@ -13,7 +13,7 @@ use crate::connect::Endpoint;
 use crate::dump::login;
 use crate::dump::wire::Wire;
 use crate::failure::MysqlError;
-use crate::server::Flavour;
+use crate::server::{Flavour, Server};
 
 mod command {
     pub const QUERY: u8 = 0x03;
@@ -30,6 +30,7 @@ mod head {
 }
 
 const ACTION: &str = "read an answer of";
+const SET_UP: &str = "set up the session at";
 
 /// How long a server may take for an answer before it is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -94,7 +95,12 @@ impl Session {
         Ok(session)
     }
 
-    async fn connect(endpoint: &Endpoint, max_row_bytes: usize) -> Result<Self, MysqlError> {
+    /// Opens one that is as the server makes it.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached or does not let us in, or is another one than the endpoint asks for.
+    pub async fn connect(endpoint: &Endpoint, max_row_bytes: usize) -> Result<Self, MysqlError> {
         let address = endpoint.address().to_owned();
         let opened = timeout(endpoint.patience, login::open(endpoint, max_row_bytes)).await;
         let silent = |_| MysqlError::Silent {
@@ -103,8 +109,33 @@ impl Session {
             waited: endpoint.patience,
         };
         let wire = opened.map_err(silent)??;
-        let talk = Talk { address: address.clone(), action: "set up the session at", patience: PATIENCE };
-        Ok(Self { wire, talk })
+        let talk = Talk { address, action: SET_UP, patience: PATIENCE };
+        let mut session = Self { wire, talk };
+        if let Some(identity) = &endpoint.identity {
+            session.must_be_at(identity).await?;
+        }
+        Ok(session)
+    }
+
+    /// Refuses a server other than the one that was met first: positions and views of two of them do not go together.
+    async fn must_be_at(&mut self, identity: &str) -> Result<(), MysqlError> {
+        let address = self.talk.address.clone();
+        let found = Server::ask(self, &address).await?.identity;
+        self.talk.action = SET_UP;
+        if found == identity {
+            return Ok(());
+        }
+        let cause = format!(
+            "the connections of one source reached two servers, first {identity} and then {found}: a proxy or a virtual address \
+             stands before them, or the server was replaced meanwhile. It is tried again; a source wants an address of which all \
+             connections go to one server"
+        );
+        Err(MysqlError::Unreachable { action: SET_UP, address, cause })
+    }
+
+    /// Its packets, for other commands.
+    pub fn into_wire(self) -> Wire {
+        self.wire
     }
 
     /// Says what the next statements are for, in errors.

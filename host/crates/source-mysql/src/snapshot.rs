@@ -47,6 +47,8 @@ pub(crate) use window::Window;
 
 /// How often a view is opened anew because something changed under it.
 const MOST_VIEWS: u32 = 50;
+/// How often before what changes is locked for that moment.
+const FREE_VIEWS: u32 = 5;
 /// Most keys that are noted on the way to a mark. A view that takes more is opened anew.
 const MOST_KEYS: usize = 1 << 18;
 
@@ -66,6 +68,8 @@ pub(crate) struct Snapshot {
     phase: Phase,
     /// Views that were opened since rows were handed out last.
     views: u32,
+    /// Tables that changed as a whole under one of those.
+    restless: Vec<TableName>,
 }
 
 enum Phase {
@@ -91,7 +95,7 @@ pub(crate) enum Next {
 
 impl Snapshot {
     pub fn new(parts: Parts) -> Self {
-        Self { parts, phase: Phase::Idle, views: 0 }
+        Self { parts, phase: Phase::Idle, views: 0, restless: Vec::new() }
     }
 
     /// Whether there is something to do before more of the log is read: at a place between transactions of which all
@@ -144,9 +148,15 @@ impl Snapshot {
         let ranges = if config.intra_table_parallel { config.max_parallel_chunks.get() } else { 1 };
         let count = config.max_parallel_tables.get().min(job.tables.len().max(1)).max(ranges);
         let Parts { endpoint, server, limits, .. } = &self.parts;
-        let view =
-            View::open(endpoint, server, &at.place, count, limits.hard_bytes.saturating_mul(2)).await?;
-        let window = Window::of(job.tables.iter().map(|left| left.name()));
+        let names = || job.tables.iter().map(Left::name);
+        let restless: Vec<TableName> = match self.views > FREE_VIEWS {
+            true => names().filter(|name| self.restless.contains(name)).collect(),
+            false => Vec::new(),
+        };
+        let most = limits.hard_bytes.saturating_mul(2);
+        let view = View::open(endpoint, server, &at.place, count, most, &restless).await?;
+        // What was held still is in the view as the log has it at the mark.
+        let window = Window::of(names().filter(|name| !(view.is_still && restless.contains(name))));
         self.phase = Phase::Waiting(view);
         Ok(Next::LogInto(window))
     }
@@ -158,7 +168,15 @@ impl Snapshot {
         known: Vec<(TableName, Arc<Definition>)>,
         window: Window,
     ) -> Result<Next, MysqlError> {
-        if window.len() > MOST_KEYS || window.changed_as_a_whole().is_some() {
+        if window.len() > MOST_KEYS || window.changed_as_a_whole().next().is_some() {
+            for table in window
+                .changed_as_a_whole()
+                .filter(|table| !self.restless.contains(table))
+                .cloned()
+                .collect::<Vec<_>>()
+            {
+                self.restless.push(table);
+            }
             tokio::time::sleep(Duration::from_millis(10 * u64::from(self.views))).await;
             return self.open(at).await;
         }
@@ -184,12 +202,12 @@ impl Snapshot {
         let outcome = filling.batch(&self.parts, at, given, &mut copies).await?;
         match outcome {
             Outcome::Batch(batch) => {
-                self.views = 0;
+                (self.views, self.restless) = (0, Vec::new());
                 self.phase = Phase::Copying { filling, retention };
                 Ok(Next::Batch(batch, copies))
             }
             Outcome::Last(batch) => {
-                self.views = 0;
+                (self.views, self.restless) = (0, Vec::new());
                 let job = copies.jobs.remove(0);
                 tracing::info!(generation = job.generation, rows = job.rows, "snapshot finished");
                 Ok(match batch {

@@ -47,6 +47,7 @@ async fn main() {
     };
     let context = SourceContext {
         waits: Default::default(),
+        run: "run".into(),
         info,
         resume: None,
         stands: Vec::new(),

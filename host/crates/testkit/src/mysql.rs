@@ -155,6 +155,22 @@ impl Server {
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
     }
 
+    /// Keeps what it holds now, while it is stopped.
+    pub fn keep(&self) {
+        let _ = std::fs::remove_dir_all(self.kept());
+        copy(&self.data, &self.kept());
+    }
+
+    /// Puts back what was kept, while it is stopped: it then has lost all that came after.
+    pub fn put_back(&self) {
+        std::fs::remove_dir_all(&self.data).unwrap();
+        copy(&self.kept(), &self.data);
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.data.with_extension("kept")
+    }
+
     fn script(&self, command: &str) -> Command {
         script(self.flavour, &self.options, command, &self.data, self.port)
     }
@@ -213,6 +229,10 @@ impl Drop for Session {
         self.input = None;
         let _ = self.client.wait();
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
 fn script_path(flavour: Flavour) -> PathBuf {

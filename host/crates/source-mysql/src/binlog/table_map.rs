@@ -74,6 +74,8 @@ pub(crate) mod wire {
 
 impl<'a> TableMap<'a> {
     const WHAT: &'static str = "a table map";
+    /// The bound of both servers.
+    const MOST_COLUMNS: usize = 4096;
 
     pub(super) fn read(mut bytes: Bytes<'a>, head: usize, mariadb: bool) -> Result<Self, DecodeError> {
         let what = Self::WHAT;
@@ -84,6 +86,10 @@ impl<'a> TableMap<'a> {
         let database = Self::name(&mut bytes)?;
         let table = Self::name(&mut bytes)?;
         let types = bytes.lenenc_bytes(what)?;
+        if types.len() > Self::MOST_COLUMNS {
+            let why = format!("{} columns, and no server has more than {}", types.len(), Self::MOST_COLUMNS);
+            return Err(DecodeError::corrupt(what, why));
+        }
         let type_metadata = bytes.lenenc_bytes(what)?;
         let nullable = Bits(bytes.take(types.len().div_ceil(8), what)?);
         let metadata = Metadata::read(bytes)?;

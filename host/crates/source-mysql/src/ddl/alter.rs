@@ -223,7 +223,7 @@ fn add(words: &mut Words<'_>, context: &Context<'_>, actions: &mut Vec<Action>) 
         actions.push(match keys::read(&mut element)? {
             Some(Element::Key { key, if_not_exists }) => Action::AddKey { key, if_not_exists },
             Some(Element::Foreign { name, columns }) => Action::AddForeign { name, columns },
-            Some(Element::Check) => continue,
+            Some(Element::Check | Element::Period) => continue,
             None => {
                 let column = Box::new(column::read(&mut element, context)?);
                 Action::Add { column, if_not_exists }

@@ -1,6 +1,6 @@
 //! A column's declaration: its type and the words behind it.
 
-use super::definition::{ColumnDefinition, Generated};
+use super::definition::{ColumnDefinition, Generated, RowTime};
 use super::types;
 use super::words::{Word, Words};
 use super::{Context, Server};
@@ -112,9 +112,15 @@ fn attribute(words: &mut Words<'_>, declaration: &mut Declaration, context: &Con
             words.take(&["ALWAYS"]);
         }
         "AS" => {
-            // ROW START and ROW END of tables with versions are no columns of the log's own kind.
-            words.parenthesized()?;
-            column.generated.get_or_insert(Generated::Virtual);
+            let ends = [(["ROW", "START"], RowTime::Start), (["ROW", "END"], RowTime::End)];
+            match ends.into_iter().find(|(name, _)| words.take(name)) {
+                // The server writes it with the row, as any other.
+                Some((_, time)) => (column.row_time, column.nullable) = (Some(time), false),
+                None => {
+                    words.parenthesized()?;
+                    column.generated.get_or_insert(Generated::Virtual);
+                }
+            }
         }
         "VIRTUAL" => column.generated = Some(Generated::Virtual),
         "STORED" | "PERSISTENT" => column.generated = Some(Generated::Stored),
@@ -131,6 +137,7 @@ fn attribute(words: &mut Words<'_>, declaration: &mut Declaration, context: &Con
             }
             column.column_type.push_str(" /*M!100301 COMPRESSED*/");
         }
+        "WITHOUT" if words.take(&["SYSTEM", "VERSIONING"]) => {}
         "FIRST" => declaration.place = Place::First,
         "AFTER" => declaration.place = Place::After(words.name()?),
         _ => return None,

@@ -28,13 +28,14 @@ fn like(words: &mut Words<'_>, context: &Context<'_>) -> Body {
 
 fn definition(words: &mut Words<'_>, context: &Context<'_>) -> Option<Definition> {
     let elements = words.parenthesized()?.items()?;
-    let mut definition = Definition { charset: options(words)?, ..Definition::default() };
+    let Options { charset, versioned } = options(words)?;
+    let mut definition = Definition { charset, ..Definition::default() };
     let mut foreign = Vec::new();
     for mut element in elements {
         match keys::read(&mut element)? {
             Some(Element::Key { key, .. }) => definition.add_key(key),
             Some(Element::Foreign { name, columns }) => foreign.push((name, columns)),
-            Some(Element::Check) => {}
+            Some(Element::Check | Element::Period) => {}
             None => {
                 let declaration = column::read(&mut element, context)?;
                 definition.declare(declaration);
@@ -48,13 +49,21 @@ fn definition(words: &mut Words<'_>, context: &Context<'_>) -> Option<Definition
     if !definition.keys.iter().all(|key| key.parts.iter().all(named)) {
         return None;
     }
+    if versioned {
+        definition.keep_versions();
+    }
     Some(definition)
 }
 
-/// What stands behind the columns: only the charset matters. `None`: rows come from a query, or have columns that stand
-/// nowhere here.
-fn options(words: &mut Words<'_>) -> Option<Option<String>> {
-    let mut found = None;
+/// What stands behind the columns, as far as it matters.
+struct Options {
+    charset: Option<String>,
+    versioned: bool,
+}
+
+/// `None`: rows come from a query.
+fn options(words: &mut Words<'_>) -> Option<Options> {
+    let (mut found, mut versioned) = (None, false);
     while !words.is_done() {
         match charset(words)? {
             Said::Nothing => {}
@@ -64,7 +73,8 @@ fn options(words: &mut Words<'_>) -> Option<Option<String>> {
             }
         }
         if words.take(&["WITH", "SYSTEM", "VERSIONING"]) {
-            return None;
+            versioned = true;
+            continue;
         }
         if matches!(words.keyword().as_str(), "SELECT" | "VALUES" | "TABLE" | "WITH" | "IGNORE" | "REPLACE") {
             return None;
@@ -78,7 +88,7 @@ fn options(words: &mut Words<'_>) -> Option<Option<String>> {
             }
         }
     }
-    Some(found)
+    Some(Options { charset: found, versioned })
 }
 
 impl Definition {

@@ -17,6 +17,9 @@ pub struct Definition {
     /// Its keys in the server's order: the primary key, then unique ones of columns that are NOT NULL, and so on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Key>,
+    /// Whether it keeps the rows that it had (MariaDB's `WITH SYSTEM VERSIONING`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub versioned: bool,
 }
 
 /// One column.
@@ -39,6 +42,9 @@ pub struct ColumnDefinition {
     /// Whether its values come from other columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generated: Option<Generated>,
+    /// Which end of its row's time it is, in a table that keeps the rows that it had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_time: Option<RowTime>,
     /// Whether `SELECT *` leaves it out.
     #[serde(default, skip_serializing_if = "is_false")]
     pub invisible: bool,
@@ -52,6 +58,16 @@ pub enum Generated {
     Virtual,
     /// Kept with the row.
     Stored,
+}
+
+/// An end of the time in which a row was one of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowTime {
+    /// When it became so.
+    Start,
+    /// When it ceased to be so.
+    End,
 }
 
 /// An index.
@@ -129,6 +145,31 @@ impl Definition {
             column.resolve(self.charset.as_deref());
         }
         self.sort_keys();
+    }
+
+    /// The table keeps the rows that it had: with columns of the server's own, where none are named for that. When a row ceased to
+    /// be current is a part of every key by which rows are told apart.
+    pub(super) fn keep_versions(&mut self) {
+        self.versioned = true;
+        for (name, time) in [("row_start", RowTime::Start), ("row_end", RowTime::End)] {
+            if self.columns.iter().all(|column| column.row_time != Some(time)) {
+                self.columns.push(ColumnDefinition {
+                    name: name.into(),
+                    column_type: "timestamp(6)".into(),
+                    row_time: Some(time),
+                    invisible: true,
+                    ..ColumnDefinition::default()
+                });
+            }
+        }
+        let end = self.columns.iter().find(|column| column.row_time == Some(RowTime::End));
+        let Some(end) = end.map(|column| column.name.clone()) else { return };
+        for key in self.keys.iter_mut().filter(|key| key.unique) {
+            let has = |part: &KeyPart| part.column.as_deref().is_some_and(|name| same_name(name, &end));
+            if !key.parts.iter().any(has) {
+                key.parts.push(KeyPart { column: Some(end.clone()), prefix: false });
+            }
+        }
     }
 
     /// The server's own order: keys that tell rows apart come first. Columns of the primary key are NOT NULL.

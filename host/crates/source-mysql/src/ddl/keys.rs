@@ -13,6 +13,8 @@ pub(super) enum Element {
     Foreign { name: String, columns: Vec<String> },
     /// A check.
     Check,
+    /// Which columns are the ends of a row's time (MariaDB).
+    Period,
 }
 
 /// Reads an index or a constraint, if `words` begin with one; the inner `None`: it is a column. To the end of `words`.
@@ -29,6 +31,11 @@ pub(super) fn read(words: &mut Words<'_>) -> Option<Option<Element>> {
         words.take(&["NOT"]);
         words.take(&["ENFORCED"]);
         return words.is_done().then_some(Some(Element::Check));
+    }
+    // PERIOD is a name too.
+    if words.take(&["PERIOD", "FOR", "SYSTEM_TIME"]) {
+        words.parenthesized()?;
+        return words.is_done().then_some(Some(Element::Period));
     }
     if words.take(&["FOREIGN", "KEY"]) {
         words.take(&["IF", "NOT", "EXISTS"]);

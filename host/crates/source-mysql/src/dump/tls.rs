@@ -27,7 +27,16 @@ pub(super) async fn encrypt(
     let config = client(&endpoint.tls).map_err(failed)?;
     let name = ServerName::try_from(endpoint.dsn.host.clone()).map_err(|error| failed(error.to_string()))?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
-    Ok(Box::new(stream.map_err(|error| failed(error.to_string()))?))
+    Ok(Box::new(stream.map_err(|error| broken(endpoint, &error))?))
+}
+
+/// Whether it was the encryption that failed, or the connection under it.
+fn broken(endpoint: &Endpoint, error: &std::io::Error) -> MysqlError {
+    let (address, why) = (endpoint.address().to_owned(), error.to_string());
+    match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        true => MysqlError::Tls { address, why },
+        false => MysqlError::Unreachable { action: "encrypt the connection to", address, cause: why },
+    }
 }
 
 fn client(tls: &Tls) -> Result<ClientConfig, String> {

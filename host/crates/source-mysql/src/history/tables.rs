@@ -138,7 +138,13 @@ impl Tables {
         use crate::ddl::Action;
         let charset = self.charset_of(&table.database, charsets);
         let known = self.tables.entry(table.clone()).or_default();
+        let is_renamed =
+            |actions: &[Action]| actions.iter().all(|action| matches!(action, Action::Rename(_)));
         *known = known.take().zip(actions).and_then(|(definition, actions)| {
+            // Where the server puts new columns, among its own, is not said.
+            if definition.versioned && !is_renamed(actions) {
+                return None;
+            }
             let mut definition = Arc::unwrap_or_clone(definition);
             definition.apply(actions, charset.as_deref()).ok().map(|()| Arc::new(definition))
         });

@@ -45,7 +45,12 @@ fn positions_are_read_back_as_they_were_written() {
         assert_eq!(At::parse(&parsed.position()).unwrap(), parsed);
         assert_eq!(parsed.place.gtid.is_none(), gtid.is_empty());
     }
-    let open = Place { gtid: Gtids::MySql(format!("{A}:1-4").parse().unwrap()), file: "b.1".into(), pos: 9 };
+    let open = Place {
+        gtid: Gtids::MySql(format!("{A}:1-4").parse().unwrap()),
+        file: "b.1".into(),
+        pos: 9,
+        begun: 0,
+    };
     let held =
         At { open: Some(open.clone()), ..At::parse(&at("one", &format!("{A}:1-5"), "b.1", 90)).unwrap() };
     let read = At::parse(&held.position()).unwrap();

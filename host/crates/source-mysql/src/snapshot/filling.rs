@@ -66,6 +66,8 @@ impl Filling {
         known: Vec<(TableName, Arc<Definition>)>,
         window: Window,
     ) -> Result<Self, MysqlError> {
+        let mut job = job;
+        let mut renewed = false;
         let mut plans = Vec::with_capacity(job.tables.len());
         for left in &job.tables {
             let name = left.name();
@@ -79,7 +81,11 @@ impl Filling {
                 ))
             })?;
             let walk = Arc::new(Walk::of(&name, definition));
-            let mut ranges = left.ranges.clone();
+            let (mut ranges, mut rows) = (left.ranges.clone(), left.rows);
+            if !left.key.is_empty() && left.key != walk.key() {
+                tracing::info!(table = %name, "copied from the start again: it has another key");
+                (ranges, rows, renewed) = (Vec::new(), 0, true);
+            }
             if ranges.is_empty() {
                 let config = &parts.config;
                 let most = if config.intra_table_parallel { config.max_parallel_chunks.get() } else { 1 };
@@ -87,7 +93,10 @@ impl Filling {
             }
             let ranges = ranges.into_iter().map(Some).collect();
             let outbox = parts.outboxes.matches(&name.database, &name.table) && !parts.outboxes.is_empty();
-            plans.push(Plan { name, columns, walk, ranges, rows: left.rows, outbox });
+            plans.push(Plan { name, columns, walk, ranges, rows, outbox });
+        }
+        if renewed {
+            job.renew();
         }
         let (copying, piece, room) = (None, None, Room::default());
         Ok(Self { job, plans, window, copying, piece, room, identity: Vec::new() })
@@ -282,7 +291,13 @@ impl Filling {
         let left = |plan: &Plan| {
             let ranges: Vec<Range> = plan.ranges.iter().flatten().cloned().collect();
             let TableName { database, table } = plan.name.clone();
-            (!ranges.is_empty()).then_some(Left { database, table, ranges, rows: plan.rows })
+            (!ranges.is_empty()).then_some(Left {
+                database,
+                table,
+                ranges,
+                rows: plan.rows,
+                key: plan.walk.key(),
+            })
         };
         self.job.tables = self.plans.iter().filter_map(left).collect();
         if let Some(job) = copies.jobs.first_mut() {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::walk::Mark;
 use crate::ddl::TableName;
+use crate::definitions::Redefined;
 
 /// A part of a table that is still to be copied: rows whose keys are behind `after` and not behind `until`. Empty: from the
 /// first, to the last.
@@ -27,9 +28,27 @@ pub(crate) struct Left {
     /// Rows of it that were copied.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows: u64,
+    /// The key by which `ranges` are; empty: not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
 }
 
 impl Left {
+    /// All of it is still to be copied.
+    fn whole(TableName { database, table }: TableName) -> Self {
+        Self { database, table, ranges: Vec::new(), rows: 0, key: String::new() }
+    }
+
+    fn is_begun(&self) -> bool {
+        self.rows > 0 || !self.ranges.is_empty()
+    }
+
+    /// Whether its ranges depend on how texts are sorted.
+    fn is_by_text(&self) -> bool {
+        let marks = self.ranges.iter().flat_map(|range| range.after.iter().chain(&range.until));
+        marks.into_iter().any(|mark| matches!(mark, Mark::Text(_)))
+    }
+
     /// Its full name.
     pub fn name(&self) -> TableName {
         TableName::new(self.database.clone(), self.table.clone())
@@ -53,9 +72,61 @@ pub(crate) struct Job {
 impl Job {
     /// A new copy of these tables. `seed` tells it from others that begin in the same millisecond.
     pub fn new(tables: impl IntoIterator<Item = TableName>, started_ms: i64, seed: &str) -> Self {
-        let left = |TableName { database, table }| Left { database, table, ranges: Vec::new(), rows: 0 };
         let generation = EventId::derive(started_ms, &[seed.as_bytes()]).to_string();
-        Self { generation, started_ms, tables: tables.into_iter().map(left).collect(), rows: 0 }
+        Self { generation, started_ms, tables: tables.into_iter().map(Left::whole).collect(), rows: 0 }
+    }
+
+    fn left(&mut self, name: &TableName) -> Option<&mut Left> {
+        self.tables.iter_mut().find(|left| left.name() == *name)
+    }
+
+    /// Some of its rows come once more: they get other ids.
+    pub fn renew(&mut self) {
+        self.generation = EventId::derive(self.started_ms, &[self.generation.as_bytes()]).to_string();
+    }
+
+    /// Follows what a statement did to tables: to their new names, and from the start where what is left cannot be told.
+    fn redefine(&mut self, changes: &[Redefined], captured: &impl Fn(&TableName) -> bool) {
+        let names: Vec<TableName> = self.tables.iter().map(Left::name).collect();
+        let mut renewed = false;
+        for change in changes {
+            match change {
+                Redefined::Altered(table) => {
+                    if let Some(left) = self.left(table).filter(|left| left.is_by_text()) {
+                        (*left, renewed) = (Left::whole(table.clone()), true);
+                    }
+                }
+                Redefined::Renamed { from, to } => {
+                    if let Some(left) = self.left(from) {
+                        // Rows of another table may have come under that name.
+                        renewed = true;
+                        (left.database, left.table) = (to.database.clone(), to.table.clone());
+                    } else if let Some(left) = self.left(to).filter(|left| left.is_begun()) {
+                        // Another table stands where one was dropped.
+                        (*left, renewed) = (Left::whole(to.clone()), true);
+                    }
+                }
+            }
+        }
+        let now: Vec<TableName> = self.tables.iter().map(Left::name).collect();
+        let mut wanted = Vec::with_capacity(names.len());
+        for (left, name) in std::mem::take(&mut self.tables).into_iter().zip(names) {
+            let taken = |change: &Redefined| matches!(change, Redefined::Renamed { to, .. } if *to == name);
+            if captured(&left.name()) {
+                wanted.push(left);
+            } else if changes.iter().any(taken) && !now.contains(&name) {
+                // Another table took its place, as tools do that alter a copy and then exchange the two.
+                renewed |= left.is_begun();
+                wanted.push(Left::whole(name));
+            } else {
+                tracing::warn!(before = %name, now = %left.name(), rows = left.rows, "the rest of a table is not copied: `tables` does \
+                     not match its new name");
+            }
+        }
+        self.tables = wanted;
+        if renewed {
+            self.renew();
+        }
     }
 }
 
@@ -83,9 +154,20 @@ pub(crate) struct Copies {
     pub jobs: Vec<Job>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fork: Option<Fork>,
+    /// The start of the pipeline that the last copy is of, where each one has a copy.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    run: String,
 }
 
 impl Copies {
+    /// Whether a start of the pipeline, which this is the name of, is to begin a copy: one that is not finished goes on, and
+    /// a start has one however often its connections break.
+    pub fn is_another_due(&mut self, run: &str) -> bool {
+        let is_another = self.run != run;
+        run.clone_into(&mut self.run);
+        is_another && self.jobs.is_empty()
+    }
+
     /// Goes on from here, where every sink has everything up to, with sinks that `stand` where they do.
     ///
     /// A count of rows is no function of what the tables hold: rows may be gone, or new, between here and where a sink
@@ -111,9 +193,15 @@ impl Copies {
                 (left.ranges, left.rows, renewed) = (Vec::new(), 0, true);
             }
             if renewed {
-                job.generation = EventId::derive(job.started_ms, &[job.generation.as_bytes()]).to_string();
+                job.renew();
             }
         }
+    }
+
+    /// Follows a statement that changed definitions.
+    pub fn redefine(&mut self, changes: &[Redefined], captured: impl Fn(&TableName) -> bool) {
+        let forked = self.fork.iter_mut().flat_map(|fork| &mut fork.jobs);
+        self.jobs.iter_mut().chain(forked).for_each(|job| job.redefine(changes, &captured));
     }
 
     /// How often copies forked before here.
@@ -133,7 +221,7 @@ impl Copies {
             Some(fork) if older.forks() < fork.number => (&older.jobs, &older.fork),
             _ => (&low.jobs, &low.fork),
         };
-        Self { rows, jobs: jobs.clone(), fork: fork.clone() }
+        Self { rows, jobs: jobs.clone(), fork: fork.clone(), run: low.run.clone() }
     }
 }
 
@@ -148,7 +236,12 @@ mod tests {
     fn at(rows: u64, left: &[&str]) -> Copies {
         let mut job = Job::new(left.iter().map(|table| TableName::new("d", *table)), 7, "seed");
         job.rows = rows;
-        Copies { rows, jobs: if left.is_empty() { Vec::new() } else { vec![job] }, fork: None }
+        Copies {
+            rows,
+            jobs: if left.is_empty() { Vec::new() } else { vec![job] },
+            fork: None,
+            run: String::new(),
+        }
     }
 
     fn tables(copies: &Copies) -> Vec<String> {
@@ -176,6 +269,47 @@ mod tests {
         // Where do both have everything? `fast` has `b` as it was in the old fork, and `further` too. But numbers do not tell.
         assert_eq!(tables(&fast.clone().meet(further.clone())), ["b", "c"]);
         assert_eq!(tables(&further.meet(fast)), ["b", "c"]);
+    }
+
+    fn renamed(from: &str, to: &str) -> Redefined {
+        Redefined::Renamed { from: TableName::new("d", from), to: TableName::new("d", to) }
+    }
+
+    #[test]
+    fn copies_follow_their_tables() {
+        let is_captured = |table: &TableName| !table.table.starts_with('_');
+        let mut begun = at(3, &["a", "b", "c"]);
+        for left in &mut begun.jobs[0].tables[..2] {
+            (left.rows, left.ranges) =
+                (1, vec![Range { after: vec![Mark::Number("7".into())], until: Vec::new() }]);
+        }
+        let after = |changes: &[Redefined]| {
+            let mut copies = begun.clone();
+            copies.redefine(changes, is_captured);
+            let job = &copies.jobs[0];
+            let left = |left: &Left| format!("{}{}", left.table, if left.is_begun() { "*" } else { "" });
+            let left = job.tables.iter().map(left).collect::<Vec<_>>().join(" ");
+            (left, job.generation != begun.jobs[0].generation)
+        };
+        let same = |text: &str| (text.to_owned(), false);
+        let anew = |text: &str| (text.to_owned(), true);
+        assert_eq!(after(&[renamed("a", "x")]), anew("x* b* c"));
+        assert_eq!(after(&[renamed("a", "x"), renamed("b", "a"), renamed("x", "b")]), anew("b* a* c"));
+        // Out of sight, and one that takes its place.
+        assert_eq!(after(&[renamed("a", "_x")]), anew("b* c"));
+        assert_eq!(after(&[renamed("a", "_x"), renamed("_y", "a")]), anew("a b* c"));
+        assert_eq!(after(&[renamed("c", "_x"), renamed("_y", "c")]), anew("a* b* c"));
+        assert_eq!(after(&[renamed("a", "_x"), renamed("b", "a")]), anew("a* c"));
+        // What was begun was dropped.
+        assert_eq!(after(&[renamed("_y", "a")]), anew("a b* c"));
+        assert_eq!(after(&[Redefined::Altered(TableName::new("d", "a"))]), same("a* b* c"));
+        begun.jobs[0].tables[0].ranges[0].after = vec![Mark::Text("61".into())];
+        let mut copies = begun.clone();
+        copies.redefine(&[Redefined::Altered(TableName::new("d", "a"))], is_captured);
+        assert_eq!(
+            copies.jobs[0].tables.iter().map(Left::is_begun).collect::<Vec<_>>(),
+            [false, true, false]
+        );
     }
 
     #[test]

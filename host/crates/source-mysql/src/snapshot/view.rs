@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::connect::Endpoint;
+use crate::ddl::TableName;
 use crate::failure::MysqlError;
 use crate::position::{Gtids, Place};
 use crate::server::{Flavour, Server};
-use crate::session::Session;
+use crate::session::{Session, name};
 
 /// How often a view is opened again when what was read of the log is not in it, and how long apart.
 const TRIES: usize = 200;
@@ -17,6 +18,8 @@ const APART: Duration = Duration::from_millis(5);
 pub(crate) struct View {
     pub sessions: Vec<Session>,
     pub mark: Mark,
+    /// Whether the tables that were to be held still were.
+    pub is_still: bool,
 }
 
 /// A place in the log.
@@ -43,7 +46,8 @@ impl View {
     ///
     /// MariaDB tells the place in the log that belongs to a transaction. MySQL does not: its transactions are visible
     /// before they are among the executed ones, and in the log before that. So the view has what was executed before it was
-    /// opened, and at most what was in the log when it was open. Without GTIDs only a lock tells.
+    /// opened, and at most what was in the log when it was open. Without GTIDs only a lock tells. `restless` tables are locked
+    /// for that moment.
     ///
     /// # Errors
     ///
@@ -54,11 +58,17 @@ impl View {
         read: &Place,
         count: usize,
         max_row_bytes: usize,
+        restless: &[TableName],
     ) -> Result<Self, MysqlError> {
         let mut sessions = Vec::with_capacity(count);
         for _ in 0..count {
             sessions.push(Session::open(endpoint, server.flavour, max_row_bytes).await?);
         }
+        let mut still = match restless {
+            [] => None,
+            tables => hold_still(endpoint, server, tables).await?,
+        };
+        let is_still = still.is_some();
         let mark = match (server.flavour, server.has_gtids()) {
             (Flavour::MariaDb, _) => mariadb(&mut sessions, server, read).await?,
             (Flavour::MySql, true) => mysql(&mut sessions, server, read).await?,
@@ -67,7 +77,53 @@ impl View {
                 locked(&mut sessions, server, &mut lock).await?
             }
         };
-        Ok(Self { sessions, mark })
+        if let Some(lock) = &mut still {
+            lock.run("UNLOCK TABLES").await?;
+        }
+        Ok(Self { sessions, mark, is_still })
+    }
+}
+
+/// Locks tables against changes: what a view has of them, opened meanwhile, is what the log says up to its mark. `None`: somebody
+/// uses one of them for too long, or it has another name now.
+///
+/// # Errors
+///
+/// When the server cannot be reached, or the account may not.
+async fn hold_still(
+    endpoint: &Endpoint,
+    server: &Server,
+    tables: &[TableName],
+) -> Result<Option<Session>, MysqlError> {
+    const ANSWER: usize = 1 << 20;
+    let mut lock = Session::open(endpoint, server.flavour, ANSWER).await?;
+    // While it waits for a long transaction to end, everybody who changes the tables waits behind it.
+    lock.run("SET SESSION lock_wait_timeout = 5").await?;
+    let names = tables.iter().map(|table| format!("{}.{}", name(&table.database), name(&table.table)));
+    let locked: Vec<String> = names.map(|name| format!("{name} READ")).collect();
+    match lock.run(&format!("LOCK TABLES {}", locked.join(", "))).await {
+        Ok(()) => {
+            tracing::info!(
+                tables = locked.join(", "),
+                "locked for the moment that it takes to open a view: they change all the time"
+            );
+            Ok(Some(lock))
+        }
+        Err(MysqlError::Statement { code: 1205 | 1146, message, .. }) => {
+            tracing::warn!(message, "tables that change all the time could not be locked; it is tried again");
+            Ok(None)
+        }
+        Err(MysqlError::NotReady(_) | MysqlError::LoginRefused { .. }) => {
+            let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
+            Err(MysqlError::NotReady(format!(
+                "copy tables of {}: {} change all the time, and have no key by which their changes can be told from their copy. They \
+                 are to be locked for a moment, and the account may not: GRANT LOCK TABLES ON database.* to it, give the tables a \
+                 primary key, or try again when they do not change",
+                server.address,
+                tables.join(", ")
+            )))
+        }
+        Err(error) => Err(error),
     }
 }
 

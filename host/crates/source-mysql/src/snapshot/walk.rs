@@ -46,6 +46,8 @@ pub(crate) struct Walk {
     /// What is asked for: every column, then numbers of labels that are of the key.
     list: String,
     key: Vec<Part>,
+    /// Whether rows that it had are among them, as they are in the log.
+    versioned: bool,
 }
 
 impl Part {
@@ -84,7 +86,7 @@ impl Walk {
             };
             key.push(Part { name: column.to_owned(), at, marking, charset, is_label });
         }
-        Self { table: table.clone(), list: list.join(", "), key }
+        Self { table: table.clone(), list: list.join(", "), key, versioned: definition.versioned }
     }
 
     /// Whether its rows have names that last.
@@ -92,10 +94,17 @@ impl Walk {
         !self.key.is_empty()
     }
 
+    /// What ranges of it are by: they mean nothing by another key.
+    pub fn key(&self) -> String {
+        let part = |part: &Part| format!("{} {:?} {}", part.name, part.marking, part.charset);
+        self.key.iter().map(part).collect::<Vec<_>>().join(", ")
+    }
+
     /// Rows of a range in the key's order; without a key all rows of the table, in no order.
     pub fn select(&self, range: &Range, rows: usize) -> String {
-        let from =
-            format!("SELECT {} FROM {}.{}", self.list, name(&self.table.database), name(&self.table.table));
+        let (database, table) = (name(&self.table.database), name(&self.table.table));
+        let all = if self.versioned { " FOR SYSTEM_TIME ALL" } else { "" };
+        let from = format!("SELECT {} FROM {database}.{table}{all}", self.list);
         if !self.has_key() {
             return from;
         }
@@ -177,13 +186,15 @@ impl Walk {
             table: self.table.clone(),
             list: self.key.iter().map(|part| part.asked()).collect::<Vec<_>>().join(", "),
             key: self.key.clone(),
+            versioned: self.versioned,
         };
         key.select(range, 1)
     }
 
     fn marks_of_keys(&self, wired: &[Wired], packet: &[u8]) -> Result<Vec<Mark>, DecodeError> {
         let key = self.key.iter().enumerate().map(|(at, part)| Part { at, ..part.clone() }).collect();
-        Self { table: self.table.clone(), list: String::new(), key }.marks(wired, packet)
+        Self { table: self.table.clone(), list: String::new(), key, versioned: self.versioned }
+            .marks(wired, packet)
     }
 
     /// The marks of a row.

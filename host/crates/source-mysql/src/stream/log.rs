@@ -78,6 +78,29 @@ pub(super) struct Log {
 struct Here {
     file: String,
     pos: u64,
+    /// See [`Place::begun`].
+    begun: u32,
+}
+
+impl Here {
+    fn of(place: &Place) -> Self {
+        Self { file: place.file.clone(), pos: place.pos, begun: place.begun }
+    }
+
+    /// Goes to the end of an event, of which its header has the low 32 bits. Events follow each other, so what is above those
+    /// is known; behind a gap, which servers leave where everything was read before, they are taken to be the same.
+    fn advance(&mut self, next_pos: u32, size: u32) {
+        let follows = next_pos.wrapping_sub(size) == self.pos as u32;
+        self.pos = match follows {
+            true => self.pos + u64::from(size),
+            false => self.pos & !u64::from(u32::MAX) | u64::from(next_pos),
+        };
+    }
+
+    fn write(&self, place: &mut Place) {
+        place.file.clone_from(&self.file);
+        (place.pos, place.begun) = (self.pos, self.begun);
+    }
 }
 
 impl Log {
@@ -96,7 +119,7 @@ impl Log {
             outboxes: config.outboxes(),
             on_drift: config.on_schema_drift,
             identity: server.identity,
-            here: Here { file: start.file.clone(), pos: start.pos },
+            here: Here::of(start),
             held: at.open.is_some().then(|| at.place.clone()),
             again: start.clone(),
             tx: None,
@@ -175,17 +198,22 @@ impl Log {
 
     async fn decoded(&mut self, event: &Event<'_>, packet: &[u8], outlet: &mut Outlet) -> Result<(), End> {
         let header = &event.header;
-        let starts = u64::from(header.next_pos.saturating_sub(header.size));
         if header.next_pos != 0 && !header.is_artificial() {
-            self.here.pos = header.next_pos.into();
+            self.here.advance(header.next_pos, header.size);
         }
+        let starts = self.here.pos.saturating_sub(header.size.into());
         match &event.body {
-            Body::FormatDescription(_) => self.forget_layouts(),
+            Body::FormatDescription(_) => {
+                self.here.begun = header.timestamp_seconds;
+                self.between();
+                self.forget_layouts();
+            }
             Body::Rotate(rotate) => {
                 // A stream that goes by GTIDs begins with the file's name and no place in it.
                 let goes_on = header.is_artificial() && rotate.file == self.here.file;
                 let pos = if goes_on { self.here.pos.max(rotate.position) } else { rotate.position };
-                self.here = Here { file: rotate.file.to_owned(), pos };
+                let begun = if goes_on { self.here.begun } else { 0 };
+                self.here = Here { file: rotate.file.to_owned(), pos, begun };
                 self.between();
             }
             Body::Heartbeat(heartbeat) => {
@@ -199,7 +227,7 @@ impl Log {
             Body::Payload(payload) => self.payload(*payload, packet, header, starts, outlet).await?,
             Body::TableMap(_) | Body::Rows(_) if self.preparing.is_some() => {
                 if let Some(preparing) = &mut self.preparing {
-                    preparing.events.push(packet.to_vec());
+                    preparing.keep(&event.body, packet, &self.captured);
                 }
                 self.bound_prepared()?;
             }
@@ -244,8 +272,12 @@ impl Log {
             let mut events = payload.events(&self.decoder, &mut room).map_err(|error| self.broken(error))?;
             while let Some(event) = events.next().map_err(|error| self.broken(error))? {
                 // Rows of an XA transaction are kept with the whole packet, when its first phase ends.
-                if self.preparing.is_none() || !matches!(event.body, Body::TableMap(_) | Body::Rows(_)) {
-                    self.inner(&event.body, header, starts, Some(packet), outlet).await?;
+                match (&mut self.preparing, &event.body) {
+                    (Some(preparing), Body::TableMap(map)) => {
+                        preparing.wanted |= self.captured.has(map.database, map.table);
+                    }
+                    (Some(_), Body::Rows(_)) => {}
+                    (_, body) => self.inner(body, header, starts, Some(packet), outlet).await?,
                 }
             }
             Ok(())
@@ -305,11 +337,17 @@ impl Log {
         }
         let place = if tx.known { &mut self.again } else { &mut self.at.place };
         place.gtid.add(&tx.name);
-        place.file.clone_from(&self.here.file);
-        place.pos = self.here.pos;
+        self.here.write(place);
         if !tx.known {
             // What was open stays so until everything is read again.
             self.at.open = self.prepared.oldest().cloned();
+            if !tx.redefined.is_empty() {
+                let captured = |table: &TableName| self.captured.has(&table.database, &table.table);
+                self.at.copies.redefine(&tx.redefined, captured);
+            }
+        }
+        if self.held.as_ref().is_some_and(|held| self.again.has_all(held)) {
+            self.held = None;
         }
         self.moved = true;
         if self.filling.is_full() {
@@ -325,10 +363,9 @@ impl Log {
         }
         let place = &mut self.at.place;
         if place.file != self.here.file || place.pos != self.here.pos {
-            place.file.clone_from(&self.here.file);
-            place.pos = self.here.pos;
             self.moved |= place.gtid.is_none();
         }
+        self.here.write(place);
     }
 
     /// Hands the batch out.
@@ -364,5 +401,25 @@ impl Log {
     #[cold]
     fn broken(&self, cause: DecodeError) -> MysqlError {
         MysqlError::Decode { at: self.place(), cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Here;
+
+    #[test]
+    fn a_place_beyond_4_gib_is_followed() {
+        let mut here = Here { pos: (1 << 32) - 100, ..Here::default() };
+        for (next_pos, size, pos) in [
+            (u32::MAX - 9, 90, (1u64 << 32) - 10),
+            (30, 40, (1 << 32) + 30),
+            (130, 100, (1 << 32) + 130),
+            // A gap.
+            (5_000, 100, (1 << 32) + 5_000),
+        ] {
+            here.advance(next_pos, size);
+            assert_eq!(here.pos, pos);
+        }
     }
 }

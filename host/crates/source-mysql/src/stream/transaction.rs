@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use deltaforge_model::{EventId, TableSchema, Transaction};
 
+use crate::definitions::Redefined;
 use crate::position::Name;
 
 /// A transaction of the log, from its first event to its last.
@@ -33,6 +34,8 @@ pub(super) struct Open {
     pub handed_out: u64,
     /// Savepoints, and how many events there were.
     pub savepoints: Vec<(String, u32)>,
+    /// What its statement did to definitions.
+    pub redefined: Vec<Redefined>,
 }
 
 impl Open {
@@ -50,6 +53,7 @@ impl Open {
             events: 0,
             handed_out: 0,
             savepoints: Vec::new(),
+            redefined: Vec::new(),
         }
     }
 

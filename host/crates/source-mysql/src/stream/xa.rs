@@ -3,8 +3,11 @@
 //! The first phase is in the log with all its rows, as a transaction of its own; whether they ever come to be is told by
 //! another one later. Until then their events are kept here as they came.
 
-use crate::binlog::Decoder;
+use std::collections::HashSet;
+
 use crate::binlog::transaction::Xid;
+use crate::binlog::{Body, Decoder};
+use crate::config::Captured;
 use crate::position::Place;
 
 use super::transaction::Ids;
@@ -15,8 +18,12 @@ pub(super) struct Prepared {
     name: String,
     /// What reads its events.
     pub decoder: Decoder,
-    /// Its row events and their table maps, in order; or the one that has all of them, compressed.
+    /// Its row events and their table maps, in order, of captured tables; or the one that has all of them, compressed.
     pub events: Vec<Vec<u8>>,
+    /// Numbers of tables that nobody captures.
+    passed: HashSet<u64>,
+    /// Whether rows of a captured table are among the compressed ones.
+    pub wanted: bool,
     /// What its rows' ids are made from.
     pub ids: Ids,
     /// Where it begins.
@@ -32,7 +39,23 @@ pub(super) struct AllPrepared {
 impl Prepared {
     /// A first phase begins behind `before`.
     pub fn begin(name: String, decoder: Decoder, ids: Ids, before: Place) -> Self {
-        Self { name, decoder, events: Vec::new(), ids, before }
+        Self { name, decoder, events: Vec::new(), passed: HashSet::new(), wanted: false, ids, before }
+    }
+
+    /// Keeps an event, unless it is of a table that nobody captures.
+    pub fn keep(&mut self, body: &Body<'_>, packet: &[u8], captured: &Captured) {
+        match body {
+            Body::TableMap(map) if !captured.has(map.database, map.table) => {
+                self.passed.insert(map.table_id);
+                return;
+            }
+            Body::TableMap(map) => {
+                self.passed.remove(&map.table_id);
+            }
+            Body::Rows(rows) if self.passed.contains(&rows.table_id) => return,
+            _ => {}
+        }
+        self.events.push(packet.to_vec());
     }
 
     fn bytes(&self) -> usize {

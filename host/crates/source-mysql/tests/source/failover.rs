@@ -1,25 +1,28 @@
 //! Another server takes over.
 
+use deltaforge_engine::error::Next;
 use deltaforge_testkit::mysql::{Flavour, Server};
 use deltaforge_testkit::wait;
 use serde_json::json;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Db, Reader};
 
 /// A server and a replica of it, which has what it has.
-struct Pair {
-    primary: Server,
-    replica: Server,
+pub struct Pair {
+    pub primary: Server,
+    pub replica: Server,
 }
 
 impl Pair {
     fn start(flavour: Flavour) -> Self {
+        Self::start_with(flavour, "--log-slave-updates=ON")
+    }
+
+    pub fn start_with(flavour: Flavour, options: &str) -> Self {
         let primary = Server::start(flavour);
-        let options = match flavour {
-            Flavour::MySql => "--server-id=2",
-            Flavour::MariaDb => "--server-id=2 --log-slave-updates=ON",
-        };
-        let replica = Server::start_with(flavour, options);
+        let replica = Server::start_with(flavour, &format!("--server-id=2 {options}"));
         let port = primary.port();
         match flavour {
             Flavour::MySql => {
@@ -43,7 +46,7 @@ impl Pair {
 
     /// Waits until the replica has a table's rows.
     #[track_caller]
-    fn wait_for(&self, rows: usize, db: &Db<'_>) {
+    pub fn wait_for(&self, rows: usize, db: &Db<'_>) {
         wait::until("the replica has the rows", wait::SOON, || {
             let count = self.replica.try_sql(&format!("SELECT COUNT(*) FROM {}.t", db.name)).ok()?;
             (count[0][0] == rows.to_string()).then_some(())
@@ -103,5 +106,39 @@ async fn a_promoted_replica_that_misses_transactions_is_refused_and_they_are_nam
         assert_eq!(failure.code, "source_rewound");
         assert!(failure.message.contains(lost[0].transaction.as_ref().unwrap()), "{failure}");
         assert!(failure.message.contains("another server than before"), "{failure}");
+    }
+}
+
+/// An address behind which connections go to these servers in turn.
+async fn in_turn(ports: [u16; 2]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for to in ports.into_iter().cycle() {
+            let (mut from, _) = listener.accept().await.unwrap();
+            let mut to = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut from, &mut to).await });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_reach_two_servers_are_not_mixed() {
+    for flavour in Flavour::BOTH {
+        let pair = Pair::start(flavour);
+        let db = Db::of(&pair.primary);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        pair.wait_for(0, &db);
+        let (primary, replica) = (pair.primary.port(), pair.replica.port());
+        let mut config = db.config();
+        config["dsn"] = json!(format!("mysql://root@127.0.0.1:{}", in_turn([primary, replica]).await));
+        let failure = Reader::connect(config.clone(), None).await.err().unwrap();
+        assert_eq!((failure.code, failure.next), ("mysql_unreachable", Next::Retry), "{failure}");
+        assert!(failure.message.contains("reached two servers"), "{failure}");
+        config["dsn"] = json!(format!("mysql://root@127.0.0.1:{}", in_turn([replica, replica]).await));
+        let mut reader = Reader::connect(config, None).await.unwrap();
+        db.run("INSERT INTO t VALUES (1)");
+        assert_eq!(reader.lines(1).await, ["c t id=1"]);
     }
 }

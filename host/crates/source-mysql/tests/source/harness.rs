@@ -110,9 +110,12 @@ fn show(cell: &Cell<'_>) -> String {
 /// What a source of this id is started with. What it remembers outlives its readers.
 pub fn context(id: &str, resume: Option<Position>, limits: BatchLimits) -> SourceContext {
     static STATE: LazyLock<Arc<MemoryStore>> = LazyLock::new(|| Arc::new(MemoryStore::new()));
+    static RUNS: AtomicU32 = AtomicU32::new(0);
     let state = &*STATE;
     SourceContext {
         waits: Default::default(),
+        // One that was not named is another each time.
+        run: format!("run {}", RUNS.fetch_add(1, Ordering::Relaxed)).into(),
         info: SourceInfo {
             connector: String::new(),
             version: "test".into(),
@@ -148,8 +151,13 @@ impl Reader {
         resume: Option<Position>,
         limits: BatchLimits,
     ) -> Result<Self, SourceError> {
+        let context = context(config["id"].as_str().unwrap(), resume, limits);
+        Self::connect_in(config, context).await
+    }
+
+    pub async fn connect_in(config: Value, context: SourceContext) -> Result<Self, SourceError> {
         MysqlSource.validate(&config).unwrap();
-        let context = context(config["id"].as_str().unwrap(), resume.clone(), limits);
+        let resume = context.resume.clone();
         let reader = MysqlSource.connect(&config, context).await?;
         Ok(Self { reader, through: resume, boundaries: Vec::new() })
     }

@@ -1,7 +1,9 @@
 //! Who gets in, and how.
 
+use deltaforge_engine::error::Next;
 use deltaforge_testkit::mysql::{Flavour, Server};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::harness::{Db, Reader};
 
@@ -83,4 +85,25 @@ async fn a_server_that_is_not_there_is_tried_again() {
     let config = json!({"id": "x", "dsn": "mysql://root@127.0.0.1:1"});
     let failure = Reader::connect(config, None).await.err().unwrap();
     assert_eq!((failure.code, failure.next), ("mysql_unreachable", deltaforge_engine::error::Next::Retry));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_cut_while_it_is_encrypted_is_tried_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut greeting = b"\x0a9.7.4\0\x01\0\0\0abcdefgh\0\xff\xff\x2d\x02\0\xff\xff\x15".to_vec();
+        greeting.extend_from_slice(&[0; 10]);
+        greeting.extend_from_slice(b"ijklmnopqrst\0caching_sha2_password\0");
+        let packet = [&[greeting.len() as u8, 0, 0, 0], &greeting[..]].concat();
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(&packet).await.unwrap();
+            // The request for encryption, and the beginning of it.
+            socket.read_exact(&mut [0; 36 + 9]).await.unwrap();
+        }
+    });
+    let config = json!({"id": "cut", "dsn": format!("mysql://root@127.0.0.1:{port}?ssl-mode=required")});
+    let failure = Reader::connect(config, None).await.err().unwrap();
+    assert_eq!((failure.code, failure.next), ("mysql_unreachable", Next::Retry), "{failure}");
 }

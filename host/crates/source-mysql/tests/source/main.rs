@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod changes;
+mod doctor;
 mod failover;
 mod harness;
 mod large;

@@ -1,16 +1,19 @@
 //! Copies of existing rows, in step with the log.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use deltaforge_engine::batcher::BatchLimits;
-use deltaforge_engine::source::SourceFactory;
+use deltaforge_engine::source::{SourceContext, SourceFactory};
 use deltaforge_model::{Cell, Event, Op, Position, Row, SnapshotMark};
 use deltaforge_source_mysql::MysqlSource;
 use deltaforge_testkit::mysql::Flavour;
 use deltaforge_testkit::random::{Random, seed};
+use deltaforge_testkit::wait;
 use serde_json::{Value, json};
 
-use crate::harness::{Db, Reader};
+use crate::harness::{Db, Reader, context};
 
 fn with_snapshot(db: &Db<'_>, mode: &str) -> Value {
     let mut config = db.config();
@@ -263,6 +266,122 @@ async fn a_table_that_is_altered_while_it_is_copied_comes_whole() {
     }
 }
 
+/// Reads batches, each by a reader of its own, until so many rows were copied.
+async fn copy_on(config: &Value, mut position: Option<Position>, replica: &mut Replica, rows: usize) {
+    while replica.copied < rows {
+        let mut reader = Reader::connect_with(config.clone(), position, of_at_most(10)).await.unwrap();
+        let batch = reader.batch().await.unwrap();
+        batch.batch.events().for_each(|event| replica.take(&event));
+        position = reader.through.clone();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_renamed_while_it_is_copied_comes_whole() {
+    for flavour in Flavour::BOTH {
+        for statement in [
+            "RENAME TABLE t TO a, u TO b",
+            "RENAME TABLE t TO other, u TO t, other TO u",
+            "ALTER TABLE t RENAME TO a, ADD w INT; ALTER TABLE u DROP PRIMARY KEY, ADD PRIMARY KEY (v, id), RENAME b",
+        ] {
+            let db = Db::shared(flavour);
+            fill(&db);
+            let mut config = with_snapshot(&db, "initial");
+            config["snapshot"]["max_parallel_tables"] = json!(1);
+            let mut reader = Reader::connect_with(config.clone(), None, of_at_most(10)).await.unwrap();
+            let mut replica = Replica::default();
+            reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
+            let position = reader.through.clone();
+            // MariaDB's copy holds on to the name until it ends.
+            let reader = (flavour == Flavour::MySql).then_some(reader);
+            db.run(statement);
+            drop(reader);
+            copy_on(&config, position, &mut replica, 200).await;
+            let rows = replica.rows.keys().map(|(_, id)| *id);
+            let mut copied: BTreeMap<i64, u32> = BTreeMap::new();
+            rows.for_each(|id| *copied.entry(id).or_default() += 1);
+            // Of two that exchange their names, ten rows came under the one before.
+            let expected = if statement.contains("other") { 190 } else { 200 };
+            assert_eq!(
+                (copied.len(), replica.rows.len()),
+                (100, expected),
+                "{flavour:?} {statement}: {copied:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_a_key_is_copied_however_much_it_changes() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2), (3)");
+        let count = |rows: &str| {
+            let counted = db.run(&format!("SELECT COUNT(*) FROM t WHERE a IN ({rows})"));
+            counted[0][0].parse::<usize>().unwrap()
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, server, name) = (stop.clone(), db.server.handle(), db.name.clone());
+        let writer = std::thread::spawn(move || {
+            let mut session = server.session();
+            session.run(&format!("USE {name}"));
+            while !stopped.load(Ordering::Relaxed) {
+                session.run("INSERT INTO t VALUES (4)");
+            }
+        });
+        wait::until("the writer is at work", wait::SOON, || (count("4") > 50).then_some(()));
+        let mut writer = Some(writer);
+        let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
+        let (mut copied, mut created) = (0, 0);
+        let mut is_last = false;
+        while !is_last {
+            for event in reader.batch().await.unwrap().batch.events() {
+                match event.op() {
+                    Op::Read => copied += 1,
+                    // What came before the copy is in it.
+                    Op::Create => created += usize::from(copied > 0),
+                    _ => {}
+                }
+                is_last |= event.after().is_some_and(|row| int(&row, 0) == 9);
+            }
+            if let Some(writer) = writer.take_if(|_| copied > 0) {
+                stop.store(true, Ordering::Relaxed);
+                writer.join().unwrap();
+                db.run("INSERT INTO t VALUES (9)");
+            }
+        }
+        assert_eq!(copied + created, count("1, 2, 3, 4, 9"), "{flavour:?}: {copied} were copied");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_start_has_one_copy_however_often_the_connection_breaks() {
+    let db = Db::shared(Flavour::MariaDb);
+    fill(&db);
+    let config = || with_snapshot(&db, "always");
+    let id = db.name.as_str();
+    let connect = |run: &str, resume| {
+        let context = SourceContext { run: run.into(), ..context(id, resume, of_at_most(30)) };
+        Reader::connect_in(config(), context)
+    };
+    let mut replica = Replica::default();
+    let mut position = None;
+    // Three readers for the first copy, of two starts: the second one goes on with what is not finished.
+    for (run, until) in [("one", 30), ("one", 90), ("two", 200)] {
+        let mut reader = connect(run, position).await.unwrap();
+        while replica.copied < until {
+            reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
+        }
+        position = reader.through.clone();
+    }
+    let mut reader = connect("two", position).await.unwrap();
+    db.run("INSERT INTO t VALUES (500, 'new')");
+    assert_eq!(reader.lines(1).await, ["c t id=500 v='new'"]);
+    let mut reader = connect("three", reader.through.clone()).await.unwrap();
+    let batch = reader.batch().await.unwrap().batch;
+    assert!(batch.events().all(|event| event.op() == Op::Read));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn positions_of_a_copy_are_ordered_by_its_rows() {
     let db = Db::shared(Flavour::MariaDb);
@@ -295,4 +414,52 @@ async fn generated_and_hidden_columns_are_copied_as_they_are_logged() {
         let logged = reader.lines(1).await;
         assert_eq!(logged, ["c t id=2 a=5 s=6 v=10 h=7 e=NULL"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_keeps_what_it_had_is_copied_as_it_is_logged() {
+    let db = Db::shared(Flavour::MariaDb);
+    db.run(
+        "CREATE TABLE t (id INT PRIMARY KEY, v INT) WITH SYSTEM VERSIONING; INSERT INTO t VALUES (1, 1), (2, 2); DELETE FROM t WHERE id \
+         = 2; CREATE TABLE e (id INT PRIMARY KEY, s TIMESTAMP(6) GENERATED ALWAYS AS ROW START, z TIMESTAMP(6) GENERATED ALWAYS AS \
+         ROW END, PERIOD FOR SYSTEM_TIME (s, z)) WITH SYSTEM VERSIONING; INSERT INTO e (id) VALUES (7); UPDATE e SET id = 8",
+    );
+    let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
+    let mut rows = BTreeMap::new();
+    let mut copied = 0;
+    let mut schemas: BTreeMap<String, (Vec<String>, Vec<u16>)> = BTreeMap::new();
+    let mut is_last = false;
+    let mut changed = false;
+    while !is_last {
+        if copied == 4 && !std::mem::replace(&mut changed, true) {
+            db.run("UPDATE t SET v = 5 WHERE id = 1; INSERT INTO e (id) VALUES (99)");
+        }
+        for event in reader.batch().await.unwrap().batch.events() {
+            let table = event.table();
+            if event.op() == Op::Heartbeat {
+                continue;
+            }
+            copied += usize::from(event.op() == Op::Read);
+            let names = table.columns().iter().map(|column| column.name.clone()).collect();
+            let (names, key) =
+                schemas.entry(table.name().to_owned()).or_insert((names, table.key().to_vec())).clone();
+            assert_eq!((names.len(), &key[..]), (table.columns().len(), table.key()));
+            let key = |row: &Row<'_>| {
+                (table.name().to_owned(), format!("{:?} {:?}", row.cell(0), row.cell(names.len() - 1)))
+            };
+            if let Some(before) = event.before() {
+                rows.remove(&key(&before));
+            }
+            if let Some(after) = event.after() {
+                is_last |= int(&after, 0) == 99;
+                rows.insert(key(&after), text(&after, 0));
+            }
+        }
+    }
+    let count = |table: &str| {
+        db.run(&format!("SELECT COUNT(*) FROM {table} FOR SYSTEM_TIME ALL"))[0][0].parse::<usize>().unwrap()
+    };
+    let of = |name: &str| rows.keys().filter(|(table, _)| table == name).count();
+    assert_eq!((of("t"), of("e")), (count("t"), count("e")), "{rows:#?}");
+    assert_eq!(schemas["t"].0, ["id", "v", "row_start", "row_end"]);
 }

@@ -1,6 +1,8 @@
 //! XA transactions: rows come to be when the second phase says so.
 
+use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_testkit::mysql::{Flavour, Server};
+use serde_json::json;
 
 use crate::harness::{Db, Reader};
 
@@ -102,5 +104,40 @@ async fn a_commit_of_what_was_prepared_before_is_refused() {
         let failure = reader.failure().await;
         assert_eq!(failure.code, "mysql_unsupported");
         assert!(failure.message.contains("was prepared before the stream began"), "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_tables_that_nobody_captures_are_not_kept() {
+    for flavour in Flavour::BOTH {
+        for compressed in [false, true] {
+            if compressed && flavour == Flavour::MariaDb {
+                continue;
+            }
+            let server = Server::start(flavour);
+            let db = Db::of(&server);
+            db.run(
+                "CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE other (id INT PRIMARY KEY, v LONGTEXT)",
+            );
+            let mut config = db.config();
+            config["tables"] = json!([format!("{}.t", db.name)]);
+            let limits = BatchLimits { hard_bytes: 64 << 10, ..BatchLimits::default() };
+            let mut reader = Reader::connect_with(config, None, limits).await.unwrap();
+            let set = if compressed { "SET binlog_transaction_compression = ON;" } else { "" };
+            let many: Vec<String> = (1..100)
+                .map(|id| format!("INSERT INTO other VALUES ({id}, HEX(RANDOM_BYTES(1000)))"))
+                .collect();
+            let (many, own) = (many.join(";"), "INSERT INTO t VALUES (1)");
+            db.run(&format!("{set} XA START 'a'; {many}; XA END 'a'; XA PREPARE 'a'"));
+            let own = if compressed { "" } else { own };
+            db.run(&format!(
+                "{set} XA START 'b'; {}; {own}; {} XA END 'b'; XA PREPARE 'b'",
+                many.replace("VALUES (", "VALUES (200 + "),
+                if own.is_empty() { "" } else { "INSERT INTO other VALUES (500, 'x');" }
+            ));
+            db.run("XA COMMIT 'a'; XA COMMIT 'b'; INSERT INTO t VALUES (2)");
+            let expected = if compressed { vec!["c t id=2"] } else { vec!["c t id=1", "c t id=2"] };
+            assert_eq!(reader.lines(expected.len()).await, expected, "{flavour:?} {compressed}");
+        }
     }
 }

@@ -134,6 +134,7 @@ pub fn show(cell: &Cell<'_>) -> String {
 pub fn context(pipeline: &str, resume: Option<Position>, limits: BatchLimits) -> SourceContext {
     SourceContext {
         waits: Default::default(),
+        run: "run".into(),
         info: SourceInfo {
             connector: String::new(),
             version: "test".into(),

@@ -27,7 +27,8 @@ impl Log {
         outlet: &mut Outlet,
     ) -> Result<(), End> {
         if let Some(mut preparing) = self.preparing.take() {
-            preparing.events.extend(packet.map(<[u8]>::to_vec));
+            let wanted = preparing.wanted;
+            preparing.events.extend(packet.filter(|_| wanted).map(<[u8]>::to_vec));
             if prepare.one_phase {
                 self.rows_of(preparing, outlet).await?;
             } else {

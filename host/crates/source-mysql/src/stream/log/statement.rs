@@ -13,7 +13,7 @@ use crate::binlog::query::Query;
 use crate::binlog::{Header, RowsKind};
 use crate::config::SchemaDrift;
 use crate::ddl::TableName;
-use crate::definitions::{How, Touched, text_of};
+use crate::definitions::{Effect, How, Touched, text_of};
 use crate::failure::MysqlError;
 use crate::position::{At, Name};
 
@@ -111,7 +111,8 @@ impl Log {
         if let Some(confirmed) = confirmed {
             self.definitions.confirm(&confirmed);
         }
-        let touched = self.definitions.statement(query, &self.behind().position()).await?;
+        let Effect { touched, redefined } =
+            self.definitions.statement(query, &self.behind().position()).await?;
         self.forget_layouts();
         let captured = |touched: &Touched| self.captured.has(&touched.table.database, &touched.table.table);
         let touched: Vec<Touched> = touched.into_iter().filter(captured).collect();
@@ -130,6 +131,7 @@ impl Log {
             self.cut(outlet).await?;
         }
         let Some(tx) = &mut self.tx else { return Ok(()) };
+        tx.redefined = redefined;
         for Touched { table: TableName { database, table }, how } in touched {
             let schema: Arc<TableSchema> = TableSchema::new(database, None, table, Vec::new(), &[]);
             let kind = RowsKind::Write;
@@ -150,8 +152,7 @@ impl Log {
         if let Some(tx) = &self.tx {
             at.place.gtid.add(&tx.name);
         }
-        at.place.file.clone_from(&self.here.file);
-        at.place.pos = self.here.pos;
+        self.here.write(&mut at.place);
         at
     }
 

@@ -1,0 +1,94 @@
+//! What is in the way of reading a server.
+
+use deltaforge_engine::source::{Complaint, SourceFactory};
+use deltaforge_source_mysql::MysqlSource;
+use deltaforge_testkit::mysql::{Flavour, Server};
+use serde_json::{Value, json};
+
+use crate::failover::Pair;
+use crate::harness::{Db, Reader};
+
+async fn complaints(config: &Value) -> Vec<Complaint> {
+    MysqlSource.examine(config).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_privilege_is_not_taken_for_one_whose_name_begins_like_it() {
+    let server = Server::start(Flavour::MariaDb);
+    let db = Db::of(&server);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+    for (privileges, is_enough) in [
+        ("SELECT, BINLOG MONITOR, REPLICATION SLAVE ADMIN", false),
+        ("SELECT, BINLOG MONITOR, REPLICATION SLAVE", true),
+        ("ALL PRIVILEGES", true),
+    ] {
+        let user = format!("u{}", privileges.len());
+        server.account(&user, "BY 'a'", privileges);
+        let mut config = db.config();
+        config["dsn"] = json!(server.dsn_of(&user, "a"));
+        let found = complaints(&config).await;
+        let complains = found.iter().any(|found| found.fatal && found.what.contains("REPLICATION SLAVE"));
+        assert_eq!(complains, !is_enough, "{privileges}: {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_does_not_log_what_it_gets_is_refused() {
+    for flavour in Flavour::BOTH {
+        let pair = Pair::start_with(flavour, "--log-slave-updates=OFF");
+        let db = Db::of(&pair.primary);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        pair.wait_for(0, &db);
+        let mut config = db.config();
+        config["dsn"] = json!(pair.replica.dsn());
+        let found = complaints(&config).await;
+        assert!(found.iter().any(|found| found.fatal && found.what.contains("is a replica")), "{found:?}");
+        let failure = Reader::connect(config, None).await.err().unwrap();
+        assert_eq!(failure.code, "mysql_not_ready");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_without_transactions_are_named_where_they_are_copied() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE old (id INT PRIMARY KEY) ENGINE = MyISAM");
+        let named = format!("{}.old", db.name);
+        for (mode, is_told) in [("never", false), ("initial", true)] {
+            let mut config = db.config();
+            config["snapshot"] = json!({"mode": mode});
+            let found = complaints(&config).await;
+            let told = found.iter().find(|found| found.what.contains("without transactions"));
+            assert_eq!(told.is_some_and(|told| told.what.ends_with(&named)), is_told, "{found:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_keys_that_change_rows_are_logged_or_named() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run(
+            "CREATE TABLE p (id INT PRIMARY KEY); CREATE TABLE c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id) ON \
+             DELETE CASCADE); CREATE TABLE n (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id) ON DELETE SET NULL ON \
+             UPDATE CASCADE); INSERT INTO p VALUES (1), (2); INSERT INTO c VALUES (10, 1); INSERT INTO n VALUES (20, 1), (21, 2)",
+        );
+        let found = complaints(&db.config()).await;
+        let is_named = found.iter().any(|found| found.what.contains("foreign keys"));
+        let mut reader = db.reader().await;
+        db.run("DELETE FROM p WHERE id = 1; UPDATE p SET id = 3 WHERE id = 2; INSERT INTO p VALUES (9)");
+        let (mut lines, mut reads) = (Vec::new(), true);
+        while reads {
+            let batch = reader.batch().await.unwrap().batch;
+            lines.extend(
+                batch.events().map(|event| format!("{} {}", event.op().code(), event.table().name())),
+            );
+            reads = !batch
+                .events()
+                .any(|event| event.op().code() == "c" && event.ordinal() == 0 && event.table().name() == "p");
+        }
+        let is_logged =
+            lines.iter().any(|line| line == "d c") && lines.iter().filter(|line| *line == "u n").count() == 2;
+        assert_eq!(is_logged, !is_named, "{flavour:?}: {lines:?}");
+    }
+}
