@@ -4,7 +4,11 @@
 //! Sessions write at random, and write down beside each statement how many rows it changed. A topic is held against that and
 //! against the rows that the server has in the end.
 
+mod copies;
 mod kills;
+mod large;
+mod mishaps;
 mod place;
+mod sinks;
 mod told;
 mod writers;

@@ -63,6 +63,11 @@ impl Proxy {
         self.port
     }
 
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Changes what becomes of the bytes from now on.
     pub fn set(&self, way: Way) {
         self.state.send_modify(|state| {

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use deltaforge_testkit::host::Host;
 use deltaforge_testkit::kafka::Kafka;
 use deltaforge_testkit::mysql::{Flavour, Server};
 use deltaforge_testkit::random::{Random, seed};
 use deltaforge_testkit::{scale, wait};
 use serde_json::json;
 
-use super::place::{POISON_BYTES, Place, Settings};
+use super::place::{POISON_BYTES, Place, Settings, killed_at};
 use super::writers::Writers;
-use crate::{MINUTES, shared};
+use crate::shared;
 
 /// What every batch passes.
 const FAILPOINTS: [&str; 12] = [
@@ -32,17 +31,6 @@ const FAILPOINTS: [&str; 12] = [
 /// Marks each row by what it was shaped with.
 fn script(mark: &str) -> String {
     format!("(event) => {{ event.tags = ['{mark}']; return event; }}")
-}
-
-#[track_caller]
-fn killed_at(host: &mut Host, failpoint: &str, count: u64, meanwhile: impl FnOnce(&Host)) {
-    host.kill();
-    host.start_armed(failpoint, count);
-    if host.listens(wait::SOON) {
-        meanwhile(host);
-    }
-    let status = host.wait_exit(MINUTES);
-    assert_eq!(status.code(), None, "{failpoint}={count} must end the host by SIGKILL: {status}");
 }
 
 fn kill_everywhere(flavour: Flavour) {

@@ -111,8 +111,23 @@ spec:
         });
     }
 
+    /// So many rows in one transaction, with numbers from the first one on, 300 bytes each.
+    #[track_caller]
+    pub fn insert_bulk(&self, first: u64, rows: u64) {
+        let digits = (0..6).map(|at| format!("(SELECT n * {} AS n FROM digits) d{at}", 10_u64.pow(at)));
+        self.run(&format!(
+            "BEGIN; INSERT INTO bulk WITH digits AS ({})
+                 SELECT {first} + d0.n + d1.n + d2.n + d3.n + d4.n + d5.n AS n, -{first} - 1, REPEAT('b', 300) FROM {}
+                 WHERE d0.n + d1.n + d2.n + d3.n + d4.n + d5.n < {rows};
+             INSERT INTO steps (mark, kind, changed) VALUES (-{first} - 1, 'c', ROW_COUNT()); COMMIT",
+            (0..10).map(|digit| format!("SELECT {digit} AS n")).collect::<Vec<_>>().join(" UNION ALL "),
+            digits.collect::<Vec<_>>().join(", "),
+        ));
+    }
+
     /// A step that stands alone.
-    fn mark(&self, note: &str) {
+    #[track_caller]
+    pub fn mark(&self, note: &str) {
         self.run(&format!("INSERT INTO steps (mark, kind, changed, note) VALUES (0, 'z', 0, '{note}')"));
     }
 
@@ -120,15 +135,8 @@ spec:
     #[track_caller]
     pub fn wait_for_all(&self, which: &[&str], note: &str) {
         self.mark(note);
-        let is_it =
-            |record: Record| record.value.is_some_and(|text| text.contains(&format!("\"note\":\"{note}\"")));
         for which in which {
-            let topic = self.name(which);
-            wait::until("the topic is there", wait::SOON, || self.kafka.partitions(&topic));
-            let mut follower = self.kafka.follow(&topic);
-            wait::until(&format!("{note} is in the topic {topic}"), MINUTES, || {
-                follower.poll().into_iter().any(is_it).then_some(())
-            });
+            wait_for(self.kafka, &self.name(which), note);
         }
     }
 
@@ -147,4 +155,28 @@ spec:
         eprintln!("{}: {} events, {} came again where they may", self.db, once.events(), least.repeats);
         least.repeats
     }
+}
+
+/// Waits until a step with this note is in a topic.
+#[track_caller]
+pub fn wait_for(kafka: &Kafka, topic: &str, note: &str) {
+    wait::until("the topic is there", wait::SOON, || kafka.partitions(topic));
+    let mut follower = kafka.follow(topic);
+    let note = format!("\"note\":\"{note}\"");
+    wait::until(&format!("{note} is in the topic {topic}"), MINUTES, || {
+        let is_it = |record: &Record| record.value.as_ref().is_some_and(|text| text.contains(&note));
+        follower.poll().iter().any(is_it).then_some(())
+    });
+}
+
+/// The host dies where it passes a failpoint for the `count`-th time, whatever happens meanwhile.
+#[track_caller]
+pub fn killed_at(host: &mut Host, failpoint: &str, count: u64, meanwhile: impl FnOnce(&Host)) {
+    host.kill();
+    host.start_armed(failpoint, count);
+    if host.listens(wait::SOON) {
+        meanwhile(host);
+    }
+    let status = host.wait_exit(MINUTES);
+    assert_eq!(status.code(), None, "{failpoint}={count} must end the host by SIGKILL: {status}");
 }

@@ -78,7 +78,7 @@ impl Writer {
                  SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
             ));
             while !stop.load(Ordering::Relaxed) && session.run(&self.transaction()) {
-                std::thread::sleep(Duration::from_millis(self.random.below(16)));
+                std::thread::sleep(Duration::from_millis(self.random.below(60)));
             }
             // Ended by a deadlock, or with its server.
             std::thread::sleep(Duration::from_millis(50));
