@@ -30,6 +30,8 @@ fn a_copy_is_there_once_whenever_the_host_is_killed() {
         };
         let mut host = place.host(&place.both(&settings));
         let writers = Writers::start(place.server, &place.db, seed);
+        // What is kept before the first checkpoint is where the copy begins.
+        killed_at(&mut host, "sink.write", 1, |_| {});
         for failpoint in [
             "source.batch",
             "kafka.commit",

@@ -87,6 +87,8 @@ fn exactly_once_can_be_switched_off_and_on() {
     };
     let topic = place.name("out");
     let mut host = place.host(&yaml(true));
+    host.start_ready();
+    host.kill();
     let writers = Writers::start(place.server, &place.db, seed);
     for (at, once) in [true, false, true, false, true].into_iter().enumerate() {
         host.write_yaml(&yaml(once));
