@@ -38,13 +38,13 @@ fn kill_within(flavour: Flavour, name: &str, rows: u64, budget_bytes: u64) {
     }
     assert!(had > 0, "no kill came between two pieces");
     host.start();
-    // All of it once more, in the other two ways, and what is rolled back.
-    place.run("BEGIN; DELETE FROM bulk; ROLLBACK");
+    // A part of it once more, in the other two ways, and what is rolled back.
+    place.run("BEGIN; DELETE FROM bulk WHERE n < 40000; ROLLBACK");
     place.run(
         "BEGIN; INSERT INTO accounts (id, mark, rev, status) VALUES (1, 1, 0, 'new');
          INSERT INTO steps (mark, kind, changed) VALUES (1, 'c', ROW_COUNT());
-         UPDATE bulk SET mark = 2; INSERT INTO steps (mark, kind, changed) VALUES (2, 'u', ROW_COUNT());
-         DELETE FROM bulk; INSERT INTO steps (mark, kind, changed) VALUES (2, 'd', ROW_COUNT()); COMMIT",
+         UPDATE bulk SET mark = 2 WHERE n < 40000; INSERT INTO steps (mark, kind, changed) VALUES (2, 'u', ROW_COUNT());
+         DELETE FROM bulk WHERE mark = 2; INSERT INTO steps (mark, kind, changed) VALUES (2, 'd', ROW_COUNT()); COMMIT",
     );
     wait_for_pieces(&host, &place);
     host.kill();
