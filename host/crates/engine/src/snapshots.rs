@@ -120,6 +120,8 @@ pub enum Command {
 impl Snapshots {
     /// Those of a source, as the store has them.
     pub fn new(store: Arc<dyn StateStore>, tenant: &str, pipeline: &str, source: &str) -> Self {
+        let escape = |name: &str| name.replace('%', "%25").replace('/', "%2F");
+        let [tenant, pipeline, source] = [tenant, pipeline, source].map(escape);
         Self {
             store,
             prefix: format!("snapshots/{tenant}/{pipeline}/{source}/").into(),

@@ -1,5 +1,6 @@
 //! How far copies have got: the part of a position that is about them.
 
+use deltaforge_engine::snapshots::Wanted;
 use deltaforge_model::EventId;
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +28,17 @@ pub(crate) struct Left {
     /// Rows of it that were copied.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows: u64,
+    /// What stands for the definition that its copy began with, where the log goes on meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<String>,
 }
 
 impl Left {
+    /// All of a table.
+    fn whole(TableName { database, table }: TableName) -> Self {
+        Self { database, table, ranges: Vec::new(), rows: 0, shape: None }
+    }
+
     /// Its full name.
     pub fn name(&self) -> TableName {
         TableName::new(self.database.clone(), self.table.clone())
@@ -48,14 +57,29 @@ pub(crate) struct Job {
     /// Rows copied so far.
     #[serde(default)]
     pub rows: u64,
+    /// The number of the request that it is for: its rows are copied in turns with the log. `None`: it is the source's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
 }
 
 impl Job {
     /// A new copy of these tables. `seed` tells it from others that begin in the same millisecond.
     pub fn new(tables: impl IntoIterator<Item = TableName>, started_ms: i64, seed: &str) -> Self {
-        let left = |TableName { database, table }| Left { database, table, ranges: Vec::new(), rows: 0 };
         let generation = EventId::derive(started_ms, &[seed.as_bytes()]).to_string();
-        Self { generation, started_ms, tables: tables.into_iter().map(left).collect(), rows: 0 }
+        let tables = tables.into_iter().map(Left::whole).collect();
+        Self { generation, started_ms, tables, rows: 0, request: None }
+    }
+
+    /// The copy that somebody asks for. The same request always makes the same one: rows that come again have their ids.
+    fn of(wanted: &Wanted, source: &str) -> Self {
+        let tables = wanted.tables.iter().filter_map(|table| TableName::parse(&table.name));
+        let seed = format!("{source} {}", wanted.id);
+        Self { request: Some(wanted.id), ..Self::new(tables, wanted.id as i64, &seed) }
+    }
+
+    /// Rows get other ids from now on.
+    pub fn renew(&mut self) {
+        self.generation = EventId::derive(self.started_ms, &[self.generation.as_bytes()]).to_string();
     }
 }
 
@@ -70,6 +94,9 @@ struct Fork {
     /// The copies as they were then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     jobs: Vec<Job>,
+    /// The last request that had become a copy then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    taken: u64,
 }
 
 /// All copies.
@@ -81,11 +108,32 @@ pub(crate) struct Copies {
     /// Copies under way, in turn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<Job>,
+    /// The last request that has become a copy. One up to it that is not among the copies is carried out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub taken: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fork: Option<Fork>,
 }
 
 impl Copies {
+    /// Goes by what is wanted now: makes copies of new requests, and leaves out those that are not wanted any more. Copies that
+    /// are to pause stand behind the others. `source` tells this one's requests from those of others.
+    pub fn follow(&mut self, wanted: &[Wanted], source: &str) {
+        let find = |id| wanted.iter().find(move |one| one.id == id);
+        self.jobs.retain(|job| job.request.is_none_or(|id| find(id).is_some()));
+        let taken = self.taken;
+        for new in wanted.iter().filter(|one| one.id > taken) {
+            self.jobs.push(Job::of(new, source));
+            self.taken = new.id;
+        }
+        self.jobs.sort_by_key(|job| job.request.and_then(find).is_some_and(|one| one.paused));
+    }
+
+    /// Whether all rows of a request are behind here.
+    pub fn have(&self, request: u64) -> bool {
+        request <= self.taken && self.jobs.iter().all(|job| job.request != Some(request))
+    }
+
     /// Goes on from here, where every sink has everything up to, with sinks that `stand` where they do.
     ///
     /// A count of rows is no function of what the tables hold: rows may be gone, or new, between here and where a sink
@@ -98,7 +146,8 @@ impl Copies {
         let apart = furthest > self.rows || stands.any(|copies| copies.forks() < newest);
         let number = newest + u64::from(apart);
         if number > 0 {
-            self.fork = Some(Fork { number, rows: self.rows, jobs: self.jobs.clone() });
+            let (rows, jobs, taken) = (self.rows, self.jobs.clone(), self.taken);
+            self.fork = Some(Fork { number, rows, jobs, taken });
         }
         self.rows = furthest;
     }
@@ -111,7 +160,7 @@ impl Copies {
                 (left.ranges, left.rows, renewed) = (Vec::new(), 0, true);
             }
             if renewed {
-                job.generation = EventId::derive(job.started_ms, &[job.generation.as_bytes()]).to_string();
+                job.renew();
             }
         }
     }
@@ -127,13 +176,15 @@ impl Copies {
         let low = self;
         let rows = low.rows.min(high.rows);
         let (older, newer) = if low.forks() <= high.forks() { (&low, &high) } else { (&high, &low) };
-        let (jobs, fork) = match &newer.fork {
+        let (jobs, taken, fork) = match &newer.fork {
             // Which of the two has more rows cannot be told. What all had when they forked, both have.
-            Some(fork) if older.forks() < fork.number && older.rows >= fork.rows => (&fork.jobs, &newer.fork),
-            Some(fork) if older.forks() < fork.number => (&older.jobs, &older.fork),
-            _ => (&low.jobs, &low.fork),
+            Some(fork) if older.forks() < fork.number && older.rows >= fork.rows => {
+                (&fork.jobs, fork.taken, &newer.fork)
+            }
+            Some(fork) if older.forks() < fork.number => (&older.jobs, older.taken, &older.fork),
+            _ => (&low.jobs, low.taken, &low.fork),
         };
-        Self { rows, jobs: jobs.clone(), fork: fork.clone() }
+        Self { rows, jobs: jobs.clone(), taken, fork: fork.clone() }
     }
 }
 
@@ -143,12 +194,15 @@ fn is_zero(number: &u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use deltaforge_engine::snapshots::Table;
+
     use super::*;
 
     fn at(rows: u64, left: &[&str]) -> Copies {
         let mut job = Job::new(left.iter().map(|table| TableName::new("d", *table)), 7, "seed");
         job.rows = rows;
-        Copies { rows, jobs: if left.is_empty() { Vec::new() } else { vec![job] }, fork: None }
+        let jobs = if left.is_empty() { Vec::new() } else { vec![job] };
+        Copies { rows, jobs, ..Copies::default() }
     }
 
     fn tables(copies: &Copies) -> Vec<String> {
@@ -176,6 +230,53 @@ mod tests {
         // Where do both have everything? `fast` has `b` as it was in the old fork, and `further` too. But numbers do not tell.
         assert_eq!(tables(&fast.clone().meet(further.clone())), ["b", "c"]);
         assert_eq!(tables(&further.meet(fast)), ["b", "c"]);
+    }
+
+    fn asked(id: u64, paused: bool) -> Wanted {
+        let table = Table { name: "d.t".into(), condition: None };
+        Wanted { id, tables: vec![table], paused }
+    }
+
+    #[test]
+    fn a_request_becomes_a_copy_once() {
+        let requests = |copies: &Copies| copies.jobs.iter().map(|job| job.request).collect::<Vec<_>>();
+        let mut copies = at(5, &["a"]);
+        copies.follow(&[asked(7, false), asked(9, true)], "s");
+        assert_eq!(requests(&copies), [None, Some(7), Some(9)]);
+        let before = copies.clone();
+        copies.follow(&[asked(7, true), asked(9, false)], "s");
+        assert_eq!(requests(&copies), [None, Some(9), Some(7)], "what pauses holds nothing up");
+        assert!(!copies.have(7) && !copies.have(10));
+        copies.jobs.retain(|job| job.request != Some(7));
+        copies.follow(&[asked(7, false), asked(9, false)], "s");
+        assert_eq!(requests(&copies), [None, Some(9)], "it was carried out, and is not confirmed yet");
+        assert!(copies.have(7));
+        copies.follow(&[], "s");
+        assert_eq!(requests(&copies), [None]);
+        // One that has not heard of it: it is made again, with the same ids.
+        let mut anew = at(5, &["a"]);
+        anew.follow(&[asked(7, false)], "s");
+        assert_eq!(anew.jobs[1], before.jobs[1]);
+        assert_ne!(anew.jobs[1].generation, Job::of(&asked(7, false), "other").generation);
+    }
+
+    #[test]
+    fn where_sinks_meet_a_request_is_not_done_for_one_that_has_not_heard_of_it() {
+        let before = at(5, &[]);
+        let mut done = before.clone();
+        done.follow(&[asked(7, false)], "s");
+        (done.rows, done.jobs) = (9, Vec::new());
+        let mut met = before.clone().meet(done.clone());
+        assert!(!met.have(7));
+        met.follow(&[asked(7, false)], "s");
+        met.go_on([&before, &done].into_iter());
+        assert_eq!((met.rows, met.jobs.len()), (9, 1));
+        // The same where the rest of it was read again, in another fork.
+        let mut further = met.clone();
+        (further.rows, further.jobs) = (12, Vec::new());
+        assert!(!before.meet(further.clone()).have(7));
+        let met = done.meet(further);
+        assert_eq!((met.have(7), met.jobs.len()), (false, 1));
     }
 
     #[test]

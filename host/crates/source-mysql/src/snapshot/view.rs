@@ -153,6 +153,12 @@ async fn locked(sessions: &mut [Session], server: &Server, lock: &mut Session) -
     opened
 }
 
+/// Where the log ends.
+pub(super) async fn end_of_log(session: &mut Session, server: &Server) -> Result<Mark, MysqlError> {
+    let (file, pos, _) = status(session, server).await?;
+    Ok(Mark { gtids: Gtids::None, offset: Some((file, pos)) })
+}
+
 /// Where the log ends, and what is executed.
 async fn status(session: &mut Session, server: &Server) -> Result<(String, u64, String), MysqlError> {
     let row = session.first(server.status_statement()).await?;

@@ -16,6 +16,8 @@ pub(crate) struct Window {
     /// Tables without a key of which some row changed, those that changed as a whole, and those of which the log does not
     /// say all of a row.
     whole: HashSet<TableName>,
+    /// Tables of which the definition changed.
+    redefined: HashSet<TableName>,
     scratch: Vec<u8>,
 }
 
@@ -34,6 +36,9 @@ impl Window {
                 continue;
             }
             let is_row = matches!(event.op(), Op::Create | Op::Update | Op::Delete);
+            if event.op() == Op::Ddl {
+                self.redefined.insert(name.clone());
+            }
             if !is_row || schema.key().is_empty() {
                 self.whole.insert(name);
                 continue;
@@ -64,6 +69,11 @@ impl Window {
     /// A table of which more changed than rows that have names: a view from before is of no use for it.
     pub fn changed_as_a_whole(&self) -> Option<&TableName> {
         self.whole.iter().next()
+    }
+
+    /// Whether a table is another one than it was before.
+    pub fn is_redefined(&self, table: &TableName) -> bool {
+        self.redefined.contains(table)
     }
 
     /// How many keys are kept.
