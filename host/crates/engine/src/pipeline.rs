@@ -20,8 +20,8 @@ use crate::retry::Backoff;
 use crate::run::{
     self, Attempt, HandedOut, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, Swapped, Swaps,
 };
-use crate::span;
 use crate::snapshots::Snapshots;
+use crate::span;
 use crate::stage::{StageError, StageSpec, StageVersion};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, Shared, State};

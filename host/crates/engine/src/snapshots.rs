@@ -18,8 +18,8 @@ use tracing::{info, warn};
 
 pub use error::SnapshotError;
 pub(crate) use error::problems;
-pub use record::{SnapshotState, Table};
 use record::{Ending, Record};
+pub use record::{SnapshotState, Table};
 
 use crate::run::now_ms;
 use crate::state::{StateError, StateStore};

@@ -255,8 +255,7 @@ pub(crate) async fn ask(
     name: &TableName,
 ) -> Result<Option<Definition>, MysqlError> {
     const GONE: [u16; 2] = [1049, 1146];
-    let sql =
-        format!("SHOW CREATE TABLE {}.{}", session::name(&name.database), session::name(&name.table));
+    let sql = format!("SHOW CREATE TABLE {}.{}", session::name(&name.database), session::name(&name.table));
     let row = match session.to(ACTION).first(&sql).await {
         Err(MysqlError::Statement { code, .. }) if GONE.contains(&code) => return Ok(None),
         row => row?,

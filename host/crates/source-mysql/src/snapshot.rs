@@ -46,12 +46,13 @@ use crate::ddl::{Definition, TableName};
 use crate::failure::MysqlError;
 use crate::position::At;
 use crate::server::Server;
+use crate::session::Session;
 use filling::{Filling, Outcome};
 use progress::Left;
 pub(crate) use progress::{Copies, Job};
 pub(crate) use requests::Requests;
-pub(crate) use retention::outlook;
 use retention::Retention;
+pub(crate) use retention::outlook;
 use view::{Mark, View};
 pub(crate) use window::Window;
 
@@ -86,6 +87,8 @@ pub(crate) struct Snapshot {
     views: u32,
     /// Rows of the next chunk of a copy that takes turns with the log.
     chunk: usize,
+    /// Connections of the view before, for the next one.
+    spare: Vec<Session>,
     /// The table whose definition changed since rows were handed out last.
     redefined: Option<TableName>,
 }
@@ -117,7 +120,7 @@ pub(crate) enum Next {
 
 impl Snapshot {
     pub fn new(parts: Parts) -> Self {
-        Self { parts, phase: Phase::Idle, views: 0, chunk: FIRST_CHUNK, redefined: None }
+        Self { parts, phase: Phase::Idle, views: 0, chunk: FIRST_CHUNK, spare: Vec::new(), redefined: None }
     }
 
     /// Waits until something else is asked for. Cancel-safe.
@@ -138,6 +141,7 @@ impl Snapshot {
         let goes_on = name(copies) == before && !self.pauses(copies);
         if !goes_on {
             self.phase = Phase::Idle;
+            self.spare.clear();
         }
         self.tell(copies);
         !goes_on
@@ -151,7 +155,7 @@ impl Snapshot {
 
     /// Tells how far copies have got.
     pub fn tell(&self, copies: &Copies) {
-        self.parts.requests.tell(copies, !matches!(self.phase, Phase::Idle));
+        self.parts.requests.tell(copies, !self.pauses(copies));
     }
 
     /// Whether there is something to do before more of the log is read: at a place between transactions of which all
@@ -229,8 +233,15 @@ impl Snapshot {
         };
         self.parts.requests.begun(job).await?;
         let Parts { endpoint, server, limits, .. } = &self.parts;
-        let view =
-            View::open(endpoint, server, &at.place, count, limits.hard_bytes.saturating_mul(2)).await?;
+        let view = View::open(
+            endpoint,
+            server,
+            &at.place,
+            std::mem::take(&mut self.spare),
+            count,
+            limits.hard_bytes.saturating_mul(2),
+        )
+        .await?;
         let window = Window::of(in_view(job).iter().map(Left::name));
         self.phase = Phase::Waiting(view);
         Ok(Next::LogInto(window))
@@ -259,8 +270,10 @@ impl Snapshot {
             let redefined = self.redefined.take().is_some_and(|other| table == Some(other));
             requests.ready(job, definition, redefined).await?;
             condition = table.and_then(|table| requests.condition(job, &table));
-            self.chunk = chunk.min(FIRST_CHUNK);
-            chunk = self.chunk;
+            if job.tables.first().is_none_or(|left| left.rows == 0) {
+                self.chunk = FIRST_CHUNK;
+            }
+            chunk = chunk.min(self.chunk);
         }
         let retention = Box::new(Retention::new(&self.parts, &at.place));
         let condition = condition.as_deref();
@@ -280,6 +293,14 @@ impl Snapshot {
         window.len() > MOST_KEYS || window.changed_as_a_whole().is_some()
     }
 
+    /// The next chunk has the bytes that are aimed at, by what was read so far.
+    fn aim(&mut self, filling: &Filling) {
+        let (rows, bytes) = filling.read();
+        if rows > 0 {
+            self.chunk = (CHUNK_BYTES.saturating_mul(rows) / bytes.max(1)).max(1);
+        }
+    }
+
     /// The log has had its turn.
     async fn go_on(
         &mut self,
@@ -292,7 +313,8 @@ impl Snapshot {
         if self.is_of_no_use(&window, job) || filling.age() > serves {
             return self.open(at).await;
         }
-        filling.go_on(window, self.chunk, self.parts.limits.hard_bytes);
+        let chunk = self.chunk.min(self.parts.config.chunk_size.get());
+        filling.go_on(window, chunk, self.parts.limits.hard_bytes);
         let retention = Box::new(Retention::new(&self.parts, &at.place));
         self.phase = Phase::Copying { filling, retention };
         Ok(Next::Progress(at.copies.clone()))
@@ -316,15 +338,15 @@ impl Snapshot {
             }
             Outcome::Turn(batch) => {
                 self.views = 0;
-                if filling.is_done() {
+                if filling.is_done() || !filling.keeps_view() {
+                    self.aim(&filling);
+                    self.spare = filling.sessions().await;
                     return Ok(match batch {
                         Some(batch) => Next::Batch(batch, copies),
                         None => Next::Progress(copies),
                     });
                 }
-                let (rows, bytes) = filling.read();
-                let aim = CHUNK_BYTES.saturating_mul(rows.max(1)) / bytes.max(1);
-                self.chunk = aim.clamp(1, self.parts.config.chunk_size.get());
+                self.aim(&filling);
                 let (mark, window) = filling.rest(&self.parts.server).await?;
                 self.phase = Phase::Resting { filling, mark };
                 Ok(Next::Turn(batch, copies, window))

@@ -58,12 +58,14 @@ pub(crate) fn problems(tables: &[Table]) -> Vec<ConfigError> {
         problems.push(ConfigError::new("tables", "name at least one table, as database.table"));
     }
     if tables.len() > MOST_TABLES {
-        let text = format!("{} tables are too many for one snapshot, which takes {MOST_TABLES}", tables.len());
+        let text =
+            format!("{} tables are too many for one snapshot, which takes {MOST_TABLES}", tables.len());
         problems.push(ConfigError::new("tables", text));
     }
     for (at, table) in tables.iter().enumerate() {
         if tables[..at].iter().any(|before| before.name == table.name) {
-            problems.push(ConfigError::new(format!("tables[{at}]"), format!("{} is named twice", table.name)));
+            problems
+                .push(ConfigError::new(format!("tables[{at}]"), format!("{} is named twice", table.name)));
         }
         match table.condition.as_ref().map(|text| (text.trim().len(), text.len())) {
             Some((0, _)) => {

@@ -69,10 +69,12 @@ async fn there(session: &mut Session, captured: &Captured) -> Result<Vec<String>
 fn missing(name: &str, captured: &Captured, there: &[String]) -> String {
     let help = match near(name, there.iter().map(String::as_str)) {
         Some(near) => format!("; did you mean `{near}`?"),
-        None => match there.iter().find(|known| known.split_once('.').is_some_and(|(_, table)| table == name)) {
-            Some(known) => format!("; did you mean `{known}`?"),
-            None => String::new(),
-        },
+        None => {
+            match there.iter().find(|known| known.split_once('.').is_some_and(|(_, table)| table == name)) {
+                Some(known) => format!("; did you mean `{known}`?"),
+                None => String::new(),
+            }
+        }
     };
     match TableName::parse(name) {
         None => format!("`{name}` is no full name; write database.table{help}"),

@@ -153,7 +153,10 @@ mod tests {
         for (text, expected) in [
             ("id > 5 and status='open'", "`id` > 5 AND `Status` = 'open'"),
             ("status in ('a''b', \"c'd\", 'e\\')", "`Status` IN ( 'a''b' , 'c''d' , 'e\\\\' )"),
-            ("not (`a b` is not null or id between -1 and 2.5e3)", "NOT ( `a b` IS NOT NULL OR `id` BETWEEN - 1 AND 2.5e3 )"),
+            (
+                "not (`a b` is not null or id between -1 and 2.5e3)",
+                "NOT ( `a b` IS NOT NULL OR `id` BETWEEN - 1 AND 2.5e3 )",
+            ),
             ("date >= DATE '2026-01-01'", "`date` >= DATE '2026-01-01'"),
             ("date >= timestamp '2026-01-01 00:00:00'", "`date` >= TIMESTAMP '2026-01-01 00:00:00'"),
             ("id % 10 = 0 and id <=> 0xff", "`id` % 10 = 0 AND `id` <=> 0xff"),

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::progress::Range;
+use super::view::BACK;
 use super::walk::Walk;
 use crate::failure::MysqlError;
 use crate::session::{Session, Wired};
@@ -61,6 +62,15 @@ impl Piece {
     }
 }
 
+/// What ends with one chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// What is held of the table.
+    Locks,
+    /// The view too.
+    AndView,
+}
+
 /// Copies that are at work. They end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Copying {
@@ -69,22 +79,26 @@ pub(super) struct Copying {
 }
 
 impl Copying {
-    /// Sets connections to work, to the end of each range, or each with one chunk of one. No more than about `most_bytes` wait to be
+    /// Sets connections to work, to the end of each range, or for one turn. No more than about `most_bytes` wait to be
     /// taken.
     pub fn start(
         sessions: Vec<Session>,
         tasks: Vec<Task>,
         chunk: usize,
-        one_chunk: bool,
+        turn: Option<Turn>,
         most_bytes: usize,
     ) -> Self {
         let tasks = Arc::new(Mutex::new(VecDeque::from(tasks)));
         let most = most_bytes.div_ceil(KIB).clamp(1, u32::MAX as usize >> 3);
         let room = Arc::new(Semaphore::new(most));
-        let (to, pieces) = mpsc::channel(WAITING * sessions.len().max(1));
+        let (to, pieces) = mpsc::channel(match turn {
+            // Nothing of a table is held while somebody is slow to take its rows.
+            Some(_) => most_bytes.div_ceil(PIECE) + WAITING,
+            None => WAITING * sessions.len().max(1),
+        });
         let mut set = JoinSet::new();
         for session in sessions {
-            let way = Way { to: to.clone(), room: room.clone(), most, chunk, one_chunk };
+            let way = Way { to: to.clone(), room: room.clone(), most, chunk, turn };
             set.spawn(work(session, tasks.clone(), way));
         }
         Self { pieces, tasks: set }
@@ -112,8 +126,8 @@ struct Way {
     most: usize,
     /// Rows of a chunk.
     chunk: usize,
-    /// Whether one chunk is all that is wanted for now.
-    one_chunk: bool,
+    /// One chunk is all that is wanted for now, if so.
+    turn: Option<Turn>,
 }
 
 impl Way {
@@ -144,7 +158,6 @@ async fn work(mut session: Session, tasks: Arc<Mutex<VecDeque<Task>>>, way: Way)
 async fn copy(session: &mut Session, task: Task, way: &Way) -> Result<bool, MysqlError> {
     let Task { table, range, walk, mut from } = task;
     let chunk = way.chunk;
-    session.run("SAVEPOINT chunk").await?;
     loop {
         // Where few rows are wanted, a chunk is of those that are read.
         let further = match walk.is_of_some() {
@@ -180,7 +193,7 @@ async fn copy(session: &mut Session, task: Task, way: &Way) -> Result<bool, Mysq
             }
         }
         // What the SELECT holds of its table ends with this, so that ALTER TABLE need not wait for the whole copy.
-        session.run("ROLLBACK TO SAVEPOINT chunk").await?;
+        session.run(if way.turn == Some(Turn::AndView) { "ROLLBACK" } else { BACK }).await?;
         if let Some(reached) = &further {
             from.after.clone_from(reached);
         } else if filling.len() > 0 {
@@ -195,7 +208,7 @@ async fn copy(session: &mut Session, task: Task, way: &Way) -> Result<bool, Mysq
         if (is_last || !is_empty) && !way.give(filling).await {
             return Ok(false);
         }
-        if is_last || way.one_chunk {
+        if is_last || way.turn.is_some() {
             return Ok(true);
         }
     }

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::Parts;
 use super::columns::{Columns, Room};
-use super::copy::{Copying, Piece, Task, marks_at};
 use super::condition;
+use super::copy::{Copying, Piece, Task, Turn, marks_at};
 use super::progress::{Copies, Job, Left, Range};
 use super::view::{self, Mark, View};
 use super::walk::Walk;
@@ -22,7 +22,7 @@ use super::window::Window;
 use crate::ddl::{Definition, TableName};
 use crate::failure::MysqlError;
 use crate::position::At;
-use crate::server::Server;
+use crate::server::{Flavour, Server};
 use crate::session::Session;
 
 /// Errors by which servers say that a table is not what it was when the view was opened.
@@ -54,6 +54,8 @@ pub(super) struct Filling {
     /// The view's connections, while nothing is read.
     sessions: Vec<Session>,
     opened: Instant,
+    /// Whether the view outlasts a turn.
+    keeps_view: bool,
     /// Rows and bytes that were read.
     read: (usize, usize),
     /// Rows that have come, and how many of them were taken.
@@ -116,9 +118,23 @@ impl Filling {
             plans.push(Plan { name, columns, walk, ranges, rows, shape, outbox });
         }
         let rest = rest.to_vec();
+        let keeps_view = parts.server.flavour == Flavour::MySql;
         let (copying, sessions, piece) = (None, std::mem::take(&mut view.sessions), None);
         let (opened, read, room, identity) = (Instant::now(), (0, 0), Room::default(), Vec::new());
-        Ok(Self { job, plans, rest, window, copying, sessions, opened, read, piece, room, identity })
+        Ok(Self {
+            job,
+            plans,
+            rest,
+            window,
+            copying,
+            sessions,
+            opened,
+            keeps_view,
+            read,
+            piece,
+            room,
+            identity,
+        })
     }
 
     /// Sets the view's connections to work.
@@ -130,16 +146,15 @@ impl Filling {
                 tasks.push(Task { table, range, walk: plan.walk.clone(), from });
             }
         }
-        let (sessions, in_turns) = (std::mem::take(&mut self.sessions), self.job.request.is_some());
-        self.copying = Some(Copying::start(sessions, tasks, chunk, in_turns, most_bytes));
+        let turn = self.job.request.map(|_| if self.keeps_view { Turn::Locks } else { Turn::AndView });
+        let sessions = std::mem::take(&mut self.sessions);
+        self.copying = Some(Copying::start(sessions, tasks, chunk, turn, most_bytes));
     }
 
     /// The log has its turn: up to the answer. What is noted of it meanwhile goes into the window, which comes back with
     /// [`Filling::go_on`].
     pub async fn rest(&mut self, server: &Server) -> Result<(Mark, Window), MysqlError> {
-        if let Some(copying) = self.copying.take() {
-            self.sessions = copying.sessions().await;
-        }
+        self.sessions = self.sessions().await;
         let gone = || MysqlError::Unreachable {
             action: "copy rows from",
             address: server.address.clone(),
@@ -147,6 +162,19 @@ impl Filling {
         };
         let session = self.sessions.first_mut().ok_or_else(gone)?;
         Ok((view::end_of_log(session, server).await?, std::mem::take(&mut self.window)))
+    }
+
+    /// The connections of its view, for another one.
+    pub async fn sessions(&mut self) -> Vec<Session> {
+        match self.copying.take() {
+            Some(copying) => copying.sessions().await,
+            None => std::mem::take(&mut self.sessions),
+        }
+    }
+
+    /// Whether its view outlasts a turn.
+    pub fn keeps_view(&self) -> bool {
+        self.keeps_view
     }
 
     /// Goes on in the same view, in which nothing is that the window has.

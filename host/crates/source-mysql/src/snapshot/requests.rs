@@ -127,7 +127,9 @@ impl Requests {
     ) -> Result<(), MysqlError> {
         let Some(left) = job.tables.first_mut() else { return Ok(()) };
         let Some(definition) = definition else {
-            return Err(MysqlError::Unsupported("there is no such table any more, it was dropped or renamed".into()));
+            return Err(MysqlError::Unsupported(
+                "there is no such table any more, it was dropped or renamed".into(),
+            ));
         };
         if definition.row_key().is_empty() {
             return Err(MysqlError::Unsupported(

@@ -37,9 +37,13 @@ impl Mark {
 }
 
 const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+/// Back to where a transaction holds nothing of a table, with the same view. Not on MariaDB: where it writes a log, it lets go with the
+/// transaction only.
+const SAVEPOINT: &str = "SAVEPOINT chunk";
+pub(super) const BACK: &str = "ROLLBACK TO SAVEPOINT chunk";
 
 impl View {
-    /// Opens a view that has everything up to `read`, which the log was read to.
+    /// Opens a view that has everything up to `read`, which the log was read to, over `sessions` and new ones.
     ///
     /// MariaDB tells the place in the log that belongs to a transaction. MySQL does not: its transactions are visible
     /// before they are among the executed ones, and in the log before that. So the view has what was executed before it was
@@ -52,11 +56,11 @@ impl View {
         endpoint: &Endpoint,
         server: &Server,
         read: &Place,
+        mut sessions: Vec<Session>,
         count: usize,
         max_row_bytes: usize,
     ) -> Result<Self, MysqlError> {
-        let mut sessions = Vec::with_capacity(count);
-        for _ in 0..count {
+        while sessions.len() < count {
             sessions.push(Session::open(endpoint, server.flavour, max_row_bytes).await?);
         }
         let mark = match (server.flavour, server.has_gtids()) {
@@ -74,6 +78,7 @@ impl View {
 async fn begin(sessions: &mut [Session]) -> Result<(), MysqlError> {
     for session in sessions {
         session.run(BEGIN).await?;
+        session.run(SAVEPOINT).await?;
     }
     Ok(())
 }

@@ -407,7 +407,8 @@ mod tests {
 
     #[test]
     fn a_walk_over_some_rows_has_their_condition_beside_its_bounds() {
-        let some = || walk("CREATE TABLE t (id int PRIMARY KEY, v int)").of_rows(Some("`v` = 1 OR `v` = 2".into()));
+        let some =
+            || walk("CREATE TABLE t (id int PRIMARY KEY, v int)").of_rows(Some("`v` = 1 OR `v` = 2".into()));
         assert!(some().is_of_some());
         assert_eq!(
             some().select(&Range::default(), 2),
@@ -419,12 +420,20 @@ mod tests {
             some().select(&range, 2),
             "SELECT `id`, `v` FROM `d`.`t` WHERE `id` > 3 AND `id` <= 9 AND (`v` = 1 OR `v` = 2) ORDER BY `id` LIMIT 2"
         );
-        assert_eq!(some().keys(&range), "SELECT `id` FROM `d`.`t` WHERE `id` > 3 AND `id` <= 9 ORDER BY `id` LIMIT 1");
+        assert_eq!(
+            some().keys(&range),
+            "SELECT `id` FROM `d`.`t` WHERE `id` > 3 AND `id` <= 9 ORDER BY `id` LIMIT 1"
+        );
     }
 
     #[test]
     fn marks_are_shown_as_they_are_read() {
-        let shown = [Mark::Number("-7".into()), Mark::Text("6127".into()), Mark::Text("ff".into()), Mark::Bytes("61".into())];
+        let shown = [
+            Mark::Number("-7".into()),
+            Mark::Text("6127".into()),
+            Mark::Text("ff".into()),
+            Mark::Bytes("61".into()),
+        ];
         assert_eq!(shown.map(|mark| mark.shown()), ["-7", "a'", "0xff", "0x61"]);
     }
 

@@ -51,12 +51,17 @@ impl Replica {
     /// Tables are `(id, version, text)`; versions of a key only grow.
     fn take(&mut self, event: &Event<'_>) {
         let name = event.table().name().to_owned();
-        let Some(row) = event.after().or(event.before()).filter(|_| event.op() != Op::Heartbeat) else { return };
+        let Some(row) = event.after().or(event.before()).filter(|_| event.op() != Op::Heartbeat) else {
+            return;
+        };
         let key = (name.clone(), int(&row, 0));
         let version = int(&row, 1);
         let what = format!("{name} {} v{version}", key.1);
         if let Some(before) = self.ids.insert(event.id().to_string(), what.clone()) {
-            assert!(event.op() == Op::Read && before.split(" v").next() == what.split(" v").next(), "{before}, {what}");
+            assert!(
+                event.op() == Op::Read && before.split(" v").next() == what.split(" v").next(),
+                "{before}, {what}"
+            );
         }
         let newest = self.versions.entry(key.clone()).or_insert(version);
         assert!(version >= *newest, "{what} after v{newest}");
@@ -156,7 +161,7 @@ async fn under_load(server: &Server, random: &mut Random) {
         let mut reader = Reader::connect(config.clone(), None).await.unwrap();
         let start = reader.through.clone();
         let mut session = server.handle().session();
-        session.run(&writer(&db, random.bits(), 350, 1_500));
+        session.run(&writer(&db, random.bits(), 350, 450));
         let mut replica = Replica::default();
         while replica.changes < 50 {
             reader.take(&mut replica).await;
@@ -226,11 +231,10 @@ async fn a_copy_beside_the_log_writes_nothing() {
         let mut config = in_chunks(&db, 7);
         config["dsn"] = json!(server.dsn_of("reader", "pass"));
         let mut reader = Reader::connect(config, None).await.unwrap();
-        let before = server.sql("SELECT @@GLOBAL.gtid_executed IS NULL").len();
         let id = reader.ask(vec![table(&db, "t")]).await;
         let mut replica = Replica::default();
         let ended = reader.until_ended(id, &mut replica).await;
-        assert_eq!((ended.state, ended.rows, before), (SnapshotState::Done, 30, 1));
+        assert_eq!((ended.state, ended.rows), (SnapshotState::Done, 30));
     }
 }
 
@@ -316,7 +320,10 @@ async fn only_chosen_rows_are_copied() {
         fill(&db, 200);
         db.run("UPDATE t SET v = 'it''s \\\\ new' WHERE id IN (3, 77, 199)");
         let mut reader = Reader::connect(in_chunks(&db, 10), None).await.unwrap();
-        let tables = vec![chosen(&db, "t", "V = 'it''s \\ new' OR id between 100 and 101"), chosen(&db, "u", "id < 0")];
+        let tables = vec![
+            chosen(&db, "t", "V = 'it''s \\ new' OR id between 100 and 101"),
+            chosen(&db, "u", "id < 0"),
+        ];
         MysqlSource.check_snapshot(&db.config(), &tables).await.unwrap();
         let id = reader.ask(tables).await;
         let mut replica = Replica::default();
@@ -398,7 +405,11 @@ async fn what_cannot_be_copied_is_refused_at_once() {
             (table(&db, "keyless"), "tables[0]".into(), "neither a primary key"),
             (chosen(&db, "t", "x = 1"), format!("where.{}.t", db.name), "no column x"),
             (chosen(&db, "t", "id = 1 OR"), format!("where.{}.t", db.name), "syntax"),
-            (chosen(&db, "t", "1) UNION SELECT 1, 2, 3 FROM (mysql.user"), format!("where.{}.t", db.name), "has no `(`"),
+            (
+                chosen(&db, "t", "1) UNION SELECT 1, 2, 3 FROM (mysql.user"),
+                format!("where.{}.t", db.name),
+                "has no `(`",
+            ),
         ] {
             let name = asked.name.clone();
             match MysqlSource.check_snapshot(&config, &[asked]).await {
@@ -427,7 +438,10 @@ async fn a_log_that_is_kept_for_less_than_a_copy_takes_is_told_before() {
             assert!(long.warnings.is_empty() && long.outlasts_log.is_none(), "{long:?}");
         }
         let short = outlook(100).await;
-        assert!(short.warnings[0].contains("keeps its log for 100 s") && short.outlasts_log.is_none(), "{short:?}");
+        assert!(
+            short.warnings[0].contains("keeps its log for 100 s") && short.outlasts_log.is_none(),
+            "{short:?}"
+        );
         let too_short = outlook(20).await.outlasts_log.unwrap();
         assert!(too_short.contains("keeps its log for 20 s"), "{too_short}");
     }
