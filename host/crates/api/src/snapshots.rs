@@ -143,7 +143,7 @@ pub(crate) async fn start(
     JsonBody(new): JsonBody<NewSnapshot>,
 ) -> Result<Audited<(StatusCode, Json<SnapshotView>)>, ApiError> {
     let force = new.force;
-    let ask = SnapshotAsk { tables: new.tables()?, force, by: caller.who.clone() };
+    let ask = SnapshotAsk { tables: new.tables()?, force, by: caller.who.to_string() };
     let (snapshot, warnings) = app.control.start_snapshot(&name, ask).await?;
     let view = SnapshotView { warnings, ..snapshot.into() };
     Ok(told(noted(&view), (StatusCode::ACCEPTED, Json(view))))

@@ -21,6 +21,7 @@ pub(crate) use error::problems;
 use record::{Ending, Record};
 pub use record::{SnapshotState, Table};
 
+use crate::failpoint;
 use crate::run::now_ms;
 use crate::state::{StateError, StateStore};
 
@@ -188,6 +189,7 @@ impl Snapshots {
         change(&mut changed);
         if changed != *record {
             self.store(&changed).await?;
+            failpoint::hit("snapshot.changed");
             records.insert(id, changed.clone());
             self.tell(records);
         }
@@ -214,6 +216,7 @@ impl Snapshots {
         let id = records.last_key_value().map_or(now, |(last, _)| now.max(last + 1));
         let record = Record::new(id, tables, by, now);
         self.store(&record).await?;
+        failpoint::hit("snapshot.asked");
         records.insert(id, record.clone());
         self.tell(records);
         self.forget_oldest(records).await;
