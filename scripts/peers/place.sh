@@ -23,7 +23,7 @@ folder=$(mktemp -d "${TMPDIR:-/tmp}/deltaforge-peers.XXXXXX")
 # Whatever was started has a file with its process's id beside its data.
 end_servers() {
   for pidfile in "$folder"/*/*.pid "$folder"/*.pid; do
-    [ -s "$pidfile" ] && kill "$(cat "$pidfile")" 2>/dev/null
+    if [ -s "$pidfile" ]; then kill "$(cat "$pidfile")" 2>/dev/null || true; fi
   done
   scripts/servers/mysql.sh stop "$folder/mysql" "$mysql"
   scripts/servers/kafka.sh stop "$folder/kafka" "$kafka"

@@ -45,10 +45,11 @@ class Reader:
 
 
 class DeltaForge(Reader):
-    """Ours. `sink`: a line of YAML; without it records go to Kafka, in Debezium's envelope."""
+    """Ours. `sink`: a line of YAML; without it records go to Kafka, in Debezium's envelope. `source`: more of its keys."""
 
-    def __init__(self, *args, exactly_once=False, sink=None, processors="[]"):
+    def __init__(self, *args, exactly_once=False, sink=None, processors="[]", source=None):
         self.exactly_once, self.sink, self.processors = exactly_once, sink, processors
+        self.source = source or {}
         self.process = None
         super().__init__(*args)
 
@@ -68,7 +69,7 @@ spec:
     config:
       id: {self.name}
       dsn: "mysql://{ACCOUNT}:{ACCOUNT}@127.0.0.1:{self.mysql.port}/{self.database}?ssl-mode=disabled"
-      tables: ["{self.database}.*"]
+      tables: ["{self.database}.*"]{"".join(f"{chr(10)}      {key}: {value}" for key, value in self.source.items())}
   processors: {self.processors}
   sinks: [{sink}]
 """)

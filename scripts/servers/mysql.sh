@@ -7,6 +7,7 @@
 #   mysql.sh stop DATADIR PORT         ends it; what it holds stays
 #   mysql.sh attend DATADIR PORT       starts it; once its own standard input ends, ends it and removes what it held: it never outlives its caller
 #   mysql.sh client PORT ARGS...       its own client, as root
+#   mysql.sh dump PORT ARGS...         its own mysqldump, as root
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 HOME_DIR=${MYSQL_HOME:-$SERVERS/mysql}
 
@@ -15,11 +16,12 @@ install() {
   "$ROOT/scripts/servers/debs.sh" sid "$HOME_DIR" mysql-server-core mysql-client-core
 }
 
-client() {
-  local port=$1
-  shift
-  "$HOME_DIR/usr/bin/mysql" --no-defaults -h127.0.0.1 "-P$port" -uroot --default-character-set=utf8mb4 "$@"
+as_root() { # PROGRAM PORT ARGS...
+  local program=$1 port=$2
+  shift 2
+  "$HOME_DIR/usr/bin/$program" --no-defaults -h127.0.0.1 "-P$port" -uroot --default-character-set=utf8mb4 "$@"
 }
+client() { as_root mysql "$@"; }
 
 start() {
   local base more=()
@@ -62,6 +64,12 @@ case $command in
     shift
     install
     client "$@"
+    exit
+    ;;
+  dump)
+    shift
+    install
+    as_root mysqldump "$@"
     exit
     ;;
 esac

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use deltaforge_model::{BatchBuilder, Boundary, LogSpan, Position, SourceBatch};
 
+/// What an event takes beside its row once it is a message: its place in the log, its ids, the names of its columns.
+pub const MESSAGE_BYTES: usize = 1 << 10;
+
 /// When a batch is closed; the first bound reached closes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
@@ -15,7 +18,8 @@ pub struct BatchLimits {
     pub max_wait: Duration,
     /// Whether a batch may pass `max_events` and `max_bytes`, up to `hard_bytes`, to end with its transaction.
     pub respect_source_tx: bool,
-    /// A quarter of the pipeline's budget: no batch grows beyond it, and no row may be larger.
+    /// A quarter of the pipeline's budget: no batch grows beyond it, each event counted with what it takes as a message; and
+    /// no row may be larger.
     pub hard_bytes: usize,
 }
 
@@ -57,7 +61,8 @@ impl Batcher {
         }
         let first_at = *self.first_at.get_or_insert_with(Instant::now);
         let bytes = self.builder.row_bytes();
-        if bytes >= self.limits.hard_bytes {
+        let messages = self.builder.len().saturating_mul(MESSAGE_BYTES);
+        if bytes.saturating_add(messages) >= self.limits.hard_bytes {
             return true;
         }
         if self.limits.respect_source_tx && !between_transactions {
@@ -66,6 +71,11 @@ impl Batcher {
         idle || self.builder.len() >= self.limits.max_events
             || bytes >= self.limits.max_bytes
             || first_at.elapsed() >= self.limits.max_wait
+    }
+
+    /// For how long its first event has waited, since [`Batcher::is_full`] was asked about it.
+    pub fn age(&self) -> Duration {
+        self.first_at.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     /// Closes the batch at `through`.

@@ -40,7 +40,8 @@ async fn what_is_asked_for_is_wanted_until_it_has_ended_whoever_is_killed() {
     assert_eq!(wanted(&desk(()).await), [(one, false), (two, true)]);
     second.begun(one).await.unwrap();
     let started = second.get(one).await.unwrap().started_ms.unwrap();
-    second.progress(one, Progress { rows: 5, is_at_work: true, key: vec!["7".into()], ..Progress::default() });
+    second
+        .progress(one, Progress { rows: 5, is_at_work: true, key: vec!["7".into()], ..Progress::default() });
     let shown = second.get(one).await.unwrap();
     assert_eq!((shown.state, shown.rows, &shown.key[0][..]), (SnapshotState::Running, 5, "7"));
     // A kill, and all begins again.
@@ -60,7 +61,10 @@ async fn what_is_asked_for_is_wanted_until_it_has_ended_whoever_is_killed() {
     // What comes too late changes nothing.
     last.problem(two, "too late").await.unwrap();
     assert_eq!(last.get(two).await.unwrap().why, Vec::<String>::new());
-    assert!(matches!(last.command(one, Command::Stop).await, Err(SnapshotError::Ended { state: "done", .. })));
+    assert!(matches!(
+        last.command(one, Command::Stop).await,
+        Err(SnapshotError::Ended { state: "done", .. })
+    ));
     assert!(matches!(last.command(7, Command::Stop).await, Err(SnapshotError::NotFound(_))));
 }
 

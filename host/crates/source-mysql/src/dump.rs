@@ -202,6 +202,16 @@ impl Dump {
     /// When the connection breaks, or the server is silent for too long.
     pub async fn wait(&mut self, patience: Duration) -> Result<bool, MysqlError> {
         let since = *self.silent_since.get_or_insert_with(Instant::now);
+        // The clock ticks once in a millisecond, so it would wait that long for nothing.
+        if patience.is_zero() && since.elapsed() < self.read_timeout {
+            let filled = tokio::select! {
+                biased;
+                filled = self.wire.fill() => filled,
+                () = std::future::ready(()) => return Ok(false),
+            };
+            self.silent_since = None;
+            return filled.map(|()| true);
+        }
         let bound = patience.min(self.read_timeout.saturating_sub(since.elapsed()));
         match timeout(bound, self.wire.fill()).await {
             Ok(filled) => {
@@ -215,5 +225,30 @@ impl Dump {
                 waited: self.read_timeout,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn without_patience_it_takes_what_is_there_and_waits_for_nothing() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let wire = Wire::new(Box::new(ours), "test", 64);
+        let read_timeout = Duration::from_secs(60);
+        let mut dump = Dump { wire, address: "test".to_owned(), read_timeout, silent_since: None };
+        let began = Instant::now();
+        assert!(!dump.wait(Duration::ZERO).await.unwrap());
+        theirs.write_all(b"bytes").await.unwrap();
+        assert!(dump.wait(Duration::ZERO).await.unwrap());
+        // Not even for the clock's next tick, by which busy servers have sent more, again and again.
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert!(!dump.wait(read_timeout / 2).await.unwrap());
+        dump.wait(read_timeout).await.unwrap_err();
+        dump.wait(Duration::ZERO).await.unwrap_err();
     }
 }

@@ -37,8 +37,8 @@ pub(crate) use outlet::{Inlet, Outlet, pair};
 
 /// While batches follow each other so closely, one that could go waits for company.
 const BUSY: Duration = Duration::from_millis(5);
-/// For how long.
-const LINGER: Duration = Duration::from_millis(1);
+/// For how long, in all.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// What a stream is made of.
 pub(crate) struct Parts {
@@ -159,7 +159,8 @@ impl Stream {
             }
             return Ok(());
         }
-        let patience = if self.log.given_at().elapsed() < BUSY { LINGER } else { Duration::ZERO };
+        let is_busy = self.log.given_at().elapsed() < BUSY;
+        let patience = if is_busy { LINGER.saturating_sub(self.log.batch_age()) } else { Duration::ZERO };
         if !self.dump.wait(patience).await? {
             self.log.give(&mut self.outlet).await?;
         }

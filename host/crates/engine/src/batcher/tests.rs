@@ -124,7 +124,7 @@ fn a_source_whose_transactions_do_not_matter_is_cut_anywhere() {
 #[test]
 fn no_transaction_passes_the_hard_limit() {
     let rows = batcher(NONE, &[100; 3]).builder.row_bytes();
-    let limits = BatchLimits { hard_bytes: rows, ..NONE };
+    let limits = BatchLimits { hard_bytes: rows + 3 * MESSAGE_BYTES, ..NONE };
     let mut batch = batcher(limits, &[100; 2]);
     assert!(!batch.is_full(false, false));
     add(&mut batch, 100);

@@ -1,6 +1,7 @@
 //! The batch that is being filled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deltaforge_engine::batcher::{BatchLimits, Batcher};
 use deltaforge_engine::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
@@ -77,6 +78,11 @@ impl Filling {
     /// Whether it should go, between transactions.
     pub fn is_full(&mut self) -> bool {
         self.batcher.is_full(true, false)
+    }
+
+    /// For how long its first event has waited.
+    pub fn age(&self) -> Duration {
+        self.batcher.age()
     }
 
     /// The transaction has ended: its last event is the last one here.

@@ -148,6 +148,11 @@ impl Log {
         self.given
     }
 
+    /// For how long the first event of the batch has waited.
+    pub fn batch_age(&self) -> Duration {
+        self.filling.age()
+    }
+
     /// How long the log may be silent before there is something to do.
     pub fn silence(&self) -> Duration {
         let idle = self.moved && self.filling.len() == 0 && self.tx.is_none();

@@ -10,7 +10,7 @@ use deltaforge_testkit::mysql::Flavour;
 
 use crate::harness::{Db, Reader};
 
-/// About a hundred rows of the table fill a batch.
+/// About fourteen rows of the table fill a batch.
 fn small() -> BatchLimits {
     BatchLimits { hard_bytes: 16 << 10, max_bytes: 8 << 10, ..BatchLimits::default() }
 }
