@@ -17,6 +17,7 @@ mod health;
 mod hostile;
 mod kafka;
 mod mysql;
+mod mysql_kafka;
 mod operations;
 mod outbox;
 mod plugins;

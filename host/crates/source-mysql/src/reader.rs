@@ -102,6 +102,8 @@ impl MysqlReader {
         let mut requests = Requests::new(snapshots.clone(), name);
         requests.follow(&mut at.copies);
         at.copies.go_on(stands.iter().map(|at| &at.copies));
+        // The engine keeps where the first batch of all begins: a start from there is no first one, and goes on with the copy.
+        let told = if first { at.position() } else { start.clone() };
         tracing::info!(
             server = server.address,
             version = server.variable("version"),
@@ -121,7 +123,7 @@ impl MysqlReader {
             endpoint,
             server,
             at,
-            told: start,
+            told,
             info: Arc::new(info),
             limits: context.limits,
             definitions,

@@ -47,7 +47,7 @@ pub(crate) struct Parts {
     pub server: Server,
     /// Where to begin.
     pub at: At,
-    /// The same, as it was told: without the copies that begin now.
+    /// The same, as it is kept: a start that goes on from a checkpoint has it without the copies that begin now.
     pub told: Position,
     pub info: Arc<SourceInfo>,
     pub limits: BatchLimits,
