@@ -72,9 +72,6 @@ fn a_snapshot_is_carried_out_whatever_step_a_kill_cuts_it_at() {
             ("checkpoint.stored", 1 + random.below(8)),
             ("source.confirm", 1 + random.below(8)),
             ("source.confirmed", 1 + random.below(8)),
-            // Its last row is handed out; it has ended.
-            ("snapshot.changed", 1),
-            ("snapshot.changed", 1),
         ] {
             host.start_armed(failpoint, count);
             let status = host.wait_exit(MINUTES);
@@ -86,6 +83,19 @@ fn a_snapshot_is_carried_out_whatever_step_a_kill_cuts_it_at() {
         let done = ended(&host, listed[0]["id"].as_str().unwrap());
         assert_eq!((&done["state"], done.get("why")), (&json!("done"), None), "{done}");
         assert!(done["rows"].as_u64().unwrap() > BEFORE / 2, "{done}");
+        // Of another one: once its last row is handed out, and when it has ended.
+        host.kill();
+        host.start_armed("snapshot.changed", 2);
+        assert!(host.listens(wait::SOON));
+        let _ = host.rest().send("POST", "/pipelines/shop/snapshots", Some(&body));
+        host.wait_exit(MINUTES);
+        host.start_armed("snapshot.changed", 1);
+        host.wait_exit(MINUTES);
+        host.start_ready();
+        let listed = host.rest().get("/pipelines/shop/snapshots").ok();
+        assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
+        let again = ended(&host, listed[0]["id"].as_str().unwrap());
+        assert_eq!(again["state"], "done", "{again}");
         writer.finish();
         let events = place.assert_all_arrived();
         assert_forward(&events);
