@@ -164,6 +164,7 @@ impl Snapshots {
     fn tell(&self, records: &BTreeMap<u64, Record>) {
         let open = records.values().filter(|record| record.ended.is_none());
         let wanted: Arc<[Wanted]> = open.map(Record::wanted).collect();
+        self.progress.lock().retain(|id, _| wanted.iter().any(|one| one.id == *id));
         self.wanted.send_if_modified(|told| {
             let is_news = *told != wanted;
             *told = wanted;
@@ -355,7 +356,6 @@ impl Snapshots {
         if let Some(Record { rows, problems, .. }) = self.change(id, end).await? {
             info!(snapshot = id, rows, problems = problems.len(), "snapshot ended");
         }
-        self.progress.lock().remove(&id);
         Ok(())
     }
 }

@@ -284,7 +284,7 @@ impl Snapshot {
             let definition = known.first().map(|(_, definition)| &**definition);
             requests.ready(job, definition).await?;
             condition = table.and_then(|table| requests.condition(job, &table));
-            if job.tables.first().is_none_or(|left| left.rows == 0) {
+            if job.tables.first().is_none_or(|left| left.ranges.is_empty()) {
                 self.chunk = FIRST_CHUNK;
             }
             chunk = chunk.min(self.chunk);
@@ -310,9 +310,11 @@ impl Snapshot {
     /// The next chunk has the bytes that are aimed at, by what was read so far.
     fn aim(&mut self, filling: &Filling) {
         let (rows, bytes) = filling.read();
-        if rows > 0 {
-            self.chunk = (CHUNK_BYTES.saturating_mul(rows) / bytes.max(1)).max(1);
-        }
+        self.chunk = match rows {
+            // Of those that were read, none was chosen.
+            0 => self.parts.config.chunk_size.get(),
+            rows => (CHUNK_BYTES.saturating_mul(rows) / bytes.max(1)).max(1),
+        };
     }
 
     /// The log has had its turn.

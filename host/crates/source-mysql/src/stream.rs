@@ -203,12 +203,16 @@ impl Stream {
                 }
                 Next::Turn(batch, copies, window) => {
                     self.log.copied(copies, batch.is_some());
-                    if let Some(batch) = batch {
-                        self.outlet.give(batch).await?;
+                    match batch {
+                        Some(batch) => self.outlet.give(batch).await?,
+                        None => self.log.tell_progress(&mut self.outlet).await?,
                     }
                     self.outlet.window = Some(window);
                 }
-                Next::Progress(copies) => self.log.copied(copies, false),
+                Next::Progress(copies) => {
+                    self.log.copied(copies, false);
+                    self.log.tell_progress(&mut self.outlet).await?;
+                }
             }
             self.snapshot.tell(&self.log.at().copies);
         }

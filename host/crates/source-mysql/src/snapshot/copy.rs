@@ -166,7 +166,9 @@ async fn copy(session: &mut Session, task: Task, way: &Way) -> Result<bool, Mysq
         };
         let until = further.clone().unwrap_or_else(|| from.until.clone());
         let part = Range { after: from.after.clone(), until };
-        let most = if walk.is_of_some() { usize::MAX >> 1 } else { chunk };
+        // One more tells whether the chunk of a turn is the last one.
+        let in_turn = way.turn.is_some();
+        let most = if walk.is_of_some() { usize::MAX >> 1 } else { chunk + usize::from(in_turn) };
         let mut rows = session.select(&walk.select(&part, most)).await?;
         let wired: Arc<[Wired]> = rows.columns().into();
         let piece = || Piece {
@@ -181,6 +183,10 @@ async fn copy(session: &mut Session, task: Task, way: &Way) -> Result<bool, Mysq
         };
         let (mut filling, mut count) = (piece(), 0);
         while let Some(packet) = rows.next().await? {
+            if in_turn && count == chunk && !walk.is_of_some() {
+                count += 1;
+                continue;
+            }
             filling.bytes.extend_from_slice(packet);
             filling.ends.push(filling.bytes.len());
             count += 1;
@@ -201,6 +207,7 @@ async fn copy(session: &mut Session, task: Task, way: &Way) -> Result<bool, Mysq
         }
         let is_last = match walk.is_of_some() {
             true => further.is_none(),
+            false if in_turn => count <= chunk,
             false => !walk.has_key() || count < chunk,
         };
         let is_empty = filling.len() == 0 && further.is_none();
