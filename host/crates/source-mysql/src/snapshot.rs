@@ -115,7 +115,7 @@ pub(crate) enum Next {
     /// This batch, with the copies as they are behind it.
     Batch(SourceBatch, Copies),
     /// This batch, with the copies as they are behind it; then the log, to be noted in this.
-    Turn(Option<SourceBatch>, Copies, Window),
+    Turn(Option<SourceBatch>, Copies, Box<Window>),
     /// Copies have got further without rows.
     Progress(Copies),
 }
@@ -365,7 +365,7 @@ impl Snapshot {
                 self.aim(&filling);
                 let (mark, window) = filling.rest(&self.parts.server).await?;
                 self.phase = Phase::Resting { filling, mark };
-                Ok(Next::Turn(batch, copies, window))
+                Ok(Next::Turn(batch, copies, Box::new(window)))
             }
             Outcome::Last(batch) => {
                 self.is_further();

@@ -207,7 +207,7 @@ impl Stream {
                         Some(batch) => self.outlet.give(batch).await?,
                         None => self.log.tell_progress(&mut self.outlet).await?,
                     }
-                    self.outlet.window = Some(window);
+                    self.outlet.window = Some(*window);
                 }
                 Next::Progress(copies) => {
                     self.log.copied(copies, false);
