@@ -50,7 +50,7 @@ fn kill_everywhere(flavour: Flavour) {
     host.start_ready();
     let writers = Writers::start(place.server, &place.db, seed);
     for (at, failpoint) in FAILPOINTS.into_iter().enumerate() {
-        killed_at(&mut host, failpoint, 1 + random.below(10), |_| {});
+        killed_at(&mut host, failpoint, 1 + random.below(5), |_| {});
         if random.chance(30) {
             place.run(&format!("ALTER TABLE accounts ADD COLUMN c{at} INT DEFAULT {at}"));
         }
@@ -60,7 +60,7 @@ fn kill_everywhere(flavour: Flavour) {
         "INSERT INTO steps (mark, kind, changed, note) VALUES (0, 'z', 0, ''), (0, 'z', 0, REPEAT('p', {POISON_BYTES})), (0, 'z', 0, '')"
     ));
     killed_at(&mut host, "dlq.stored", 1, |_| {});
-    for at in 0..scale::count(8, 2) {
+    for at in 0..scale::count(6, 2) {
         host.start();
         host.kill_in(Duration::from_millis(random.below(1_500))).join().unwrap();
         host.kill();
