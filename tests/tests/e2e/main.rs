@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
 mod access;
+mod adhoc;
 mod author;
 mod budget;
 mod config;

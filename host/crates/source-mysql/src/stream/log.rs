@@ -152,7 +152,7 @@ impl Log {
 
     /// The definition by which a table's rows are copied there; `None`: there is no such table.
     pub async fn definition_of(&mut self, table: &TableName) -> Result<Option<Arc<Definition>>, MysqlError> {
-        self.definitions.for_copy(table).await
+        self.definitions.for_copy(table, self.at.copies.are_asked_for()).await
     }
 
     /// Copies have got further; `given`: with a batch that is given after this.
