@@ -52,7 +52,9 @@ pub enum RegistryError {
     #[error("{0} is there already with other contents; versions never change, publish a new one")]
     Exists(String),
     /// The version is not there, but has run here with other bytes, which what remembers it still means.
-    #[error("{0} has run on this host with other contents before it was removed; versions never change, publish a new one")]
+    #[error(
+        "{0} has run on this host with other contents before it was removed; versions never change, publish a new one"
+    )]
     Ran(String),
     /// A file cannot be read or written.
     #[error("{doing}")]
