@@ -64,11 +64,11 @@ impl Effect {
         match change {
             Change::Rename(pairs) => pairs.iter().map(|(from, to)| renamed(from, to)).collect(),
             Change::Alter { table, actions } => {
-                let to = actions.iter().flatten().filter_map(|action| match action {
+                let mut to = actions.iter().flatten().filter_map(|action| match action {
                     ddl::Action::Rename(to) => Some(renamed(table, to)),
                     _ => None,
                 });
-                [Redefined::Altered(table.clone())].into_iter().chain(to.last()).collect()
+                [Redefined::Altered(table.clone())].into_iter().chain(to.next_back()).collect()
             }
             _ => Vec::new(),
         }
