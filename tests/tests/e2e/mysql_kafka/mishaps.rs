@@ -26,7 +26,7 @@ struct Scene<'a> {
 
 type Mishap = (&'static str, fn(&mut Scene<'_>));
 
-/// Each is over when it returns; what it leads to need not be. Which of them happen is random; `DELTAFORGE_TEST_SCALE=2` has all.
+/// Each is over when it returns; what it leads to need not be. Which of them happen is random; `DELTAFORGE_TEST_SCALE=2.5` has all.
 const MISHAPS: [Mishap; 17] = [
     ("the host is killed", |scene| scene.kill_host()),
     ("the server is killed", |scene| {
@@ -219,7 +219,7 @@ fn every_mishap(flavour: Flavour) {
     let writers = Writers::start(&server, &place.db, seed);
     let mut mishaps: Vec<Mishap> = MISHAPS.to_vec();
     let mut scene = Scene { place: &place, sql, host, random: Random::new(random.bits()), round: 0 };
-    for _ in 0..scale::count(9, 5) {
+    for _ in 0..scale::count(7, 5) {
         if mishaps.is_empty() {
             mishaps = MISHAPS.to_vec();
         }

@@ -42,7 +42,7 @@ fn sinks_that_stand_at_different_places_have_everything_whenever_the_host_is_kil
         "kafka.commit",
         "checkpoint.stored",
     ];
-    for at in 0..scale::count(10, 3) {
+    for at in 0..scale::count(6, 3) {
         let failpoint = if at == 1 { "spill.pushed" } else { failpoints[random.below(6) as usize] };
         killed_at(&mut host, failpoint, 1 + random.below(8), |host| {
             if failpoint == "spill.pushed" {

@@ -118,7 +118,7 @@ async fn a_start_from_where_the_first_batch_begins_copies_all() {
         let mut reader = Reader::connect(with_snapshot(&db, "initial"), Some(begins)).await.unwrap();
         db.run("INSERT INTO t VALUES (1000, 'end')");
         let mut replica = Replica::default();
-        while !replica.rows.contains_key(&("t".into(), 1000)) {
+        while replica.rows.len() < 201 {
             reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
         }
         assert_eq!(replica.rows, expected(&db));
