@@ -39,7 +39,7 @@ pub(crate) async fn outlook(
     let Some(kept) = doctor::kept_seconds(server).filter(|kept| *kept > 0).map(Duration::from_secs) else {
         return Ok(outlook);
     };
-    let sql = "SELECT table_schema, table_name, COALESCE(data_length, 0) FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
+    let sql = "SELECT table_schema, table_name, COALESCE(data_length, 0) FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
     let mut bytes = 0u64;
     for row in session.to("ask for the size of tables of").texts(sql).await? {
         let [Some(database), Some(table), Some(size)] = row.as_slice() else { continue };

@@ -173,7 +173,8 @@ async fn under_load(server: &Server, random: &mut Random) {
         for copied in [40, 250] {
             let mut kept = reader.through.clone().or(start.clone());
             let mut back = random.below(4);
-            while replica.copied("t") < copied {
+            // Of a busy table the log says much itself: there may be fewer to copy.
+            while replica.copied("t") < copied && replica.copied("u") == 0 {
                 reader.take(&mut replica).await;
                 back -= u64::from(back > 0);
                 if back == 0 {
