@@ -134,8 +134,7 @@ impl Definitions {
         session.to(ACTION);
         let sql = "SELECT schema_name, default_character_set_name FROM information_schema.schemata";
         let databases: Vec<(String, String)> = pairs(session.texts(sql).await?).collect();
-        let sql =
-            "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
+        let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
         let tables = pairs(session.texts(sql).await?);
         // Of the others it is enough that there are such tables: one may get the name of one that is captured.
         let tables = tables.filter(|(database, _)| !OWN_DATABASES.contains(&database.as_str()));

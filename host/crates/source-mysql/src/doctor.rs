@@ -36,7 +36,7 @@ pub(crate) async fn examine(config: &MysqlConfig) -> Result<Vec<Complaint>, Mysq
 /// Tables that a snapshot cannot read as they were at one moment.
 async fn without_views(session: &mut Session, captured: &Captured) -> Result<Option<Complaint>, MysqlError> {
     let sql = "SELECT t.table_schema, t.table_name FROM information_schema.tables t JOIN information_schema.engines e ON \
-               e.engine = t.engine WHERE t.table_type = 'BASE TABLE' AND COALESCE(e.transactions, 'NO') <> 'YES'";
+               e.engine = t.engine WHERE t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND COALESCE(e.transactions, 'NO') <> 'YES'";
     let found = pairs(session.to("ask for the engines of").texts(sql).await?);
     let mut names: Vec<String> = found
         .filter(|(database, table)| captured.has(database, table))
@@ -181,8 +181,7 @@ async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<C
             complaints.push(Complaint::fatal(format!("the account may not read the log ({what})"), mend));
         }
     }
-    let sql =
-        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
+    let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
     let captured = config.captured();
     let tables = pairs(session.texts(sql).await?).filter(|(database, table)| captured.has(database, table));
     let tables: Vec<(String, String)> = tables.collect();

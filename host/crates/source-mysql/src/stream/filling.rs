@@ -67,12 +67,13 @@ impl Filling {
         self.limits.hard_bytes
     }
 
-    /// Whether it must go before `more` bytes are added inside of a transaction.
-    pub fn has_no_room(&mut self, more: usize) -> bool {
+    /// Whether it must go before `more` bytes are added inside of a transaction; `in_pieces`: a part of that went already, so
+    /// that there is nothing to keep together any more.
+    pub fn has_no_room(&mut self, more: usize, in_pieces: bool) -> bool {
         let builder = &self.batcher.builder;
         !builder.is_empty()
             && (builder.row_bytes().saturating_add(more) > self.limits.hard_bytes
-                || self.batcher.is_full(false, false))
+                || self.batcher.is_full(in_pieces, false))
     }
 
     /// Whether it should go, between transactions.

@@ -59,7 +59,8 @@ impl Log {
         let mut cursor = RowCursor::new(layout, rows).map_err(|cause| self.broken(cause))?;
         let mut expected = rows.data.len();
         while !cursor.is_done() {
-            if self.filling.has_no_room(expected) {
+            let in_pieces = self.tx.as_ref().is_some_and(|tx| tx.handed_out > 0);
+            if self.filling.has_no_room(expected, in_pieces) {
                 self.cut(outlet).await?;
             }
             expected = 0;

@@ -127,7 +127,7 @@ impl Log {
             ))
             .into());
         }
-        if self.filling.has_no_room(query.sql.len() * touched.len()) {
+        if self.filling.has_no_room(query.sql.len() * touched.len(), false) {
             self.cut(outlet).await?;
         }
         let Some(tx) = &mut self.tx else { return Ok(()) };
