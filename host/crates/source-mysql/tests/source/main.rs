@@ -7,6 +7,7 @@ mod failover;
 mod harness;
 mod large;
 mod login;
+mod reach;
 mod resume;
 mod snapshot;
 mod types;
