@@ -44,6 +44,9 @@ pub enum Command {
     /// Write, test, publish and swap plugins
     #[command(subcommand)]
     Plugin(Box<crate::plugin::PluginCommand>),
+    /// Copy existing rows of captured tables again, while their pipeline runs
+    #[command(subcommand)]
+    Snapshot(crate::snapshot::SnapshotCommand),
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(crate::token::TokenCommand),

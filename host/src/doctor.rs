@@ -45,7 +45,11 @@ impl Found {
         match &self.outcome {
             Err(error) => writeln!(out, "{}: {}: {}", self.pipeline, error.code, error.message),
             Ok(complaints) if complaints.is_empty() => {
-                writeln!(out, "{}: nothing is in the way", self.pipeline)
+                writeln!(
+                    out,
+                    "{}: nothing is in the way of its source; its sinks are tried when it starts",
+                    self.pipeline
+                )
             }
             Ok(complaints) => complaints.iter().try_for_each(|Complaint { fatal, what, mend }| {
                 let word = if *fatal { "must be mended" } else { "could be better" };

@@ -13,6 +13,7 @@ mod plugin;
 mod priority;
 mod registry;
 mod serve;
+mod snapshot;
 mod source;
 mod tenants;
 mod token;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         cli::Command::Explain { code } => check::explain(&code),
         cli::Command::Source(command) => source::run(&command),
         cli::Command::Plugin(command) => plugin::run(&command),
+        cli::Command::Snapshot(command) => snapshot::run(&command),
         cli::Command::Token(command) => token::run(&command),
     };
     match result {

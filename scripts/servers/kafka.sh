@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A real Apache Kafka broker without Docker: one node, broker and controller in one process. KAFKA_LOGIN=1: its clients
 # speak TLS (DATADIR/ca.pem) and log in with SASL, PLAIN or SCRAM-SHA-256, as `deltaforge` with the password `forge`.
+# KAFKA_PROXY=PROXY: who comes by the port PROXY, from where it goes on to PORT+2, is told to come that way again.
 #
 #   kafka.sh install                  downloads it, once
 #   kafka.sh start DATADIR PORT       starts it, or finds it running; prints READY once it answers. PORT+1 is the controller's
@@ -34,6 +35,10 @@ certificate() {
 }
 
 settings() {
+  local more='' told='' plain=''
+  if [ -n "${KAFKA_PROXY:-}" ]; then
+    more=,PROXIED://127.0.0.1:$((PORT + 2)) told=,PROXIED://127.0.0.1:$KAFKA_PROXY plain=,PROXIED:PLAINTEXT
+  fi
   cat >"$DATA/log4j2.properties" <<TEXT
 status=warn
 appender.o.type=Console
@@ -49,8 +54,8 @@ TEXT
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$((PORT + 1))
-listeners=CLIENTS://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$((PORT + 1))
-advertised.listeners=CLIENTS://127.0.0.1:$PORT
+listeners=CLIENTS://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$((PORT + 1))$more
+advertised.listeners=CLIENTS://127.0.0.1:$PORT$told
 inter.broker.listener.name=CLIENTS
 controller.listener.names=CONTROLLER
 log.dirs=$DATA/logs
@@ -87,7 +92,7 @@ listener.name.clients.plain.sasl.jaas.config=org.apache.kafka.common.security.pl
 listener.name.clients.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 TEXT
   else
-    echo "listener.security.protocol.map=CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT" >>"$DATA/server.properties"
+    echo "listener.security.protocol.map=CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT$plain" >>"$DATA/server.properties"
   fi
 }
 

@@ -33,6 +33,33 @@ fn ids(place: &Place) -> Vec<u64> {
 }
 
 #[test]
+fn a_letter_that_is_too_large_keeps_its_key_and_its_place() {
+    let _machine = shared();
+    let place = Place::new();
+    let script = SCRIPT.replace("=== 'poison'", ".startsWith('poison')");
+    let journal = "  journal: { enabled: true, max_event_bytes: 1024 }\n";
+    let mut host = Host::new(place.path(), &yaml(&script, "dlq", journal));
+    host.start_ready();
+    let status = format!("poison{}", "x".repeat(4_000));
+    let order = (7, status, 1);
+    place.shop.connect().execute("INSERT INTO orders (id, status, rev) VALUES (?, ?, ?)", order).unwrap();
+    let letter = wait::until("the letter is there", wait::SOON, || {
+        let letters = host.rest().get("/pipelines/shop/journal/dlq").ok();
+        letters.as_array()?.first().cloned()
+    });
+    assert_eq!(
+        (&letter["payload_truncated"], &letter["key"]),
+        (&json!(true), &json!({ "id": 7 })),
+        "{letter}"
+    );
+    let event = &letter["event"];
+    assert_eq!((&event["op"], &event["source"]["table"]), (&json!("c"), &json!("orders")), "{letter}");
+    assert_eq!((&event["before"], &event["after"]), (&Value::Null, &Value::Null));
+    assert!(letter["source_cursor"].as_object().is_some_and(|cursor| !cursor.is_empty()), "{letter}");
+    assert!(host.terminate(wait::SOON).0.success());
+}
+
+#[test]
 fn a_poison_event_lands_in_the_queue_and_the_others_go_on() {
     let _machine = shared();
     let place = Place::new();

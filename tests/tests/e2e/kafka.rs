@@ -70,7 +70,8 @@ fn a_changed_key_is_a_delete_and_a_create_that_name_each_others_key() {
     let place = Place::new();
     place.shop.run("CREATE TABLE members (id INTEGER PRIMARY KEY, name TEXT)");
     for (topic, more) in [("moved", ""), ("moved.once", ", exactly_once: true")] {
-        let yaml = yaml(kafka, topic, more).replace("tables: [customers, orders, items]", "tables: [members]");
+        let yaml =
+            yaml(kafka, topic, more).replace("tables: [customers, orders, items]", "tables: [members]");
         let yaml = yaml.replace("id: out", &format!("id: {topic}"));
         let mut host = Host::new(place.path(), &yaml);
         host.start_ready();
@@ -85,8 +86,11 @@ fn a_changed_key_is_a_delete_and_a_create_that_name_each_others_key() {
                 let found = record.headers.iter().find(|(header, _)| header == name);
                 found.map(|(_, value)| value.clone())
             };
-            let found: Vec<(Option<String>, Option<String>)> =
-                records.iter().filter(|one| of(one).is_some()).map(|one| (one.key.clone(), of(one))).collect();
+            let found: Vec<(Option<String>, Option<String>)> = records
+                .iter()
+                .filter(|one| of(one).is_some())
+                .map(|one| (one.key.clone(), of(one)))
+                .collect();
             assert_eq!(found.len(), 1, "{records:?}");
             assert_eq!(found[0].1.as_deref(), value);
             found[0].0.clone()

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
 mod access;
+mod adhoc;
 mod author;
 mod budget;
 mod config;
@@ -16,6 +17,7 @@ mod health;
 mod hostile;
 mod kafka;
 mod mysql;
+mod mysql_kafka;
 mod operations;
 mod outbox;
 mod plugins;

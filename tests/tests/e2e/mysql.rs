@@ -18,13 +18,13 @@ use tempfile::TempDir;
 use crate::{MINUTES, shared};
 
 /// A server with a shop in it, and a folder for a host.
-struct Place {
-    dir: TempDir,
-    server: Server,
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
+    pub(crate) server: Server,
 }
 
 impl Place {
-    fn new(flavour: Flavour) -> Self {
+    pub(crate) fn new(flavour: Flavour) -> Self {
         let dir = tempfile::Builder::new().prefix("deltaforge-e2e-").tempdir().unwrap();
         let server = Server::start(flavour);
         server.sql(
@@ -35,7 +35,7 @@ impl Place {
         Self { dir, server }
     }
 
-    fn yaml(&self) -> String {
+    pub(crate) fn yaml(&self) -> String {
         format!(
             "apiVersion: deltaforge/v1
 kind: Pipeline
@@ -56,13 +56,13 @@ spec:
         Host::new(self.dir.path(), &self.yaml())
     }
 
-    fn out(&self) -> std::path::PathBuf {
+    pub(crate) fn out(&self) -> std::path::PathBuf {
         self.dir.path().join("out.jsonl")
     }
 
     /// Waits until the last step is in the file, and looks whether everything is.
     #[track_caller]
-    fn assert_all_arrived(&self) -> Vec<Value> {
+    pub(crate) fn assert_all_arrived(&self) -> Vec<Value> {
         let last = self
             .server
             .sql("INSERT INTO shop.steps (note) VALUES ('last'); SELECT LAST_INSERT_ID()")
@@ -123,14 +123,14 @@ fn assert_arrived(server: &Server, events: &[Value]) {
 }
 
 /// Statements at random, in transactions, until told to stop.
-struct Writer {
+pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     /// `server` outlives it: it is stopped before that is dropped.
-    fn start(place: &Place, seed: u64) -> Self {
+    pub(crate) fn start(place: &Place, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, server) = (stop.clone(), place.server.handle());
         let thread = std::thread::spawn(move || {
@@ -146,7 +146,7 @@ impl Writer {
         Self { stop, thread: Some(thread) }
     }
 
-    fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.end();
     }
 

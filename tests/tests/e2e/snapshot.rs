@@ -133,3 +133,16 @@ fn rows_that_nobody_copies_are_told() {
         assert_eq!(host.log().contains(told), is_told, "{yaml}");
     }
 }
+
+#[test]
+fn a_source_that_copies_nothing_beside_its_log_says_so() {
+    let _machine = shared();
+    let place = Place::new();
+    let mut host = Host::new(place.path(), &yaml());
+    host.start_ready();
+    let body = serde_json::json!({ "tables": ["orders"] });
+    let answer = host.rest().post("/pipelines/shop/snapshots", Some(&body));
+    assert_eq!((answer.status, &answer.json()["code"]), (409, &"SNAPSHOT_NOT_SUPPORTED".into()));
+    assert!(answer.text.contains("delete its checkpoints"), "{}", answer.text);
+    assert!(host.terminate(wait::SOON).0.success());
+}

@@ -10,6 +10,7 @@ use axum::{Extension, Json};
 use deltaforge_config::hide_passwords;
 use deltaforge_engine::control::ControlError;
 use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::snapshots::SnapshotError;
 use deltaforge_engine::state::StateError;
 use deltaforge_engine::status::{Failure, with_causes};
 use deltaforge_engine::swap::Part;
@@ -130,8 +131,29 @@ impl From<ControlError> for ApiError {
             }
             ControlError::NothingBefore(_) => (StatusCode::CONFLICT, "NOTHING_TO_ROLL_BACK"),
             ControlError::NoDlq(_) => (StatusCode::NOT_FOUND, "DLQ_DISABLED"),
+            ControlError::Snapshot(error) => return error.into(),
             ControlError::Failed(failure) => return failure.into(),
             ControlError::State(error) => return error.into(),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+        };
+        Self::new(status, code, message)
+    }
+}
+
+impl From<SnapshotError> for ApiError {
+    fn from(error: SnapshotError) -> Self {
+        let message = error.to_string();
+        let (status, code) = match error {
+            SnapshotError::NotSupported(_) => (StatusCode::CONFLICT, "SNAPSHOT_NOT_SUPPORTED"),
+            SnapshotError::Invalid(problems) => {
+                return Self::new(StatusCode::BAD_REQUEST, "SNAPSHOT_INVALID", message).with(problems);
+            }
+            SnapshotError::OutlastsLog(_) => (StatusCode::CONFLICT, "SNAPSHOT_OUTLASTS_LOG"),
+            SnapshotError::TooMany => (StatusCode::CONFLICT, "SNAPSHOT_LIMIT"),
+            SnapshotError::NotFound(_) => (StatusCode::NOT_FOUND, "SNAPSHOT_NOT_FOUND"),
+            SnapshotError::Ended { .. } => (StatusCode::CONFLICT, "SNAPSHOT_ENDED"),
+            SnapshotError::Source(failure) => return failure.into(),
+            SnapshotError::State(error) => return error.into(),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
         };
         Self::new(status, code, message)

@@ -21,6 +21,7 @@ mod openapi;
 mod pipelines;
 mod plugins;
 mod routes;
+mod snapshots;
 mod swap;
 mod tap;
 mod tokens;

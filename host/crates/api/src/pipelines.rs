@@ -14,6 +14,7 @@ use crate::audit::{Audited, told};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Names, Params};
 use crate::health::of_dlq;
+use crate::snapshots::SnapshotView;
 use crate::view::{CheckpointView, Ops, PipeInfo};
 
 /// A label that pipelines are selected by: `key:value`, or `key` alone for any value.
@@ -99,7 +100,10 @@ pub(crate) async fn show(
         Err(error) => return Err(error.into()),
     };
     let mut info = info(&app, &known).await;
-    info.ops = Some(Ops::of(&known.status, &checkpoints, dlq_entries));
+    let mut ops = Ops::of(&known.status, &checkpoints, dlq_entries);
+    let snapshots = app.control.snapshots(&name).await?.into_iter().map(SnapshotView::from);
+    ops.snapshots = snapshots.filter(|one| one.ended_at.is_none()).collect();
+    info.ops = Some(ops);
     Ok(Json(info))
 }
 

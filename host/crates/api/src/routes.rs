@@ -10,7 +10,7 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use deltaforge_config::auth::Role;
 
 use crate::access::{Gate, admit};
-use crate::{App, audit, dlq, health, openapi, pipelines, plugins, swap, tap, tokens, validate};
+use crate::{App, audit, dlq, health, openapi, pipelines, plugins, snapshots, swap, tap, tokens, validate};
 
 /// What a route's path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,13 @@ pub(crate) fn table() -> Vec<Route> {
         Route::look(Viewer, "/pipelines/{name}/checkpoints", Pipeline, pipelines::checkpoints),
         Route::command("forget-checkpoints", Admin, DELETE, "/pipelines/{name}/checkpoints", Pipeline, pipelines::forget_checkpoints),
         Route::command("ack-gaps", Operator, POST, "/pipelines/{name}/sinks/{id}/gaps/ack", Pipeline, pipelines::acknowledge_gaps),
+
+        Route::look(Viewer, "/pipelines/{name}/snapshots", Pipeline, snapshots::list),
+        Route::look(Viewer, "/pipelines/{name}/snapshots/{id}", Pipeline, snapshots::show),
+        Route::command("snapshot", Operator, POST, "/pipelines/{name}/snapshots", Pipeline, snapshots::start),
+        Route::command("snapshot-pause", Operator, POST, "/pipelines/{name}/snapshots/{id}/pause", Pipeline, snapshots::pause),
+        Route::command("snapshot-resume", Operator, POST, "/pipelines/{name}/snapshots/{id}/resume", Pipeline, snapshots::resume),
+        Route::command("snapshot-stop", Operator, POST, "/pipelines/{name}/snapshots/{id}/stop", Pipeline, snapshots::stop),
 
         // Dead letters are rows: who only looks after pipelines does not see them.
         Route::look(Operator, "/pipelines/{name}/journal/dlq", Pipeline, dlq::peek),

@@ -15,6 +15,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::snapshots::SnapshotView;
+
 /// A pipeline.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct PipeInfo {
@@ -98,6 +100,9 @@ pub(crate) struct Ops {
     /// The processors.
     #[schema(value_type = Vec<Object>)]
     pub processors: Vec<StageStatus>,
+    /// Snapshots that were asked for and have not ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotView>,
 }
 
 /// A sink.
@@ -207,6 +212,7 @@ impl Ops {
             checkpoints: checkpoints.iter().map(CheckpointView::of).collect(),
             sinks: status.sinks.iter().map(SinkView::of).collect(),
             processors: status.stages.clone(),
+            snapshots: Vec::new(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The only way to command pipelines: the API, signals and tools all go through [`Control`].
 
+mod snapshots;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +17,15 @@ use crate::error::ConfigError;
 use crate::follow::Followed;
 use crate::pipeline::{Patience, Pipeline};
 use crate::run::{SinkCheckpoint, Swapped};
+use crate::snapshots::SnapshotError;
 use crate::stage::{StageCode, StageSpec, StageVersion};
 use crate::state::StateError;
 use crate::status::{Failure, Gap, PipelineStatus, StageStatus, State};
 use crate::swap::{Generation, History, Note, Part, SwapKind, Swappable};
 use crate::takings::{Leaving, Taking, Takings};
 use crate::tap::Tapped;
+
+pub use snapshots::SnapshotAsk;
 
 /// Largest configuration that a swap brings, bytes of JSON.
 const MOST_CONFIG: usize = 64 << 10;
@@ -195,6 +200,9 @@ pub enum ControlError {
     /// The pipeline has no dead-letter queue.
     #[error("pipeline {0} has no dead-letter queue; it is switched on by spec.journal.enabled")]
     NoDlq(String),
+    /// A snapshot is not taken, or not commanded.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The pipeline could not do it.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -203,7 +211,7 @@ pub enum ControlError {
     State(#[from] StateError),
 }
 
-fn listed(problems: &[ConfigError]) -> String {
+pub(crate) fn listed(problems: &[ConfigError]) -> String {
     let one = |problem: &ConfigError| match problem.path.as_str() {
         "" => problem.message.clone(),
         path => format!("{path}: {}", problem.message),

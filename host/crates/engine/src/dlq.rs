@@ -8,7 +8,7 @@ use deltaforge_model::Event;
 use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Map, Value, json, value::RawValue};
 use tracing::{Instrument, error, warn};
 
 use crate::secrets::Secrets;
@@ -37,7 +37,7 @@ pub struct DlqLimits {
     pub max_age: Duration,
     /// What happens past `max_entries`.
     pub overflow: Overflow,
-    /// A larger event is kept without its content.
+    /// A larger event is kept without its images, but with its key.
     pub max_event_bytes: usize,
 }
 
@@ -59,6 +59,26 @@ pub struct Letter<'a> {
     pub message: &'a str,
     /// How often it was tried.
     pub attempts: u32,
+}
+
+/// All of an event but its rows: what happened to which table, and where that is in the log.
+fn without_images(event: &[u8]) -> Option<Vec<u8>> {
+    let mut members: Map<String, Value> = serde_json::from_slice(event).ok()?;
+    for image in ["before", "after"] {
+        members.insert(image.to_owned(), Value::Null);
+    }
+    serde_json::to_vec(&members).ok()
+}
+
+/// By which its row is found, as a JSON object; `None`: its table has no key.
+fn key(event: &Event<'_>, encoders: &mut RowEncoders) -> Option<Vec<u8>> {
+    let mut key = Vec::new();
+    let of_tables = encoders.of_batch(event.batch());
+    of_tables[event.table_index()].write_event_key(event, &mut key).then_some(key)
+}
+
+fn raw(json: Option<Vec<u8>>) -> Option<Box<RawValue>> {
+    RawValue::from_string(String::from_utf8(json?).ok()?).ok()
 }
 
 /// The dead-letter queue of one pipeline.
@@ -261,19 +281,19 @@ impl Dlq {
     }
 
     fn item(&self, letter: &Letter<'_>) -> QueueItem {
+        let mut encoders = RowEncoders::default();
         let mut event = Vec::new();
-        EventWriter::new(letter.event.batch(), &mut RowEncoders::default()).write_event(
-            &letter.event,
-            false,
-            &mut event,
-        );
+        EventWriter::new(letter.event.batch(), &mut encoders).write_event(&letter.event, false, &mut event);
         let truncated = letter.hide || event.len() > self.limits.max_event_bytes;
-        let event = match String::from_utf8(event) {
-            Ok(text) if !truncated => RawValue::from_string(text).ok(),
-            _ => None,
+        let kept = match (letter.hide, truncated) {
+            (true, _) => None,
+            (false, false) => Some(event),
+            (false, true) => without_images(&event).filter(|rest| rest.len() <= self.limits.max_event_bytes),
         };
+        let event = raw(kept);
+        let key = (truncated && !letter.hide).then(|| key(&letter.event, &mut encoders)).flatten();
         let id = letter.event.id().to_string();
-        let body = json!({
+        let mut body = json!({
             "pipeline": self.pipeline,
             "stream": "dlq",
             "event_id": id,
@@ -289,6 +309,9 @@ impl Dlq {
                 "attempts": letter.attempts,
             },
         });
+        if let Some(key) = raw(key.filter(|key| key.len() <= self.limits.max_event_bytes)) {
+            body["key"] = json!(key);
+        }
         let place = if letter.sink_id.is_empty() { letter.stage_id } else { letter.sink_id };
         QueueItem {
             unique_key: format!("{id}|{place}"),

@@ -8,7 +8,7 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 static POINTS: OnceLock<HashMap<String, AtomicU64>> = OnceLock::new();
 
 /// Every failpoint, in the order of a batch's life. [`arm`] refuses other names.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 23] = [
     "source.batch",
     "stage.applied",
     "swap.storing",
@@ -27,6 +27,9 @@ pub const NAMES: [&str; 21] = [
     "spill.pushed",
     // Beside the batches: a command that was carried out, and is not recorded yet.
     "audit.done",
+    // A snapshot that was asked for is stored, and so is what has become of it.
+    "snapshot.asked",
+    "snapshot.changed",
     // A version on its way into the registry, and out of it.
     "publish.written",
     "publish.placed",

@@ -30,6 +30,7 @@ mod search;
 pub mod secrets;
 pub mod share;
 pub mod sink;
+pub mod snapshots;
 pub mod source;
 pub mod span;
 pub mod spill;

@@ -20,6 +20,7 @@ use crate::retry::Backoff;
 use crate::run::{
     self, Attempt, HandedOut, NewEnvelope, NewStage, SinkCheckpoint, Successor, Swap, Swapped, Swaps,
 };
+use crate::snapshots::Snapshots;
 use crate::span;
 use crate::stage::{StageError, StageSpec, StageVersion};
 use crate::state::StateError;
@@ -47,6 +48,7 @@ pub struct Pipeline {
     paused: Arc<watch::Sender<bool>>,
     swaps: Arc<Swaps>,
     handed: Arc<HandedOut>,
+    snapshots: Snapshots,
     supervisor: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -59,6 +61,8 @@ impl Pipeline {
         let (paused, is_paused) = watch::channel(false);
         let swaps = Arc::<Swaps>::default();
         let handed = Arc::new(HandedOut::nothing(plan.sinks.len()));
+        let (store, source) = (services.store.clone(), &plan.source.id);
+        let snapshots = Snapshots::new(store, &plan.tenant, &plan.name, source);
         let supervisor = Supervisor {
             plan: plan.clone(),
             services: services.clone(),
@@ -68,6 +72,7 @@ impl Pipeline {
             swaps: swaps.clone(),
             handed: handed.clone(),
             run: new_run(),
+            snapshots: snapshots.clone(),
         };
         counter!("deltaforge_pipelines_total").increment(1);
         let narrate = narrate::narrate(shared.clone());
@@ -86,6 +91,7 @@ impl Pipeline {
             paused: Arc::new(paused),
             swaps,
             handed,
+            snapshots,
             supervisor: Arc::new(Mutex::new(Some(task))),
         }
     }
@@ -104,6 +110,11 @@ impl Pipeline {
     pub fn dlq(&self) -> Option<Dlq> {
         let PipelinePlan { tenant, name, dlq, .. } = &*self.plan;
         dlq.map(|limits| Dlq::new(self.services.store.clone(), tenant, name, limits))
+    }
+
+    /// The snapshots of its source that were asked for.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     /// The stored checkpoint of each sink that has one, in the order of the sinks.
@@ -503,6 +514,7 @@ struct Supervisor {
     handed: Arc<HandedOut>,
     /// Names the start of the pipeline.
     run: Arc<str>,
+    snapshots: Snapshots,
 }
 
 /// A name that nothing else has.
@@ -632,6 +644,7 @@ impl Supervisor {
             swaps: self.swaps.clone(),
             handed: self.handed.clone(),
             run: self.run.clone(),
+            snapshots: self.snapshots.clone(),
         };
         let run = attempt.run();
         tokio::pin!(run);

@@ -21,6 +21,7 @@ use tracing::{Instrument, info, warn};
 use crate::budget::Budget;
 use crate::dlq::Dlq;
 use crate::plan::{PipelinePlan, Services, SourcePlan};
+use crate::snapshots::Snapshots;
 use crate::source::{SourceContext, SourceFactory, SourceReader};
 use crate::status::{Failure, Shared};
 
@@ -82,6 +83,8 @@ pub(crate) struct Attempt {
     pub handed: Arc<HandedOut>,
     /// Names the start of the pipeline that this is an attempt of.
     pub run: Arc<str>,
+    /// Snapshots beside the stream.
+    pub snapshots: Snapshots,
 }
 
 /// How long deliveries under way may take when a failure ends the attempt.
@@ -121,7 +124,7 @@ impl Fuse {
 impl Attempt {
     /// Runs until the source ends, a drain is done, or something fails.
     pub async fn run(self) -> Result<(), Failure> {
-        let Self { plan, services, shared, drain, paused, swaps, handed, run } = self;
+        let Self { plan, services, shared, drain, paused, swaps, handed, run, snapshots } = self;
         let compare = |a: &Position, b: &Position| plan.source.factory.compare(a, b);
         // What the attempt before handed in must not be stored over what this one begins with.
         let flushed = tokio::time::timeout(FLUSHED_WITHIN, services.checkpoints.flush()).await;
@@ -225,7 +228,7 @@ impl Attempt {
             _ = opened => {}
         }
         let stands = marks.iter().filter_map(|start| start.resume.clone()).collect();
-        let connected = connect(&plan, &services, &shared, run, resume.clone(), stands).await;
+        let connected = connect(&plan, &services, &shared, run, snapshots, resume.clone(), stands).await;
         let source = match connected {
             Ok(source) => source,
             Err(failure) => {
@@ -335,9 +338,12 @@ async fn connect(
     services: &Services,
     shared: &Shared,
     run: Arc<str>,
+    snapshots: Snapshots,
     resume: Option<Position>,
     stands: Vec<Position>,
 ) -> Result<Box<dyn SourceReader>, Failure> {
+    snapshots.load().await?;
+    snapshots.rest();
     let info = SourceInfo {
         connector: plan.source.factory.kind().to_owned(),
         version: services.version.clone(),
@@ -355,6 +361,7 @@ async fn connect(
         limits: plan.limits,
         state: services.store.clone(),
         waits: shared.waits().clone(),
+        snapshots,
     };
     let source = plan.source.factory.connect(&plan.source.config, context).await?;
     info!(resume = resume.map(|at| at.readable()), "source connected");

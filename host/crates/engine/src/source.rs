@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::batcher::BatchLimits;
 use crate::error::{ConfigError, Next};
+use crate::snapshots::{Outlook, SnapshotError, Snapshots, Table};
 use crate::state::StateStore;
 use crate::waits::Waits;
 
@@ -59,6 +60,9 @@ pub struct SourceContext {
     pub state: Arc<dyn StateStore>,
     /// Where the source says that it waits for something, such as a lock that somebody holds.
     pub waits: Waits,
+    /// Snapshots that are asked for, and where it tells how far it has got with them. A source whose
+    /// [`SourceFactory::check_snapshot`] takes none never sees one.
+    pub snapshots: Snapshots,
 }
 
 /// Makes readers of one kind of source, and understands its positions.
@@ -88,7 +92,18 @@ pub trait SourceFactory: Send + Sync + 'static {
     async fn examine(&self, _config: &Value) -> Result<Vec<Complaint>, SourceError> {
         Ok(Vec::new())
     }
-    /// Connects and returns a reader at the resume point. The only step with I/O, besides [`SourceFactory::examine`].
+    /// Looks whether the rows of these tables can be copied beside the log: they are captured, fit for it, and their conditions
+    /// mean something. Changes nothing in the database. A reader that is at work then, or later, is told of it through
+    /// [`SourceContext::snapshots`].
+    ///
+    /// # Errors
+    ///
+    /// When they cannot, or the database does not answer.
+    async fn check_snapshot(&self, _config: &Value, _tables: &[Table]) -> Result<Outlook, SnapshotError> {
+        Err(SnapshotError::NotSupported(self.kind().to_owned()))
+    }
+    /// Connects and returns a reader at the resume point. The only step with I/O, besides [`SourceFactory::examine`] and
+    /// [`SourceFactory::check_snapshot`].
     ///
     /// # Errors
     ///

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// A transaction is committed once it is so old,
 const OLDEST: Duration = Duration::from_millis(200);
 /// or so large.
-const LARGEST: usize = 16 << 20;
+const LARGEST: usize = 32 << 20;
 /// While more comes, a commit begins no sooner after the one before.
 const APART: Duration = Duration::from_millis(50);
 /// The brokers give up a transaction that takes longer.
@@ -93,7 +93,7 @@ impl Transactions {
             identity: Identity::of(context),
             stands,
             open: None,
-            largest: LARGEST.min(context.budget.limit() / 8),
+            largest: LARGEST.min(context.budget.limit() / 4),
             last_commit: None,
             commits: counter!("deltaforge_sink_txn_commits_total", &labels),
             aborts: counter!("deltaforge_sink_txn_aborts_total", &labels),
@@ -192,8 +192,8 @@ mod tests {
         assert_eq!(idle.wants(), Some(Wants::More(Instant::now())), "it takes more, and waits for none");
         tokio::time::advance(OLDEST).await;
         assert_eq!(idle.wants(), Some(Wants::Enough));
-        idle.open = open(8 << 20);
-        assert_eq!(idle.wants(), Some(Wants::Enough), "an eighth of the budget");
+        idle.open = open(16 << 20);
+        assert_eq!(idle.wants(), Some(Wants::Enough), "a quarter of the budget");
         let large = SinkContext { budget: Budget::new(1 << 30, None), ..sinks::context() };
         assert_eq!(Transactions::new(&large, None).largest, LARGEST);
     }

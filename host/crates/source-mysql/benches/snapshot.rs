@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use deltaforge_engine::batcher::BatchLimits;
+use deltaforge_engine::snapshots::Snapshots;
 use deltaforge_engine::source::{SourceContext, SourceFactory};
 use deltaforge_model::{Op, SourceInfo};
 use deltaforge_source_mysql::MysqlSource;
@@ -29,6 +30,7 @@ async fn main() {
     let parts: usize = rest.first().map_or(1, |parts| parts.parse().unwrap());
     let config = json!({"id": "bench", "dsn": dsn, "tables": [table], "snapshot": {
         "mode": "initial", "intra_table_parallel": parts > 1, "max_parallel_chunks": parts}});
+    let state = Arc::new(MemoryStore::new());
     let context = SourceContext {
         info: SourceInfo {
             connector: String::new(),
@@ -42,7 +44,8 @@ async fn main() {
         resume: None,
         stands: Vec::new(),
         limits: BatchLimits::default(),
-        state: Arc::new(MemoryStore::new()),
+        snapshots: Snapshots::new(state.clone(), "bench", "bench", "bench"),
+        state,
         waits: Default::default(),
         run: "run".into(),
     };

@@ -23,7 +23,7 @@ pub enum SnapshotMode {
     /// Once, when there is no checkpoint yet.
     #[default]
     Initial,
-    /// At every start.
+    /// At every start of the pipeline; one that is not finished goes on.
     Always,
 }
 

@@ -60,6 +60,12 @@ impl TableName {
     pub fn new(database: impl Into<String>, table: impl Into<String>) -> Self {
         Self { database: database.into(), table: table.into() }
     }
+
+    /// Reads `database.table`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (database, table) = text.split_once('.')?;
+        (!database.is_empty() && !table.is_empty()).then(|| Self::new(database, table))
+    }
 }
 
 impl std::fmt::Display for TableName {

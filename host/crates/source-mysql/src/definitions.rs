@@ -65,11 +65,11 @@ impl Effect {
         match change {
             Change::Rename(pairs) => pairs.iter().map(|(from, to)| renamed(from, to)).collect(),
             Change::Alter { table, actions } => {
-                let to = actions.iter().flatten().filter_map(|action| match action {
+                let mut to = actions.iter().flatten().filter_map(|action| match action {
                     ddl::Action::Rename(to) => Some(renamed(table, to)),
                     _ => None,
                 });
-                [Redefined::Altered(table.clone())].into_iter().chain(to.last()).collect()
+                [Redefined::Altered(table.clone())].into_iter().chain(to.next_back()).collect()
             }
             _ => Vec::new(),
         }
@@ -144,36 +144,12 @@ impl Definitions {
         Ok(self.history.learn(start, databases, known).await?)
     }
 
-    /// What the server says of a table now; `None`: there is none, or what it says is not understood.
     async fn ask(&self, session: &mut Session, name: &TableName) -> Result<Option<Definition>, MysqlError> {
-        const GONE: [u16; 2] = [1049, 1146];
-        let sql =
-            format!("SHOW CREATE TABLE {}.{}", session::name(&name.database), session::name(&name.table));
-        let row = match session.to(ACTION).first(&sql).await {
-            Err(MysqlError::Statement { code, .. }) if GONE.contains(&code) => return Ok(None),
-            row => row?,
-        };
-        let text = row.into_iter().nth(1).flatten().unwrap_or_default();
-        let Statement::Changes(changes) = ddl::read(&text, &self.context(&name.database, Mode::default()))
-        else {
-            return Ok(None);
-        };
-        let made = changes.into_iter().find_map(|change| match change {
-            Change::Create { body: Body::Definition(mut definition), .. } => {
-                definition.resolve(None);
-                Some(*definition)
-            }
-            _ => None,
-        });
-        Ok(made)
+        ask(session, &self.server, name).await
     }
 
     fn context<'a>(&self, database: &'a str, mode: Mode) -> Context<'a> {
-        let server = match self.server.flavour {
-            Flavour::MySql => ddl::Server::MySql,
-            Flavour::MariaDb => ddl::Server::MariaDb,
-        };
-        Context { server, database, mode, fold_names: self.server.variable("lower_case_table_names") != "0" }
+        context(&self.server, database, mode)
     }
 
     /// The definition that a table has at this point of the log, which was read up to `read`; `None`: it is not known.
@@ -208,13 +184,17 @@ impl Definitions {
     }
 
     /// The definition by which a table's rows are copied: the one of this point of the log, or else today's, which the
-    /// copy's own statements put to the test; `None`: there is no such table.
+    /// copy's own statements put to the test; `None`: there is no such table. `asked_for`: by somebody who is told so.
     ///
     /// # Errors
     ///
-    /// When the server is to be asked, and does not answer; when it has no such table any more, and the log does not say so
-    /// yet.
-    pub async fn for_copy(&self, table: &TableName) -> Result<Option<Arc<Definition>>, MysqlError> {
+    /// When the server is to be asked, and does not answer; when it has no such table any more, nobody is told, and the log
+    /// does not say so yet.
+    pub async fn for_copy(
+        &self,
+        table: &TableName,
+        asked_for: bool,
+    ) -> Result<Option<Arc<Definition>>, MysqlError> {
         match self.history.table(table) {
             Known::Table(definition) => return Ok(Some(definition.clone())),
             Known::Gone => return Ok(None),
@@ -223,6 +203,9 @@ impl Definitions {
         let mut session = Session::plain(&self.endpoint).await?;
         if let Some(definition) = self.ask(&mut session, table).await? {
             return Ok(Some(Arc::new(definition)));
+        }
+        if asked_for {
+            return Ok(None);
         }
         // The log goes on to what became of it once another view is open.
         Err(MysqlError::Unreachable {
@@ -299,6 +282,45 @@ impl Definitions {
     pub fn confirm(&mut self, position: &Position) {
         self.history.confirm(position);
     }
+}
+
+/// What the server says of a table now; `None`: there is none, or what it says is not understood.
+///
+/// # Errors
+///
+/// When it does not answer.
+pub(crate) async fn ask(
+    session: &mut Session,
+    server: &Server,
+    name: &TableName,
+) -> Result<Option<Definition>, MysqlError> {
+    const GONE: [u16; 2] = [1049, 1146];
+    let sql = format!("SHOW CREATE TABLE {}.{}", session::name(&name.database), session::name(&name.table));
+    let row = match session.to(ACTION).first(&sql).await {
+        Err(MysqlError::Statement { code, .. }) if GONE.contains(&code) => return Ok(None),
+        row => row?,
+    };
+    let text = row.into_iter().nth(1).flatten().unwrap_or_default();
+    let Statement::Changes(changes) = ddl::read(&text, &context(server, &name.database, Mode::default()))
+    else {
+        return Ok(None);
+    };
+    let made = changes.into_iter().find_map(|change| match change {
+        Change::Create { body: Body::Definition(mut definition), .. } => {
+            definition.resolve(None);
+            Some(*definition)
+        }
+        _ => None,
+    });
+    Ok(made)
+}
+
+fn context<'a>(server: &Server, database: &'a str, mode: Mode) -> Context<'a> {
+    let flavour = match server.flavour {
+        Flavour::MySql => ddl::Server::MySql,
+        Flavour::MariaDb => ddl::Server::MariaDb,
+    };
+    Context { server: flavour, database, mode, fold_names: server.variable("lower_case_table_names") != "0" }
 }
 
 /// Rows of two texts.

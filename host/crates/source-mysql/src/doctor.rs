@@ -162,7 +162,7 @@ pub(crate) async fn replicated(
 }
 
 /// How long the log is kept; 0: for ever.
-fn kept_seconds(server: &Server) -> Option<u64> {
+pub(crate) fn kept_seconds(server: &Server) -> Option<u64> {
     let seconds = server.variable("binlog_expire_logs_seconds").parse().ok();
     let days = || Some((server.variable("expire_logs_days").parse::<f64>().ok()? * 86_400.0) as u64);
     seconds.or_else(days)

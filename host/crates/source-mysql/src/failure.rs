@@ -112,7 +112,19 @@ const DENIED: [u16; 4] = [1142, 1143, 1227, 1370];
 /// The server does not give us its log.
 const NO_LOG: u16 = 1236;
 
+/// Errors that pass, or are the server's and no table's: it goes down, has no room, or ended our statement.
+const PASSING: [u16; 9] = [1040, 1053, 1077, 1079, 1213, 1317, 1927, 3169, 4031];
+
 impl MysqlError {
+    /// Whether it is about what is copied, and not about the server: without that, everything else goes on.
+    pub(crate) fn is_of_table(&self) -> bool {
+        match self {
+            Self::NotReady(_) | Self::Unsupported(_) | Self::RowTooLarge(_) => true,
+            Self::Statement { code, .. } => !PASSING.contains(code),
+            _ => false,
+        }
+    }
+
     /// What the server said to a statement or a login.
     pub(crate) fn told(action: &str, address: &str, code: u16, message: &str) -> Self {
         if LOGIN.contains(&code) {

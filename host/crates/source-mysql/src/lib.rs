@@ -56,6 +56,7 @@ mod tables;
 
 use async_trait::async_trait;
 use deltaforge_engine::error::ConfigError;
+use deltaforge_engine::snapshots::{Outlook, SnapshotError, Table};
 use deltaforge_engine::source::{Complaint, SourceContext, SourceError, SourceFactory, SourceReader};
 use deltaforge_model::position::Order;
 use deltaforge_model::{Batch, Position};
@@ -87,6 +88,10 @@ impl SourceFactory for MysqlSource {
 
     async fn examine(&self, config: &Value) -> Result<Vec<Complaint>, SourceError> {
         Ok(doctor::examine(&checked(config)?).await?)
+    }
+
+    async fn check_snapshot(&self, config: &Value, tables: &[Table]) -> Result<Outlook, SnapshotError> {
+        snapshot::check::check(&checked(config)?, tables).await
     }
 
     async fn connect(

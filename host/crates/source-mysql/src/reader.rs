@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use deltaforge_engine::snapshots::{Snapshots, Wanted};
 use deltaforge_engine::source::{Complaint, SourceContext, SourceError, SourceReader};
 use deltaforge_model::{Position, SourceBatch, SourceInfo};
 use tokio::sync::watch;
@@ -17,12 +18,13 @@ use crate::ddl::TableName;
 use crate::definitions::Definitions;
 use crate::doctor;
 use crate::failure::MysqlError;
+use crate::history::{History, HistoryError};
 use crate::position::At;
 use crate::resume;
 use crate::scope::{self, Scope};
 use crate::server::Server;
 use crate::session::Session;
-use crate::snapshot::Job;
+use crate::snapshot::{self, Job, Requests};
 use crate::stream::{self, Inlet, Parts, Stream};
 use crate::tables;
 
@@ -32,6 +34,9 @@ pub(crate) struct MysqlReader {
     confirmed: watch::Sender<Option<Position>>,
     /// Until there is a checkpoint.
     beginning: Option<Beginning>,
+    /// Copies that somebody asks for.
+    snapshots: Snapshots,
+    wanted: watch::Receiver<Arc<[Wanted]>>,
     task: JoinHandle<()>,
 }
 
@@ -73,11 +78,6 @@ impl MysqlReader {
             &start,
         )
         .await?;
-        drop(session);
-        if first && config.snapshot_mode() == SnapshotMode::Never {
-            beginning.note(&start).await?;
-        }
-        at.copies.restart(|table| definitions.has_key(table));
         let takes_snapshot = match config.snapshot_mode() {
             SnapshotMode::Never => false,
             SnapshotMode::Initial => first,
@@ -90,13 +90,37 @@ impl MysqlReader {
                 tracing::warn!(server = server.address, "{words}");
             }
         }
+        let mut tables = Vec::new();
         if takes_snapshot {
             let captured = config.captured();
-            let tables =
-                definitions.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
-            at.copies.jobs = vec![Job::new(tables, now_ms(), &format!("{} {start}", server.identity))];
+            tables = definitions.tables();
+            tables.retain(|name| captured.has(&name.database, &name.table));
+            let outlook = snapshot::outlook(&mut session, &server, &tables).await?;
+            for what in outlook.warnings.iter().chain(&outlook.outlasts_log) {
+                tracing::warn!("{what}");
+            }
         }
+        drop(session);
+        if first && config.snapshot_mode() == SnapshotMode::Never {
+            beginning.note(&start).await?;
+        }
+        at.copies.restart(|table| definitions.has_key(table));
+        let snapshots = context.snapshots.clone();
+        if !first {
+            end(&snapshots, &at).await?;
+        }
+        if takes_snapshot {
+            let job = Job::new(tables, now_ms(), &format!("{} {start}", server.identity));
+            at.copies.jobs.retain(|job| job.request.is_some());
+            at.copies.jobs.insert(0, job);
+        }
+        let info = &context.info;
+        let name = History::prefix(&info.tenant, &info.pipeline, &info.source_id);
+        let mut requests = Requests::new(snapshots.clone(), name);
+        requests.follow(&mut at.copies);
         at.copies.go_on(stands.iter().map(|at| &at.copies));
+        // The engine keeps where the first batch of all begins: a start from there is no first one, and goes on with the copy.
+        let told = if first { at.position() } else { start.clone() };
         tracing::info!(
             server = server.address,
             version = server.variable("version"),
@@ -116,17 +140,27 @@ impl MysqlReader {
             endpoint,
             server,
             at,
-            told: start,
+            told,
             info: Arc::new(info),
             limits: context.limits,
             definitions,
             confirmed: confirms,
         };
         let (outlet, inlet) = stream::pair();
-        let stream = Stream::start(parts, outlet).await?;
+        let stream = Stream::start(parts, requests, outlet).await?;
         let task = tokio::spawn(stream.run().in_current_span());
-        Ok(Self { inlet, confirmed, beginning: Some(beginning), task })
+        let wanted = snapshots.wanted();
+        Ok(Self { inlet, confirmed, beginning: Some(beginning), snapshots, wanted, task })
     }
+}
+
+/// Ends the snapshots of which everything is behind a position that everybody has.
+async fn end(snapshots: &Snapshots, at: &At) -> Result<(), MysqlError> {
+    let wanted = snapshots.wanted().borrow().clone();
+    for done in wanted.iter().filter(|one| at.copies.have(one.id)) {
+        snapshots.ended(done.id).await.map_err(HistoryError::from)?;
+    }
+    Ok(())
 }
 
 fn now_ms() -> i64 {
@@ -190,6 +224,9 @@ impl SourceReader for MysqlReader {
         self.confirmed.send_replace(Some(position.clone()));
         if let Some(beginning) = self.beginning.take() {
             beginning.forget().await?;
+        }
+        if !self.wanted.borrow().is_empty() {
+            end(&self.snapshots, &At::parse(position)?).await?;
         }
         Ok(())
     }

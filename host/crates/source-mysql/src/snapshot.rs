@@ -9,17 +9,25 @@
 //!
 //! An interrupted copy goes on at its next row, in a new view with a mark of its own.
 //!
+//! A copy that somebody asks for while the log is read takes turns with it: after each chunk the log is read to the end that it
+//! had then, and what it says goes into the window too. So the same view serves for many chunks: a row of it is right as
+//! long as the log has not spoken of its key since the view was opened.
+//!
 //! * [`progress`]: how far copies have got, for positions;
 //! * [`view`]: views and their marks;
 //! * [`window`]: what changes on the way to a mark;
+//! * [`requests`], [`check`], [`condition`]: what somebody asks for, whether it can be done, and of which rows;
 //! * [`walk`]: a table in the order of its key, from any row on;
 //! * [`copy`]: tasks that read them;
 //! * [`columns`]: rows to cells, the same as the log's.
 
+pub(crate) mod check;
 mod columns;
+mod condition;
 mod copy;
 mod filling;
 mod progress;
+mod requests;
 mod retention;
 mod view;
 mod walk;
@@ -38,11 +46,14 @@ use crate::ddl::{Definition, TableName};
 use crate::failure::MysqlError;
 use crate::position::At;
 use crate::server::Server;
+use crate::session::Session;
 use filling::{Filling, Outcome};
 use progress::Left;
 pub(crate) use progress::{Copies, Job};
+pub(crate) use requests::Requests;
 use retention::Retention;
-use view::View;
+pub(crate) use retention::outlook;
+use view::{Mark, View};
 pub(crate) use window::Window;
 
 /// How often a view is opened anew because something changed under it.
@@ -52,6 +63,13 @@ const FREE_VIEWS: u32 = 5;
 /// Most keys that are noted on the way to a mark. A view that takes more is opened anew.
 const MOST_KEYS: usize = 1 << 18;
 
+/// A copy that takes turns with the log: bytes of a chunk that are aimed at, and the rows of its first one.
+const CHUNK_BYTES: usize = 8 << 20;
+const FIRST_CHUNK: usize = 500;
+/// How long its view serves: what the server keeps for it grows. Where a view takes a lock, a longer one is the smaller harm.
+const VIEW_SERVES: Duration = Duration::from_secs(60);
+const LOCKED_VIEW_SERVES: Duration = Duration::from_secs(600);
+
 /// What a snapshot is made of.
 pub(crate) struct Parts {
     pub config: SnapshotConfig,
@@ -60,6 +78,7 @@ pub(crate) struct Parts {
     pub info: Arc<SourceInfo>,
     pub limits: BatchLimits,
     pub outboxes: Patterns,
+    pub requests: Requests,
 }
 
 /// The copies of a stream.
@@ -70,6 +89,10 @@ pub(crate) struct Snapshot {
     views: u32,
     /// Tables that changed as a whole under one of those.
     restless: Vec<TableName>,
+    /// Rows of the next chunk of a copy that takes turns with the log.
+    chunk: usize,
+    /// Connections of the view before, for the next one.
+    spare: Vec<Session>,
 }
 
 enum Phase {
@@ -79,6 +102,8 @@ enum Phase {
     Waiting(View),
     /// Rows are handed out.
     Copying { filling: Box<Filling>, retention: Box<Retention> },
+    /// The log has its turn, up to this mark.
+    Resting { filling: Box<Filling>, mark: Mark },
 }
 
 /// What is next.
@@ -89,21 +114,71 @@ pub(crate) enum Next {
     LogInto(Window),
     /// This batch, with the copies as they are behind it.
     Batch(SourceBatch, Copies),
+    /// This batch, with the copies as they are behind it; then the log, to be noted in this.
+    Turn(Option<SourceBatch>, Copies, Box<Window>),
     /// Copies have got further without rows.
     Progress(Copies),
 }
 
 impl Snapshot {
     pub fn new(parts: Parts) -> Self {
-        Self { parts, phase: Phase::Idle, views: 0, restless: Vec::new() }
+        Self {
+            parts,
+            phase: Phase::Idle,
+            views: 0,
+            restless: Vec::new(),
+            chunk: FIRST_CHUNK,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Waits until something else is asked for. Cancel-safe.
+    pub async fn news(&mut self) {
+        self.parts.requests.news().await;
+    }
+
+    /// Whether something else is asked for.
+    pub fn has_news(&self) -> bool {
+        self.parts.requests.are_news()
+    }
+
+    /// Goes by what is asked for now; answers whether that ends what is under way.
+    pub fn follow(&mut self, copies: &mut Copies) -> bool {
+        let name = |copies: &Copies| copies.jobs.first().map(|job| job.request);
+        let before = name(copies);
+        self.parts.requests.follow(copies);
+        let goes_on = name(copies) == before && !self.pauses(copies);
+        if !goes_on {
+            self.phase = Phase::Idle;
+            self.spare.clear();
+            self.is_further();
+        }
+        self.tell(copies);
+        !goes_on
+    }
+
+    /// Whether there is nothing to copy for now.
+    fn pauses(&self, copies: &Copies) -> bool {
+        // Those that are to pause stand behind the others.
+        copies.jobs.first().is_none_or(|job| self.parts.requests.is_paused(job))
+    }
+
+    /// Tells how far copies have got.
+    pub fn tell(&self, copies: &Copies) {
+        self.parts.requests.tell(copies, !self.pauses(copies));
+    }
+
+    /// A view served, or what it was for has ended.
+    fn is_further(&mut self) {
+        (self.views, self.restless) = (0, Vec::new());
     }
 
     /// Whether there is something to do before more of the log is read: at a place between transactions of which all
     /// batches are given.
     pub fn is_due(&self, at: &At) -> bool {
         match &self.phase {
-            Phase::Idle => !at.copies.jobs.is_empty(),
-            Phase::Waiting(view) => view.mark.is_reached(&at.place),
+            Phase::Idle => !self.pauses(&at.copies),
+            Phase::Waiting(View { mark, .. }) | Phase::Resting { mark, .. } => mark.is_reached(&at.place),
             Phase::Copying { .. } => true,
         }
     }
@@ -111,7 +186,7 @@ impl Snapshot {
     /// The tables whose definitions the next step takes.
     pub fn asks_for(&self, at: &At) -> Vec<TableName> {
         let job = at.copies.jobs.first().filter(|_| matches!(self.phase, Phase::Waiting(_)));
-        job.into_iter().flat_map(|job| &job.tables).map(Left::name).collect()
+        job.into_iter().flat_map(in_view).map(Left::name).collect()
     }
 
     /// Does it. `given`: where what was handed out so far ends; `known`: the definitions that it asks for, where there are such tables; `window`: what was noted since
@@ -127,10 +202,30 @@ impl Snapshot {
         known: Vec<(TableName, Arc<Definition>)>,
         window: Option<Window>,
     ) -> Result<Next, MysqlError> {
+        match self.stepped(at, given, known, window).await {
+            Err(error) if at.copies.are_asked_for() && error.is_of_table() => {
+                self.phase = Phase::Idle;
+                self.is_further();
+                let mut copies = at.copies.clone();
+                self.parts.requests.give_up(&mut copies, &error.to_string()).await?;
+                Ok(Next::Progress(copies))
+            }
+            next => next,
+        }
+    }
+
+    async fn stepped(
+        &mut self,
+        at: &At,
+        given: &Position,
+        known: Vec<(TableName, Arc<Definition>)>,
+        window: Option<Window>,
+    ) -> Result<Next, MysqlError> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Idle => self.open(at).await,
             Phase::Waiting(view) => self.begin(at, view, known, window.unwrap_or_default()).await,
             Phase::Copying { filling, retention } => self.copy(at, given, filling, retention).await,
+            Phase::Resting { filling, .. } => self.go_on(at, filling, window.unwrap_or_default()).await,
         }
     }
 
@@ -146,15 +241,19 @@ impl Snapshot {
         }
         let config = &self.parts.config;
         let ranges = if config.intra_table_parallel { config.max_parallel_chunks.get() } else { 1 };
-        let count = config.max_parallel_tables.get().min(job.tables.len().max(1)).max(ranges);
+        let count = match job.request {
+            Some(_) => 1,
+            None => config.max_parallel_tables.get().min(job.tables.len().max(1)).max(ranges),
+        };
+        self.parts.requests.begun(job).await?;
         let Parts { endpoint, server, limits, .. } = &self.parts;
-        let names = || job.tables.iter().map(Left::name);
+        let names = || in_view(job).iter().map(Left::name);
         let restless: Vec<TableName> = match self.views > FREE_VIEWS {
             true => names().filter(|name| self.restless.contains(name)).collect(),
             false => Vec::new(),
         };
-        let most = limits.hard_bytes.saturating_mul(2);
-        let view = View::open(endpoint, server, &at.place, count, most, &restless).await?;
+        let (spare, most) = (std::mem::take(&mut self.spare), limits.hard_bytes.saturating_mul(2));
+        let view = View::open(endpoint, server, &at.place, spare, count, most, &restless).await?;
         // What was held still is in the view as the log has it at the mark.
         let window = Window::of(names().filter(|name| !(view.is_still && restless.contains(name))));
         self.phase = Phase::Waiting(view);
@@ -166,27 +265,74 @@ impl Snapshot {
         at: &At,
         mut view: View,
         known: Vec<(TableName, Arc<Definition>)>,
-        window: Window,
+        mut window: Window,
     ) -> Result<Next, MysqlError> {
-        if window.len() > MOST_KEYS || window.changed_as_a_whole().next().is_some() {
-            for table in window
-                .changed_as_a_whole()
-                .filter(|table| !self.restless.contains(table))
-                .cloned()
-                .collect::<Vec<_>>()
-            {
-                self.restless.push(table);
+        let mut copies = at.copies.clone();
+        let Some(job) = copies.jobs.first_mut() else { return Ok(Next::Log) };
+        if self.is_of_no_use(&window) {
+            if job.request.is_none() {
+                tokio::time::sleep(Duration::from_millis(10 * u64::from(self.views))).await;
             }
-            tokio::time::sleep(Duration::from_millis(10 * u64::from(self.views))).await;
             return self.open(at).await;
         }
-        let Some(job) = at.copies.jobs.first() else { return Ok(Next::Log) };
+        // From the mark on the log may speak of what was held still until there, too.
+        window.watch(in_view(job).iter().map(Left::name));
+        let (mut chunk, mut condition) = (self.parts.config.chunk_size.get(), None);
+        if job.request.is_some() {
+            let requests = &self.parts.requests;
+            let table = job.tables.first().map(Left::name);
+            let definition = known.first().map(|(_, definition)| &**definition);
+            requests.ready(job, definition).await?;
+            condition = table.and_then(|table| requests.condition(job, &table));
+            if job.tables.first().is_none_or(|left| left.ranges.is_empty()) {
+                self.chunk = FIRST_CHUNK;
+            }
+            chunk = chunk.min(self.chunk);
+        }
         let retention = Box::new(Retention::new(&self.parts, &at.place));
-        let filling = Filling::begin(&self.parts, job.clone(), &mut view, known, window).await?;
-        let filling =
-            Box::new(filling.start(view, self.parts.config.chunk_size.get(), self.parts.limits.hard_bytes));
+        let condition = condition.as_deref();
+        let filling = Filling::begin(&self.parts, job.clone(), &mut view, known, window, condition).await?;
+        let mut filling = Box::new(filling);
+        filling.start(chunk, self.parts.limits.hard_bytes);
         self.phase = Phase::Copying { filling, retention };
         // The first step of the copy follows at once.
+        Ok(Next::Progress(copies))
+    }
+
+    /// Whether so much changed since a view was opened that another one is needed.
+    fn is_of_no_use(&mut self, window: &Window) -> bool {
+        let new: Vec<TableName> =
+            window.changed_as_a_whole().filter(|table| !self.restless.contains(table)).cloned().collect();
+        self.restless.extend(new);
+        window.len() > MOST_KEYS || window.changed_as_a_whole().next().is_some()
+    }
+
+    /// The next chunk has the bytes that are aimed at, by what was read so far.
+    fn aim(&mut self, filling: &Filling) {
+        let (rows, bytes) = filling.read();
+        self.chunk = match rows {
+            // Of those that were read, none was chosen.
+            0 => self.parts.config.chunk_size.get(),
+            rows => (CHUNK_BYTES.saturating_mul(rows) / bytes.max(1)).max(1),
+        };
+    }
+
+    /// The log has had its turn.
+    async fn go_on(
+        &mut self,
+        at: &At,
+        mut filling: Box<Filling>,
+        window: Window,
+    ) -> Result<Next, MysqlError> {
+        let Some(job) = at.copies.jobs.first() else { return Ok(Next::Log) };
+        let serves = if self.parts.server.has_gtids() { VIEW_SERVES } else { LOCKED_VIEW_SERVES };
+        if self.is_of_no_use(&window) || job.is_doubted() || filling.age() > serves {
+            return self.open(at).await;
+        }
+        let chunk = self.chunk.min(self.parts.config.chunk_size.get());
+        filling.go_on(window, chunk, self.parts.limits.hard_bytes);
+        let retention = Box::new(Retention::new(&self.parts, &at.place));
+        self.phase = Phase::Copying { filling, retention };
         Ok(Next::Progress(at.copies.clone()))
     }
 
@@ -202,13 +348,29 @@ impl Snapshot {
         let outcome = filling.batch(&self.parts, at, given, &mut copies).await?;
         match outcome {
             Outcome::Batch(batch) => {
-                (self.views, self.restless) = (0, Vec::new());
+                self.is_further();
                 self.phase = Phase::Copying { filling, retention };
                 Ok(Next::Batch(batch, copies))
             }
+            Outcome::Turn(batch) => {
+                self.is_further();
+                if filling.is_done() || !filling.keeps_view() {
+                    self.aim(&filling);
+                    self.spare = filling.sessions().await;
+                    return Ok(match batch {
+                        Some(batch) => Next::Batch(batch, copies),
+                        None => Next::Progress(copies),
+                    });
+                }
+                self.aim(&filling);
+                let (mark, window) = filling.rest(&self.parts.server).await?;
+                self.phase = Phase::Resting { filling, mark };
+                Ok(Next::Turn(batch, copies, Box::new(window)))
+            }
             Outcome::Last(batch) => {
-                (self.views, self.restless) = (0, Vec::new());
+                self.is_further();
                 let job = copies.jobs.remove(0);
+                self.parts.requests.copied(&job).await?;
                 tracing::info!(generation = job.generation, rows = job.rows, "snapshot finished");
                 Ok(match batch {
                     Some(batch) => Next::Batch(batch, copies),
@@ -220,5 +382,13 @@ impl Snapshot {
                 Ok(Next::Progress(copies))
             }
         }
+    }
+}
+
+/// The tables of a copy that are read in one view: of one that takes turns with the log, one.
+fn in_view(job: &Job) -> &[Left] {
+    match job.request {
+        Some(_) => job.tables.get(..1).unwrap_or_default(),
+        None => &job.tables,
     }
 }

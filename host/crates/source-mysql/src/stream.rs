@@ -31,7 +31,7 @@ use crate::dump::{Dump, From as DumpFrom, Replica};
 use crate::failure::MysqlError;
 use crate::position::{At, Gtids};
 use crate::server::Server;
-use crate::snapshot::{self, Next, Snapshot};
+use crate::snapshot::{self, Next, Requests, Snapshot};
 use log::Log;
 pub(crate) use outlet::{Inlet, Outlet, pair};
 
@@ -47,7 +47,7 @@ pub(crate) struct Parts {
     pub server: Server,
     /// Where to begin.
     pub at: At,
-    /// The same, as it was told: without the copies that begin now.
+    /// The same, as it is kept: a start that goes on from a checkpoint has it without the copies that begin now.
     pub told: Position,
     pub info: Arc<SourceInfo>,
     pub limits: BatchLimits,
@@ -90,7 +90,7 @@ impl Stream {
     /// # Errors
     ///
     /// What [`Dump::start`] says.
-    pub async fn start(parts: Parts, outlet: Outlet) -> Result<Self, MysqlError> {
+    pub async fn start(parts: Parts, requests: Requests, outlet: Outlet) -> Result<Self, MysqlError> {
         let Parts { config, endpoint, limits, .. } = &parts;
         let replica = Replica {
             server_id: config.server_id(),
@@ -113,7 +113,9 @@ impl Stream {
             info: parts.info.clone(),
             limits: *limits,
             outboxes: config.outboxes(),
+            requests,
         });
+        snapshot.tell(&parts.at.copies);
         Ok(Self { dump, log: Log::new(parts), outlet, snapshot })
     }
 
@@ -141,7 +143,11 @@ impl Stream {
             self.copy().await?;
         }
         if !self.log.has_batch() {
-            if !self.dump.wait(self.log.silence()).await? {
+            let came = tokio::select! {
+                came = self.dump.wait(self.log.silence()) => came?,
+                () = self.snapshot.news() => true,
+            };
+            if !came {
                 self.log.tell_progress(&mut self.outlet).await?;
             }
             return Ok(());
@@ -165,7 +171,17 @@ impl Stream {
 impl Stream {
     /// Copies existing rows, where the log stands still for that.
     async fn copy(&mut self) -> Result<(), End> {
-        while self.log.is_between() && self.snapshot.is_due(self.log.at()) {
+        while self.log.is_between() {
+            if self.snapshot.has_news() {
+                let mut copies = self.log.at().copies.clone();
+                if self.snapshot.follow(&mut copies) {
+                    self.outlet.window = None;
+                }
+                self.log.copied(copies, false);
+            }
+            if !self.snapshot.is_due(self.log.at()) {
+                return Ok(());
+            }
             if self.log.has_batch() {
                 self.log.give(&mut self.outlet).await?;
             }
@@ -176,7 +192,7 @@ impl Stream {
                 known.extend(definition.map(|definition| (table, definition)));
             }
             match self.snapshot.step(self.log.at(), self.log.given_through(), known, window).await? {
-                Next::Log => return Ok(()),
+                Next::Log => {}
                 Next::LogInto(window) => {
                     self.outlet.window = Some(window);
                     // The mark may be reached already.
@@ -185,8 +201,20 @@ impl Stream {
                     self.log.copied(copies, true);
                     self.outlet.give(batch).await?;
                 }
-                Next::Progress(copies) => self.log.copied(copies, false),
+                Next::Turn(batch, copies, window) => {
+                    self.log.copied(copies, batch.is_some());
+                    match batch {
+                        Some(batch) => self.outlet.give(batch).await?,
+                        None => self.log.tell_progress(&mut self.outlet).await?,
+                    }
+                    self.outlet.window = Some(*window);
+                }
+                Next::Progress(copies) => {
+                    self.log.copied(copies, false);
+                    self.log.tell_progress(&mut self.outlet).await?;
+                }
             }
+            self.snapshot.tell(&self.log.at().copies);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use deltaforge_engine::batcher::BatchLimits;
+use deltaforge_engine::snapshots::Snapshots;
 use deltaforge_engine::source::{SourceContext, SourceFactory};
 use deltaforge_model::SourceInfo;
 use deltaforge_source_sqlite::SqliteSource;
@@ -45,6 +46,7 @@ async fn main() {
         pos_name: String::new(),
         pos_is_lsn: false,
     };
+    let state = Arc::new(deltaforge_store::MemoryStore::new());
     let context = SourceContext {
         waits: Default::default(),
         run: "run".into(),
@@ -52,7 +54,8 @@ async fn main() {
         resume: None,
         stands: Vec::new(),
         limits: BatchLimits::default(),
-        state: Arc::new(deltaforge_store::MemoryStore::new()),
+        snapshots: Snapshots::new(state.clone(), "t", "bench", "s"),
+        state,
     };
     let mut reader = source.connect(&config, context).await.unwrap();
     let (began, cpu_began) = (Instant::now(), cpu_seconds());

@@ -17,6 +17,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::proxy::Proxy;
 use crate::{runtime, wait};
 
 /// How long a broker may take for an answer.
@@ -26,6 +27,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 pub struct Kafka {
     port: u16,
     login: bool,
+    proxy: Option<Proxy>,
     data: PathBuf,
     attendant: Child,
     input: Option<ChildStdin>,
@@ -57,20 +59,27 @@ impl Kafka {
     /// A broker of one's own.
     #[track_caller]
     pub fn start() -> Self {
-        Self::start_with(false)
+        Self::start_with(free_ports(), false, None)
+    }
+
+    /// One that can be reached by a way that is held up or cut, too.
+    #[track_caller]
+    pub fn start_with_proxy() -> Self {
+        let port = free_ports();
+        Self::start_with(port, false, Some(Proxy::start(port + 2)))
     }
 
     /// One that clients speak TLS with and log in to, as `deltaforge` with the password `forge`.
     #[track_caller]
     pub fn start_with_login() -> Self {
-        Self::start_with(true)
+        Self::start_with(free_ports(), true, None)
     }
 
     #[track_caller]
-    fn start_with(login: bool) -> Self {
+    fn start_with(port: u16, login: bool, proxy: Option<Proxy>) -> Self {
         let dir = tempfile::Builder::new().prefix("deltaforge-kafka-").tempdir().unwrap();
-        let (port, data) = (free_ports(), dir.path().join("broker"));
-        let mut attendant = script("attend", &data, port, login)
+        let data = dir.path().join("broker");
+        let mut attendant = script("attend", &data, port, login, proxy.as_ref())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -82,12 +91,17 @@ impl Kafka {
             let log = std::fs::read_to_string(dir.path().join("broker.log")).unwrap_or_default();
             panic!("the Kafka broker did not start: {log}");
         }
-        Self { port, login, data, attendant, input, _dir: dir }
+        Self { port, login, proxy, data, attendant, input, _dir: dir }
     }
 
     /// `host:port`, for `brokers:`.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The other way to it: whoever asks there first is told to come that way.
+    pub fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("a broker with a proxy")
     }
 
     /// The authority of its certificate, where it speaks TLS.
@@ -105,7 +119,7 @@ impl Kafka {
 
     /// Ends it well, as an operator would.
     pub fn stop(&self) {
-        assert!(script("stop", &self.data, self.port, self.login).status().unwrap().success());
+        assert!(self.script("stop").status().unwrap().success());
     }
 
     /// Holds it still: connections stay, and nothing is answered.
@@ -140,8 +154,12 @@ impl Kafka {
     /// Starts it again with all that it holds, after [`Kafka::kill`] or [`Kafka::stop`].
     #[track_caller]
     pub fn start_again(&self) {
-        let started = script("start", &self.data, self.port, self.login).output().unwrap();
+        let started = self.script("start").output().unwrap();
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    }
+
+    fn script(&self, command: &str) -> Command {
+        script(command, &self.data, self.port, self.login, self.proxy.as_ref())
     }
 
     /// Makes a topic.
@@ -291,21 +309,25 @@ impl Follower {
     }
 }
 
-fn script(command: &str, data: &Path, port: u16, login: bool) -> Command {
+fn script(command: &str, data: &Path, port: u16, login: bool, proxy: Option<&Proxy>) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../scripts/servers/kafka.sh");
     let mut run = Command::new(script);
     run.arg(command).arg(data).arg(port.to_string()).stderr(Stdio::inherit());
     if login {
         run.env("KAFKA_LOGIN", "1");
     }
+    if let Some(proxy) = proxy {
+        run.env("KAFKA_PROXY", proxy.port().to_string());
+    }
     run
 }
 
-/// A port that nobody listens at, like the one after it.
+/// A port that nobody listens at, like the two after it.
 fn free_ports() -> u16 {
-    wait::until("two free ports in a row", wait::SOON, || {
+    wait::until("three free ports in a row", wait::SOON, || {
         let first = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = first.local_addr().unwrap().port();
-        TcpListener::bind(("127.0.0.1", port.checked_add(1)?)).is_ok().then_some(port)
+        let is_free = |more| Some(TcpListener::bind(("127.0.0.1", port.checked_add(more)?)).is_ok());
+        (is_free(1)? && is_free(2)?).then_some(port)
     })
 }

@@ -191,6 +191,11 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Whose it is.
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
     /// A session of the server's own client, which runs what is written to it. It ends with its server, and at the first
     /// statement that is refused.
     pub fn session(&self) -> Session {

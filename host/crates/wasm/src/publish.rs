@@ -118,7 +118,7 @@ impl From<RegistryError> for CatalogError {
         match error {
             RegistryError::Reference(_) => Self::BadName(text),
             RegistryError::NotFound(_) | RegistryError::Forbidden(_) => Self::NotFound(text),
-            RegistryError::Exists(_) => Self::Exists(text),
+            RegistryError::Exists(_) | RegistryError::Ran(_) => Self::Exists(text),
             RegistryError::Builtin(plugin) => Self::Builtin(plugin),
             RegistryError::Damaged(_) => Self::Damaged(text),
             RegistryError::Io { .. } => Self::Storage(text),

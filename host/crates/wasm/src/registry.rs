@@ -51,6 +51,9 @@ pub enum RegistryError {
     /// The version is there already with other bytes.
     #[error("{0} is there already with other contents; versions never change, publish a new one")]
     Exists(String),
+    /// The version is not there, but has run here with other bytes, which what remembers it still means.
+    #[error("{0} has run on this host with other contents before it was removed; versions never change, publish a new one")]
+    Ran(String),
     /// A file cannot be read or written.
     #[error("{doing}")]
     Io {

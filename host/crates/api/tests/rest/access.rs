@@ -62,6 +62,19 @@ async fn host() -> Host {
     host
 }
 
+/// The number of a snapshot of a tenant's pipeline; the first time it is asked for one.
+async fn snapshot_of(host: &Host, tenant: &str) -> String {
+    let path = format!("/pipelines/{tenant}-orders/snapshots");
+    let listed = answer(host.request(Method::GET, &path).held_by(None, Role::Viewer)).await.1;
+    if let Some(id) = listed[0]["id"].as_str() {
+        return id.to_owned();
+    }
+    let asked = host.request(Method::POST, &path).held_by(None, Role::Operator);
+    let (status, asked) = answer(asked.json(&json!({ "tables": ["db.numbers"] }))).await;
+    assert_eq!(status, 202, "{asked}");
+    asked["id"].as_str().unwrap().to_owned()
+}
+
 /// What a route asks for, said once more here: the least role, and what the path names.
 #[rustfmt::skip]
 const EXPECTED: &[(&str, &str, &str, Names)] = &[
@@ -79,6 +92,12 @@ const EXPECTED: &[(&str, &str, &str, Names)] = &[
     ("GET", "/pipelines/{name}/checkpoints", "viewer", Names::Pipeline),
     ("DELETE", "/pipelines/{name}/checkpoints", "admin", Names::Pipeline),
     ("POST", "/pipelines/{name}/sinks/{id}/gaps/ack", "operator", Names::Pipeline),
+    ("POST", "/pipelines/{name}/snapshots", "operator", Names::Pipeline),
+    ("GET", "/pipelines/{name}/snapshots", "viewer", Names::Pipeline),
+    ("GET", "/pipelines/{name}/snapshots/{id}", "viewer", Names::Pipeline),
+    ("POST", "/pipelines/{name}/snapshots/{id}/pause", "operator", Names::Pipeline),
+    ("POST", "/pipelines/{name}/snapshots/{id}/resume", "operator", Names::Pipeline),
+    ("POST", "/pipelines/{name}/snapshots/{id}/stop", "operator", Names::Pipeline),
     ("GET", "/pipelines/{name}/journal/dlq", "operator", Names::Pipeline),
     ("DELETE", "/pipelines/{name}/journal/dlq", "operator", Names::Pipeline),
     ("GET", "/pipelines/{name}/journal/dlq/count", "viewer", Names::Pipeline),
@@ -181,6 +200,10 @@ async fn every_route_lets_in_whom_it_should_for_every_role_and_tenant() {
         let method: Method = method.parse().unwrap();
         for owner in [None, Some("acme"), Some("zeta")] {
             let Some(path) = path_of(path, *names, owner) else { continue };
+            let path = match owner.filter(|_| path.contains("/snapshots/")) {
+                Some(owner) => path.replace("script", &snapshot_of(&host, owner).await),
+                None => path,
+            };
             let request = || {
                 let request = host.request(method.clone(), &path);
                 if method == Method::PUT && *names == Names::Plugin {

@@ -23,6 +23,7 @@ mod setup;
 mod silence;
 mod sinks;
 mod slow_disk;
+mod snapshots;
 mod spills;
 mod swaps;
 mod taps;

@@ -23,5 +23,5 @@ async fn every_described_route_exists() {
             routes += 1;
         }
     }
-    assert_eq!(routes + 1, 39, "a route was added: describe it");
+    assert_eq!(routes + 1, 45, "a route was added: describe it");
 }

@@ -9,6 +9,7 @@ use deltaforge_engine::batcher::Batcher;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::message::{Bodies, Formatter, FormatterFactory, Message};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkError, SinkFactory};
+use deltaforge_engine::snapshots::{Outlook, SnapshotError, Table};
 use deltaforge_engine::source::{SourceContext, SourceError, SourceFactory, SourceReader};
 use deltaforge_engine::stage::{Stage, StageCode, StageError, StageFactory, StageSpec, StageVersion};
 use deltaforge_model::position::Order;
@@ -124,6 +125,22 @@ impl SourceFactory for NumbersFactory {
 
     fn validate(&self, _config: &Value) -> Result<(), Vec<ConfigError>> {
         Ok(())
+    }
+
+    async fn check_snapshot(&self, _config: &Value, tables: &[Table]) -> Result<Outlook, SnapshotError> {
+        match tables[0].name.as_str() {
+            "db.numbers" => Ok(Outlook::default()),
+            "db.large" => Ok(Outlook { outlasts_log: Some("it is large".into()), ..Outlook::default() }),
+            "db.gone" => {
+                Err(SourceError::retry("source_connect", "connect to db://me:pa55word@host/x", "refused")
+                    .into())
+            }
+            "db.other" => Err(SnapshotError::NotSupported("numbers".into())),
+            other => Err(SnapshotError::Invalid(vec![ConfigError::new(
+                "tables[0]",
+                format!("{other} is not captured"),
+            )])),
+        }
     }
 
     async fn connect(

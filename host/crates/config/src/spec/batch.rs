@@ -55,7 +55,7 @@ pub struct Journal {
     /// Whether events that cannot be delivered go to the dead letter queue; otherwise they stop
     /// the pipeline.
     pub enabled: bool,
-    /// Most bytes of one stored event; a larger one is stored without its row images.
+    /// Most bytes of one stored event; a larger one is stored without its row images, with its key.
     #[schemars(range(min = 1024, max = 67_108_864))]
     pub max_event_bytes: u64,
     /// Bounds of the dead letter queue.

@@ -34,11 +34,14 @@ impl Part {
     ///
     /// When it may not have any of it twice.
     pub fn comes(&self, event: &Event<'_>) -> Result<bool, Failure> {
-        let found = event.transaction().map_or("none", |transaction| &transaction.id);
-        if found == self.id() {
-            return Ok(true);
-        }
-        self.cannot_tell(&format!("the source reads another one first ({found})")).map(|()| false)
+        let why = match event.transaction() {
+            Some(transaction) if transaction.id == self.id() => return Ok(true),
+            Some(transaction) => format!("the source reads another one first ({})", transaction.id),
+            None => "the source copies rows first".to_owned(),
+        };
+        // What is copied comes before the log or after it as it happens.
+        let retriable = event.transaction().is_none();
+        self.cannot_tell(&why).map(|()| false).map_err(|failure| Failure { retriable, ..failure })
     }
 
     fn cannot_tell(&self, why: &str) -> Result<(), Failure> {

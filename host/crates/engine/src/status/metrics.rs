@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use deltaforge_model::Batch;
+use deltaforge_model::{Batch, Op, TableSchema};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use parking_lot::Mutex;
 
@@ -15,6 +15,8 @@ pub(crate) struct PipelineMetrics {
     source: String,
     read: std::sync::atomic::AtomicU64,
     events: Mutex<std::collections::HashMap<(u64, u8), Counter>>,
+    /// Of those, rows that a snapshot copied.
+    copied: Mutex<std::collections::HashMap<u64, Counter>>,
     source_bytes: Counter,
     batch_events: Histogram,
     batch_bytes: Histogram,
@@ -60,6 +62,7 @@ impl PipelineMetrics {
             source: plan.source.id.clone(),
             read: std::sync::atomic::AtomicU64::new(0),
             events: Mutex::default(),
+            copied: Mutex::default(),
             source_bytes: counter!("deltaforge_source_bytes_total", &source),
             batch_events: histogram!("deltaforge_batch_events", &own),
             batch_bytes: histogram!("deltaforge_batch_bytes", &own),
@@ -103,8 +106,20 @@ impl PipelineMetrics {
                     "table" => first.table().qualified().to_owned(), "op" => first.op().code())
             });
             counter.increment(len as u64);
+            if first.op() == Op::Read {
+                self.rows_copied(first.table(), len as u64);
+            }
             start += len;
         }
+    }
+
+    fn rows_copied(&self, table: &TableSchema, rows: u64) {
+        let mut counters = self.copied.lock();
+        let counter = counters.entry(table.fingerprint()).or_insert_with(|| {
+            counter!("deltaforge_snapshot_rows_total", "pipeline" => self.pipeline.clone(), "source" => self.source.clone(),
+                "table" => table.qualified().to_owned())
+        });
+        counter.increment(rows);
     }
 
     pub fn in_flight(&self, batches: usize) {

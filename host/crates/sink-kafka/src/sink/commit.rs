@@ -53,6 +53,7 @@ impl KafkaSink {
         })?;
         failpoint::hit("kafka.commit");
         let began = Instant::now();
+        self.arrive().await?;
         self.commit_until_answered().await?;
         failpoint::hit("kafka.committed");
         self.in_flight.take_durable();
@@ -62,6 +63,18 @@ impl KafkaSink {
             transactions.committed(last.stands, began);
         }
         Ok(Durable { through: last.seq, state })
+    }
+
+    /// Has what was handed over sent at once, and waits until it has arrived. The client's own way to wait for that looks ten
+    /// times a second only, which would be the length of a commit.
+    async fn arrive(&mut self) -> Result<(), KafkaSinkError> {
+        // It does not wait, but sends what lingers.
+        let _ = self.producer().flush(Duration::ZERO);
+        let mut quiet = self.quiet();
+        while !self.in_flight.is_settled() && !self.in_flight.is_broken() {
+            quiet.wait(self.producer().client().context()).await?;
+        }
+        Ok(())
     }
 
     /// Asks for the same commit again while no answer comes.
@@ -120,11 +133,10 @@ impl KafkaSink {
     }
 }
 
-/// How often is looked whether the last records have arrived.
+/// How often is looked whether the client has let go of the last acknowledgements.
 const LOOKS_EVERY: Duration = Duration::from_micros(500);
 
-/// Has what was handed over sent at once, waits for its acknowledgements, and commits. The client's own way to wait for
-/// them looks ten times a second only, which would be the length of a commit.
+/// Commits what has arrived.
 fn flush_and_commit(producer: &Records) -> Result<(), KafkaError> {
     let until = std::time::Instant::now() + SIGN_OF_LIFE;
     while let Err(error) = producer.flush(Duration::ZERO) {

@@ -1,7 +1,7 @@
 //! Each event once, whatever ends in between, for who reads what is committed.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deltaforge_engine::error::Next;
 use deltaforge_engine::sink::{Delivery, Sink, SinkContext, SinkFactory};
@@ -62,6 +62,22 @@ async fn what_was_not_committed_is_seen_by_nobody_and_what_was_is_known() {
     let outcome = deliver(&factory, &config, (0..8).map(ten).collect()).await;
     assert!(outcome.failures.is_empty(), "{outcome:?}");
     assert_eq!(seen(kafka, "once.cut"), (0..80).collect::<Vec<_>>());
+}
+
+/// The client's own way to wait for acknowledgements looks every 100 ms.
+#[tokio::test]
+async fn a_commit_takes_as_long_as_the_brokers_do() {
+    let kafka = Kafka::shared();
+    let mut sink = open(&KafkaSinkFactory::default(), &once(kafka, "once.quick")).await.unwrap();
+    let mut fastest = Duration::MAX;
+    for n in 0..10 {
+        sink.write(&ten(n)).await.unwrap();
+        let began = Instant::now();
+        sink.durable().await.unwrap();
+        fastest = fastest.min(began.elapsed());
+    }
+    assert!(fastest < Duration::from_millis(90), "{fastest:?}");
+    assert_eq!(seen(kafka, "once.quick"), (0..100).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -1,11 +1,15 @@
-//! Whether the server still keeps the log that comes after the copy.
+//! Whether the server still keeps the log that comes after the copy: before one begins by what is known of its tables, and then by
+//! looking.
 
 use std::time::Duration;
 
+use deltaforge_engine::snapshots::Outlook;
 use tokio::time::Instant;
 
 use super::Parts;
 use crate::connect::Endpoint;
+use crate::ddl::TableName;
+use crate::doctor;
 use crate::failure::MysqlError;
 use crate::position::Place;
 use crate::server::Server;
@@ -13,6 +17,54 @@ use crate::session::Session;
 
 /// How often that is looked at.
 const EVERY: Duration = Duration::from_secs(30);
+
+/// So many bytes of tables a second are copied where consumers are not fast, and so long takes the shortest copy.
+const PACE: u64 = 10 << 20;
+const SHORTEST: Duration = Duration::from_secs(60);
+/// A log that is kept for less than so many times of what a copy takes is worth a warning.
+const SPARE: u32 = 4;
+
+/// How long a copy of these tables is likely to take, beside the time that the server keeps its log: a pipeline that stands
+/// still in the middle of it, since a sink does not work, has that much time less.
+///
+/// # Errors
+///
+/// When the server does not answer.
+pub(crate) async fn outlook(
+    session: &mut Session,
+    server: &Server,
+    tables: &[TableName],
+) -> Result<Outlook, MysqlError> {
+    let mut outlook = Outlook::default();
+    let Some(kept) = doctor::kept_seconds(server).filter(|kept| *kept > 0).map(Duration::from_secs) else {
+        return Ok(outlook);
+    };
+    let sql = "SELECT table_schema, table_name, COALESCE(data_length, 0) FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
+    let mut bytes = 0u64;
+    for row in session.to("ask for the size of tables of").texts(sql).await? {
+        let [Some(database), Some(table), Some(size)] = row.as_slice() else { continue };
+        if tables.iter().any(|name| name.database == *database && name.table == *table) {
+            bytes = bytes.saturating_add(size.parse().unwrap_or(0));
+        }
+    }
+    let takes = Duration::from_secs(bytes / PACE).max(SHORTEST);
+    if kept > takes.saturating_mul(SPARE) {
+        return Ok(outlook);
+    }
+    let text = format!(
+        "{} keeps its log for {} s (binlog_expire_logs_seconds), and the copy of {} MiB may take {} s: if the pipeline stands \
+         still meanwhile, the log may be gone. Have it kept for longer, or copy fewer tables at a time",
+        server.address,
+        kept.as_secs(),
+        bytes.div_ceil(1 << 20),
+        takes.as_secs()
+    );
+    match kept < takes {
+        true => outlook.outlasts_log = Some(text),
+        false => outlook.warnings.push(text),
+    }
+    Ok(outlook)
+}
 
 /// Looks after the log while rows are copied.
 pub(super) struct Retention {

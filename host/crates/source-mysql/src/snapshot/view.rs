@@ -40,9 +40,13 @@ impl Mark {
 }
 
 const BEGIN: &str = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+/// Back to where a transaction holds nothing of a table, with the same view. Not on MariaDB: where it writes a log, it lets go with the
+/// transaction only.
+const SAVEPOINT: &str = "SAVEPOINT chunk";
+pub(super) const BACK: &str = "ROLLBACK TO SAVEPOINT chunk";
 
 impl View {
-    /// Opens a view that has everything up to `read`, which the log was read to.
+    /// Opens a view that has everything up to `read`, which the log was read to, over `sessions` and new ones.
     ///
     /// MariaDB tells the place in the log that belongs to a transaction. MySQL does not: its transactions are visible
     /// before they are among the executed ones, and in the log before that. So the view has what was executed before it was
@@ -56,19 +60,22 @@ impl View {
         endpoint: &Endpoint,
         server: &Server,
         read: &Place,
+        mut sessions: Vec<Session>,
         count: usize,
         max_row_bytes: usize,
         restless: &[TableName],
     ) -> Result<Self, MysqlError> {
-        let mut sessions = Vec::with_capacity(count);
-        for _ in 0..count {
+        while sessions.len() < count {
             sessions.push(Session::open(endpoint, server.flavour, max_row_bytes).await?);
         }
+        // Without GTIDs everything is locked.
+        let is_locked = server.flavour == Flavour::MySql && !server.has_gtids();
         let mut still = match restless {
             [] => None,
+            _ if is_locked => None,
             tables => hold_still(endpoint, server, tables).await?,
         };
-        let is_still = still.is_some();
+        let is_still = is_locked || still.is_some();
         let mark = match (server.flavour, server.has_gtids()) {
             (Flavour::MariaDb, _) => mariadb(&mut sessions, server, read).await?,
             (Flavour::MySql, true) => mysql(&mut sessions, server, read).await?,
@@ -116,9 +123,9 @@ async fn hold_still(
         Err(MysqlError::NotReady(_) | MysqlError::LoginRefused { .. }) => {
             let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
             Err(MysqlError::NotReady(format!(
-                "copy tables of {}: {} change all the time, and have no key by which their changes can be told from their copy. They \
-                 are to be locked for a moment, and the account may not: GRANT LOCK TABLES ON database.* to it, give the tables a \
-                 primary key, or try again when they do not change",
+                "copy tables of {}: {} change all the time, and the log does not tell which of their rows do: they have no key, are altered, or \
+                 binlog_row_image is not FULL. They are to be locked for a moment, and the account may not: GRANT LOCK TABLES ON \
+                 database.* to it, give the tables a primary key, or try again when they do not change",
                 server.address,
                 tables.join(", ")
             )))
@@ -130,6 +137,7 @@ async fn hold_still(
 async fn begin(sessions: &mut [Session]) -> Result<(), MysqlError> {
     for session in sessions {
         session.run(BEGIN).await?;
+        session.run(SAVEPOINT).await?;
     }
     Ok(())
 }
@@ -207,6 +215,12 @@ async fn locked(sessions: &mut [Session], server: &Server, lock: &mut Session) -
     .await;
     lock.run("UNLOCK TABLES").await?;
     opened
+}
+
+/// Where the log ends.
+pub(super) async fn end_of_log(session: &mut Session, server: &Server) -> Result<Mark, MysqlError> {
+    let (file, pos, _) = status(session, server).await?;
+    Ok(Mark { gtids: Gtids::None, offset: Some((file, pos)) })
 }
 
 /// Where the log ends, and what is executed.

@@ -48,6 +48,8 @@ pub(crate) struct Walk {
     key: Vec<Part>,
     /// Whether rows that it had are among them, as they are in the log.
     versioned: bool,
+    /// Which rows, as SQL; `None`: all.
+    condition: Option<String>,
 }
 
 impl Part {
@@ -86,7 +88,18 @@ impl Walk {
             };
             key.push(Part { name: column.to_owned(), at, marking, charset, is_label });
         }
-        Self { table: table.clone(), list: list.join(", "), key, versioned: definition.versioned }
+        let (list, versioned) = (list.join(", "), definition.versioned);
+        Self { table: table.clone(), list, key, versioned, condition: None }
+    }
+
+    /// The same over those rows only for which a condition holds, which is SQL that can be trusted.
+    pub fn of_rows(self, condition: Option<String>) -> Self {
+        Self { condition, ..self }
+    }
+
+    /// Whether it is over some of the rows only.
+    pub fn is_of_some(&self) -> bool {
+        self.condition.is_some()
     }
 
     /// Whether its rows have names that last.
@@ -108,8 +121,9 @@ impl Walk {
         if !self.has_key() {
             return from;
         }
-        let conditions: Vec<String> =
-            [self.bound(&range.after, ">"), self.bound(&range.until, "<=")].into_iter().flatten().collect();
+        let chosen = self.condition.as_ref().map(|condition| format!("({condition})"));
+        let bounds = [self.bound(&range.after, ">"), self.bound(&range.until, "<=")];
+        let conditions: Vec<String> = bounds.into_iter().chain([chosen]).flatten().collect();
         let wher = if conditions.is_empty() {
             String::new()
         } else {
@@ -166,18 +180,28 @@ impl Walk {
         let mut after: Vec<Mark> = Vec::new();
         for _ in 1..parts {
             let from = Range { after: after.clone(), until: Vec::new() };
-            let sql = format!("{} OFFSET {}", self.keys(&from), rows / parts);
-            let mut found = session.select(&sql).await?;
-            let wired = found.columns().to_vec();
-            let mark = found.next().await?.map(|packet| self.marks_of_keys(&wired, packet));
-            while found.next().await?.is_some() {}
-            let Some(mark) = mark else { break };
-            let mark =
-                mark.map_err(|cause| MysqlError::Unsupported(format!("split {}: {cause}", self.table)))?;
+            let Some(mark) = self.further(session, &from, rows / parts).await? else { break };
             ranges.push(Range { after: std::mem::replace(&mut after, mark.clone()), until: mark });
         }
         ranges.push(Range { after, until: Vec::new() });
         Ok(ranges)
+    }
+
+    /// The key that stands so many rows behind the first one of a range, whatever condition holds for them; `None`: there are
+    /// not so many.
+    pub async fn further(
+        &self,
+        session: &mut Session,
+        from: &Range,
+        rows: usize,
+    ) -> Result<Option<Vec<Mark>>, MysqlError> {
+        let sql = format!("{} OFFSET {rows}", self.keys(from));
+        let mut found = session.select(&sql).await?;
+        let wired = found.columns().to_vec();
+        let mark = found.next().await?.map(|packet| self.marks_of_keys(&wired, packet));
+        while found.next().await?.is_some() {}
+        let broken = |cause| MysqlError::Unsupported(format!("split {}: {cause}", self.table));
+        mark.transpose().map_err(broken)
     }
 
     /// The keys of a range, one of them.
@@ -187,14 +211,15 @@ impl Walk {
             list: self.key.iter().map(|part| part.asked()).collect::<Vec<_>>().join(", "),
             key: self.key.clone(),
             versioned: self.versioned,
+            condition: None,
         };
         key.select(range, 1)
     }
 
     fn marks_of_keys(&self, wired: &[Wired], packet: &[u8]) -> Result<Vec<Mark>, DecodeError> {
         let key = self.key.iter().enumerate().map(|(at, part)| Part { at, ..part.clone() }).collect();
-        Self { table: self.table.clone(), list: String::new(), key, versioned: self.versioned }
-            .marks(wired, packet)
+        let (table, versioned) = (self.table.clone(), self.versioned);
+        Self { table, list: String::new(), key, versioned, condition: None }.marks(wired, packet)
     }
 
     /// The marks of a row.
@@ -240,6 +265,24 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+impl Mark {
+    /// For people.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Number(text) | Self::Quoted(text) => text.clone(),
+            Self::Text(hex) => unhex(hex).unwrap_or_else(|| format!("0x{hex}")),
+            Self::Bytes(hex) => format!("0x{hex}"),
+        }
+    }
+}
+
+/// The text of hexadecimal digits, where it is one.
+fn unhex(hex: &str) -> Option<String> {
+    let byte = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+    let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(byte).collect();
+    String::from_utf8(bytes?).ok().filter(|text| !text.chars().any(char::is_control))
 }
 
 /// A name in quotes.
@@ -341,49 +384,4 @@ impl Mark {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ddl::{Body, Change, Context, Mode, Server, Statement, read};
-
-    fn walk(sql: &str) -> Walk {
-        let context =
-            Context { server: Server::MySql, database: "d", mode: Mode::default(), fold_names: false };
-        let Statement::Changes(mut changes) = read(sql, &context) else { panic!("{sql}") };
-        let Change::Create { table, body: Body::Definition(mut definition), .. } = changes.remove(0) else {
-            panic!()
-        };
-        definition.resolve(Some("utf8mb4"));
-        Walk::of(&table, &definition)
-    }
-
-    #[test]
-    fn a_walk_goes_on_behind_a_row() {
-        let walk = walk(
-            "CREATE TABLE `t``x` (v text, a int, b varchar(9) CHARACTER SET latin1, PRIMARY KEY (b, a))",
-        );
-        let list = "SELECT `v`, `a`, `b` FROM `d`.`t``x`";
-        assert_eq!(walk.select(&Range::default(), 9), format!("{list} ORDER BY `b`, `a` LIMIT 9"));
-        let after = vec![Mark::Text("6127".into()), Mark::Number("-7".into())];
-        let until = vec![Mark::Text(String::new()), Mark::Number("1' OR 1".into())];
-        assert_eq!(
-            walk.select(&Range { after, until }, 9),
-            format!(
-                "{list} WHERE `b` >= _latin1 0x6127 AND (`b` > _latin1 0x6127 OR (`b` = _latin1 0x6127 AND `a` > -7)) AND \
-                 `b` <= _latin1 '' AND (`b` < _latin1 '' OR (`b` = _latin1 '' AND `a` <= 1OR1)) ORDER BY `b`, `a` LIMIT 9"
-            )
-        );
-    }
-
-    #[test]
-    fn labels_are_walked_by_their_numbers_and_keyless_tables_in_one_go() {
-        let labels = walk("CREATE TABLE t (e enum('b','a') PRIMARY KEY, x int)");
-        let after = vec![Mark::Number("1".into())];
-        assert_eq!(
-            labels.select(&Range { after, until: Vec::new() }, 2),
-            "SELECT `e`, `x`, `e`+0 FROM `d`.`t` WHERE `e` > 1 ORDER BY `e` LIMIT 2"
-        );
-        let keyless = walk("CREATE TABLE t (a int, UNIQUE (a))");
-        assert!(!keyless.has_key());
-        assert_eq!(keyless.select(&Range::default(), 2), "SELECT `a` FROM `d`.`t`");
-    }
-}
+mod tests;

@@ -25,6 +25,11 @@ impl Window {
         Self { tables: tables.into_iter().collect(), ..Self::default() }
     }
 
+    /// Looks out for changes of these tables too.
+    pub fn watch(&mut self, tables: impl IntoIterator<Item = TableName>) {
+        self.tables.extend(tables);
+    }
+
     /// Takes in a batch of the log.
     pub fn note(&mut self, batch: &Batch) {
         for event in batch.events() {

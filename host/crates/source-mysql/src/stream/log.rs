@@ -1,9 +1,11 @@
 //! The events of a log, in order.
 //!
+//! * [`here`]: where the log is read;
 //! * [`rows`]: tables and their rows;
 //! * [`statement`]: words that transactions are made of, and what changes definitions;
 //! * [`phases`]: the two phases of XA transactions.
 
+mod here;
 mod phases;
 mod rows;
 mod statement;
@@ -33,6 +35,7 @@ use crate::failure::MysqlError;
 use crate::layout::Layouts;
 use crate::position::{At, Name, Place};
 use crate::snapshot::Copies;
+use here::Here;
 
 /// How long progress without an event may stay untold.
 const SILENT_FOR: Duration = Duration::from_secs(1);
@@ -71,36 +74,6 @@ pub(super) struct Log {
     given: Instant,
     inflated: Vec<u8>,
     room: PayloadRoom,
-}
-
-/// A place in the log's files.
-#[derive(Debug, Clone, Default)]
-struct Here {
-    file: String,
-    pos: u64,
-    /// See [`Place::begun`].
-    begun: u32,
-}
-
-impl Here {
-    fn of(place: &Place) -> Self {
-        Self { file: place.file.clone(), pos: place.pos, begun: place.begun }
-    }
-
-    /// Goes to the end of an event, of which its header has the low 32 bits. Events follow each other, so what is above those
-    /// is known; behind a gap, which servers leave where everything was read before, they are taken to be the same.
-    fn advance(&mut self, next_pos: u32, size: u32) {
-        let follows = next_pos.wrapping_sub(size) == self.pos as u32;
-        self.pos = match follows {
-            true => self.pos + u64::from(size),
-            false => self.pos & !u64::from(u32::MAX) | u64::from(next_pos),
-        };
-    }
-
-    fn write(&self, place: &mut Place) {
-        place.file.clone_from(&self.file);
-        (place.pos, place.begun) = (self.pos, self.begun);
-    }
 }
 
 impl Log {
@@ -152,7 +125,7 @@ impl Log {
 
     /// The definition by which a table's rows are copied there; `None`: there is no such table.
     pub async fn definition_of(&mut self, table: &TableName) -> Result<Option<Arc<Definition>>, MysqlError> {
-        self.definitions.for_copy(table).await
+        self.definitions.for_copy(table, self.at.copies.are_asked_for()).await
     }
 
     /// Copies have got further; `given`: with a batch that is given after this.
@@ -401,25 +374,5 @@ impl Log {
     #[cold]
     fn broken(&self, cause: DecodeError) -> MysqlError {
         MysqlError::Decode { at: self.place(), cause }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Here;
-
-    #[test]
-    fn a_place_beyond_4_gib_is_followed() {
-        let mut here = Here { pos: (1 << 32) - 100, ..Here::default() };
-        for (next_pos, size, pos) in [
-            (u32::MAX - 9, 90, (1u64 << 32) - 10),
-            (30, 40, (1 << 32) + 30),
-            (130, 100, (1 << 32) + 130),
-            // A gap.
-            (5_000, 100, (1 << 32) + 5_000),
-        ] {
-            here.advance(next_pos, size);
-            assert_eq!(here.pos, pos);
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use deltaforge_engine::batcher::BatchLimits;
+use deltaforge_engine::snapshots::Snapshots;
 use deltaforge_engine::source::{SourceContext, SourceError, SourceFactory, SourceReader};
 use deltaforge_model::position::Order;
 use deltaforge_model::{Boundary, Cell, Event, Image, Op, Position, Row, SourceBatch, SourceInfo};
@@ -128,6 +129,7 @@ pub fn context(id: &str, resume: Option<Position>, limits: BatchLimits) -> Sourc
         resume,
         stands: Vec::new(),
         limits,
+        snapshots: Snapshots::new(state.clone(), "t", "p", id),
         state: state.clone(),
     }
 }
@@ -135,6 +137,8 @@ pub fn context(id: &str, resume: Option<Position>, limits: BatchLimits) -> Sourc
 /// A reader, and where it is.
 pub struct Reader {
     reader: Box<dyn SourceReader>,
+    /// Snapshots that are asked for.
+    pub snapshots: Snapshots,
     /// The end of the last batch.
     pub through: Option<Position>,
     /// How each batch ended.
@@ -158,8 +162,10 @@ impl Reader {
     pub async fn connect_in(config: Value, context: SourceContext) -> Result<Self, SourceError> {
         MysqlSource.validate(&config).unwrap();
         let resume = context.resume.clone();
+        let snapshots = context.snapshots.clone();
+        snapshots.load().await.unwrap();
         let reader = MysqlSource.connect(&config, context).await?;
-        Ok(Self { reader, through: resume, boundaries: Vec::new() })
+        Ok(Self { reader, snapshots, through: resume, boundaries: Vec::new() })
     }
 
     pub async fn batch(&mut self) -> Result<SourceBatch, SourceError> {
@@ -174,6 +180,11 @@ impl Reader {
         self.through = Some(batch.covers.through.clone());
         self.boundaries.push(batch.boundary.clone());
         Ok(batch)
+    }
+
+    /// All that was read is durable and checkpointed.
+    pub async fn confirm(&mut self) {
+        self.reader.confirm(self.through.as_ref().unwrap()).await.unwrap();
     }
 
     /// Reads until so many events have come.

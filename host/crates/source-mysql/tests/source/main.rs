@@ -1,6 +1,7 @@
 //! The MySQL source against real servers, both of them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod adhoc;
 mod changes;
 mod doctor;
 mod failover;

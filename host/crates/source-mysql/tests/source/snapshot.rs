@@ -105,6 +105,27 @@ async fn rows_that_are_there_come_first_then_changes() {
     }
 }
 
+/// What is kept of a pipeline that is stopped before its first checkpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_from_where_the_first_batch_begins_copies_all() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        fill(&db);
+        let mut reader = Reader::connect(with_snapshot(&db, "initial"), None).await.unwrap();
+        let begins = reader.batch().await.unwrap().covers.from;
+        drop(reader);
+        db.run("UPDATE t SET v = 'new' WHERE id = 7");
+        let mut reader = Reader::connect(with_snapshot(&db, "initial"), Some(begins)).await.unwrap();
+        db.run("INSERT INTO t VALUES (1000, 'end')");
+        let mut replica = Replica::default();
+        while replica.rows.len() < 201 {
+            reader.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
+        }
+        assert_eq!(replica.rows, expected(&db));
+        assert!(replica.copied >= 199, "{}", replica.copied);
+    }
+}
+
 /// Someone who changes rows all the time, in transactions of several.
 fn writer(db: &Db<'_>, seed: u64, statements: usize) -> String {
     let mut random = Random::new(seed);

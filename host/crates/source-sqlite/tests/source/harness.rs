@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deltaforge_engine::batcher::BatchLimits;
+use deltaforge_engine::snapshots::Snapshots;
 use deltaforge_engine::source::{SourceContext, SourceError, SourceFactory, SourceReader};
 use deltaforge_model::{Cell, Event, Image, Op, Position, Row, SourceBatch, SourceInfo};
 use deltaforge_source_sqlite::SqliteSource;
@@ -132,6 +133,7 @@ pub fn show(cell: &Cell<'_>) -> String {
 }
 
 pub fn context(pipeline: &str, resume: Option<Position>, limits: BatchLimits) -> SourceContext {
+    let state = Arc::new(deltaforge_store::MemoryStore::new());
     SourceContext {
         waits: Default::default(),
         run: "run".into(),
@@ -147,7 +149,8 @@ pub fn context(pipeline: &str, resume: Option<Position>, limits: BatchLimits) ->
         resume,
         stands: Vec::new(),
         limits,
-        state: Arc::new(deltaforge_store::MemoryStore::new()),
+        snapshots: Snapshots::new(state.clone(), "t", pipeline, "s"),
+        state,
     }
 }
 

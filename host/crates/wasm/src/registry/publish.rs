@@ -58,12 +58,14 @@ impl Registry {
                 manifest.sha256
             )));
         }
-        if self.builtin(tenant, name, version).is_some()
-            || self.first_used(&plugin).is_some_and(|known| known != digest)
-        {
+        if self.builtin(tenant, name, version).is_some() {
             return Err(RegistryError::Exists(plugin));
         }
         let folder = self.folder(tenant, name).join(version.to_string());
+        if self.first_used(&plugin).is_some_and(|known| known != digest) {
+            let is_there = folder.exists();
+            return Err(if is_there { RegistryError::Exists(plugin) } else { RegistryError::Ran(plugin) });
+        }
         let mut tries = MOVES;
         let published = loop {
             tries -= 1;

@@ -86,7 +86,7 @@ async fn kept_code_goes_once_no_history_names_it_and_nobody_has_it_in_hand() {
     registry.delete(None, "mask", &Version::new(1, 3, 0)).unwrap();
     let other = variant(&plain(), 9);
     let again = registry.publish(None, "mask", &Version::new(1, 3, 0), &other, &manifest(&other));
-    assert!(matches!(again, Err(RegistryError::Exists(_))));
+    assert!(matches!(again, Err(RegistryError::Ran(_))));
 }
 
 #[tokio::test]
