@@ -11,6 +11,7 @@ use deltaforge_model::pattern::Patterns;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::ddl::TableName;
 use crate::dsn::Dsn;
 
 /// Whether existing rows are read before changes.
@@ -200,7 +201,7 @@ pub(crate) const OWN_DATABASES: [&str; 4] = ["mysql", "information_schema", "per
 impl MysqlConfig {
     /// Whether a table is captured.
     pub(crate) fn captured(&self) -> Captured {
-        Captured(Patterns::parse(&self.tables).unwrap_or_default())
+        Captured::by(Patterns::parse(&self.tables).unwrap_or_default())
     }
 
     /// What tells two configurations apart that hand out other rows of a transaction.
@@ -350,8 +351,18 @@ fn tls_problems(tls: &TlsConfig) -> Vec<ConfigError> {
 pub(crate) struct Captured(Patterns);
 
 impl Captured {
+    /// Those that these patterns match; without one: all.
+    pub fn by(patterns: Patterns) -> Self {
+        Self(patterns)
+    }
+
     /// Whether this one is.
     pub fn has(&self, database: &str, table: &str) -> bool {
         !OWN_DATABASES.contains(&database) && (self.0.is_empty() || self.0.matches(database, table))
+    }
+
+    /// Those of these that are.
+    pub fn among(&self, tables: &[TableName]) -> Vec<TableName> {
+        tables.iter().filter(|name| self.has(&name.database, &name.table)).cloned().collect()
     }
 }

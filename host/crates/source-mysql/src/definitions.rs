@@ -12,7 +12,7 @@ use deltaforge_model::Position;
 
 use crate::binlog::query::Query;
 use crate::charset::Charset;
-use crate::config::{Captured, OWN_DATABASES};
+use crate::config::Captured;
 use crate::connect::Endpoint;
 use crate::ddl::{self, Body, Change, Context, Definition, Mode, Statement, TableName};
 use crate::failure::MysqlError;
@@ -21,6 +21,7 @@ use crate::layout::Declared;
 use crate::position::{self, At};
 use crate::server::{Flavour, Server};
 use crate::session::{self, Session};
+use crate::tables;
 
 /// A table that a statement changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,25 +132,14 @@ impl Definitions {
                  has been read to its end"
             );
         }
-        session.to(ACTION);
         let sql = "SELECT schema_name, default_character_set_name FROM information_schema.schemata";
-        let databases: Vec<(String, String)> = pairs(session.texts(sql).await?).collect();
-        let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
-        let tables = pairs(session.texts(sql).await?);
+        let databases: Vec<(String, String)> = pairs(session.to(ACTION).texts(sql).await?).collect();
         // Of the others it is enough that there are such tables: one may get the name of one that is captured.
-        let tables = tables.filter(|(database, _)| !OWN_DATABASES.contains(&database.as_str()));
         let mut known = Vec::new();
-        for (database, table) in tables {
-            let name = TableName::new(database, table);
+        for name in tables::seen(session).await? {
             let is_captured = captured.has(&name.database, &name.table);
             let definition = if is_captured && is_now { self.ask(session, &name).await? } else { None };
             known.push((name, definition));
-        }
-        if !known.iter().any(|(name, _)| captured.has(&name.database, &name.table)) {
-            tracing::warn!(
-                server = self.server.address,
-                "no table matches yet; tables are captured when they are created"
-            );
         }
         Ok(self.history.learn(start, databases, known).await?)
     }

@@ -1,7 +1,10 @@
 //! What keeps a server from being read, or from being read well, and the SQL that mends it.
 
+use std::collections::BTreeSet;
+
 use deltaforge_engine::source::Complaint;
 
+use crate::cascade;
 use crate::config::{Captured, MysqlConfig, SnapshotMode};
 use crate::connect::Endpoint;
 use crate::ddl::TableName;
@@ -9,6 +12,7 @@ use crate::definitions::pairs;
 use crate::failure::MysqlError;
 use crate::server::{Flavour, Server};
 use crate::session::{self, Session};
+use crate::tables;
 
 /// A log that is kept for less time than this does not outlast a weekend.
 const KEPT_SECONDS: u64 = 3 * 24 * 60 * 60;
@@ -22,11 +26,17 @@ pub(crate) async fn examine(config: &MysqlConfig) -> Result<Vec<Complaint>, Mysq
     let endpoint = Endpoint::of(config)?;
     let mut session = Session::plain(&endpoint).await?;
     let server = Server::ask(&mut session, endpoint.address()).await?;
+    let seen = tables::seen(&mut session).await?;
+    let account = tables::account(&mut session).await?;
+    let captured = config.captured().among(&seen);
     let mut complaints = settings(&server);
     complaints.extend(replicated(&mut session, &server).await?);
-    complaints.extend(privileges(&mut session, config).await?);
-    let cascades = cascades(&mut session, &server, &config.captured()).await?;
-    complaints.extend(cascade_complaint(&cascades));
+    complaints.extend(left_out(&mut session, &server, config, &captured).await?);
+    complaints.extend(privileges(&mut session, &account).await?);
+    complaints.extend(tables::absent(config, &seen, &account));
+    complaints.extend(unreadable(&mut session, &captured, &account).await?);
+    let cascades = cascade::cascades(&mut session, &server, &captured).await?;
+    complaints.extend(cascade::complaint(&cascades));
     if config.snapshot_mode() != SnapshotMode::Never {
         complaints.extend(without_views(&mut session, &config.captured()).await?);
     }
@@ -158,11 +168,48 @@ pub(crate) fn kept_seconds(server: &Server) -> Option<u64> {
     seconds.or_else(days)
 }
 
-async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<Complaint>, MysqlError> {
+/// Databases with captured tables whose changes the server leaves out of its log.
+///
+/// # Errors
+///
+/// When the server does not answer.
+pub(crate) async fn left_out(
+    session: &mut Session,
+    server: &Server,
+    config: &MysqlConfig,
+    captured: &[TableName],
+) -> Result<Option<Complaint>, MysqlError> {
+    let status = match session.to("ask what is logged by").first(server.status_statement()).await {
+        // That the account may not ask is told elsewhere.
+        Err(MysqlError::NotReady(_) | MysqlError::Statement { .. }) => return Ok(None),
+        status => status?,
+    };
+    let folds = server.variable("lower_case_table_names") != "0";
+    let named = |at: usize, database: &str| {
+        let names = status.get(at).and_then(Option::as_deref).unwrap_or_default();
+        let is_it = |name: &str| name == database || folds && name.eq_ignore_ascii_case(database);
+        (!names.is_empty()).then(|| names.split(',').any(is_it))
+    };
+    let is_left_out = |database: &&str| named(2, database) == Some(false) || named(3, database) == Some(true);
+    let entries = config.tables.iter().filter_map(|entry| Some(entry.split_once('.')?.0));
+    let entries = entries.filter(|database| !database.contains(['*', '%']));
+    let databases: BTreeSet<&str> =
+        captured.iter().map(|name| name.database.as_str()).chain(entries).filter(is_left_out).collect();
+    if databases.is_empty() {
+        return Ok(None);
+    }
+    let what = format!(
+        "the server does not log what changes in {} (binlog-do-db, binlog-ignore-db), which `tables` captures",
+        databases.into_iter().collect::<Vec<_>>().join(", ")
+    );
+    let mend =
+        "start the server without these two options, or capture nothing there: name other tables in `tables`";
+    Ok(Some(Complaint::fatal(what, mend)))
+}
+
+async fn privileges(session: &mut Session, account: &str) -> Result<Vec<Complaint>, MysqlError> {
     let mut complaints = Vec::new();
     session.to("ask for the privileges at");
-    let user = session.first("SELECT CURRENT_USER()").await?.into_iter().next().flatten();
-    let account = user.unwrap_or_default().replacen('@', "'@'", 1);
     let grants: Vec<String> = session.texts("SHOW GRANTS").await?.into_iter().flatten().flatten().collect();
     let may = |words: &[&str]| {
         let on_all = grants.iter().filter_map(|grant| grant.split_once(" ON *.* "));
@@ -177,68 +224,30 @@ async fn privileges(session: &mut Session, config: &MysqlConfig) -> Result<Vec<C
         ("REPLICATION CLIENT", &["REPLICATION CLIENT", "BINLOG MONITOR"][..]),
     ] {
         if !may(words) {
-            let mend = format!("GRANT {what} ON *.* TO '{account}'");
+            let mend = format!("GRANT {what} ON *.* TO {account}");
             complaints.push(Complaint::fatal(format!("the account may not read the log ({what})"), mend));
         }
     }
-    let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
-    let captured = config.captured();
-    let tables = pairs(session.texts(sql).await?).filter(|(database, table)| captured.has(database, table));
-    let tables: Vec<(String, String)> = tables.collect();
-    if tables.is_empty() {
-        let mend = format!("create them, or GRANT SELECT ON database.* TO '{account}'");
-        complaints
-            .push(Complaint::minor("no table matches `tables`, or the account sees none of them", mend));
-    }
-    for (database, table) in tables {
-        let name = TableName::new(database, table);
-        let sql =
-            format!("SELECT 1 FROM {}.{} LIMIT 0", session::name(&name.database), session::name(&name.table));
-        match session.run(&sql).await {
+    Ok(complaints)
+}
+
+/// Captured tables of which the account may not read every column.
+async fn unreadable(
+    session: &mut Session,
+    captured: &[TableName],
+    account: &str,
+) -> Result<Vec<Complaint>, MysqlError> {
+    let mut complaints = Vec::new();
+    session.to("read tables of");
+    for name in captured {
+        let table = format!("{}.{}", session::name(&name.database), session::name(&name.table));
+        match session.run(&format!("SELECT * FROM {table} LIMIT 0")).await {
             Err(MysqlError::Statement { message, .. } | MysqlError::NotReady(message)) => {
-                let mend = format!("GRANT SELECT ON {}.* TO '{account}'", session::name(&name.database));
+                let mend = format!("GRANT SELECT ON {table} TO {account}");
                 complaints.push(Complaint::fatal(format!("{name} cannot be read: {message}"), mend));
             }
             read => read?,
         }
     }
     Ok(complaints)
-}
-
-/// Captured tables that foreign keys change without a word in the log.
-///
-/// # Errors
-///
-/// When the server does not answer.
-pub(crate) async fn cascades(
-    session: &mut Session,
-    server: &Server,
-    captured: &Captured,
-) -> Result<Vec<TableName>, MysqlError> {
-    // MySQL 9.6 carries them out where they are logged.
-    if server.flavour == Flavour::MySql && server.version() >= (9, 6) {
-        return Ok(Vec::new());
-    }
-    let sql = "SELECT DISTINCT constraint_schema, table_name FROM information_schema.referential_constraints \
-               WHERE delete_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT') OR update_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')";
-    let found = pairs(session.to("ask for the foreign keys of").texts(sql).await?);
-    let found = found.filter(|(database, table)| captured.has(database, table));
-    let mut tables: Vec<TableName> = found.map(|(database, table)| TableName::new(database, table)).collect();
-    tables.sort();
-    Ok(tables)
-}
-
-/// What is to be said of them.
-pub(crate) fn cascade_complaint(tables: &[TableName]) -> Option<Complaint> {
-    if tables.is_empty() {
-        return None;
-    }
-    let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
-    let what = format!(
-        "ON DELETE and ON UPDATE of foreign keys change rows that this server does not log: {}",
-        names.join(", ")
-    );
-    let mend = "let the application, or a trigger, change those rows; MySQL 9.6 and later log them. `on_fk_cascade: refuse` does \
-                not start with such tables";
-    Some(Complaint::minor(what, mend))
 }

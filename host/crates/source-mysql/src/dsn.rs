@@ -14,8 +14,6 @@ pub(crate) struct Dsn {
     pub port: u16,
     pub user: String,
     pub password: Option<String>,
-    /// The default database: where the DSN names one, it must be there.
-    pub database: Option<String>,
     /// What the query asks of TLS.
     pub tls: Option<TlsMode>,
 }
@@ -32,7 +30,8 @@ impl Dsn {
         let rest = rest.ok_or("write mysql://user:password@host:3306/database")?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         // A slash in a password is %2F, as an @ is %40.
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        // The database is a default for names without one, and no statement has such names.
+        let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
         let (login, address) =
             authority.rsplit_once('@').ok_or("whose login? write user:password@ before the host")?;
         let (user, password) = match login.split_once(':') {
@@ -48,7 +47,6 @@ impl Dsn {
             port,
             user: decoded(user)?,
             password: password.map(decoded).transpose()?.filter(|password| !password.is_empty()),
-            database: Some(decoded(database)?).filter(|database| !database.is_empty()),
             tls: tls_of(query)?,
         })
     }
@@ -146,10 +144,9 @@ mod tests {
         let dsn = Dsn::parse("mysql://df:p%40ss%2Fw%3Ard@db.example:3307/shop?ssl-mode=verify_ca").unwrap();
         assert_eq!((dsn.host.as_str(), dsn.port, dsn.user.as_str()), ("db.example", 3307, "df"));
         assert_eq!(dsn.password.as_deref(), Some("p@ss/w:rd"));
-        assert_eq!(dsn.database.as_deref(), Some("shop"));
         assert_eq!(dsn.tls, Some(TlsMode::VerifyCa));
         let dsn = Dsn::parse("mariadb://root@[::1]").unwrap();
-        assert_eq!((dsn.host.as_str(), dsn.port, dsn.password, dsn.database), ("::1", 3306, None, None));
+        assert_eq!((dsn.host.as_str(), dsn.port, dsn.password), ("::1", 3306, None));
         assert_eq!(Dsn::parse("mysql://root:@[::1]").unwrap().address(), "[::1]:3306");
         // An @ in a password is common, and readable.
         assert_eq!(Dsn::parse("mysql://u:a@b@h").unwrap().password.as_deref(), Some("a@b"));

@@ -87,7 +87,8 @@ pub enum LayoutError {
     /// The table map names no columns and nobody else told them.
     #[error(
         "the log does not name the columns of {table}: SET PERSIST binlog_row_metadata = 'FULL' (MariaDB: SET GLOBAL) \
-         on the server, or give the definition from the schema history"
+         on the server, for what is logged from then on. For what was logged before: leave {table} out of `tables` until the \
+         stream has passed it, or delete the checkpoint and begin with `snapshot: {{mode: initial}}`"
     )]
     NamesMissing {
         /// `database.table`.

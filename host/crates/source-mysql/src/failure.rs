@@ -148,8 +148,9 @@ impl MysqlError {
         let told = format!("{action}: {message} (error {NO_LOG})");
         if has(&["same server_uuid/server_id"]) {
             return Self::NotReady(format!(
-                "{action}: another replica has our server_id, and the server ends one of the two. Give this source another \
-                 `id`, or a `server_id`"
+                "{action}: another replica with our server_id has connected, and the server ends the older one of two. Either the same \
+                 pipeline runs on another host as well: stop one of them. Or another replica or source has the number: give this source \
+                 a `server_id` of its own"
             ));
         }
         if has(&["max_allowed_packet"]) {
@@ -237,6 +238,16 @@ impl From<MysqlError> for SourceError {
 mod tests {
     use super::*;
     use deltaforge_engine::error::Next;
+
+    #[test]
+    fn a_replica_of_our_number_may_be_the_same_pipeline() {
+        let words = "A slave with the same server_uuid/server_id as this slave has connected to the master";
+        let told = MysqlError::told("read", "there", NO_LOG, words).to_string();
+        assert!(
+            told.contains("same pipeline runs on another host") && told.contains("`server_id`"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn a_server_that_does_not_give_its_log_says_why() {

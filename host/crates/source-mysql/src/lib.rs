@@ -1,9 +1,11 @@
 //! MySQL and MariaDB as a source: every change that is committed, from the server's binary log.
 //!
 //! * [`config`], `dsn`: the YAML it accepts;
-//! * `connect`, `session`, `server`, `definitions`: what is asked of the server by statements;
+//! * `connect`, `session`, `server`, `tables`, `definitions`: what is asked of the server by statements;
+//! * `doctor`, `cascade`: what is in the way of reading it;
 //! * `dump`: the connection that the log comes over;
-//! * `position`, `resume`: where a reader is, and whether server and checkpoint still belong together;
+//! * `position`, `beginning`, `resume`: where a reader is, and whether server and checkpoint still belong together;
+//! * `scope`: which tables were captured at the last start;
 //! * `stream`, `reader`: the log to batches, and the engine's end of it;
 //! * `failure`: every way that can fail.
 //!
@@ -27,6 +29,7 @@
 mod beginning;
 pub mod binlog;
 mod bytes;
+mod cascade;
 pub mod charset;
 pub mod config;
 mod connect;
@@ -44,10 +47,12 @@ mod position;
 mod reader;
 mod resume;
 pub mod row;
+mod scope;
 mod server;
 mod session;
 mod snapshot;
 mod stream;
+mod tables;
 
 use async_trait::async_trait;
 use deltaforge_engine::error::ConfigError;

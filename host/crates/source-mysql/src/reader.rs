@@ -10,19 +10,23 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use crate::beginning::Beginning;
+use crate::beginning::{self, Beginning};
+use crate::cascade;
 use crate::config::{FkCascade, MysqlConfig, SnapshotMode};
 use crate::connect::Endpoint;
+use crate::ddl::TableName;
 use crate::definitions::Definitions;
 use crate::doctor;
 use crate::failure::MysqlError;
 use crate::history::{History, HistoryError};
 use crate::position::At;
 use crate::resume;
+use crate::scope::{self, Scope};
 use crate::server::Server;
 use crate::session::Session;
 use crate::snapshot::{self, Job, Requests};
 use crate::stream::{self, Inlet, Parts, Stream};
+use crate::tables;
 
 /// A reader whose work is done by a task of its own.
 pub(crate) struct MysqlReader {
@@ -49,7 +53,10 @@ impl MysqlReader {
         let mut session = Session::plain(&endpoint).await?;
         let server = Server::ask(&mut session, endpoint.address()).await?;
         let endpoint = endpoint.only(&server);
-        look_over(&mut session, &server, &config).await?;
+        let seen = tables::seen(&mut session).await?;
+        let captured = config.captured().among(&seen);
+        look_over(&mut session, &server, &config, &captured).await?;
+        let absent = tables::absent(&config, &seen, &tables::account(&mut session).await?);
         for at in held.iter().chain(&stands) {
             resume::check(&endpoint, &mut session, &server, at).await?;
         }
@@ -58,6 +65,9 @@ impl MysqlReader {
             Some(at) => at.moved_to(&server),
             None => server.tail(&mut session).await?,
         };
+        if first && config.snapshot_mode() == SnapshotMode::Never {
+            beginning::tell(&mut session, &server, &at.place).await?;
+        }
         let start = at.position();
         let definitions = Definitions::open(
             endpoint.clone(),
@@ -73,6 +83,13 @@ impl MysqlReader {
             SnapshotMode::Initial => first,
             SnapshotMode::Always => at.copies.is_another_due(&context.run),
         };
+        say_absent(&server, &absent, takes_snapshot)?;
+        if config.snapshot_mode() == SnapshotMode::Initial {
+            let widened = Scope::of(&context).widened(&config, &captured).await?;
+            if let Some(words) = scope::words(&widened, &context.info.pipeline).filter(|_| !takes_snapshot) {
+                tracing::warn!(server = server.address, "{words}");
+            }
+        }
         let mut tables = Vec::new();
         if takes_snapshot {
             let captured = config.captured();
@@ -152,18 +169,43 @@ fn now_ms() -> i64 {
 }
 
 /// Refuses what cannot work, and tells what works badly.
-async fn look_over(session: &mut Session, server: &Server, config: &MysqlConfig) -> Result<(), MysqlError> {
-    let cascades = doctor::cascades(session, server, &config.captured()).await?;
-    let cascades = doctor::cascade_complaint(&cascades);
+async fn look_over(
+    session: &mut Session,
+    server: &Server,
+    config: &MysqlConfig,
+    captured: &[TableName],
+) -> Result<(), MysqlError> {
+    let cascades = cascade::cascades(session, server, captured).await?;
+    let cascades = cascade::complaint(&cascades);
     let cascades =
         cascades.map(|found| Complaint { fatal: config.on_fk_cascade == FkCascade::Refuse, ..found });
     let replicated = doctor::replicated(session, server).await?;
-    let found = doctor::settings(server).into_iter().chain(replicated).chain(cascades);
+    let left_out = doctor::left_out(session, server, config, captured).await?;
+    let found = doctor::settings(server).into_iter().chain(replicated).chain(left_out).chain(cascades);
     for Complaint { fatal, what, mend } in found {
         if fatal {
             return Err(MysqlError::NotReady(format!("{}: {what}. To mend it: {mend}", server.address)));
         }
         tracing::warn!(server = server.address, mend, "{what}");
+    }
+    Ok(())
+}
+
+/// Tells what `tables` names and is not there; refuses a copy without it, which would be whole by its own account.
+fn say_absent(server: &Server, absent: &[Complaint], takes_snapshot: bool) -> Result<(), MysqlError> {
+    let refused = takes_snapshot && absent.iter().any(|found| found.fatal);
+    let told = absent.iter().filter(|found| found.fatal || !refused);
+    let told: Vec<String> =
+        told.map(|Complaint { what, mend, .. }| format!("{what}. To mend it: {mend}")).collect();
+    if refused {
+        return Err(MysqlError::NotReady(format!(
+            "copy the tables of {}: {}",
+            server.address,
+            told.join("; ")
+        )));
+    }
+    if !told.is_empty() {
+        tracing::warn!(server = server.address, "{}", told.join("; "));
     }
     Ok(())
 }

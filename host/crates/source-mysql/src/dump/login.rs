@@ -23,7 +23,6 @@ const COLLATION: u8 = 45;
 mod can {
     pub const LONG_PASSWORD: u32 = 1;
     pub const LONG_FLAG: u32 = 1 << 2;
-    pub const CONNECT_WITH_DB: u32 = 1 << 3;
     pub const PROTOCOL_41: u32 = 1 << 9;
     pub const SSL: u32 = 1 << 11;
     pub const TRANSACTIONS: u32 = 1 << 13;
@@ -162,9 +161,6 @@ impl Greeting {
             | can::TRANSACTIONS
             | can::LONG_FLAG
             | can::PLUGIN_AUTH;
-        if endpoint.dsn.database.is_some() {
-            wanted |= can::CONNECT_WITH_DB;
-        }
         let has_tls = self.offered & can::SSL != 0;
         match endpoint.tls.mode {
             TlsMode::Disabled => {}
@@ -205,11 +201,8 @@ impl Login<'_> {
         let proof = self.plugin.proof(self.password(), &self.nonce, self.encrypted);
         bytes.push(proof.len() as u8);
         bytes.extend_from_slice(&proof);
-        let database = self.endpoint.dsn.database.iter().filter(|_| capabilities & can::CONNECT_WITH_DB != 0);
-        for text in database.map(String::as_str).chain([self.plugin.name()]) {
-            bytes.extend_from_slice(text.as_bytes());
-            bytes.push(0);
-        }
+        bytes.extend_from_slice(self.plugin.name().as_bytes());
+        bytes.push(0);
         bytes
     }
 

@@ -2,6 +2,7 @@
 //! goes on in the next (manual: "MySQL Packets").
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::ops::Range;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -13,6 +14,7 @@ const CHUNK: usize = 256 << 10;
 /// A buffer that had to grow for one large event is given back when it is empty.
 const KEPT: usize = 1 << 20;
 const HEADER: usize = 4;
+const CLOSED: &str = "the server closed the connection";
 /// The longest payload of one packet.
 const FULL: usize = 0xff_ffff;
 
@@ -139,7 +141,9 @@ impl Wire {
         (self.at, self.last) = (0, 0..0);
         self.buffer.reserve(CHUNK - self.buffer.len() % CHUNK);
         match self.socket.read_buf(&mut self.buffer).await {
-            Ok(0) => Err(self.broken(&"the server closed the connection")),
+            Ok(0) => Err(self.broken(&CLOSED)),
+            // An encrypted connection that ends without a word of TLS: the server is gone.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(self.broken(&CLOSED)),
             Ok(_) => Ok(()),
             Err(error) => Err(self.broken(&error)),
         }
@@ -161,6 +165,11 @@ impl Wire {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
+
     use super::*;
 
     fn packets(payload: &[u8], sequence: &mut u8) -> Vec<u8> {
@@ -190,6 +199,24 @@ mod tests {
         }
         writer.await.unwrap().unwrap();
         assert!(wire.packet().await.unwrap_err().to_string().contains("closed the connection"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_killed_has_closed_the_connection() {
+        struct Cut;
+        impl AsyncRead for Cut {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                _: &mut ReadBuf<'_>,
+            ) -> Poll<std::io::Result<()>> {
+                let cause = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls";
+                Poll::Ready(Err(std::io::Error::new(ErrorKind::UnexpectedEof, cause)))
+            }
+        }
+        let socket = tokio::io::join(Cut, tokio::io::sink());
+        let error = Wire::new(Box::new(socket), "db:1", 99).packet().await.unwrap_err();
+        assert_eq!(error.to_string(), "talk to db:1: the server closed the connection");
     }
 
     #[tokio::test]

@@ -10,9 +10,9 @@ use deltaforge_testkit::mysql::Flavour;
 
 use crate::harness::{Db, Reader};
 
-/// About fourteen rows of the table fill a batch.
+/// Some twenty rows of the table fill a batch, and some sixty are the most that one can hold.
 fn small() -> BatchLimits {
-    BatchLimits { hard_bytes: 16 << 10, max_bytes: 8 << 10, ..BatchLimits::default() }
+    BatchLimits { hard_bytes: 64 << 10, max_bytes: 2 << 10, ..BatchLimits::default() }
 }
 
 fn rows(from: usize, count: NonZeroUsize) -> String {

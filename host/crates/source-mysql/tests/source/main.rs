@@ -8,6 +8,7 @@ mod failover;
 mod harness;
 mod large;
 mod login;
+mod reach;
 mod resume;
 mod snapshot;
 mod types;

@@ -16,6 +16,7 @@ use crate::ddl::TableName;
 use crate::definitions::{Effect, How, Touched, text_of};
 use crate::failure::MysqlError;
 use crate::position::{At, Name};
+use crate::scope;
 
 impl Log {
     pub(super) async fn statement(
@@ -114,6 +115,10 @@ impl Log {
         let Effect { touched, redefined } =
             self.definitions.statement(query, &self.behind().position()).await?;
         self.forget_layouts();
+        for (before, now) in scope::arrived(&redefined, &self.captured) {
+            tracing::warn!(%before, %now, "a table got a captured name: the rows that it has are not copied, only what changes from here on \
+                 is handed out");
+        }
         let captured = |touched: &Touched| self.captured.has(&touched.table.database, &touched.table.table);
         let touched: Vec<Touched> = touched.into_iter().filter(captured).collect();
         let is_drift = |touched: &&Touched| matches!(touched.how, How::Changed | How::Dropped);
