@@ -61,7 +61,8 @@ impl Replica {
         let what = format!("{name} {} v{version}", key.1);
         if let Some(before) = self.ids.insert(event.id().to_string(), what.clone()) {
             assert!(
-                event.op() == Op::Read && before.split(" v").next() == what.split(" v").next(),
+                before == what
+                    || event.op() == Op::Read && before.split(" v").next() == what.split(" v").next(),
                 "{before}, {what}"
             );
         }
