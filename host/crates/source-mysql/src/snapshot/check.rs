@@ -58,8 +58,7 @@ async fn look(
 
 /// The captured tables that the server shows us.
 async fn there(session: &mut Session, captured: &Captured) -> Result<Vec<String>, MysqlError> {
-    let sql =
-        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
+    let sql = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED')";
     let found = pairs(session.to("ask for the tables of").texts(sql).await?);
     let found = found.filter(|(database, table)| captured.has(database, table));
     Ok(found.map(|(database, table)| format!("{database}.{table}")).collect())

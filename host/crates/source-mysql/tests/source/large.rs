@@ -93,12 +93,12 @@ async fn a_row_above_its_share_is_refused_by_name() {
     let db = Db::shared(Flavour::MySql);
     db.run("CREATE TABLE t (id INT PRIMARY KEY, v LONGTEXT)");
     let mut reader = Reader::connect_with(db.config(), None, small()).await.unwrap();
-    db.run("INSERT INTO t VALUES (1, REPEAT('x', 20000))");
+    db.run("INSERT INTO t VALUES (1, REPEAT('x', 80000))");
     let failure = reader.failure().await;
     assert_eq!(failure.code, "row_too_large");
     assert!(failure.message.contains(&format!("{}.t", db.name)), "{failure}");
     // An event beyond twice that is not even read.
     let mut reader = Reader::connect_with(db.config(), None, small()).await.unwrap();
-    db.run("INSERT INTO t VALUES (2, REPEAT('x', 200000))");
+    db.run("INSERT INTO t VALUES (2, REPEAT('x', 800000))");
     assert_eq!(reader.failure().await.code, "row_too_large");
 }
