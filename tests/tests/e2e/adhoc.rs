@@ -128,7 +128,8 @@ fn the_command_line_starts_watches_and_ends_snapshots() {
     assert_eq!((&done["state"], &done["rows"]), (&json!("done"), &json!(500)));
     let marks: Vec<Value> =
         lines::json(&place.out()).iter().map(|event| event["source"]["snapshot"].clone()).collect();
-    assert_eq!((marks.len(), &marks[0], &marks[499]), (500, &json!("first"), &json!("last")));
+    // Behind it come rows that the condition leaves out, so nobody knew that it was the last one.
+    assert_eq!((marks.len(), &marks[0], &marks[499]), (500, &json!("first"), &json!("true")));
     let (_, shown, _) = cli(&host, &["status", "shop", id]);
     for wanted in [id, "done", "shop.orders: id < 500 and status = 'new'", "500", "by local"] {
         assert!(shown.contains(wanted), "{wanted}: {shown}");
