@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// A transaction is committed once it is so old,
 const OLDEST: Duration = Duration::from_millis(200);
 /// or so large.
-const LARGEST: usize = 32 << 20;
+const LARGEST: usize = 16 << 20;
 /// While more comes, a commit begins no sooner after the one before.
 const APART: Duration = Duration::from_millis(50);
 /// The brokers give up a transaction that takes longer.
