@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::batcher::MESSAGE_BYTES;
 use crate::budget::{Budget, Reservation};
 use crate::failpoint;
 use crate::source::SourceReader;
@@ -75,7 +74,7 @@ impl Reader {
 
     /// Waits for the budget and the worker; confirms go on meanwhile. False: the attempt is over.
     async fn hand_on(&mut self, batch: SourceBatch) -> bool {
-        let bytes = batch.batch.byte_size() * ESTIMATE + batch.batch.len() * MESSAGE_BYTES;
+        let bytes = batch.batch.byte_size() * ESTIMATE;
         let (budget, batches) = (self.budget.clone(), self.batches.clone());
         let waits = self.shared.waits().clone();
         let send = async move {
