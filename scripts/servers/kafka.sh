@@ -118,7 +118,7 @@ start() {
   : >"$LOG"
   start_server "$PIDFILE" "$LOG" "${run[@]}" kafka.Kafka "$DATA/server.properties"
   # The listener opens only after the node is registered and unfenced.
-  { wait_ready 90 "$PIDFILE" grep -q 'Kafka Server started' "$LOG" && wait_ready 30 "$PIDFILE" is_open "$PORT"; } ||
+  { wait_ready 240 "$PIDFILE" grep -q 'Kafka Server started' "$LOG" && wait_ready 30 "$PIDFILE" is_open "$PORT"; } ||
     { tail -20 "$LOG" >&2 && die "the broker did not start"; }
   echo READY
 }
