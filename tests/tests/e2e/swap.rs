@@ -221,6 +221,16 @@ fn with_kills_among_swaps_each_message_is_shaped_by_the_envelope_that_its_positi
     );
 }
 
+/// Waits until the stream has passed what is there by now; false when the host ended before.
+fn passes_what_was_there(host: &mut Host, place: &Place, writer: &Writer) -> bool {
+    let committed = writer.committed();
+    wait::until("the stream has passed what was there", MINUTES, || {
+        let line = lines::last(&place.file("out.jsonl"));
+        let has_passed = line.is_some_and(|line| Arrival::parse(&line).step.rev >= committed);
+        has_passed.then_some(true).or_else(|| host.exited().map(|_| false))
+    })
+}
+
 fn swap_among_kills(code: Code, seed: u64) {
     let _machine = shared();
     let mut random = Random::new(seed);
@@ -249,6 +259,10 @@ fn swap_among_kills(code: Code, seed: u64) {
             host.wait_exit(wait::SOON);
             continue;
         }
+        // A rotated file keeps what it had beyond the checkpoint, and a new process does not know of it.
+        if !passes_what_was_there(&mut host, &place, &writer) {
+            continue;
+        }
         let rest = host.rest();
         let mut mark = MARKS[0];
         let mut unanswered = false;
@@ -275,11 +289,7 @@ fn swap_among_kills(code: Code, seed: u64) {
             // It may have been stored before the host died. A replay begins on the version that its position has,
             // so this shows once the stream has passed everything that was there.
             host.start_ready();
-            let committed = writer.committed();
-            wait::until("the stream has passed what was there", MINUTES, || {
-                let line = lines::last(&place.file("out.jsonl"))?;
-                (Arrival::parse(&line).step.rev >= committed).then_some(())
-            });
+            assert!(passes_what_was_there(&mut host, &place, &writer), "the host ended");
             let stage = &code.shown(&host);
             eprintln!(
                 "life {life}: {failpoint}={count}, swap {swap} unanswered, newest {}, shown {stage}",
