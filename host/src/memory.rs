@@ -5,14 +5,25 @@
 #[cfg(target_env = "gnu")]
 const LARGE: libc::c_int = 8 << 20;
 
-/// Tells the allocator to keep no large blocks. It would otherwise raise its own bound with each one it sees.
-pub fn give_back_large_blocks() {
+/// So many cores share one of the allocator's arenas. It would make eight for each core, and what one thread frees of what
+/// another one made goes back to that one's: batches go through threads, and each arena would keep its own peak.
+#[cfg(target_env = "gnu")]
+const CORES_PER_ARENA: usize = 2;
+
+/// Tells the allocator to keep no large blocks, and few arenas. It would otherwise raise its own bound with each large
+/// block that it sees.
+pub fn give_back() {
     #[cfg(target_env = "gnu")]
     #[allow(unsafe_code)]
     // SAFETY: takes no pointer; called once, before other threads exist.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * LARGE);
+        if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            let arenas = cores.div_ceil(CORES_PER_ARENA);
+            libc::mallopt(libc::M_ARENA_MAX, libc::c_int::try_from(arenas).unwrap_or(libc::c_int::MAX));
+        }
     }
 }
 

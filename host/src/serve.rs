@@ -34,7 +34,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs pipelines until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> anyhow::Result<Exit> {
-    memory::give_back_large_blocks();
+    memory::give_back();
     let hidden = log::Hidden::default();
     log::start(args.log_format, hidden.clone());
     if !access::may_serve_metrics(args) {

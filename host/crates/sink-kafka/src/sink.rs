@@ -138,8 +138,9 @@ impl Sink for KafkaSink {
             if let Some(refusal) = self.known_refusal(&message) {
                 return Err(self.reject(place, &topic, &message, refusal).await);
             }
-            match self.send(number, Parts::of(&topic, &message)).await {
-                Ok(()) => {}
+            let parts = Parts::of(&topic, &message);
+            match self.send(number, parts).await {
+                Ok(()) => self.grows(parts.payload()),
                 Err(Unsent::Refused(refusal)) => {
                     return Err(self.reject(place, &topic, &message, refusal).await);
                 }
@@ -153,7 +154,7 @@ impl Sink for KafkaSink {
         self.in_flight.whole();
         self.hold();
         if let Some(transactions) = &mut self.transactions {
-            transactions.joined(number, delivery, self.in_flight.bytes());
+            transactions.joined(number, delivery);
         }
         Ok(())
     }

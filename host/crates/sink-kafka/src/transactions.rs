@@ -18,6 +18,9 @@ const OLDEST: Duration = Duration::from_millis(200);
 const LARGEST: usize = 16 << 20;
 /// While more comes, a commit begins no sooner after the one before.
 const APART: Duration = Duration::from_millis(50);
+/// So soon after a commit brokers are still marking its partitions. A transaction that begins before they have is refused
+/// its first record, and the client tries again only 20 ms later.
+const MARKED_WITHIN: Duration = Duration::from_millis(2);
 /// The brokers give up a transaction that takes longer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the brokers may take until this is the only producer of its name.
@@ -47,7 +50,7 @@ pub(crate) struct Transactions {
     pub stands: Option<Arc<[u8]>>,
     open: Option<Open>,
     largest: usize,
-    last_commit: Option<Instant>,
+    last_commit: Option<Commit>,
     commits: Counter,
     aborts: Counter,
 }
@@ -61,6 +64,12 @@ struct Open {
     is_torn: bool,
     /// Its commit may have come to the brokers.
     is_in_doubt: bool,
+}
+
+/// When a commit was asked for, and when it was answered.
+struct Commit {
+    began: Instant,
+    ended: Instant,
 }
 
 /// What a producer that is given up leaves behind.
@@ -113,11 +122,23 @@ impl Transactions {
         false
     }
 
-    /// The delivery is in the transaction whole, with so many bytes in all.
-    pub fn joined(&mut self, number: usize, delivery: &Delivery, bytes: usize) {
+    /// When the brokers take another one.
+    pub fn may_begin(&self) -> Option<Instant> {
+        self.last_commit.as_ref().map(|last| last.ended + MARKED_WITHIN)
+    }
+
+    /// So many bytes of records more.
+    pub fn grows(&mut self, bytes: usize) {
+        if let Some(open) = &mut self.open {
+            open.bytes += bytes;
+        }
+    }
+
+    /// The delivery is in the transaction whole.
+    pub fn joined(&mut self, number: usize, delivery: &Delivery) {
         let (Some(open), Some(stands)) = (&mut self.open, &delivery.stands) else { return };
         open.last = Some(Last { number, seq: delivery.seq, stands: stands.clone() });
-        (open.bytes, open.is_torn) = (bytes, false);
+        open.is_torn = false;
     }
 
     /// What is to be committed; `None`: there is a delivery in it only in part.
@@ -132,7 +153,7 @@ impl Transactions {
             return Some(Wants::Enough);
         }
         // That is over already where the stream had paused, and nothing is waited for.
-        let apart = self.last_commit.map_or(open.began, |last| last + APART);
+        let apart = self.last_commit.as_ref().map_or(open.began, |last| last.began + APART);
         Some(Wants::More(apart.min(open.began + OLDEST)))
     }
 
@@ -147,7 +168,7 @@ impl Transactions {
     pub fn committed(&mut self, stands: Arc<[u8]>, began: Instant) {
         self.open = None;
         self.stands = Some(stands);
-        self.last_commit = Some(began);
+        self.last_commit = Some(Commit { began, ended: Instant::now() });
         self.commits.increment(1);
     }
 
@@ -201,7 +222,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn under_load_commits_are_apart() {
         let mut busy = transactions(open(100));
-        busy.last_commit = Some(Instant::now());
+        busy.last_commit = Some(Commit { began: Instant::now(), ended: Instant::now() });
         assert_eq!(busy.wants(), Some(Wants::More(Instant::now() + APART)));
         tokio::time::advance(APART).await;
         assert_eq!(busy.wants(), Some(Wants::More(Instant::now())));

@@ -22,9 +22,19 @@ impl KafkaSink {
         if !self.transactions.as_mut().is_some_and(Transactions::joins) {
             return Ok(());
         }
+        if let Some(marked) = self.transactions.as_ref().and_then(Transactions::may_begin) {
+            tokio::time::sleep_until(marked).await;
+        }
         let producer = self.producer().clone();
         let begun = blocking(move || producer.begin_transaction()).await?;
         begun.map_err(|error| self.of_transaction(&error))
+    }
+
+    /// The open transaction has so many bytes of records more.
+    pub(super) fn grows(&mut self, bytes: usize) {
+        if let Some(transactions) = &mut self.transactions {
+            transactions.grows(bytes);
+        }
     }
 
     /// Commits the open transaction: what it holds, and where the sink stands with that.

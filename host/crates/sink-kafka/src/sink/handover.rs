@@ -34,8 +34,9 @@ impl<'a> Parts<'a> {
         Self { topic, partition: None, key, body, headers: &meta.headers }
     }
 
-    fn bytes(&self) -> usize {
-        self.key.map_or(0, <[u8]>::len) + self.body.map_or(0, <[u8]>::len) + RECORD_BYTES
+    /// Bytes of key and body.
+    pub fn payload(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.body.map_or(0, <[u8]>::len)
     }
 
     fn record(self, number: usize) -> BaseRecord<'a, [u8], [u8], usize> {
@@ -69,7 +70,7 @@ pub(super) enum Unsent {
 impl KafkaSink {
     /// Hands one record of a delivery over, when there is room for it.
     pub(super) async fn send(&mut self, number: usize, parts: Parts<'_>) -> Result<(), Unsent> {
-        let bytes = parts.bytes();
+        let bytes = parts.payload() + RECORD_BYTES;
         let mut quiet = None;
         loop {
             let record = parts.record(number);
