@@ -71,7 +71,7 @@ pub(crate) fn start(
     let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave, handed, .. } = shared;
     let sink = &plan.sinks[index];
     let max_inflight = plan.max_inflight.max(1);
-    let (queue, items) = mpsc::channel(max_inflight);
+    let (queue, items) = mpsc::channel(max_inflight.div_ceil(2));
     let ended = CancellationToken::new();
     let (backlog, envelope) = backlog.unzip();
     let drain = backlog.clone().zip(envelope).map(|(backlog, envelope)| Drain {
