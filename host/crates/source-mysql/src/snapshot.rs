@@ -60,8 +60,6 @@ pub(crate) use window::Window;
 const MOST_VIEWS: u32 = 50;
 /// How often before what changes is locked for that moment.
 const FREE_VIEWS: u32 = 5;
-/// Most keys that are noted on the way to a mark. A view that takes more is opened anew.
-const MOST_KEYS: usize = 1 << 18;
 
 /// A copy that takes turns with the log: bytes of a chunk that are aimed at, and the rows of its first one.
 const CHUNK_BYTES: usize = 8 << 20;
@@ -304,7 +302,7 @@ impl Snapshot {
         let new: Vec<TableName> =
             window.changed_as_a_whole().filter(|table| !self.restless.contains(table)).cloned().collect();
         self.restless.extend(new);
-        window.len() > MOST_KEYS || window.changed_as_a_whole().next().is_some()
+        window.is_too_large() || window.changed_as_a_whole().next().is_some()
     }
 
     /// The next chunk has the bytes that are aimed at, by what was read so far.
