@@ -105,6 +105,8 @@ impl MysqlReader {
             beginning.note(&start).await?;
         }
         at.copies.restart(|table| definitions.has_key(table));
+        let captured = config.captured();
+        at.copies.leave_out(|table| captured.has(&table.database, &table.table));
         let snapshots = context.snapshots.clone();
         if !first {
             end(&snapshots, &at).await?;

@@ -40,7 +40,7 @@ use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_model::pattern::Patterns;
 use deltaforge_model::{Position, SourceBatch, SourceInfo};
 
-use crate::config::SnapshotConfig;
+use crate::config::{Captured, SnapshotConfig};
 use crate::connect::Endpoint;
 use crate::ddl::{Definition, TableName};
 use crate::failure::MysqlError;
@@ -82,6 +82,7 @@ pub(crate) struct Parts {
 /// The copies of a stream.
 pub(crate) struct Snapshot {
     parts: Parts,
+    pub captured: Captured,
     phase: Phase,
     /// Views that were opened since rows were handed out last.
     views: u32,
@@ -279,6 +280,10 @@ impl Snapshot {
         if job.request.is_some() {
             let requests = &self.parts.requests;
             let table = job.tables.first().map(Left::name);
+        self.later = None;
+        if job.request.is_some() {
+            self.must_be_captured(in_view(job))?;
+        }
             let definition = known.first().map(|(_, definition)| &**definition);
             requests.ready(job, definition).await?;
             condition = table.and_then(|table| requests.condition(job, &table));
@@ -355,6 +360,18 @@ impl Snapshot {
                 if filling.is_done() || !filling.keeps_view() {
                     self.aim(&filling);
                     self.spare = filling.sessions().await;
+    /// Refuses tables that the log says nothing of here: they were taken out of `tables` since somebody asked for them.
+    fn must_be_captured(&self, tables: &[Left]) -> Result<(), MysqlError> {
+        let captured = &self.parts.captured;
+        match tables.iter().all(|left| captured.has(&left.database, &left.table)) {
+            true => Ok(()),
+            false => Err(MysqlError::Unsupported(
+                "this pipeline does not capture it any more, it was taken out of the source's `tables`"
+                    .into(),
+            )),
+        }
+    }
+
                     return Ok(match batch {
                         Some(batch) => Next::Batch(batch, copies),
                         None => Next::Progress(copies),

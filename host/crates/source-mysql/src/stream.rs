@@ -113,6 +113,7 @@ impl Stream {
             info: parts.info.clone(),
             limits: *limits,
             outboxes: config.outboxes(),
+            captured: config.captured(),
             requests,
         });
         snapshot.tell(&parts.at.copies);
