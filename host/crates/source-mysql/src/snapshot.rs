@@ -69,6 +69,10 @@ const VIEW_SERVES: Duration = Duration::from_secs(60);
 const LOCKED_VIEW_SERVES: Duration = Duration::from_secs(600);
 
 /// What a snapshot is made of.
+/// How long the view of the source's own copy is kept while nobody takes its rows: it serves to the end of them.
+const OWN_VIEW_WAITS: Duration = Duration::from_secs(3_600);
+/// How long until a lock that was not to be had is asked for again: whoever writes waits behind it each time.
+const LOCK_PAUSE: Duration = Duration::from_secs(20);
 pub(crate) struct Parts {
     pub config: SnapshotConfig,
     pub endpoint: Endpoint,
@@ -94,6 +98,9 @@ pub(crate) struct Snapshot {
     spare: Vec<Session>,
 }
 
+    spare_since: Instant,
+    /// When a view is opened next, at the earliest.
+    later: Option<Instant>,
 enum Phase {
     /// Nothing is being copied.
     Idle,
@@ -130,10 +137,22 @@ impl Snapshot {
             spare: Vec::new(),
         }
     }
+            spare_since: Instant::now(),
+            later: None,
 
-    /// Waits until something else is asked for. Cancel-safe.
+    /// Waits until something else is asked for, or it is time to try again. Cancel-safe.
     pub async fn news(&mut self) {
-        self.parts.requests.news().await;
+        let later = self.later;
+        let time = async {
+            match later {
+                Some(later) => tokio::time::sleep_until(later).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.parts.requests.news() => {}
+            () = time => {}
+        }
     }
 
     /// Whether something else is asked for.
@@ -152,6 +171,7 @@ impl Snapshot {
             self.spare.clear();
             self.is_further();
         }
+            self.later = None;
         self.tell(copies);
         !goes_on
     }
@@ -176,7 +196,7 @@ impl Snapshot {
     /// batches are given.
     pub fn is_due(&self, at: &At) -> bool {
         match &self.phase {
-            Phase::Idle => !self.pauses(&at.copies),
+            Phase::Idle => !self.pauses(&at.copies) && self.later.is_none_or(|later| later <= Instant::now()),
             Phase::Waiting(View { mark, .. }) | Phase::Resting { mark, .. } => mark.is_reached(&at.place),
             Phase::Copying { .. } => true,
         }
@@ -222,6 +242,16 @@ impl Snapshot {
     ) -> Result<Next, MysqlError> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Idle => self.open(at).await,
+            Err(MysqlError::Busy(why)) if at.copies.are_asked_for() => {
+                // The log goes on meanwhile.
+                self.phase = Phase::Idle;
+                self.later = Some(Instant::now() + LOCK_PAUSE);
+                self.views = self.views.saturating_sub(1);
+                if let Some(job) = at.copies.jobs.first() {
+                    self.parts.requests.note(job, &why).await?;
+                }
+                Ok(Next::Log)
+            }
             Phase::Waiting(view) => self.begin(at, view, known, window.unwrap_or_default()).await,
             Phase::Copying { filling, retention } => self.copy(at, given, filling, retention).await,
             Phase::Resting { filling, .. } => self.go_on(at, filling, window.unwrap_or_default()).await,
@@ -250,6 +280,10 @@ impl Snapshot {
         let restless: Vec<TableName> = match self.views > FREE_VIEWS {
             true => names().filter(|name| self.restless.contains(name)).collect(),
             false => Vec::new(),
+        self.later = None;
+        if job.request.is_some() {
+            self.must_be_captured(in_view(job))?;
+        }
         };
         let (spare, most) = (std::mem::take(&mut self.spare), limits.hard_bytes.saturating_mul(2));
         let view = View::open(endpoint, server, &at.place, spare, count, most, &restless).await?;
@@ -280,10 +314,6 @@ impl Snapshot {
         if job.request.is_some() {
             let requests = &self.parts.requests;
             let table = job.tables.first().map(Left::name);
-        self.later = None;
-        if job.request.is_some() {
-            self.must_be_captured(in_view(job))?;
-        }
             let definition = known.first().map(|(_, definition)| &**definition);
             requests.ready(job, definition).await?;
             condition = table.and_then(|table| requests.condition(job, &table));

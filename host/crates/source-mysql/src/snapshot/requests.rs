@@ -88,8 +88,8 @@ impl Requests {
         Ok(self.desk.copied(id, job.rows).await.map_err(HistoryError::from)?)
     }
 
-    /// A table is begun anew.
-    async fn note(&self, job: &Job, what: &str) -> Result<(), MysqlError> {
+    /// Something goes another way than planned: a table is begun anew, or has to wait.
+    pub async fn note(&self, job: &Job, what: &str) -> Result<(), MysqlError> {
         let Some(id) = job.request else { return Ok(()) };
         Ok(self.desk.note(id, what).await.map_err(HistoryError::from)?)
     }

@@ -241,3 +241,9 @@ fn behind(server: &Server) -> MysqlError {
         cause: "it has not committed what its log has".into(),
     }
 }
+        MysqlError::Statement { code: 1205, .. } => MysqlError::Busy(format!(
+            "FLUSH TABLES WITH READ LOCK, which a snapshot of {} takes for a moment, since its transactions have no GTIDs, was waited \
+             for 10 s and not had: a long statement is at work, or somebody holds tables locked. It is tried again; SHOW PROCESSLIST \
+             tells who",
+            server.address
+        )),
