@@ -36,6 +36,8 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_model::pattern::Patterns;
 use deltaforge_model::{Position, SourceBatch, SourceInfo};
@@ -53,7 +55,7 @@ pub(crate) use progress::{Copies, Job};
 pub(crate) use requests::Requests;
 use retention::Retention;
 pub(crate) use retention::outlook;
-use view::{Mark, View};
+use view::{Mark, Opening, View};
 pub(crate) use window::Window;
 
 /// How often a view is opened anew because something changed under it.
@@ -67,12 +69,12 @@ const FIRST_CHUNK: usize = 500;
 /// How long its view serves: what the server keeps for it grows. Where a view takes a lock, a longer one is the smaller harm.
 const VIEW_SERVES: Duration = Duration::from_secs(60);
 const LOCKED_VIEW_SERVES: Duration = Duration::from_secs(600);
-
-/// What a snapshot is made of.
 /// How long the view of the source's own copy is kept while nobody takes its rows: it serves to the end of them.
 const OWN_VIEW_WAITS: Duration = Duration::from_secs(3_600);
 /// How long until a lock that was not to be had is asked for again: whoever writes waits behind it each time.
 const LOCK_PAUSE: Duration = Duration::from_secs(20);
+
+/// What a snapshot is made of.
 pub(crate) struct Parts {
     pub config: SnapshotConfig,
     pub endpoint: Endpoint,
@@ -80,13 +82,13 @@ pub(crate) struct Parts {
     pub info: Arc<SourceInfo>,
     pub limits: BatchLimits,
     pub outboxes: Patterns,
+    pub captured: Captured,
     pub requests: Requests,
 }
 
 /// The copies of a stream.
 pub(crate) struct Snapshot {
     parts: Parts,
-    pub captured: Captured,
     phase: Phase,
     /// Views that were opened since rows were handed out last.
     views: u32,
@@ -94,13 +96,13 @@ pub(crate) struct Snapshot {
     restless: Vec<TableName>,
     /// Rows of the next chunk of a copy that takes turns with the log.
     chunk: usize,
-    /// Connections of the view before, for the next one.
+    /// Connections of the view before, for the next one, and since when nobody uses them.
     spare: Vec<Session>,
-}
-
     spare_since: Instant,
     /// When a view is opened next, at the earliest.
     later: Option<Instant>,
+}
+
 enum Phase {
     /// Nothing is being copied.
     Idle,
@@ -135,10 +137,10 @@ impl Snapshot {
             restless: Vec::new(),
             chunk: FIRST_CHUNK,
             spare: Vec::new(),
-        }
-    }
             spare_since: Instant::now(),
             later: None,
+        }
+    }
 
     /// Waits until something else is asked for, or it is time to try again. Cancel-safe.
     pub async fn news(&mut self) {
@@ -169,11 +171,29 @@ impl Snapshot {
         if !goes_on {
             self.phase = Phase::Idle;
             self.spare.clear();
+            self.later = None;
             self.is_further();
         }
-            self.later = None;
         self.tell(copies);
         !goes_on
+    }
+
+    /// Keeps a view open on the way to its mark, which may be long. Where nobody takes what is read, the server closes it.
+    pub async fn keep(&mut self) {
+        if let Phase::Waiting(view) = &mut self.phase
+            && !view.keep().await
+        {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    /// How long a view serves, or waits for somebody to take its rows.
+    fn serves(&self, job: &Job) -> Duration {
+        match (job.request, self.parts.server.has_gtids()) {
+            (None, _) => OWN_VIEW_WAITS,
+            (_, true) => VIEW_SERVES,
+            (_, false) => LOCKED_VIEW_SERVES,
+        }
     }
 
     /// Whether there is nothing to copy for now.
@@ -222,6 +242,16 @@ impl Snapshot {
         window: Option<Window>,
     ) -> Result<Next, MysqlError> {
         match self.stepped(at, given, known, window).await {
+            Err(MysqlError::Busy(why)) if at.copies.are_asked_for() => {
+                // The log goes on meanwhile.
+                self.phase = Phase::Idle;
+                self.later = Some(Instant::now() + LOCK_PAUSE);
+                self.views = self.views.saturating_sub(1);
+                if let Some(job) = at.copies.jobs.first() {
+                    self.parts.requests.note(job, &why).await?;
+                }
+                Ok(Next::Log)
+            }
             Err(error) if at.copies.are_asked_for() && error.is_of_table() => {
                 self.phase = Phase::Idle;
                 self.is_further();
@@ -242,16 +272,6 @@ impl Snapshot {
     ) -> Result<Next, MysqlError> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Idle => self.open(at).await,
-            Err(MysqlError::Busy(why)) if at.copies.are_asked_for() => {
-                // The log goes on meanwhile.
-                self.phase = Phase::Idle;
-                self.later = Some(Instant::now() + LOCK_PAUSE);
-                self.views = self.views.saturating_sub(1);
-                if let Some(job) = at.copies.jobs.first() {
-                    self.parts.requests.note(job, &why).await?;
-                }
-                Ok(Next::Log)
-            }
             Phase::Waiting(view) => self.begin(at, view, known, window.unwrap_or_default()).await,
             Phase::Copying { filling, retention } => self.copy(at, given, filling, retention).await,
             Phase::Resting { filling, .. } => self.go_on(at, filling, window.unwrap_or_default()).await,
@@ -260,6 +280,10 @@ impl Snapshot {
 
     async fn open(&mut self, at: &At) -> Result<Next, MysqlError> {
         let Some(job) = at.copies.jobs.first() else { return Ok(Next::Log) };
+        self.later = None;
+        if job.request.is_some() {
+            self.must_be_captured(in_view(job))?;
+        }
         self.views += 1;
         if self.views > MOST_VIEWS {
             return Err(MysqlError::NotReady(format!(
@@ -280,13 +304,14 @@ impl Snapshot {
         let restless: Vec<TableName> = match self.views > FREE_VIEWS {
             true => names().filter(|name| self.restless.contains(name)).collect(),
             false => Vec::new(),
-        self.later = None;
-        if job.request.is_some() {
-            self.must_be_captured(in_view(job))?;
-        }
         };
-        let (spare, most) = (std::mem::take(&mut self.spare), limits.hard_bytes.saturating_mul(2));
-        let view = View::open(endpoint, server, &at.place, spare, count, most, &restless).await?;
+        let (mut spare, most) = (std::mem::take(&mut self.spare), limits.hard_bytes.saturating_mul(2));
+        let serves = self.serves(job);
+        if self.spare_since.elapsed() > serves / 2 {
+            spare.clear();
+        }
+        let opening = Opening { endpoint, server, max_row_bytes: most, serves };
+        let view = View::open(opening, &at.place, spare, count, &restless).await?;
         // What was held still is in the view as the log has it at the mark.
         let window = Window::of(names().filter(|name| !(view.is_still && restless.contains(name))));
         self.phase = Phase::Waiting(view);
@@ -302,6 +327,9 @@ impl Snapshot {
     ) -> Result<Next, MysqlError> {
         let mut copies = at.copies.clone();
         let Some(job) = copies.jobs.first_mut() else { return Ok(Next::Log) };
+        if !view.keep().await {
+            return self.open(at).await;
+        }
         if self.is_of_no_use(&window) {
             if job.request.is_none() {
                 tokio::time::sleep(Duration::from_millis(10 * u64::from(self.views))).await;
@@ -332,6 +360,18 @@ impl Snapshot {
         Ok(Next::Progress(copies))
     }
 
+    /// Refuses tables that the log says nothing of here: they were taken out of `tables` since somebody asked for them.
+    fn must_be_captured(&self, tables: &[Left]) -> Result<(), MysqlError> {
+        let captured = &self.parts.captured;
+        match tables.iter().all(|left| captured.has(&left.database, &left.table)) {
+            true => Ok(()),
+            false => Err(MysqlError::Unsupported(
+                "this pipeline does not capture it any more, it was taken out of the source's `tables`"
+                    .into(),
+            )),
+        }
+    }
+
     /// Whether so much changed since a view was opened that another one is needed.
     fn is_of_no_use(&mut self, window: &Window) -> bool {
         let new: Vec<TableName> =
@@ -358,8 +398,7 @@ impl Snapshot {
         window: Window,
     ) -> Result<Next, MysqlError> {
         let Some(job) = at.copies.jobs.first() else { return Ok(Next::Log) };
-        let serves = if self.parts.server.has_gtids() { VIEW_SERVES } else { LOCKED_VIEW_SERVES };
-        if self.is_of_no_use(&window) || job.is_doubted() || filling.age() > serves {
+        if self.is_of_no_use(&window) || job.is_doubted() || filling.age() > self.serves(job) {
             return self.open(at).await;
         }
         let chunk = self.chunk.min(self.parts.config.chunk_size.get());
@@ -387,27 +426,19 @@ impl Snapshot {
             }
             Outcome::Turn(batch) => {
                 self.is_further();
-                if filling.is_done() || !filling.keeps_view() {
-                    self.aim(&filling);
-                    self.spare = filling.sessions().await;
-    /// Refuses tables that the log says nothing of here: they were taken out of `tables` since somebody asked for them.
-    fn must_be_captured(&self, tables: &[Left]) -> Result<(), MysqlError> {
-        let captured = &self.parts.captured;
-        match tables.iter().all(|left| captured.has(&left.database, &left.table)) {
-            true => Ok(()),
-            false => Err(MysqlError::Unsupported(
-                "this pipeline does not capture it any more, it was taken out of the source's `tables`"
-                    .into(),
-            )),
-        }
-    }
-
+                self.aim(&filling);
+                let serves = at.copies.jobs.first().map(|job| self.serves(job));
+                // The server may have closed what nobody used for so long.
+                let is_over = serves.is_none_or(|serves| filling.age() > serves);
+                if is_over || filling.is_done() || !filling.keeps_view() {
+                    if !is_over {
+                        (self.spare, self.spare_since) = (filling.sessions().await, Instant::now());
+                    }
                     return Ok(match batch {
                         Some(batch) => Next::Batch(batch, copies),
                         None => Next::Progress(copies),
                     });
                 }
-                self.aim(&filling);
                 let (mark, window) = filling.rest(&self.parts.server).await?;
                 self.phase = Phase::Resting { filling, mark };
                 Ok(Next::Turn(batch, copies, Box::new(window)))

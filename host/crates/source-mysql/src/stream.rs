@@ -172,6 +172,7 @@ impl Stream {
 impl Stream {
     /// Copies existing rows, where the log stands still for that.
     async fn copy(&mut self) -> Result<(), End> {
+        self.snapshot.keep().await;
         while self.log.is_between() {
             if self.snapshot.has_news() {
                 let mut copies = self.log.at().copies.clone();
