@@ -109,6 +109,7 @@ impl MysqlReader {
         at.copies.leave_out(|table| captured.has(&table.database, &table.table));
         let snapshots = context.snapshots.clone();
         if !first {
+            snapshots.again(|request| at.copies.have(request)).await.map_err(HistoryError::from)?;
             end(&snapshots, &at).await?;
         }
         if takes_snapshot {

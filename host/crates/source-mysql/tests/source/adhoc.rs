@@ -415,6 +415,64 @@ async fn a_table_that_is_taken_out_of_the_configuration_fails_and_the_others_are
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_given_up_and_is_copied_after_a_kill_is_no_failure() {
+    let db = Db::shared(Flavour::MySql);
+    fill(&db, 100);
+    let mut reader = Reader::connect(in_chunks(&db, 10), None).await.unwrap();
+    let id = reader.ask(vec![table(&db, "t"), table(&db, "u")]).await;
+    let mut replica = Replica::default();
+    while replica.copied("t") < 30 {
+        reader.take(&mut replica).await;
+    }
+    let kept = reader.through.clone();
+    let mut without = in_chunks(&db, 10);
+    without["tables"] = json!([table(&db, "u").name]);
+    let mut reader = Reader::connect(without, kept.clone()).await.unwrap();
+    while reader.state(id).await.why.is_empty() {
+        reader.take(&mut replica).await;
+    }
+    // Killed before it is checkpointed; and the table is captured again.
+    let mut reader = Reader::connect(in_chunks(&db, 10), kept).await.unwrap();
+    let ended = reader.until_ended(id, &mut replica).await;
+    assert_eq!((ended.state, &ended.why[..]), (SnapshotState::Done, &[][..]));
+    assert!(replica.copied("t") >= 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_had_ended_is_copied_again_where_a_sink_lost_it() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        fill(&db, 100);
+        let config = in_chunks(&db, 10);
+        let mut reader = Reader::connect(config.clone(), None).await.unwrap();
+        let mut lost = Replica::default();
+        db.run("REPLACE INTO u VALUES (500, 1, 'x')");
+        while lost.changes == 0 {
+            reader.take(&mut lost).await;
+        }
+        let before = reader.through.clone();
+        let id = reader.ask(vec![table(&db, "t")]).await;
+        while lost.copied("t") < 30 {
+            reader.take(&mut lost).await;
+        }
+        let within = reader.through.clone();
+        let ids = reader.until_ended(id, &mut lost).await;
+        assert_eq!((ids.state, lost.copied("t")), (SnapshotState::Done, 100));
+        // It had some of the rows, and then none of them.
+        for (position, at_least) in [(within, 60), (before, 100)] {
+            let mut replica = Replica::default();
+            let mut reader = Reader::connect(config.clone(), position).await.unwrap();
+            assert_eq!(reader.state(id).await.ended_ms, None);
+            let ended = reader.until_ended(id, &mut replica).await;
+            assert_eq!(ended.state, SnapshotState::Done);
+            assert!(ended.why.len() == 1 && ended.why[0].contains("copied again"), "{ended:?}");
+            assert!(replica.copied("t") >= at_least, "{}", replica.copied("t"));
+            assert!(replica.ids.keys().all(|id| lost.ids.contains_key(id)), "they have the same ids");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_another_one_takes_the_place_of_in_a_pause_is_copied_anew_by_the_same_condition() {
     for flavour in Flavour::BOTH {
         let db = Db::shared(flavour);
