@@ -172,7 +172,10 @@ impl Stream {
 impl Stream {
     /// Copies existing rows, where the log stands still for that.
     async fn copy(&mut self) -> Result<(), End> {
-        self.snapshot.keep().await;
+        // Not where nobody takes what was read: the server is to close a view of which nothing comes.
+        if self.outlet.is_wanted() || !self.log.has_batch() {
+            self.snapshot.keep().await;
+        }
         while self.log.is_between() {
             if self.snapshot.has_news() {
                 let mut copies = self.log.at().copies.clone();
