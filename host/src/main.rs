@@ -4,6 +4,7 @@ mod access;
 mod builtin;
 mod check;
 mod cli;
+mod command;
 mod doctor;
 mod log;
 mod measure;

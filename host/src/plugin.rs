@@ -19,12 +19,10 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::Exit;
-use crate::check::print;
-use remote::RemoteError;
+use crate::command;
 
 /// Where a host looks for plugins unless it is told otherwise.
 const REGISTRY: &str = "./data/plugins";
@@ -128,8 +126,7 @@ impl PluginCommand {
 /// Runs a command to its end.
 pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
     show_logs();
-    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = executor.block_on(async {
+    command::run(command.output().json, "PLUGIN_COMMAND_FAILED", async {
         match command {
             PluginCommand::New(args) => new::run(args),
             PluginCommand::Sdk(args) => new::renew(args),
@@ -145,21 +142,7 @@ pub fn run(command: &PluginCommand) -> anyhow::Result<Exit> {
             PluginCommand::Deploy(args) => swap::deploy(args).await,
             PluginCommand::Rollback(args) => swap::rollback(args).await,
         }
-    });
-    let error = match result {
-        Ok(exit) => return Ok(exit),
-        Err(error) => error,
-    };
-    let remote = error.downcast_ref::<RemoteError>();
-    let exit = if remote.is_some_and(RemoteError::is_unreachable) { Exit::Unreachable } else { Exit::Failed };
-    let text = format!("{error:#}");
-    if command.output().json {
-        let code = remote.map_or("PLUGIN_COMMAND_FAILED", RemoteError::code);
-        print(&format!("{}\n", json!({ "error": { "code": code, "message": text } })))?;
-    } else {
-        show::error(&text);
-    }
-    Ok(exit)
+    })
 }
 
 /// Has what plugins write into their log appear on stderr, as a host does.

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Exit;
 use crate::check::print;
+use crate::command;
 use crate::plugin::remote::{Body, HostArgs, Remote, RemoteError};
 use crate::plugin::show;
 
@@ -92,8 +93,7 @@ impl SnapshotCommand {
 
 /// Runs a command to its end.
 pub fn run(command: &SnapshotCommand) -> anyhow::Result<Exit> {
-    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = executor.block_on(async {
+    command::run(command.place().json, "SNAPSHOT_COMMAND_FAILED", async {
         match command {
             SnapshotCommand::Start(args) => start(args).await,
             SnapshotCommand::List(args) => list(args).await,
@@ -101,22 +101,9 @@ pub fn run(command: &SnapshotCommand) -> anyhow::Result<Exit> {
             SnapshotCommand::Pause(args) => one(args, Method::POST, Some("pause")).await,
             SnapshotCommand::Resume(args) => one(args, Method::POST, Some("resume")).await,
             SnapshotCommand::Stop(args) => one(args, Method::POST, Some("stop")).await,
-        }
-    });
-    let error = match result {
-        Ok(()) => return Ok(Exit::Ok),
-        Err(error) => error,
-    };
-    let remote = error.downcast_ref::<RemoteError>();
-    let exit = if remote.is_some_and(RemoteError::is_unreachable) { Exit::Unreachable } else { Exit::Failed };
-    let text = format!("{error:#}");
-    if command.place().json {
-        let code = remote.map_or("SNAPSHOT_COMMAND_FAILED", RemoteError::code);
-        print(&format!("{}\n", json!({ "error": { "code": code, "message": text } })))?;
-    } else {
-        show::error(&text);
-    }
-    Ok(exit)
+        }?;
+        Ok(Exit::Ok)
+    })
 }
 
 async fn start(args: &StartArgs) -> anyhow::Result<()> {

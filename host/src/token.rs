@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::Exit;
 use crate::check::print;
+use crate::command;
 use crate::plugin::remote::{Body, Remote, RemoteError, TokenArgs, host_or};
 use crate::plugin::show;
 
@@ -98,28 +99,14 @@ impl TokenCommand {
 
 /// Runs a command to its end.
 pub fn run(command: &TokenCommand) -> anyhow::Result<Exit> {
-    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = executor.block_on(async {
+    command::run(command.place().json, "TOKEN_COMMAND_FAILED", async {
         match command {
             TokenCommand::Create(args) => create(args).await,
             TokenCommand::List(args) => list(args).await,
             TokenCommand::Revoke(args) => revoke(args).await,
-        }
-    });
-    let error = match result {
-        Ok(()) => return Ok(Exit::Ok),
-        Err(error) => error,
-    };
-    let remote = error.downcast_ref::<RemoteError>();
-    let exit = if remote.is_some_and(RemoteError::is_unreachable) { Exit::Unreachable } else { Exit::Failed };
-    let text = format!("{error:#}");
-    if command.place().json {
-        let code = remote.map_or("TOKEN_COMMAND_FAILED", RemoteError::code);
-        print(&format!("{}\n", json!({ "error": { "code": code, "message": text } })))?;
-    } else {
-        show::error(&text);
-    }
-    Ok(exit)
+        }?;
+        Ok(Exit::Ok)
+    })
 }
 
 /// A host that does not run, held so that none starts meanwhile.

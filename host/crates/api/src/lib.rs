@@ -16,6 +16,7 @@ mod error;
 mod extract;
 mod guard;
 mod health;
+mod hidden;
 mod metrics;
 mod openapi;
 mod pipelines;

@@ -14,7 +14,7 @@ use crate::audit::{Audited, told};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Names, Params};
 use crate::health::of_dlq;
-use crate::snapshots::SnapshotView;
+use crate::snapshots;
 use crate::view::{CheckpointView, Ops, PipeInfo};
 
 /// A label that pipelines are selected by: `key:value`, or `key` alone for any value.
@@ -90,6 +90,7 @@ async fn info(app: &App, known: &Known) -> PipeInfo {
 ))]
 pub(crate) async fn show(
     State(app): State<App>,
+    caller: Caller,
     Names(name): Names<String>,
 ) -> Result<Json<PipeInfo>, ApiError> {
     let known = app.control.get(&name)?;
@@ -101,8 +102,9 @@ pub(crate) async fn show(
     };
     let mut info = info(&app, &known).await;
     let mut ops = Ops::of(&known.status, &checkpoints, dlq_entries);
-    let snapshots = app.control.snapshots(&name).await?.into_iter().map(SnapshotView::from);
-    ops.snapshots = snapshots.filter(|one| one.ended_at.is_none()).collect();
+    ops.hide_from(caller.role);
+    ops.snapshots = snapshots::seen(&app, &name, caller.role).await?;
+    ops.snapshots.retain(|one| one.ended_at.is_none());
     info.ops = Some(ops);
     Ok(Json(info))
 }
@@ -154,10 +156,12 @@ pub(crate) async fn stop(
 ))]
 pub(crate) async fn checkpoints(
     State(app): State<App>,
+    caller: Caller,
     Names(name): Names<String>,
 ) -> Result<Json<Vec<CheckpointView>>, ApiError> {
     let checkpoints = app.control.checkpoints(&name).await?;
-    Ok(Json(checkpoints.iter().map(CheckpointView::of).collect()))
+    let seen = checkpoints.iter().map(|one| CheckpointView::of(one).seen_by(caller.role));
+    Ok(Json(seen.collect()))
 }
 
 /// Whose checkpoints.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use deltaforge_config::auth::Role;
 use deltaforge_engine::control::SnapshotAsk;
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::snapshots::{Command, Snapshot, SnapshotError, Table};
@@ -17,6 +18,7 @@ use crate::access::Caller;
 use crate::audit::{Audited, cut, told};
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{JsonBody, Names};
+use crate::hidden::{HIDDEN, sees_values};
 use crate::view::rfc3339;
 
 /// Which rows are to be copied.
@@ -64,7 +66,7 @@ pub(crate) struct SnapshotView {
     pub state: &'static str,
     /// What is copied.
     pub tables: Vec<String>,
-    /// By table: which of its rows, where not all.
+    /// By table: which of its rows, where not all; `***` for a viewer.
     #[serde(rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
     pub conditions: BTreeMap<String, String>,
     /// Rows that were handed out.
@@ -72,7 +74,7 @@ pub(crate) struct SnapshotView {
     /// The table that is copied, or is next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
-    /// The key of the last row of it that was copied.
+    /// The key of the last row of it that was copied; `***` for a viewer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
     /// The token's name of who asked.
@@ -85,7 +87,8 @@ pub(crate) struct SnapshotView {
     /// When it ended: everything was durable, or it was stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<String>,
-    /// What went wrong, or another way than planned: tables that were not copied to their end, or anew.
+    /// What went wrong, or another way than planned: tables that were not copied to their end, or anew; for a viewer without the
+    /// reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub why: Vec<String>,
     /// What somebody should know of it; in the answer to the request only.
@@ -114,6 +117,24 @@ impl From<Snapshot> for SnapshotView {
             why,
             warnings: Vec::new(),
         }
+    }
+}
+
+impl SnapshotView {
+    /// As somebody of a role sees it. Keys, conditions and the words of servers hold values of rows, which the pipeline may hide from
+    /// consumers; whoever only looks sees none.
+    pub(crate) fn seen_by(self, role: Role) -> Self {
+        if sees_values(role) {
+            return self;
+        }
+        let hidden = || HIDDEN.to_owned();
+        let conditions = self.conditions.into_keys().map(|table| (table, hidden())).collect();
+        let key = self.key.iter().map(|_| hidden()).collect();
+        let why = self.why.iter().map(|why| match why.split_once(": ") {
+            Some((what, _)) => format!("{what}: {}", hidden()),
+            None => why.clone(),
+        });
+        Self { conditions, key, why: why.collect(), ..self }
     }
 }
 
@@ -157,10 +178,16 @@ pub(crate) async fn start(
 ))]
 pub(crate) async fn list(
     State(app): State<App>,
+    caller: Caller,
     Names(name): Names<String>,
 ) -> Result<Json<Vec<SnapshotView>>, ApiError> {
-    let all = app.control.snapshots(&name).await?;
-    Ok(Json(all.into_iter().map(SnapshotView::from).collect()))
+    Ok(Json(seen(&app, &name, caller.role).await?))
+}
+
+/// All of a pipeline, as somebody of a role sees them.
+pub(crate) async fn seen(app: &App, pipeline: &str, role: Role) -> Result<Vec<SnapshotView>, ApiError> {
+    let all = app.control.snapshots(pipeline).await?;
+    Ok(all.into_iter().map(|one| SnapshotView::from(one).seen_by(role)).collect())
 }
 
 /// One of them.
@@ -171,11 +198,12 @@ pub(crate) async fn list(
 ))]
 pub(crate) async fn show(
     State(app): State<App>,
+    caller: Caller,
     Names((name, id)): Names<(String, String)>,
 ) -> Result<Json<SnapshotView>, ApiError> {
-    let all = app.control.snapshots(&name).await?;
-    let found = all.into_iter().find(|one| one.id.to_string() == id);
-    Ok(Json(found.ok_or(SnapshotError::NotFound(id))?.into()))
+    let all = seen(&app, &name, caller.role).await?;
+    let found = all.into_iter().find(|one| one.id == id);
+    Ok(Json(found.ok_or(SnapshotError::NotFound(id))?))
 }
 
 /// Copies no more rows of it until it is resumed. The stream, and other snapshots, go on.
@@ -227,4 +255,44 @@ async fn command(
 ) -> Result<Audited<Json<SnapshotView>>, ApiError> {
     let view = SnapshotView::from(app.control.command_snapshot(&name, &id, command).await?);
     Ok(told(noted(&view), Json(view)))
+}
+
+#[cfg(test)]
+mod tests {
+    use deltaforge_engine::snapshots::SnapshotState;
+
+    use super::*;
+
+    #[test]
+    fn a_viewer_is_told_what_happened_and_no_value() {
+        let table = Table { name: "shop.a".into(), condition: Some("mail = 'x@y'".into()) };
+        let snapshot = Snapshot {
+            id: 7,
+            tables: vec![table],
+            state: SnapshotState::Running,
+            by: "ops".into(),
+            asked_ms: 0,
+            started_ms: None,
+            ended_ms: None,
+            rows: 5,
+            table: Some("shop.a".into()),
+            key: vec!["x@y".into(), "3".into()],
+            why: vec!["shop.a is not copied: wrong value x@y".into(), "it was tried again".into()],
+        };
+        let whole = SnapshotView::from(snapshot);
+        for role in Role::ALL {
+            let seen = whole.clone().seen_by(role);
+            assert_eq!((&seen.id, seen.rows, &seen.table), (&whole.id, 5, &whole.table));
+            if role >= Role::Operator {
+                assert_eq!(
+                    (&seen.key, &seen.why, &seen.conditions),
+                    (&whole.key, &whole.why, &whole.conditions)
+                );
+                continue;
+            }
+            assert_eq!(seen.key, ["***", "***"]);
+            assert_eq!(seen.why, ["shop.a is not copied: ***", "it was tried again"]);
+            assert_eq!(seen.conditions.into_iter().collect::<Vec<_>>(), [("shop.a".into(), "***".into())]);
+        }
+    }
 }

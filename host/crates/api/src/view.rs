@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use deltaforge_config::auth::Role;
 use deltaforge_config::{Catalog, hide_passwords};
 use deltaforge_engine::SinkCheckpoint;
 use deltaforge_engine::control::Known;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::hidden::{hide_keys, sees_values};
 use crate::snapshots::SnapshotView;
 
 /// A pipeline.
@@ -230,7 +232,29 @@ impl SinkView {
     }
 }
 
+impl Ops {
+    /// Hides values of rows from somebody of a role who only looks.
+    pub fn hide_from(&mut self, role: Role) {
+        if sees_values(role) {
+            return;
+        }
+        self.checkpoints.iter_mut().for_each(|one| hide_keys(&mut one.position));
+        for gap in self.sinks.iter_mut().flat_map(|sink| &mut sink.gaps) {
+            hide_keys(&mut gap.from);
+            hide_keys(&mut gap.to);
+        }
+    }
+}
+
 impl CheckpointView {
+    /// As somebody of a role sees it.
+    pub fn seen_by(mut self, role: Role) -> Self {
+        if !sees_values(role) {
+            hide_keys(&mut self.position);
+        }
+        self
+    }
+
     pub fn of(checkpoint: &SinkCheckpoint) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         Self {

@@ -71,7 +71,7 @@ impl<'a> Asking<'a> {
                 None => finding,
             }
         };
-        self.ask(known.block, own, &path.below(&["config"]), None, written);
+        self.ask(known.block, own, path, &path.below(&["config"]), None, written);
     }
 
     fn sink(&mut self, node: &Node, path: &Path) {
@@ -84,7 +84,7 @@ impl<'a> Asking<'a> {
             return;
         };
         let own = block.own(&node.get("config").map(Node::to_json).unwrap_or_default(), &SINK_KEYS);
-        self.ask(block, own, &config, None, |finding| finding);
+        self.ask(block, own, path, &config, None, |finding| finding);
     }
 
     fn envelope(&mut self, node: &Node, path: &Path) {
@@ -116,7 +116,7 @@ impl<'a> Asking<'a> {
     /// nobody knows, which are reported already, are left out. That it is not asked is said.
     fn ask_stage(&mut self, block: &Block, mut own: Value, part: &Path, path: &Path, limits: Option<Limits>) {
         if !block.has_checks() {
-            return self.ask(block, own, path, limits, |finding| finding);
+            return self.ask(block, own, part, path, limits, |finding| finding);
         }
         let known: Vec<(&Path, Code)> = self.problems.within(path).collect();
         let is_readable = known.iter().all(|(at, code)| {
@@ -129,15 +129,20 @@ impl<'a> Asking<'a> {
         self.findings(block, &own, path, limits, |finding| finding);
     }
 
+    /// Asks the part at `part`, whose settings stand at `path`, where these can be read. That it is not asked is said.
     fn ask(
         &mut self,
         block: &Block,
         own: Value,
+        part: &Path,
         path: &Path,
         limits: Option<Limits>,
         place: impl Fn(Finding) -> Finding,
     ) {
         if self.problems.any_within(path) || self.document.nearest(path).has_broken() {
+            if block.has_checks() {
+                self.problems.leave_out(part);
+            }
             return;
         }
         self.findings(block, &own, path, limits, place);

@@ -8,7 +8,7 @@ use deltaforge_model::Event;
 use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use tracing::{Instrument, error, warn};
 
 use crate::secrets::Secrets;
@@ -62,12 +62,12 @@ pub struct Letter<'a> {
 }
 
 /// All of an event but its rows: what happened to which table, and where that is in the log.
-fn without_images(event: &[u8]) -> Option<Vec<u8>> {
-    let mut members: Map<String, Value> = serde_json::from_slice(event).ok()?;
-    for image in ["before", "after"] {
-        members.insert(image.to_owned(), Value::Null);
-    }
-    serde_json::to_vec(&members).ok()
+fn without_images(event: &Event<'_>, encoders: &mut RowEncoders) -> Vec<u8> {
+    let mut json = br#"{"before":null,"after":null"#.to_vec();
+    let brace = json.len();
+    EventWriter::new(event.batch(), encoders).write_origin(event, false, &mut json);
+    json[brace] = b',';
+    json
 }
 
 /// By which its row is found, as a JSON object; `None`: its table has no key.
@@ -288,7 +288,8 @@ impl Dlq {
         let kept = match (letter.hide, truncated) {
             (true, _) => None,
             (false, false) => Some(event),
-            (false, true) => without_images(&event).filter(|rest| rest.len() <= self.limits.max_event_bytes),
+            (false, true) => Some(without_images(&letter.event, &mut encoders))
+                .filter(|rest| rest.len() <= self.limits.max_event_bytes),
         };
         let event = raw(kept);
         let key = (truncated && !letter.hide).then(|| key(&letter.event, &mut encoders)).flatten();
@@ -391,3 +392,7 @@ impl Dlq {
         Ok(purged)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

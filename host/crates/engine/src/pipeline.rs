@@ -559,6 +559,11 @@ impl Supervisor {
                 }
             }
             if let Some(failure) = self.shared.halt().why() {
+                for (index, sink) in self.plan.sinks.iter().enumerate() {
+                    if sink.factory.keeps_position(&sink.config) {
+                        self.shared.sink_held(index, &failure);
+                    }
+                }
                 self.shared.failed(self.plan.secrets.hide_in(failure), None);
                 tokio::select! {
                     changed = self.wanted.changed() => if changed.is_err() { return },

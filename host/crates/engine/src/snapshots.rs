@@ -172,6 +172,11 @@ impl Snapshots {
         });
     }
 
+    /// Rows that the source says it has handed out.
+    fn rows(&self, id: u64) -> Option<u64> {
+        self.progress.lock().get(&id).map(|progress| progress.rows)
+    }
+
     async fn store(&self, record: &Record) -> Result<(), StateError> {
         let bytes = serde_json::to_vec(record).expect("a record is plain JSON");
         self.store.put_many(vec![(self.key(record.id), bytes)], None).await
@@ -243,12 +248,14 @@ impl Snapshots {
     /// When there is none of that number, it has ended, or the state store fails.
     pub async fn command(&self, id: u64, command: Command) -> Result<Snapshot, SnapshotError> {
         let live = self.progress.lock().get(&id).cloned();
-        let changed = self.change(id, |record| match command {
-            Command::Pause => record.paused = true,
-            Command::Resume => record.paused = false,
-            Command::Stop => {
-                record.rows = live.as_ref().map_or(record.rows, |live| live.rows);
-                record.ended = Some(Ending { state: SnapshotState::Stopped, at_ms: now_ms() });
+        let changed = self.change(id, |record| {
+            record.rows = live.as_ref().map_or(record.rows, |live| live.rows);
+            match command {
+                Command::Pause => record.paused = true,
+                Command::Resume => record.paused = false,
+                Command::Stop => {
+                    record.ended = Some(Ending { state: SnapshotState::Stopped, at_ms: now_ms() });
+                }
             }
         });
         match changed.await? {
@@ -301,7 +308,8 @@ impl Snapshots {
         self.progress.lock().insert(id, progress);
     }
 
-    /// The first row is about to be read.
+    /// The first row is about to be read, or the next one where it goes on. To be called each few chunks: how many rows that
+    /// makes is kept for when no source is at work.
     ///
     /// # Errors
     ///
@@ -310,7 +318,43 @@ impl Snapshots {
         let begin = |record: &mut Record| {
             record.started_ms.get_or_insert_with(now_ms);
         };
-        self.change(id, begin).await.map(drop)
+        self.change(id, begin).await?;
+        let Some(rows) = self.rows(id) else { return Ok(()) };
+        let mut records = self.records.lock().await;
+        let records = self.loaded(&mut records).await?;
+        let known = records.get_mut(&id).filter(|record| record.ended.is_none() && record.rows != rows);
+        if let Some(record) = known {
+            record.rows = rows;
+            self.store(record).await?;
+        }
+        Ok(())
+    }
+
+    /// Has those copied again that have ended and are not behind the position that everything goes on from: some sink lost what it
+    /// had of them, or had not got it. `is_behind` tells of a number. Those that an operator stopped stay where they are.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn again(&self, is_behind: impl Fn(u64) -> bool) -> Result<(), StateError> {
+        let mut records = self.records.lock().await;
+        let records = self.loaded(&mut records).await?;
+        let is_lost = |record: &&mut Record| {
+            record.ended.as_ref().is_some_and(|ended| ended.state != SnapshotState::Stopped)
+                && !is_behind(record.id)
+        };
+        for record in records.values_mut().filter(is_lost) {
+            let what = "where the pipeline goes on from lies before its end, although it had ended: a sink lost what it had, or never had \
+                        it. What is missing there is copied again";
+            warn!(snapshot = record.id, "{what}");
+            let mut changed = record.clone();
+            changed.ended = None;
+            say(&mut changed.notes, what);
+            self.store(&changed).await?;
+            *record = changed;
+        }
+        self.tell(records);
+        Ok(())
     }
 
     /// A table goes another way than planned, and is copied all the same: it is begun anew.
@@ -323,14 +367,27 @@ impl Snapshots {
         self.change(id, |record| say(&mut record.notes, what)).await.map(drop)
     }
 
-    /// A table is not copied, or not to its end. To be called before a position says that it is left out.
+    /// A table is not copied, or not to its end; `what`: the rest of the sentence. To be called before a position says that it is
+    /// left out.
     ///
     /// # Errors
     ///
     /// When the state store fails.
-    pub async fn problem(&self, id: u64, what: &str) -> Result<(), StateError> {
+    pub async fn problem(&self, id: u64, table: &str, what: &str) -> Result<(), StateError> {
+        let what = format!("{}{what}", about(table));
         warn!(snapshot = id, "{what}");
-        self.change(id, |record| say(&mut record.problems, what)).await.map(drop)
+        self.change(id, |record| say(&mut record.problems, &what)).await.map(drop)
+    }
+
+    /// A table is copied after all: no position says that it was left out.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn mended(&self, id: u64, table: &str) -> Result<(), StateError> {
+        let about = about(table);
+        let mend = |record: &mut Record| record.problems.retain(|said| !said.starts_with(&about));
+        self.change(id, mend).await.map(drop)
     }
 
     /// The last row is handed out; it is not durable yet. To be called before a position says so.
@@ -358,6 +415,11 @@ impl Snapshots {
         }
         Ok(())
     }
+}
+
+/// How what is said of a table begins.
+fn about(table: &str) -> String {
+    format!("{table} is ")
 }
 
 fn say(list: &mut Vec<String>, what: &str) {

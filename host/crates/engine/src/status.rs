@@ -302,6 +302,27 @@ impl Shared {
         is_news
     }
 
+    /// A sink that keeps its position itself is not opened while another one of them has the pipeline stand still. Answers whether
+    /// it did not show that yet.
+    pub(crate) fn sink_held(&self, sink: usize, why: &Failure) -> bool {
+        let mut inner = self.inner.lock();
+        let status = &mut inner.sinks[sink];
+        if status.error.as_ref().is_some_and(|error| error.code == why.code) {
+            return false;
+        }
+        let message = format!(
+            "it is not opened, as another exactly-once sink of the pipeline is shut out: whoever has that one may have this one too. {}",
+            why.message
+        );
+        status.failing_since.get_or_insert_with(tokio::time::Instant::now);
+        status.retry_at = None;
+        status.error = Some(Failure { message: self.secrets.hide(&message), ..why.clone() });
+        if inner.is_stalled() {
+            self.metrics.state(inner.state_held_up());
+        }
+        true
+    }
+
     /// A sink that failed is tried again after so long.
     pub(crate) fn sink_tries_in(&self, sink: usize, pause: Duration) {
         self.inner.lock().sinks[sink].retry_at = Some(tokio::time::Instant::now() + pause);

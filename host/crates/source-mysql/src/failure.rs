@@ -57,6 +57,9 @@ pub(crate) enum MysqlError {
         /// The server's words.
         message: String,
     },
+    /// What is to be locked for a moment is in use for longer.
+    #[error("{0}")]
+    Busy(String),
     /// A privilege or setting is missing.
     #[error("{0}")]
     NotReady(String),
@@ -112,8 +115,10 @@ const DENIED: [u16; 4] = [1142, 1143, 1227, 1370];
 /// The server does not give us its log.
 const NO_LOG: u16 = 1236;
 
-/// Errors that pass, or are the server's and no table's: it goes down, has no room, or ended our statement.
-const PASSING: [u16; 9] = [1040, 1053, 1077, 1079, 1213, 1317, 1927, 3169, 4031];
+/// Errors that pass, or are the server's and no table's: it goes down, has no room for another connection or no more of the
+/// account's, is not ready for statements yet, lost the connection, or ended our statement.
+const PASSING: [u16; 15] =
+    [1040, 1047, 1053, 1077, 1079, 1159, 1160, 1161, 1203, 1213, 1226, 1317, 1927, 3169, 4031];
 
 impl MysqlError {
     /// Whether it is about what is copied, and not about the server: without that, everything else goes on.
@@ -215,6 +220,7 @@ impl From<MysqlError> for SourceError {
             MysqlError::Unreachable { cause, .. } => Self::retry("mysql_unreachable", message, cause),
             MysqlError::Silent { .. } => Self::retry("mysql_unreachable", message, "the time is over"),
             MysqlError::Statement { message: cause, .. } => Self::retry("mysql_failed", message, cause),
+            MysqlError::Busy(_) => Self::retry("mysql_failed", message, "the time is over"),
             MysqlError::History(HistoryError::State(cause)) => Self::retry("schema_history", message, cause),
             MysqlError::History(_) => Self::operator("schema_history", message),
             MysqlError::LoginRefused { .. } => Self::operator("mysql_login_refused", message),
@@ -247,6 +253,25 @@ mod tests {
             told.contains("same pipeline runs on another host") && told.contains("`server_id`"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn what_passes_ends_no_copy() {
+        for (code, is_of_table) in [
+            (1040, false),
+            (1047, false),
+            (1159, false),
+            (1160, false),
+            (1161, false),
+            (1203, false),
+            (1226, false),
+            (1146, true),
+        ] {
+            assert_eq!(MysqlError::told("copy", "there", code, "").is_of_table(), is_of_table, "{code}");
+        }
+        let busy = MysqlError::Busy(String::new());
+        assert!(!busy.is_of_table());
+        assert_eq!(SourceError::from(busy).next, Next::Retry);
     }
 
     #[test]

@@ -105,8 +105,11 @@ impl MysqlReader {
             beginning.note(&start).await?;
         }
         at.copies.restart(|table| definitions.has_key(table));
+        let captured = config.captured();
+        at.copies.leave_out(|table| captured.has(&table.database, &table.table));
         let snapshots = context.snapshots.clone();
         if !first {
+            snapshots.again(|request| at.copies.have(request)).await.map_err(HistoryError::from)?;
             end(&snapshots, &at).await?;
         }
         if takes_snapshot {

@@ -67,7 +67,8 @@ impl Session {
         Ok(session)
     }
 
-    /// Opens one whose rows come as the server keeps them: texts in their own charsets, times in UTC.
+    /// Opens one whose rows come as the server keeps them: texts in their own charsets, times in UTC. The server closes it, and the
+    /// view that it has, where it is not used for `idle`, or nobody takes its rows for so long.
     ///
     /// # Errors
     ///
@@ -76,8 +77,10 @@ impl Session {
         endpoint: &Endpoint,
         flavour: Flavour,
         max_row_bytes: usize,
+        idle: Duration,
     ) -> Result<Self, MysqlError> {
         let mut session = Self::connect(endpoint, max_row_bytes).await?;
+        let seconds = idle.as_secs().max(1);
         (session.talk.action, session.talk.patience) = ("copy rows from", COPY_PATIENCE);
         let no_limit = match flavour {
             Flavour::MySql => "SET SESSION max_execution_time = 0",
@@ -86,7 +89,7 @@ impl Session {
         for statement in [
             "SET NAMES utf8mb4",
             "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', sql_select_limit = DEFAULT",
-            "SET SESSION net_write_timeout = 3600, wait_timeout = 86400, autocommit = 1",
+            &format!("SET SESSION net_write_timeout = {seconds}, wait_timeout = {seconds}, autocommit = 1"),
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             no_limit,
         ] {

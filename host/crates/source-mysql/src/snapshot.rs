@@ -14,7 +14,7 @@
 //! long as the log has not spoken of its key since the view was opened.
 //!
 //! * [`progress`]: how far copies have got, for positions;
-//! * [`view`]: views and their marks;
+//! * [`view`], [`views`]: views and their marks, and one after the other;
 //! * [`window`]: what changes on the way to a mark;
 //! * [`requests`], [`check`], [`condition`]: what somebody asks for, whether it can be done, and of which rows;
 //! * [`walk`]: a table in the order of its key, from any row on;
@@ -30,23 +30,22 @@ mod progress;
 mod requests;
 mod retention;
 mod view;
+mod views;
 mod walk;
 mod window;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_model::pattern::Patterns;
 use deltaforge_model::{Position, SourceBatch, SourceInfo};
 
-use crate::config::SnapshotConfig;
+use crate::config::{Captured, SnapshotConfig};
 use crate::connect::Endpoint;
 use crate::ddl::{Definition, TableName};
 use crate::failure::MysqlError;
 use crate::position::At;
 use crate::server::Server;
-use crate::session::Session;
 use filling::{Filling, Outcome};
 use progress::Left;
 pub(crate) use progress::{Copies, Job};
@@ -54,21 +53,12 @@ pub(crate) use requests::Requests;
 use retention::Retention;
 pub(crate) use retention::outlook;
 use view::{Mark, View};
+use views::{Views, serves};
 pub(crate) use window::Window;
-
-/// How often a view is opened anew because something changed under it.
-const MOST_VIEWS: u32 = 50;
-/// How often before what changes is locked for that moment.
-const FREE_VIEWS: u32 = 5;
-/// Most keys that are noted on the way to a mark. A view that takes more is opened anew.
-const MOST_KEYS: usize = 1 << 18;
 
 /// A copy that takes turns with the log: bytes of a chunk that are aimed at, and the rows of its first one.
 const CHUNK_BYTES: usize = 8 << 20;
 const FIRST_CHUNK: usize = 500;
-/// How long its view serves: what the server keeps for it grows. Where a view takes a lock, a longer one is the smaller harm.
-const VIEW_SERVES: Duration = Duration::from_secs(60);
-const LOCKED_VIEW_SERVES: Duration = Duration::from_secs(600);
 
 /// What a snapshot is made of.
 pub(crate) struct Parts {
@@ -78,6 +68,7 @@ pub(crate) struct Parts {
     pub info: Arc<SourceInfo>,
     pub limits: BatchLimits,
     pub outboxes: Patterns,
+    pub captured: Captured,
     pub requests: Requests,
 }
 
@@ -85,14 +76,9 @@ pub(crate) struct Parts {
 pub(crate) struct Snapshot {
     parts: Parts,
     phase: Phase,
-    /// Views that were opened since rows were handed out last.
-    views: u32,
-    /// Tables that changed as a whole under one of those.
-    restless: Vec<TableName>,
+    views: Views,
     /// Rows of the next chunk of a copy that takes turns with the log.
     chunk: usize,
-    /// Connections of the view before, for the next one.
-    spare: Vec<Session>,
 }
 
 enum Phase {
@@ -122,19 +108,15 @@ pub(crate) enum Next {
 
 impl Snapshot {
     pub fn new(parts: Parts) -> Self {
-        Self {
-            parts,
-            phase: Phase::Idle,
-            views: 0,
-            restless: Vec::new(),
-            chunk: FIRST_CHUNK,
-            spare: Vec::new(),
-        }
+        Self { parts, phase: Phase::Idle, views: Views::new(), chunk: FIRST_CHUNK }
     }
 
-    /// Waits until something else is asked for. Cancel-safe.
+    /// Waits until something else is asked for, or it is time to try again. Cancel-safe.
     pub async fn news(&mut self) {
-        self.parts.requests.news().await;
+        tokio::select! {
+            () = self.parts.requests.news() => {}
+            () = self.views.due() => {}
+        }
     }
 
     /// Whether something else is asked for.
@@ -150,11 +132,20 @@ impl Snapshot {
         let goes_on = name(copies) == before && !self.pauses(copies);
         if !goes_on {
             self.phase = Phase::Idle;
-            self.spare.clear();
-            self.is_further();
+            self.views = Views::new();
         }
         self.tell(copies);
         !goes_on
+    }
+
+    /// Keeps a view open on the way to its mark, which may be long; the server closes one that is not kept.
+    pub async fn keep(&mut self) {
+        if let Phase::Waiting(view) = &mut self.phase
+            && !view.keep().await
+        {
+            self.phase = Phase::Idle;
+            self.views.closed();
+        }
     }
 
     /// Whether there is nothing to copy for now.
@@ -168,16 +159,11 @@ impl Snapshot {
         self.parts.requests.tell(copies, !self.pauses(copies));
     }
 
-    /// A view served, or what it was for has ended.
-    fn is_further(&mut self) {
-        (self.views, self.restless) = (0, Vec::new());
-    }
-
     /// Whether there is something to do before more of the log is read: at a place between transactions of which all
     /// batches are given.
     pub fn is_due(&self, at: &At) -> bool {
         match &self.phase {
-            Phase::Idle => !self.pauses(&at.copies),
+            Phase::Idle => !self.pauses(&at.copies) && self.views.are_due(),
             Phase::Waiting(View { mark, .. }) | Phase::Resting { mark, .. } => mark.is_reached(&at.place),
             Phase::Copying { .. } => true,
         }
@@ -203,9 +189,18 @@ impl Snapshot {
         window: Option<Window>,
     ) -> Result<Next, MysqlError> {
         match self.stepped(at, given, known, window).await {
+            Err(MysqlError::Busy(why)) if at.copies.are_asked_for() => {
+                // The log goes on meanwhile.
+                self.phase = Phase::Idle;
+                self.views.wait();
+                if let Some(job) = at.copies.jobs.first() {
+                    self.parts.requests.note(job, &why).await?;
+                }
+                Ok(Next::Log)
+            }
             Err(error) if at.copies.are_asked_for() && error.is_of_table() => {
                 self.phase = Phase::Idle;
-                self.is_further();
+                self.views.are_of_use();
                 let mut copies = at.copies.clone();
                 self.parts.requests.give_up(&mut copies, &error.to_string()).await?;
                 Ok(Next::Progress(copies))
@@ -231,13 +226,8 @@ impl Snapshot {
 
     async fn open(&mut self, at: &At) -> Result<Next, MysqlError> {
         let Some(job) = at.copies.jobs.first() else { return Ok(Next::Log) };
-        self.views += 1;
-        if self.views > MOST_VIEWS {
-            return Err(MysqlError::NotReady(format!(
-                "copy the tables of {}: their definitions, or tables without a key, change all the time; try again when they \
-                 do not, or give every table a primary key",
-                self.parts.server.address
-            )));
+        if job.request.is_some() {
+            self.must_be_captured(in_view(job))?;
         }
         let config = &self.parts.config;
         let ranges = if config.intra_table_parallel { config.max_parallel_chunks.get() } else { 1 };
@@ -246,16 +236,7 @@ impl Snapshot {
             None => config.max_parallel_tables.get().min(job.tables.len().max(1)).max(ranges),
         };
         self.parts.requests.begun(job).await?;
-        let Parts { endpoint, server, limits, .. } = &self.parts;
-        let names = || in_view(job).iter().map(Left::name);
-        let restless: Vec<TableName> = match self.views > FREE_VIEWS {
-            true => names().filter(|name| self.restless.contains(name)).collect(),
-            false => Vec::new(),
-        };
-        let (spare, most) = (std::mem::take(&mut self.spare), limits.hard_bytes.saturating_mul(2));
-        let view = View::open(endpoint, server, &at.place, spare, count, most, &restless).await?;
-        // What was held still is in the view as the log has it at the mark.
-        let window = Window::of(names().filter(|name| !(view.is_still && restless.contains(name))));
+        let (view, window) = self.views.open(&self.parts, job, at, count).await?;
         self.phase = Phase::Waiting(view);
         Ok(Next::LogInto(window))
     }
@@ -269,9 +250,13 @@ impl Snapshot {
     ) -> Result<Next, MysqlError> {
         let mut copies = at.copies.clone();
         let Some(job) = copies.jobs.first_mut() else { return Ok(Next::Log) };
-        if self.is_of_no_use(&window) {
+        if !view.keep().await {
+            self.views.closed();
+            return self.open(at).await;
+        }
+        if self.views.have_changed(&window) {
             if job.request.is_none() {
-                tokio::time::sleep(Duration::from_millis(10 * u64::from(self.views))).await;
+                self.views.breathe().await;
             }
             return self.open(at).await;
         }
@@ -299,12 +284,16 @@ impl Snapshot {
         Ok(Next::Progress(copies))
     }
 
-    /// Whether so much changed since a view was opened that another one is needed.
-    fn is_of_no_use(&mut self, window: &Window) -> bool {
-        let new: Vec<TableName> =
-            window.changed_as_a_whole().filter(|table| !self.restless.contains(table)).cloned().collect();
-        self.restless.extend(new);
-        window.len() > MOST_KEYS || window.changed_as_a_whole().next().is_some()
+    /// Refuses tables that the log says nothing of here: they were taken out of `tables` since somebody asked for them.
+    fn must_be_captured(&self, tables: &[Left]) -> Result<(), MysqlError> {
+        let captured = &self.parts.captured;
+        match tables.iter().all(|left| captured.has(&left.database, &left.table)) {
+            true => Ok(()),
+            false => Err(MysqlError::Unsupported(
+                "this pipeline does not capture it any more, it was taken out of the source's `tables`"
+                    .into(),
+            )),
+        }
     }
 
     /// The next chunk has the bytes that are aimed at, by what was read so far.
@@ -325,8 +314,7 @@ impl Snapshot {
         window: Window,
     ) -> Result<Next, MysqlError> {
         let Some(job) = at.copies.jobs.first() else { return Ok(Next::Log) };
-        let serves = if self.parts.server.has_gtids() { VIEW_SERVES } else { LOCKED_VIEW_SERVES };
-        if self.is_of_no_use(&window) || job.is_doubted() || filling.age() > serves {
+        if self.views.have_changed(&window) || job.is_doubted() || filling.age() > serves(&self.parts, job) {
             return self.open(at).await;
         }
         let chunk = self.chunk.min(self.parts.config.chunk_size.get());
@@ -348,27 +336,31 @@ impl Snapshot {
         let outcome = filling.batch(&self.parts, at, given, &mut copies).await?;
         match outcome {
             Outcome::Batch(batch) => {
-                self.is_further();
+                self.views.are_of_use();
                 self.phase = Phase::Copying { filling, retention };
                 Ok(Next::Batch(batch, copies))
             }
             Outcome::Turn(batch) => {
-                self.is_further();
-                if filling.is_done() || !filling.keeps_view() {
-                    self.aim(&filling);
-                    self.spare = filling.sessions().await;
+                self.views.are_of_use();
+                self.aim(&filling);
+                let serves = at.copies.jobs.first().map(|job| serves(&self.parts, job));
+                // The server may have closed what nobody used for so long.
+                let is_over = serves.is_none_or(|serves| filling.age() > serves);
+                if is_over || filling.is_done() || !filling.keeps_view() {
+                    if !is_over {
+                        self.views.spare(filling.sessions().await);
+                    }
                     return Ok(match batch {
                         Some(batch) => Next::Batch(batch, copies),
                         None => Next::Progress(copies),
                     });
                 }
-                self.aim(&filling);
                 let (mark, window) = filling.rest(&self.parts.server).await?;
                 self.phase = Phase::Resting { filling, mark };
                 Ok(Next::Turn(batch, copies, Box::new(window)))
             }
             Outcome::Last(batch) => {
-                self.is_further();
+                self.views.are_of_use();
                 let job = copies.jobs.remove(0);
                 self.parts.requests.copied(&job).await?;
                 tracing::info!(generation = job.generation, rows = job.rows, "snapshot finished");

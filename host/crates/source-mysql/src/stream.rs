@@ -113,6 +113,7 @@ impl Stream {
             info: parts.info.clone(),
             limits: *limits,
             outboxes: config.outboxes(),
+            captured: config.captured(),
             requests,
         });
         snapshot.tell(&parts.at.copies);
@@ -171,6 +172,10 @@ impl Stream {
 impl Stream {
     /// Copies existing rows, where the log stands still for that.
     async fn copy(&mut self) -> Result<(), End> {
+        // Not where nobody takes what was read: the server is to close a view of which nothing comes.
+        if self.outlet.is_wanted() || !self.log.has_batch() {
+            self.snapshot.keep().await;
+        }
         while self.log.is_between() {
             if self.snapshot.has_news() {
                 let mut copies = self.log.at().copies.clone();

@@ -259,6 +259,14 @@ async fn a_sink_that_was_shut_out_waits_for_a_resume_also_when_something_else_fa
     second.0.lock().fails = 0;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(epochs(), before, "neither was opened again");
+    let says_so = || {
+        let sinks = pipeline.status().sinks;
+        let errors: Vec<_> = [0, 2].iter().filter_map(|at| sinks[*at].error.clone()).collect();
+        assert!(errors.iter().all(|error| error.code == "keeper_fenced" && !error.retriable), "{errors:?}");
+        assert!(errors.len() == 2 && errors[1].message.contains("another exactly-once sink"), "{errors:?}");
+        assert!(errors[1].message.contains("sink s0: another is at work"), "{errors:?}");
+    };
+    says_so();
     // The attempt ends.
     numbers.unreadable.store(20, Ordering::SeqCst);
     numbers.bound.send_replace(30);
@@ -270,9 +278,12 @@ async fn a_sink_that_was_shut_out_waits_for_a_resume_also_when_something_else_fa
     numbers.unreadable.store(u64::MAX, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(epochs(), before, "nor in another attempt");
+    says_so();
     pipeline.resume();
     within("it goes on", async || first.0.lock().numbers == expected(30)).await;
     within("so does the other", async || second.0.lock().numbers == expected(30)).await;
+    within("and nobody says else", async || pipeline.status().sinks.iter().all(|sink| sink.error.is_none()))
+        .await;
     pipeline.shutdown().await;
 }
 

@@ -3,6 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use deltaforge_config::auth::Role;
+
+use crate::access::{HeldBy, tokens};
 use crate::host::{Host, Plan, answer, code};
 
 async fn ask(host: &Host, body: &Value) -> (u16, Value) {
@@ -52,6 +55,27 @@ async fn one_that_is_asked_for_is_shown_paused_resumed_and_stopped() {
     }
     let asked_for = entries.iter().find(|entry| entry["action"] == "snapshot").unwrap();
     assert_eq!(asked_for["detail"]["tables"], "db.numbers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_looks_sees_no_values_of_rows() {
+    let host = Host::start_knowing(tokens(), |api| api).await;
+    host.run(Plan { tenant: "acme", ..Plan::named("orders") }).read(5, 5).await;
+    let path = "/pipelines/orders/snapshots";
+    let body = json!({ "tables": ["db.numbers"], "where": { "db.numbers": "n = 'somebody@example.com'" } });
+    let asked = host.request(Method::POST, path).held_by(Some("acme"), Role::Operator).json(&body);
+    let (status, asked) = answer(asked).await;
+    assert_eq!((status, &asked["where"]), (202, &body["where"]));
+    let one = format!("{path}/{}", asked["id"].as_str().unwrap());
+    for path in [path, &one, "/pipelines/orders"] {
+        for role in Role::ALL {
+            let shown = answer(host.request(Method::GET, path).held_by(Some("acme"), role)).await;
+            assert_eq!(shown.0, 200, "{path}: {shown:?}");
+            let tells = shown.1.to_string().contains("somebody");
+            assert_eq!(tells, role >= Role::Operator, "{path} for {role}: {}", shown.1);
+            assert!(shown.1.to_string().contains("db.numbers"), "{path} for {role}: {}", shown.1);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

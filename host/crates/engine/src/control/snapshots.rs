@@ -59,12 +59,9 @@ impl Control {
     /// When there is no such pipeline, or the state store fails.
     pub async fn snapshots(&self, name: &str) -> Result<Vec<Snapshot>, ControlError> {
         let entry = self.entry(name)?;
-        let is_at_work = entry.pipeline.status().status == State::Running;
-        let mut all = entry.pipeline.snapshots().list().await?;
-        for one in all.iter_mut().filter(|one| one.state == SnapshotState::Running && !is_at_work) {
-            one.state = SnapshotState::Waiting;
-        }
-        Ok(all)
+        let all = entry.pipeline.snapshots().list().await?;
+        let status = entry.pipeline.status().status;
+        Ok(all.into_iter().map(|one| as_it_is(one, status)).collect())
     }
 
     /// Pauses, resumes or stops one. `id`: as somebody wrote it.
@@ -82,6 +79,48 @@ impl Control {
         let number: u64 = id.parse().map_err(|_| SnapshotError::NotFound(id.to_owned()))?;
         let snapshot = entry.pipeline.snapshots().command(number, command).await?;
         info!(pipeline = name, snapshot = number, ?command, "snapshot commanded");
-        Ok(snapshot)
+        Ok(as_it_is(snapshot, entry.pipeline.status().status))
+    }
+}
+
+/// Nothing is copied where the pipeline does not run.
+fn as_it_is(snapshot: Snapshot, pipeline: State) -> Snapshot {
+    match snapshot.state {
+        SnapshotState::Running if pipeline != State::Running => {
+            Snapshot { state: SnapshotState::Waiting, ..snapshot }
+        }
+        _ => snapshot,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_copied_where_the_pipeline_does_not_run() {
+        use SnapshotState::{Done, Paused, Running, Waiting};
+        for (stored, pipeline, shown) in [
+            (Running, State::Running, Running),
+            (Running, State::Stopped, Waiting),
+            (Running, State::Failed, Waiting),
+            (Paused, State::Stopped, Paused),
+            (Done, State::Stopped, Done),
+        ] {
+            let one = Snapshot {
+                id: 7,
+                tables: Vec::new(),
+                state: stored,
+                by: String::new(),
+                asked_ms: 0,
+                started_ms: None,
+                ended_ms: None,
+                rows: 0,
+                table: None,
+                key: Vec::new(),
+                why: Vec::new(),
+            };
+            assert_eq!(as_it_is(one, pipeline).state, shown);
+        }
     }
 }

@@ -72,10 +72,20 @@ pub(crate) fn settle(
     let Some(part) = Part::of(sink, start).filter(|part| !is_counted_alike(&part.transaction)) else {
         return Ok(());
     };
-    part.cannot_tell(
-        "which rows those are cannot be told any more, as what the source captures was changed since; put `tables` back \
-         until the sink has all of it",
-    )?;
+    // By what its rows are counted stands behind the id.
+    let why = match part.transaction.contains(' ') {
+        true => {
+            "which rows those are cannot be told any more, as what the source captures was changed since; put `tables` back until \
+             the sink has all of it"
+        }
+        false => {
+            "an older version of DeltaForge counted them, and did not say by which `tables`. Run that version again, with the `tables` \
+             that it had, until the sink has all of the transaction (its `lag_seconds` is small again), then stop the pipeline and \
+             start this one; or set `exactly_once: false` at the sink, let it deliver something, and set it to `true` again: the \
+             transaction comes from its beginning, with those rows twice"
+        }
+    };
+    part.cannot_tell(why)?;
     start.inside = None;
     Ok(())
 }

@@ -272,6 +272,16 @@ impl SinkTask {
         self.pauses.trying();
         if self.keeps.is_some() && self.opened.is_none() {
             // Opening this one would shut out the host that has another one of them.
+            if let Some(why) = shared.halt().why()
+                && shared.sink_held(self.index, &why)
+            {
+                warn!(
+                    sink = self.plan.id,
+                    code = why.code,
+                    help = help(&why.code),
+                    "sink waits for an operator, as another one does"
+                );
+            }
             self.patiently(None, shared.halt().over()).await?;
         }
         let opened = match self.opened.take() {

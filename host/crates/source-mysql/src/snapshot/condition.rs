@@ -37,8 +37,18 @@ pub(crate) fn sql(text: &str, columns: &[&str]) -> Result<String, String> {
     let mut sql: Vec<String> = Vec::new();
     let mut rest = text.trim_start();
     let mut open = 0usize;
+    let mut is_column = false;
     while let Some(first) = rest.chars().next() {
+        let was_column = std::mem::replace(&mut is_column, false);
         let (token, length) = match first {
+            // Servers take any name before a bracket for a function's, in quotes too.
+            '(' if was_column => {
+                let name = sql.last().map_or("", String::as_str);
+                return Err(format!(
+                    "{name} is a column, and with a bracket behind it a call; a condition compares columns with numbers and texts, \
+                     and calls nothing"
+                ));
+            }
             '(' => {
                 open += 1;
                 ("(".to_owned(), 1)
@@ -53,6 +63,7 @@ pub(crate) fn sql(text: &str, columns: &[&str]) -> Result<String, String> {
             }
             '`' => {
                 let (name, length) = quoted(rest, first).ok_or("a name does not end")?;
+                is_column = true;
                 (column(&name, columns)?, length)
             }
             '0'..='9' => number(rest)?,
@@ -65,7 +76,9 @@ pub(crate) fn sql(text: &str, columns: &[&str]) -> Result<String, String> {
                     ));
                 }
                 let is_of_text = rest[length..].trim_start().starts_with(['\'', '"']);
-                (self::word(word, is_of_text, columns)?, length)
+                let sql = self::word(word, is_of_text, columns)?;
+                is_column = sql.starts_with('`');
+                (sql, length)
             }
             _ => match SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
                 Some(sign) if !["--", "/*"].iter().any(|comment| rest.starts_with(comment)) => {
@@ -163,6 +176,25 @@ mod tests {
         ] {
             assert_eq!(sql(text, &COLUMNS).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_column_that_has_the_name_of_a_function_is_not_called() {
+        let columns = ["id", "sleep", "in", "like", "Date"];
+        for text in [
+            "`sleep`(9) = 0",
+            "`sleep` (9)",
+            "id = 1 or in (9)",
+            "LIKE(1)",
+            "not like\n(1)",
+            "`date` ('x')",
+            "`id`()",
+        ] {
+            let refused = sql(text, &columns).unwrap_err();
+            assert!(refused.contains("a call"), "{text}: {refused}");
+        }
+        let plain = sql("(sleep) = (9) and (`like` > 1) and not (id = 1)", &columns).unwrap();
+        assert_eq!(plain, "( `sleep` ) = ( 9 ) AND ( `like` > 1 ) AND NOT ( `id` = 1 )");
     }
 
     #[test]

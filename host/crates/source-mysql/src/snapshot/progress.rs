@@ -269,6 +269,21 @@ impl Copies {
         }
     }
 
+    /// Leaves tables that are not captured any more out of the source's own copy. Of those that somebody asks for each one is told
+    /// when its turn comes.
+    pub fn leave_out(&mut self, captured: impl Fn(&TableName) -> bool) {
+        for job in self.jobs.iter_mut().filter(|job| job.request.is_none()) {
+            job.tables.retain(|left| {
+                let is_captured = captured(&left.name());
+                if !is_captured {
+                    tracing::warn!(table = %left.name(), rows = left.rows, "the rest of a table is not copied: `tables` does not \
+                         capture it any more");
+                }
+                is_captured
+            });
+        }
+    }
+
     /// Follows a statement that changed definitions.
     pub fn redefine(&mut self, changes: &[Redefined], captured: impl Fn(&TableName) -> bool) {
         let forked = self.fork.iter_mut().flat_map(|fork| &mut fork.jobs);
@@ -465,6 +480,16 @@ mod tests {
         assert!(!before.meet(further.clone()).have(7));
         let met = done.meet(further);
         assert_eq!((met.have(7), met.jobs.len()), (false, 1));
+    }
+
+    #[test]
+    fn what_is_captured_no_more_is_left_out_of_a_starts_copy() {
+        let mut copies = at(3, &["a", "b"]);
+        copies.follow(&[asked(7, false)], "s");
+        let asked = copies.jobs[1].clone();
+        copies.leave_out(|table| table.table == "b");
+        assert_eq!(copies.jobs[0].tables.iter().map(|left| &*left.table).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(copies.jobs[1], asked);
     }
 
     #[test]

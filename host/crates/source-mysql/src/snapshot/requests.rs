@@ -88,8 +88,8 @@ impl Requests {
         Ok(self.desk.copied(id, job.rows).await.map_err(HistoryError::from)?)
     }
 
-    /// A table is begun anew.
-    async fn note(&self, job: &Job, what: &str) -> Result<(), MysqlError> {
+    /// Something goes another way than planned: a table is begun anew, or has to wait.
+    pub async fn note(&self, job: &Job, what: &str) -> Result<(), MysqlError> {
         let Some(id) = job.request else { return Ok(()) };
         Ok(self.desk.note(id, what).await.map_err(HistoryError::from)?)
     }
@@ -101,10 +101,11 @@ impl Requests {
         if !job.tables.is_empty() {
             let table = job.tables.remove(0);
             let text = match table.rows {
-                0 => format!("{} is not copied: {why}", table.name()),
-                rows => format!("{} is copied in part, {rows} rows of it: {why}", table.name()),
+                0 => format!("not copied: {why}"),
+                rows => format!("copied in part, {rows} rows of it: {why}"),
             };
-            self.desk.problem(id, &text).await.map_err(HistoryError::from)?;
+            let name = table.name().to_string();
+            self.desk.problem(id, &name, &text).await.map_err(HistoryError::from)?;
         }
         if job.tables.is_empty() {
             let job = copies.jobs.remove(0);
@@ -132,6 +133,10 @@ impl Requests {
                  beside the log"
                     .into(),
             ));
+        }
+        if let Some(id) = job.request {
+            // It was given up, and a kill came before a position said so.
+            self.desk.mended(id, &left.name().to_string()).await.map_err(HistoryError::from)?;
         }
         let shape = shape(definition);
         let is_other = left.shape.as_ref().is_some_and(|known| *known != shape);

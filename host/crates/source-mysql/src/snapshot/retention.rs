@@ -17,6 +17,8 @@ use crate::session::Session;
 
 /// How often that is looked at.
 const EVERY: Duration = Duration::from_secs(30);
+/// How long nobody may look: its connection holds no view.
+const IDLE: Duration = Duration::from_secs(86_400);
 
 /// So many bytes of tables a second are copied where consumers are not fast, and so long takes the shortest copy.
 const PACE: u64 = 10 << 20;
@@ -102,7 +104,7 @@ impl Retention {
             Some(session) => session,
             none => {
                 const ANSWER: usize = 16 << 20;
-                none.insert(Session::open(&self.endpoint, self.server.flavour, ANSWER).await?)
+                none.insert(Session::open(&self.endpoint, self.server.flavour, ANSWER, IDLE).await?)
             }
         };
         let files = session.texts("SHOW BINARY LOGS").await?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout};
+
 use crate::connect::Endpoint;
 use crate::ddl::TableName;
 use crate::failure::MysqlError;
@@ -12,6 +14,8 @@ use crate::session::{Session, name};
 /// How often a view is opened again when what was read of the log is not in it, and how long apart.
 const TRIES: usize = 200;
 const APART: Duration = Duration::from_millis(5);
+/// How long a view's connection may take to say that it is there.
+const ANSWERS: Duration = Duration::from_secs(30);
 
 /// A view: connections with a transaction each.
 #[derive(Debug)]
@@ -20,6 +24,25 @@ pub(crate) struct View {
     pub mark: Mark,
     /// Whether the tables that were to be held still were.
     pub is_still: bool,
+    serves: Duration,
+    /// When its connections were used last.
+    used: Instant,
+}
+
+/// What views are opened by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opening<'a> {
+    pub endpoint: &'a Endpoint,
+    pub server: &'a Server,
+    pub max_row_bytes: usize,
+    /// Connections that are not used for so long the server closes.
+    pub serves: Duration,
+}
+
+impl Opening<'_> {
+    async fn session(&self) -> Result<Session, MysqlError> {
+        Session::open(self.endpoint, self.server.flavour, self.max_row_bytes, self.serves).await
+    }
 }
 
 /// A place in the log.
@@ -57,37 +80,54 @@ impl View {
     ///
     /// When the server cannot be reached or refuses; when it does not get to `read`.
     pub async fn open(
-        endpoint: &Endpoint,
-        server: &Server,
+        opening: Opening<'_>,
         read: &Place,
         mut sessions: Vec<Session>,
         count: usize,
-        max_row_bytes: usize,
         restless: &[TableName],
     ) -> Result<Self, MysqlError> {
         while sessions.len() < count {
-            sessions.push(Session::open(endpoint, server.flavour, max_row_bytes).await?);
+            sessions.push(opening.session().await?);
         }
+        let Opening { server, serves, .. } = opening;
         // Without GTIDs everything is locked.
         let is_locked = server.flavour == Flavour::MySql && !server.has_gtids();
         let mut still = match restless {
             [] => None,
             _ if is_locked => None,
-            tables => hold_still(endpoint, server, tables).await?,
+            tables => hold_still(opening, tables).await?,
         };
         let is_still = is_locked || still.is_some();
         let mark = match (server.flavour, server.has_gtids()) {
             (Flavour::MariaDb, _) => mariadb(&mut sessions, server, read).await?,
             (Flavour::MySql, true) => mysql(&mut sessions, server, read).await?,
             (Flavour::MySql, false) => {
-                let mut lock = Session::open(endpoint, server.flavour, max_row_bytes).await?;
+                let mut lock = opening.session().await?;
                 locked(&mut sessions, server, &mut lock).await?
             }
         };
         if let Some(lock) = &mut still {
             lock.run("UNLOCK TABLES").await?;
         }
-        Ok(Self { sessions, mark, is_still })
+        Ok(Self { sessions, mark, is_still, serves, used: Instant::now() })
+    }
+
+    /// Keeps the server from closing it; answers whether it is still there.
+    pub async fn keep(&mut self) -> bool {
+        if self.used.elapsed() < self.serves / 3 {
+            return true;
+        }
+        for session in &mut self.sessions {
+            let is_there = timeout(ANSWERS, session.run("DO 0")).await.is_ok_and(|answer| answer.is_ok());
+            if !is_there {
+                tracing::info!(
+                    "a view is gone, since nobody took what was read for long: another one is opened"
+                );
+                return false;
+            }
+        }
+        self.used = Instant::now();
+        true
     }
 }
 
@@ -97,13 +137,9 @@ impl View {
 /// # Errors
 ///
 /// When the server cannot be reached, or the account may not.
-async fn hold_still(
-    endpoint: &Endpoint,
-    server: &Server,
-    tables: &[TableName],
-) -> Result<Option<Session>, MysqlError> {
-    const ANSWER: usize = 1 << 20;
-    let mut lock = Session::open(endpoint, server.flavour, ANSWER).await?;
+async fn hold_still(opening: Opening<'_>, tables: &[TableName]) -> Result<Option<Session>, MysqlError> {
+    let server = opening.server;
+    let mut lock = opening.session().await?;
     // While it waits for a long transaction to end, everybody who changes the tables waits behind it.
     lock.run("SET SESSION lock_wait_timeout = 5").await?;
     let names = tables.iter().map(|table| format!("{}.{}", name(&table.database), name(&table.table)));
@@ -203,6 +239,12 @@ async fn locked(sessions: &mut [Session], server: &Server, lock: &mut Session) -
         MysqlError::Statement { code: 1227 | 1044 | 1045, .. } => MysqlError::NotReady(format!(
             "a snapshot of {} takes a lock for a moment, since its transactions have no GTIDs, and the account may not: SET \
              PERSIST gtid_mode = ON on the server, or GRANT RELOAD ON *.* to the account",
+            server.address
+        )),
+        MysqlError::Statement { code: 1205, .. } => MysqlError::Busy(format!(
+            "FLUSH TABLES WITH READ LOCK, which a snapshot of {} takes for a moment, since its transactions have no GTIDs, was waited \
+             for 10 s and not had: a long statement is at work, or somebody holds tables locked. It is tried again; SHOW PROCESSLIST \
+             tells who",
             server.address
         )),
         other => other,

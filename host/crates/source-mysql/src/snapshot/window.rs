@@ -8,6 +8,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::ddl::TableName;
 
+/// Most keys that are kept. A view during which more change is opened anew.
+const MOST_KEYS: usize = 1 << 18;
+
 /// Keys that the log has said something of. Of a key 16 bytes of its hash are kept.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
@@ -52,8 +55,11 @@ impl Window {
                 continue;
             }
             for row in [event.before(), event.after()].into_iter().flatten() {
-                let key = self.hash(schema, &row);
-                self.keys.insert(key);
+                // The log may have any number of them before the mark.
+                if !self.is_too_large() {
+                    let key = self.hash(schema, &row);
+                    self.keys.insert(key);
+                }
             }
         }
     }
@@ -71,9 +77,9 @@ impl Window {
         self.whole.iter()
     }
 
-    /// How many keys are kept.
-    pub fn len(&self) -> usize {
-        self.keys.len()
+    /// Whether more keys changed than are kept: some are missing here.
+    pub fn is_too_large(&self) -> bool {
+        self.keys.len() > MOST_KEYS
     }
 
     fn hash(&mut self, schema: &TableSchema, row: &Row<'_>) -> u128 {
@@ -100,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    fn update(cell: &Cell<'_>) -> Batch {
+    fn update(keys: std::ops::Range<i64>, cell: &Cell<'_>) -> Batch {
         let column = |name: &str| Column {
             name: name.into(),
             kind: Kind::Of(CellKind::Int),
@@ -118,20 +124,22 @@ mod tests {
             pos_is_lsn: false,
         }));
         let table = builder.table(&schema);
-        builder.event(EventHead {
-            id: EventId::derive(0, &[]),
-            op: Op::Update,
-            table,
-            transaction: None,
-            ordinal: 0,
-            ts_us: 0,
-            pos: 0,
-            last: true,
-            snapshot: SnapshotMark::No,
-        });
-        builder.image(Image::After, |row| {
-            row.push(&Cell::Int(1)).push(cell);
-        });
+        for key in keys {
+            builder.event(EventHead {
+                id: EventId::derive(0, &[]),
+                op: Op::Update,
+                table,
+                transaction: None,
+                ordinal: 0,
+                ts_us: 0,
+                pos: 0,
+                last: true,
+                snapshot: SnapshotMark::No,
+            });
+            builder.image(Image::After, |row| {
+                row.push(&Cell::Int(key)).push(cell);
+            });
+        }
         builder.finish()
     }
 
@@ -139,9 +147,20 @@ mod tests {
     fn a_row_that_the_log_has_a_part_of_is_not_left_to_it() {
         let table = || TableName::new("d", "t");
         let mut window = Window::of([table()]);
-        window.note(&update(&Cell::Null));
-        assert_eq!((window.len(), window.changed_as_a_whole().next()), (1, None));
-        window.note(&update(&Cell::Unavailable));
+        window.note(&update(0..1, &Cell::Null));
+        assert_eq!((window.keys.len(), window.changed_as_a_whole().next()), (1, None));
+        window.note(&update(0..1, &Cell::Unavailable));
         assert_eq!(window.changed_as_a_whole().next(), Some(&table()));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_long_way_to_a_mark_is_bounded() {
+        let mut window = Window::of([TableName::new("d", "t")]);
+        let most = MOST_KEYS as i64;
+        window.note(&update(0..most, &Cell::Null));
+        assert!(!window.is_too_large());
+        window.note(&update(most..2 * most, &Cell::Null));
+        assert!(window.is_too_large());
+        assert_eq!(window.keys.len(), MOST_KEYS + 1);
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, Db, Reader};
 
-fn table(db: &Db<'_>, name: &str) -> Table {
+pub fn table(db: &Db<'_>, name: &str) -> Table {
     Table { name: format!("{}.{name}", db.name), condition: None }
 }
 
@@ -23,7 +23,7 @@ fn chosen(db: &Db<'_>, name: &str, condition: &str) -> Table {
     Table { condition: Some(condition.into()), ..table(db, name) }
 }
 
-fn in_chunks(db: &Db<'_>, rows: usize) -> Value {
+pub fn in_chunks(db: &Db<'_>, rows: usize) -> Value {
     let mut config = db.config();
     config["snapshot"] = json!({"mode": "never", "chunk_size": rows});
     config
@@ -38,9 +38,9 @@ fn int(row: &Row<'_>, at: usize) -> i64 {
 
 /// What a consumer has who keeps the last row of every key, and never takes an older version after a newer one.
 #[derive(Default)]
-struct Replica {
+pub struct Replica {
     /// By table and key: version and text.
-    rows: BTreeMap<(String, i64), (i64, String)>,
+    pub rows: BTreeMap<(String, i64), (i64, String)>,
     versions: HashMap<(String, i64), i64>,
     /// Copied rows, by table.
     copied: BTreeMap<String, usize>,
@@ -83,7 +83,7 @@ impl Replica {
         }
     }
 
-    fn copied(&self, table: &str) -> usize {
+    pub fn copied(&self, table: &str) -> usize {
         self.copied.get(table).copied().unwrap_or(0)
     }
 }
@@ -100,7 +100,7 @@ fn expected(db: &Db<'_>, tables: &[&str]) -> BTreeMap<(String, i64), (i64, Strin
     expected
 }
 
-fn fill(db: &Db<'_>, rows: u32) {
+pub fn fill(db: &Db<'_>, rows: u32) {
     for table in ["t", "u"] {
         let values: Vec<String> = (0..rows).map(|id| format!("({id}, 1, 'old')")).collect();
         db.run(&format!(
@@ -131,20 +131,20 @@ fn writer(db: &Db<'_>, seed: u64, rows: u64, statements: u64) -> String {
 }
 
 impl Reader {
-    async fn ask(&self, tables: Vec<Table>) -> u64 {
+    pub async fn ask(&self, tables: Vec<Table>) -> u64 {
         self.snapshots.ask(tables, "test").await.unwrap().id
     }
 
-    async fn state(&self, id: u64) -> Snapshot {
+    pub async fn state(&self, id: u64) -> Snapshot {
         self.snapshots.get(id).await.unwrap()
     }
 
-    async fn take(&mut self, replica: &mut Replica) {
+    pub async fn take(&mut self, replica: &mut Replica) {
         self.batch().await.unwrap().batch.events().for_each(|event| replica.take(&event));
     }
 
     /// Reads until a snapshot has ended.
-    async fn until_ended(&mut self, id: u64, replica: &mut Replica) -> Snapshot {
+    pub async fn until_ended(&mut self, id: u64, replica: &mut Replica) -> Snapshot {
         loop {
             self.take(replica).await;
             self.confirm().await;
@@ -387,6 +387,87 @@ async fn a_table_that_is_gone_or_loses_its_key_fails_and_the_others_are_copied()
             while !replica.rows.contains_key(&("u".into(), 500)) {
                 reader.take(&mut replica).await;
             }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_taken_out_of_the_configuration_fails_and_the_others_are_copied() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        fill(&db, 100);
+        let mut reader = Reader::connect(in_chunks(&db, 10), None).await.unwrap();
+        let id = reader.ask(vec![table(&db, "t"), table(&db, "u")]).await;
+        let mut replica = Replica::default();
+        while replica.copied("t") < 30 {
+            reader.take(&mut replica).await;
+        }
+        let mut config = in_chunks(&db, 10);
+        config["tables"] = json!([table(&db, "u").name]);
+        let mut reader = Reader::connect(config, reader.through.clone()).await.unwrap();
+        let copied = replica.copied("t");
+        let ended = reader.until_ended(id, &mut replica).await;
+        assert_eq!(ended.state, SnapshotState::Failed);
+        assert!(ended.why.len() == 1 && ended.why[0].contains("in part"), "{ended:?}");
+        assert!(ended.why[0].contains("not capture it any more"), "{ended:?}");
+        assert_eq!((replica.copied("t"), replica.copied("u")), (copied, 100));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_given_up_and_is_copied_after_a_kill_is_no_failure() {
+    let db = Db::shared(Flavour::MySql);
+    fill(&db, 100);
+    let mut reader = Reader::connect(in_chunks(&db, 10), None).await.unwrap();
+    let id = reader.ask(vec![table(&db, "t"), table(&db, "u")]).await;
+    let mut replica = Replica::default();
+    while replica.copied("t") < 30 {
+        reader.take(&mut replica).await;
+    }
+    let kept = reader.through.clone();
+    let mut without = in_chunks(&db, 10);
+    without["tables"] = json!([table(&db, "u").name]);
+    let mut reader = Reader::connect(without, kept.clone()).await.unwrap();
+    while reader.state(id).await.why.is_empty() {
+        reader.take(&mut replica).await;
+    }
+    // Killed before it is checkpointed; and the table is captured again.
+    let mut reader = Reader::connect(in_chunks(&db, 10), kept).await.unwrap();
+    let ended = reader.until_ended(id, &mut replica).await;
+    assert_eq!((ended.state, &ended.why[..]), (SnapshotState::Done, &[][..]));
+    assert!(replica.copied("t") >= 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_had_ended_is_copied_again_where_a_sink_lost_it() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        fill(&db, 100);
+        let config = in_chunks(&db, 10);
+        let mut reader = Reader::connect(config.clone(), None).await.unwrap();
+        let mut lost = Replica::default();
+        db.run("REPLACE INTO u VALUES (500, 1, 'x')");
+        while lost.changes == 0 {
+            reader.take(&mut lost).await;
+        }
+        let before = reader.through.clone();
+        let id = reader.ask(vec![table(&db, "t")]).await;
+        while lost.copied("t") < 30 {
+            reader.take(&mut lost).await;
+        }
+        let within = reader.through.clone();
+        let ids = reader.until_ended(id, &mut lost).await;
+        assert_eq!((ids.state, lost.copied("t")), (SnapshotState::Done, 100));
+        // It had some of the rows, and then none of them.
+        for (position, at_least) in [(within, 60), (before, 100)] {
+            let mut replica = Replica::default();
+            let mut reader = Reader::connect(config.clone(), position).await.unwrap();
+            assert_eq!(reader.state(id).await.ended_ms, None);
+            let ended = reader.until_ended(id, &mut replica).await;
+            assert_eq!(ended.state, SnapshotState::Done);
+            assert!(ended.why.len() == 1 && ended.why[0].contains("copied again"), "{ended:?}");
+            assert!(replica.copied("t") >= at_least, "{}", replica.copied("t"));
+            assert!(replica.ids.keys().all(|id| lost.ids.contains_key(id)), "they have the same ids");
         }
     }
 }

@@ -12,4 +12,5 @@ mod reach;
 mod resume;
 mod snapshot;
 mod types;
+mod views;
 mod xa;

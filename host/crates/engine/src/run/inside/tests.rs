@@ -90,4 +90,11 @@ fn when_what_is_captured_changes_a_part_of_a_transaction_comes_again_or_stops_th
     let failure = settled(start(true), "t:1 others").expect_err("it would come twice");
     assert_eq!((failure.code.as_str(), failure.retriable), ("half_delivered", false));
     assert!(failure.message.contains("tables"), "{failure}");
+    let older = |keeps| Start { inside: Some(("t:1".to_owned(), 3)), ..start(keeps) };
+    assert_eq!(settled(older(false), "t:1 tables"), Ok(None));
+    let failure = settled(older(true), "t:1 tables").expect_err("it would come twice");
+    assert_eq!(failure.code, "half_delivered");
+    for said in ["older version", "Run that version again", "`exactly_once: false`"] {
+        assert!(failure.message.contains(said), "{said}: {failure}");
+    }
 }

@@ -1,0 +1,31 @@
+//! Commands that may ask a host: how they are run, and how they say what went wrong.
+
+use serde_json::json;
+
+use crate::Exit;
+use crate::check::print;
+use crate::plugin::remote::RemoteError;
+use crate::plugin::show;
+
+/// Runs a command to its end. `json`: it answers programs; `failed`: its code where a failure has none of its own.
+pub fn run(
+    json: bool,
+    failed: &'static str,
+    work: impl Future<Output = anyhow::Result<Exit>>,
+) -> anyhow::Result<Exit> {
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let error = match executor.block_on(work) {
+        Ok(exit) => return Ok(exit),
+        Err(error) => error,
+    };
+    let remote = error.downcast_ref::<RemoteError>();
+    let exit = if remote.is_some_and(RemoteError::is_unreachable) { Exit::Unreachable } else { Exit::Failed };
+    let text = format!("{error:#}");
+    if json {
+        let code = remote.map_or(failed, RemoteError::code);
+        print(&format!("{}\n", json!({ "error": { "code": code, "message": text } })))?;
+    } else {
+        show::error(&text);
+    }
+    Ok(exit)
+}
