@@ -288,7 +288,7 @@ async fn a_swap_that_waits_does_not_keep_a_stopped_pipeline_from_going_on() {
     let pipeline = Pipeline::start(plan, services);
     control.add(pipeline.clone(), json!({}), None).unwrap();
     numbers.bound.send_replace(2_000);
-    within("it is held up", async || good.rows.lock().len() >= 50).await;
+    within("it is held up", async || good.rows.lock().len() >= 30).await;
     let own = control.clone();
     let swap = tokio::spawn(async move {
         own.swap(

@@ -355,7 +355,7 @@ fn a_quorum_that_has_it_all_says_so_although_one_had_it_on_disk_from_before() {
                 setup::sink("p", "s0", paced.factory(), true),
                 setup::sink("p", "s1", onto(&slow), true),
             ],
-            max_inflight: 5,
+            max_inflight: 10,
             policy: CommitPolicy::Quorum(2),
             ..setup::plan("p", &numbers)
         };

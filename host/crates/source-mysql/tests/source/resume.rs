@@ -1,6 +1,9 @@
 //! Going on from a checkpoint, and refusing to.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use deltaforge_testkit::mysql::{Flavour, Server};
+use deltaforge_testkit::wait;
 use serde_json::json;
 
 use crate::harness::{Db, Reader};
@@ -185,6 +188,10 @@ async fn a_server_that_restarts_is_read_on() {
 fn loses_its_end(server: &Server, db: &Db<'_>, then: &str) {
     server.kill();
     server.put_back();
+    // A file of the log is known by the second in which it was begun.
+    let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let lost = second();
+    wait::until("the next second", wait::SOON, || (second() != lost).then_some(()));
     server.start_again();
     db.run(then);
 }
@@ -228,9 +235,7 @@ async fn without_gtids_a_log_that_began_anew_under_the_same_names_is_noticed() {
     // It is known by the second in which it was begun.
     let second = || server.sql("SELECT UNIX_TIMESTAMP()").concat();
     let began = second();
-    deltaforge_testkit::wait::until("the next second", deltaforge_testkit::wait::SOON, || {
-        (second() != began).then_some(())
-    });
+    wait::until("the next second", wait::SOON, || (second() != began).then_some(()));
     server.sql("RESET BINARY LOGS AND GTIDS");
     db.run("INSERT INTO t VALUES (2, REPEAT('b', 9999))");
     let failure = Reader::connect(db.config(), checkpoint).await.err().unwrap();
