@@ -19,7 +19,10 @@ pub fn give_back() {
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * LARGE);
-        if std::env::var_os("MALLOC_ARENA_MAX").is_none() {
+        // Not where somebody has set it.
+        let is_set = std::env::var_os("MALLOC_ARENA_MAX").is_some()
+            || std::env::var("GLIBC_TUNABLES").is_ok_and(|all| all.contains("malloc.arena_max"));
+        if !is_set {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let arenas = cores.div_ceil(CORES_PER_ARENA);
             libc::mallopt(libc::M_ARENA_MAX, libc::c_int::try_from(arenas).unwrap_or(libc::c_int::MAX));

@@ -341,6 +341,7 @@ impl Snapshots {
         let records = self.loaded(&mut records).await?;
         let is_lost = |record: &&mut Record| {
             record.ended.as_ref().is_some_and(|ended| ended.state != SnapshotState::Stopped)
+                && !record.settled
                 && !is_behind(record.id)
         };
         for record in records.values_mut().filter(is_lost) {
@@ -354,6 +355,23 @@ impl Snapshots {
             *record = changed;
         }
         self.tell(records);
+        Ok(())
+    }
+
+    /// The source begins anew, behind no position: what has ended by now has ended for good.
+    ///
+    /// # Errors
+    ///
+    /// When the state store fails.
+    pub async fn settle(&self) -> Result<(), StateError> {
+        let mut records = self.records.lock().await;
+        let records = self.loaded(&mut records).await?;
+        for record in records.values_mut().filter(|record| record.ended.is_some() && !record.settled) {
+            let mut changed = record.clone();
+            changed.settled = true;
+            self.store(&changed).await?;
+            *record = changed;
+        }
         Ok(())
     }
 

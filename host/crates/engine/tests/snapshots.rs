@@ -145,6 +145,23 @@ async fn one_that_had_ended_is_wanted_again_where_a_sink_lost_what_it_had() {
 }
 
 #[tokio::test]
+async fn what_had_ended_before_the_source_began_anew_has_ended_for_good() {
+    let store = Arc::new(MemoryStore::new());
+    let first = desk(&store).await;
+    let done = first.ask(tables(), "ops").await.unwrap().id;
+    first.ended(done).await.unwrap();
+    let open = first.ask(tables(), "ops").await.unwrap().id;
+    desk(&store).await.settle().await.unwrap();
+    let third = desk(&store).await;
+    third.again(|_| false).await.unwrap();
+    assert_eq!(wanted(&third), [(open, false)]);
+    // What ends from now on is known by positions again.
+    third.ended(open).await.unwrap();
+    third.again(|_| false).await.unwrap();
+    assert_eq!(wanted(&third), [(open, false)]);
+}
+
+#[tokio::test]
 async fn what_is_kept_is_bounded() {
     let store = Arc::new(MemoryStore::new());
     let desk = desk(&store).await;

@@ -220,6 +220,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_transaction_is_full_by_its_records_and_the_next_one_waits_for_marks() {
+        let mut one = transactions(open(0));
+        one.grows(one.largest - 1);
+        assert_ne!(one.wants(), Some(Wants::Enough));
+        one.grows(1);
+        assert_eq!(one.wants(), Some(Wants::Enough));
+        assert_eq!(one.may_begin(), None);
+        one.committed(Arc::from(&b"there"[..]), Instant::now());
+        assert_eq!(one.may_begin(), Some(Instant::now() + MARKED_WITHIN));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn under_load_commits_are_apart() {
         let mut busy = transactions(open(100));
         busy.last_commit = Some(Commit { began: Instant::now(), ended: Instant::now() });

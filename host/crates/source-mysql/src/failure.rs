@@ -120,7 +120,19 @@ const NO_LOG: u16 = 1236;
 const PASSING: [u16; 15] =
     [1040, 1047, 1053, 1077, 1079, 1159, 1160, 1161, 1203, 1213, 1226, 1317, 1927, 3169, 4031];
 
+/// Of those: there is no room for another connection, or the account may have no more.
+const NO_ROOM: [u16; 3] = [1040, 1203, 1226];
+
 impl MysqlError {
+    /// Whether a copy can be tried again later, while the log is read.
+    pub(crate) fn can_wait(&self) -> bool {
+        match self {
+            Self::Busy(_) => true,
+            Self::Statement { code, .. } => NO_ROOM.contains(code),
+            _ => false,
+        }
+    }
+
     /// Whether it is about what is copied, and not about the server: without that, everything else goes on.
     pub(crate) fn is_of_table(&self) -> bool {
         match self {
@@ -267,10 +279,13 @@ mod tests {
             (1226, false),
             (1146, true),
         ] {
-            assert_eq!(MysqlError::told("copy", "there", code, "").is_of_table(), is_of_table, "{code}");
+            let error = MysqlError::told("copy", "there", code, "");
+            assert_eq!(error.is_of_table(), is_of_table, "{code}");
+            // The log does not wait until the account may have another connection.
+            assert_eq!(error.can_wait(), [1040, 1203, 1226].contains(&code), "{code}");
         }
         let busy = MysqlError::Busy(String::new());
-        assert!(!busy.is_of_table());
+        assert!(busy.can_wait() && !busy.is_of_table());
         assert_eq!(SourceError::from(busy).next, Next::Retry);
     }
 

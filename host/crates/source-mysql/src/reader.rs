@@ -108,7 +108,9 @@ impl MysqlReader {
         let captured = config.captured();
         at.copies.leave_out(|table| captured.has(&table.database, &table.table));
         let snapshots = context.snapshots.clone();
-        if !first {
+        if first {
+            snapshots.settle().await.map_err(HistoryError::from)?;
+        } else {
             snapshots.again(|request| at.copies.have(request)).await.map_err(HistoryError::from)?;
             end(&snapshots, &at).await?;
         }

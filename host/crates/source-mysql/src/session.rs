@@ -36,6 +36,8 @@ const SET_UP: &str = "set up the session at";
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The same where rows are copied: the first one of a large table may take long.
 const COPY_PATIENCE: Duration = Duration::from_secs(3_600);
+/// How long rows of one answer may wait to be taken, seconds: who takes them may wait for a sink.
+const TAKEN_WITHIN_SECS: u64 = 3_600;
 /// Most bytes of a row of a short answer.
 const MAX_ANSWER: usize = 64 << 20;
 
@@ -68,7 +70,7 @@ impl Session {
     }
 
     /// Opens one whose rows come as the server keeps them: texts in their own charsets, times in UTC. The server closes it, and the
-    /// view that it has, where it is not used for `idle`, or nobody takes its rows for so long.
+    /// view that it has, where it is not used for `idle`.
     ///
     /// # Errors
     ///
@@ -89,7 +91,9 @@ impl Session {
         for statement in [
             "SET NAMES utf8mb4",
             "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', sql_select_limit = DEFAULT",
-            &format!("SET SESSION net_write_timeout = {seconds}, wait_timeout = {seconds}, autocommit = 1"),
+            &format!(
+                "SET SESSION net_write_timeout = {TAKEN_WITHIN_SECS}, wait_timeout = {seconds}, autocommit = 1"
+            ),
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             no_limit,
         ] {

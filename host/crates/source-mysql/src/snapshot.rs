@@ -189,12 +189,12 @@ impl Snapshot {
         window: Option<Window>,
     ) -> Result<Next, MysqlError> {
         match self.stepped(at, given, known, window).await {
-            Err(MysqlError::Busy(why)) if at.copies.are_asked_for() => {
+            Err(error) if at.copies.are_asked_for() && error.can_wait() => {
                 // The log goes on meanwhile.
                 self.phase = Phase::Idle;
                 self.views.wait();
                 if let Some(job) = at.copies.jobs.first() {
-                    self.parts.requests.note(job, &why).await?;
+                    self.parts.requests.note(job, &error.to_string()).await?;
                 }
                 Ok(Next::Log)
             }
@@ -348,7 +348,8 @@ impl Snapshot {
                 let is_over = serves.is_none_or(|serves| filling.age() > serves);
                 if is_over || filling.is_done() || !filling.keeps_view() {
                     if !is_over {
-                        self.views.spare(filling.sessions().await);
+                        let opened = filling.opened();
+                        self.views.spare(filling.sessions().await, opened);
                     }
                     return Ok(match batch {
                         Some(batch) => Next::Batch(batch, copies),

@@ -146,7 +146,8 @@ impl Stream {
         if !self.log.has_batch() {
             let came = tokio::select! {
                 came = self.dump.wait(self.log.silence()) => came?,
-                () = self.snapshot.news() => true,
+                // Inside a transaction nothing of it can be done.
+                () = self.snapshot.news(), if self.log.is_between() => true,
             };
             if !came {
                 self.log.tell_progress(&mut self.outlet).await?;

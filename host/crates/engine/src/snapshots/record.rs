@@ -66,6 +66,9 @@ pub(super) struct Record {
     pub paused: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ending>,
+    /// The source began anew after it had ended: no position tells of it any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settled: bool,
     /// Rows handed out, as far as that is known without the source.
     #[serde(default)]
     pub rows: u64,
@@ -87,6 +90,7 @@ impl Record {
             started_ms: None,
             paused: false,
             ended: None,
+            settled: false,
             rows: 0,
             problems: Vec::new(),
             notes: Vec::new(),

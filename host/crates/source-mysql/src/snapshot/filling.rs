@@ -192,6 +192,11 @@ impl Filling {
         self.start(chunk, most_bytes);
     }
 
+    /// Since when its view is open.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
     /// How long its view is open.
     pub fn age(&self) -> Duration {
         self.opened.elapsed()

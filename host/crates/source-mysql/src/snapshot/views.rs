@@ -25,8 +25,10 @@ const VIEW_SERVES: Duration = Duration::from_secs(60);
 const LOCKED_VIEW_SERVES: Duration = Duration::from_secs(600);
 /// How long the view of the source's own copy is kept while nobody takes its rows: it serves to the end of them.
 const OWN_VIEW_WAITS: Duration = Duration::from_secs(3_600);
-/// How long until a lock that was not to be had is asked for again: whoever writes waits behind it each time.
-const LOCK_PAUSE: Duration = Duration::from_secs(20);
+/// How long until what was not to be had (a lock, a connection) is asked for again: whoever writes waits behind the lock each
+/// time, so it is twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How long a view serves, or waits for somebody to take its rows.
 pub(super) fn serves(parts: &Parts, job: &Job) -> Duration {
@@ -48,11 +50,19 @@ pub(super) struct Views {
     spare_since: Instant,
     /// When one is opened next, at the earliest.
     later: Option<Instant>,
+    pause: Duration,
 }
 
 impl Views {
     pub fn new() -> Self {
-        Self { opened: 0, restless: Vec::new(), spare: Vec::new(), spare_since: Instant::now(), later: None }
+        Self {
+            opened: 0,
+            restless: Vec::new(),
+            spare: Vec::new(),
+            spare_since: Instant::now(),
+            later: None,
+            pause: FIRST_PAUSE,
+        }
     }
 
     /// Whether one may be opened.
@@ -70,7 +80,8 @@ impl Views {
 
     /// One could not be opened for now.
     pub fn wait(&mut self) {
-        self.later = Some(Instant::now() + LOCK_PAUSE);
+        self.later = Some(Instant::now() + self.pause);
+        self.pause = (2 * self.pause).min(LONGEST_PAUSE);
         self.closed();
     }
 
@@ -84,9 +95,9 @@ impl Views {
         (self.opened, self.restless) = (0, Vec::new());
     }
 
-    /// These connections are for the next one.
-    pub fn spare(&mut self, sessions: Vec<Session>) {
-        (self.spare, self.spare_since) = (sessions, Instant::now());
+    /// These connections are for the next one. The last row came over them `since` then, at the earliest.
+    pub fn spare(&mut self, sessions: Vec<Session>, since: Instant) {
+        (self.spare, self.spare_since) = (sessions, since);
     }
 
     /// Whether so much changed since one was opened that another one is needed.
@@ -136,8 +147,28 @@ impl Views {
         let max_row_bytes = limits.hard_bytes.saturating_mul(2);
         let opening = Opening { endpoint, server, max_row_bytes, serves };
         let view = View::open(opening, &at.place, spare, count, &restless).await?;
+        self.pause = FIRST_PAUSE;
         // What was held still is in the view as the log has it at the mark.
         let window = Window::of(names().filter(|name| !(view.is_still && restless.contains(name))));
         Ok((view, window))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_to_be_had_is_asked_for_ever_less_often() {
+        let mut views = Views::new();
+        assert!(views.are_due());
+        let pauses = (0..7).map(|_| {
+            let before = Instant::now();
+            views.wait();
+            assert!(!views.are_due());
+            views.later.map(|later| (later - before).as_secs())
+        });
+        let pauses: Vec<u64> = pauses.map(Option::unwrap_or_default).collect();
+        assert_eq!(pauses, [20, 40, 80, 160, 320, 600, 600]);
     }
 }

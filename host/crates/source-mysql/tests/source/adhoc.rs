@@ -439,6 +439,26 @@ async fn a_table_that_was_given_up_and_is_copied_after_a_kill_is_no_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_had_ended_is_not_copied_again_because_the_stream_began_anew() {
+    let db = Db::shared(Flavour::MySql);
+    fill(&db, 10);
+    let config = in_chunks(&db, 10);
+    let mut reader = Reader::connect(config.clone(), None).await.unwrap();
+    let id = reader.ask(vec![table(&db, "t")]).await;
+    reader.until_ended(id, &mut Replica::default()).await;
+    // Its checkpoints were deleted, and then it was started once more.
+    let mut reader = Reader::connect(config.clone(), None).await.unwrap();
+    let mut replica = Replica::default();
+    db.run("REPLACE INTO u VALUES (500, 1, 'x')");
+    while replica.changes == 0 {
+        reader.take(&mut replica).await;
+    }
+    let reader = Reader::connect(config, reader.through.clone()).await.unwrap();
+    let shown = reader.state(id).await;
+    assert_eq!((shown.state, &shown.why[..]), (SnapshotState::Done, &[][..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_had_ended_is_copied_again_where_a_sink_lost_it() {
     for flavour in Flavour::BOTH {
         let db = Db::shared(flavour);
