@@ -105,11 +105,12 @@ pub(crate) async fn ready(State(app): State<App>, visitor: Visitor) -> (StatusCo
         || known.iter().any(|known| matches!(known.status.status, Doing::Failed | Doing::Starting));
     let (code, status) =
         if waiting { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") } else { (StatusCode::OK, "ready") };
-    if visitor.0.is_none() {
+    let Some(Caller { role, .. }) = visitor.0 else {
         return (code, Json(Readiness { status, pipelines: Vec::new(), degraded: Vec::new() }));
-    }
+    };
     let mut degraded: Vec<Degraded> = known.iter().flat_map(reasons).collect();
-    let mut pipelines: Vec<PipeInfo> = known.iter().map(|known| PipeInfo::of(known, &app.catalog)).collect();
+    let mut pipelines: Vec<PipeInfo> =
+        known.iter().map(|known| PipeInfo::of(known, &app.catalog, role)).collect();
     for info in &mut pipelines {
         if let Some(full) = of_dlq(&app, &info.name).await {
             degraded.push(full);

@@ -11,8 +11,16 @@ pub(crate) fn sees_values(role: Role) -> bool {
     role >= Role::Operator
 }
 
+/// A position as somebody of a role sees it. Every view of one is made with this.
+pub(crate) fn position_seen(mut position: Value, role: Role) -> Value {
+    if !sees_values(role) {
+        hide_keys(&mut position);
+    }
+    position
+}
+
 /// Hides the keys up to which copies have got from a position, as every source writes them: lists under `after` and `until`.
-pub(crate) fn hide_keys(position: &mut Value) {
+fn hide_keys(position: &mut Value) {
     match position {
         Value::Object(members) => {
             for (name, value) in members {
@@ -42,8 +50,8 @@ mod tests {
             let job = json!({ "generation": "g", "tables": [{ "table": "t", "ranges": [range(key.clone(), end.clone())] }] });
             json!({ "kind": "mysql", "file": "binlog.1", "pos": 4, "jobs": [job], "fork": { "jobs": [job, { "after": [key] }] } })
         };
-        let mut shown = position(&json!({ "text": "6d61696c" }), &json!({ "number": "7" }));
-        hide_keys(&mut shown);
-        assert_eq!(shown, position(&json!("***"), &json!("***")));
+        let whole = position(&json!({ "text": "6d61696c" }), &json!({ "number": "7" }));
+        assert_eq!(position_seen(whole.clone(), Role::Operator), whole);
+        assert_eq!(position_seen(whole, Role::Viewer), position(&json!("***"), &json!("***")));
     }
 }

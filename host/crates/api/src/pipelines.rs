@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use deltaforge_config::auth::Role;
 use deltaforge_engine::control::{ControlError, Known};
 use deltaforge_engine::status::Gap;
 use serde::{Deserialize, Serialize};
@@ -69,15 +70,15 @@ pub(crate) async fn list(
     let mut infos = Vec::new();
     for known in app.control.list() {
         if caller.sees(&known.status.tenant) && labels.iter().all(|label| label.selects(&known.document)) {
-            infos.push(info(&app, &known).await);
+            infos.push(info(&app, &known, caller.role).await);
         }
     }
     Ok(Json(infos))
 }
 
-/// What the API shows of a pipeline, without its `ops`.
-async fn info(app: &App, known: &Known) -> PipeInfo {
-    let mut info = PipeInfo::of(known, &app.catalog);
+/// What the API shows somebody of a role of a pipeline, without its `ops`.
+async fn info(app: &App, known: &Known, role: Role) -> PipeInfo {
+    let mut info = PipeInfo::of(known, &app.catalog, role);
     info.degraded |= of_dlq(app, &info.name).await.is_some();
     info
 }
@@ -100,9 +101,8 @@ pub(crate) async fn show(
         Err(ControlError::NoDlq(_)) => 0,
         Err(error) => return Err(error.into()),
     };
-    let mut info = info(&app, &known).await;
-    let mut ops = Ops::of(&known.status, &checkpoints, dlq_entries);
-    ops.hide_from(caller.role);
+    let mut info = info(&app, &known, caller.role).await;
+    let mut ops = Ops::of(&known.status, &checkpoints, dlq_entries, caller.role);
     ops.snapshots = snapshots::seen(&app, &name, caller.role).await?;
     ops.snapshots.retain(|one| one.ended_at.is_none());
     info.ops = Some(ops);
@@ -116,10 +116,11 @@ pub(crate) async fn show(
 ))]
 pub(crate) async fn pause(
     State(app): State<App>,
+    caller: Caller,
     Names(name): Names<String>,
 ) -> Result<Json<PipeInfo>, ApiError> {
     let known = app.control.pause(&name)?;
-    Ok(Json(info(&app, &known).await))
+    Ok(Json(info(&app, &known, caller.role).await))
 }
 
 /// Goes on after a pause, or from the checkpoint after a stop; what waits for its next try after a failure tries at once.
@@ -129,10 +130,11 @@ pub(crate) async fn pause(
 ))]
 pub(crate) async fn resume(
     State(app): State<App>,
+    caller: Caller,
     Names(name): Names<String>,
 ) -> Result<Json<PipeInfo>, ApiError> {
     let known = app.control.resume(&name).await?;
-    Ok(Json(info(&app, &known).await))
+    Ok(Json(info(&app, &known, caller.role).await))
 }
 
 /// Delivers and checkpoints what was read and lets go of the source. It can be resumed.
@@ -142,10 +144,11 @@ pub(crate) async fn resume(
 ))]
 pub(crate) async fn stop(
     State(app): State<App>,
+    caller: Caller,
     Names(name): Names<String>,
 ) -> Result<Json<PipeInfo>, ApiError> {
     let known = app.control.stop(&name).await?;
-    Ok(Json(info(&app, &known).await))
+    Ok(Json(info(&app, &known, caller.role).await))
 }
 
 /// Where a restart resumes each sink that has a checkpoint.
@@ -160,7 +163,7 @@ pub(crate) async fn checkpoints(
     Names(name): Names<String>,
 ) -> Result<Json<Vec<CheckpointView>>, ApiError> {
     let checkpoints = app.control.checkpoints(&name).await?;
-    let seen = checkpoints.iter().map(|one| CheckpointView::of(one).seen_by(caller.role));
+    let seen = checkpoints.iter().map(|one| CheckpointView::of(one, caller.role));
     Ok(Json(seen.collect()))
 }
 

@@ -156,9 +156,10 @@ pub(crate) async fn rollback(
 ))]
 pub(crate) async fn history(
     State(app): State<App>,
+    caller: Caller,
     Names((name, id)): Names<(String, String)>,
 ) -> Result<Json<Vec<GenerationView>>, ApiError> {
-    generations(&app, &name, Swappable::Stage(&id)).await
+    generations(&app, &caller, &name, Swappable::Stage(&id)).await
 }
 
 /// Swaps the plugin of a sink's envelope, its configuration, or both at the next batch boundary.
@@ -204,9 +205,10 @@ pub(crate) async fn envelope_rollback(
 ))]
 pub(crate) async fn envelope_history(
     State(app): State<App>,
+    caller: Caller,
     Names((name, id)): Names<(String, String)>,
 ) -> Result<Json<Vec<GenerationView>>, ApiError> {
-    generations(&app, &name, Swappable::Envelope(&id)).await
+    generations(&app, &caller, &name, Swappable::Envelope(&id)).await
 }
 
 async fn swap_plugin(
@@ -239,7 +241,7 @@ async fn swap(
     let note = Note::new(&*caller.who, &*why);
     let config_kept = matches!(change, Change::Plugin { config: None, .. });
     let swapped = app.control.swap(name, part, change, probation, note).await?;
-    Ok(answer(app, name, part, SwapAnswer::of(swapped, config_kept), why).await)
+    Ok(answer(app, caller, name, part, SwapAnswer::of(swapped, config_kept, caller.role), why).await)
 }
 
 async fn put_back(
@@ -255,16 +257,18 @@ async fn put_back(
         false => return Err(body.unsupported("application/json")),
     };
     let swapped = app.control.rollback(name, part, Note::new(&*caller.who, &*why)).await?;
-    Ok(answer(app, name, part, SwapAnswer::of(swapped, false), why).await)
+    Ok(answer(app, caller, name, part, SwapAnswer::of(swapped, false, caller.role), why).await)
 }
 
 async fn generations(
     app: &App,
+    caller: &Caller,
     name: &str,
     part: Swappable<'_>,
 ) -> Result<Json<Vec<GenerationView>>, ApiError> {
     let history = app.control.history(name, part).await?;
-    let shown = history.into_iter().map(|one| GenerationView::of(one, part.part(), &app.catalog));
+    let shown =
+        history.into_iter().map(|one| GenerationView::of(one, part.part(), &app.catalog, caller.role));
     Ok(Json(shown.collect()))
 }
 
@@ -279,6 +283,7 @@ async fn brings_script(app: &App, name: &str, id: &str, config: Option<&Value>) 
 /// The answer to a swap that was done, with what a rollback would put back now.
 async fn answer(
     app: &App,
+    caller: &Caller,
     name: &str,
     part: Swappable<'_>,
     mut answer: SwapAnswer,
@@ -286,7 +291,7 @@ async fn answer(
 ) -> Audited<Json<SwapAnswer>> {
     // The swap is done: that this cannot be looked up now makes no failure of it.
     let before = app.control.before(name, part).await.ok().flatten();
-    answer.rollback_to = before.map(|one| GenerationView::of(one, part.part(), &app.catalog));
+    answer.rollback_to = before.map(|one| GenerationView::of(one, part.part(), &app.catalog, caller.role));
     let detail = json!({
         "previous": answer.previous,
         "current": answer.current,

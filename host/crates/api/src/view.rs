@@ -8,7 +8,7 @@ use deltaforge_config::{Catalog, hide_passwords};
 use deltaforge_engine::SinkCheckpoint;
 use deltaforge_engine::control::Known;
 use deltaforge_engine::stage::StageCode;
-use deltaforge_engine::status::{Failure, PipelineStatus, SinkStatus, StageStatus, State};
+use deltaforge_engine::status::{Failure, Gap, PipelineStatus, SinkStatus, StageStatus, State};
 use deltaforge_engine::swap::Part;
 use deltaforge_engine::waits::Awaited;
 use deltaforge_model::json::write_rfc3339_millis;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::hidden::{hide_keys, sees_values};
+use crate::hidden::position_seen;
 use crate::snapshots::SnapshotView;
 
 /// A pipeline.
@@ -124,7 +124,7 @@ pub(crate) struct SinkView {
     pub spill_bytes: u64,
     /// Stretches of the log that it was not given.
     #[schema(value_type = Vec<Object>)]
-    pub gaps: Vec<deltaforge_engine::status::Gap>,
+    pub gaps: Vec<Gap>,
 }
 
 /// Where a restart resumes a sink.
@@ -153,14 +153,14 @@ impl FailureView {
 }
 
 impl PipeInfo {
-    /// A pipeline without its `ops`.
-    pub fn of(known: &Known, catalog: &Catalog) -> Self {
+    /// A pipeline without its `ops`, as somebody of a role sees it.
+    pub fn of(known: &Known, catalog: &Catalog, role: Role) -> Self {
         let status = &known.status;
         Self {
             name: status.name.clone(),
             status: word(status.status),
             spec: (*known.document).clone(),
-            overrides: known.overrides.iter().map(|stage| Override::of(stage, catalog)).collect(),
+            overrides: known.overrides.iter().map(|stage| Override::of(stage, catalog, role)).collect(),
             degraded: status.degraded,
             error: status.error.as_ref().map(|failure| FailureView::of(failure, status.retry_in_ms)),
             waits: status.waits.iter().map(FailureView::of_wait).collect(),
@@ -170,14 +170,14 @@ impl PipeInfo {
 }
 
 impl Override {
-    fn of(stage: &StageStatus, catalog: &Catalog) -> Self {
+    fn of(stage: &StageStatus, catalog: &Catalog, role: Role) -> Self {
         Self {
             id: stage.id.clone(),
             plugin: stage.plugin.clone(),
             digest: stage.digest.clone(),
             config: redacted(stage.part, &stage.code, &stage.config, catalog),
             generation: stage.generation,
-            position: stage.position.clone(),
+            position: stage.position.clone().map(|at| position_seen(at, role)),
             swapped_at: rfc3339(stage.since_ms),
         }
     }
@@ -202,8 +202,21 @@ pub(crate) fn redacted(part: Part, code: &StageCode, config: &Value, catalog: &C
     config
 }
 
+/// A stage or an envelope as somebody of a role sees it.
+fn stage_seen(stage: &StageStatus, role: Role) -> StageStatus {
+    let position = stage.position.clone().map(|at| position_seen(at, role));
+    StageStatus { position, ..stage.clone() }
+}
+
+/// A gap as somebody of a role sees it.
+fn gap_seen(gap: &Gap, role: Role) -> Gap {
+    let [from, to] = [&gap.from, &gap.to].map(|at| position_seen(at.clone(), role));
+    Gap { from, to, ..*gap }
+}
+
 impl Ops {
-    pub fn of(status: &PipelineStatus, checkpoints: &[SinkCheckpoint], dlq_entries: u64) -> Self {
+    /// As somebody of a role sees it; without the snapshots.
+    pub fn of(status: &PipelineStatus, checkpoints: &[SinkCheckpoint], dlq_entries: u64, role: Role) -> Self {
         let erring = status.sinks.iter().filter(|sink| sink.errors > 0);
         Self {
             lag_seconds: status.lag_seconds,
@@ -211,55 +224,34 @@ impl Ops {
             sink_errors: erring.map(|sink| (sink.id.clone(), sink.errors)).collect(),
             uptime_seconds: status.uptime_seconds,
             events: status.events,
-            checkpoints: checkpoints.iter().map(CheckpointView::of).collect(),
-            sinks: status.sinks.iter().map(SinkView::of).collect(),
-            processors: status.stages.clone(),
+            checkpoints: checkpoints.iter().map(|one| CheckpointView::of(one, role)).collect(),
+            sinks: status.sinks.iter().map(|sink| SinkView::of(sink, role)).collect(),
+            processors: status.stages.iter().map(|stage| stage_seen(stage, role)).collect(),
             snapshots: Vec::new(),
         }
     }
 }
 
 impl SinkView {
-    fn of(sink: &SinkStatus) -> Self {
+    fn of(sink: &SinkStatus, role: Role) -> Self {
         Self {
             id: sink.id.clone(),
             required: sink.required,
             error: sink.error.as_ref().map(|failure| FailureView::of(failure, sink.retry_in_ms)),
-            envelope: sink.envelope.clone(),
+            envelope: sink.envelope.as_ref().map(|envelope| stage_seen(envelope, role)),
             spill_bytes: sink.spill_bytes,
-            gaps: sink.gaps.clone(),
-        }
-    }
-}
-
-impl Ops {
-    /// Hides values of rows from somebody of a role who only looks.
-    pub fn hide_from(&mut self, role: Role) {
-        if sees_values(role) {
-            return;
-        }
-        self.checkpoints.iter_mut().for_each(|one| hide_keys(&mut one.position));
-        for gap in self.sinks.iter_mut().flat_map(|sink| &mut sink.gaps) {
-            hide_keys(&mut gap.from);
-            hide_keys(&mut gap.to);
+            gaps: sink.gaps.iter().map(|gap| gap_seen(gap, role)).collect(),
         }
     }
 }
 
 impl CheckpointView {
     /// As somebody of a role sees it.
-    pub fn seen_by(mut self, role: Role) -> Self {
-        if !sees_values(role) {
-            hide_keys(&mut self.position);
-        }
-        self
-    }
-
-    pub fn of(checkpoint: &SinkCheckpoint) -> Self {
+    pub fn of(checkpoint: &SinkCheckpoint, role: Role) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         Self {
             sink_id: checkpoint.sink_id.clone(),
-            position: checkpoint.position.clone(),
+            position: position_seen(checkpoint.position.clone(), role),
             age_seconds: now.saturating_sub(checkpoint.at_ms) as f64 / 1e3,
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::Batch;
 
 /// Where a source is in its log. Opaque to all but that source.
@@ -23,18 +25,17 @@ impl Position {
         &self.0
     }
 
-    /// For people, as in log lines, where JSON's quotes would be escaped: `kind: sqlite, sequence: 120`. Not to be
-    /// read back.
+    /// For people, as in log lines and errors: `kind: sqlite, sequence: 120`. Lists and what is nested are left out: there copies
+    /// say which keys of rows they have got to, which not everybody may see. Not to be read back.
     pub fn readable(&self) -> String {
-        let inner = self.0.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(&self.0);
-        let unquoted = inner.chars().filter(|c| *c != '"');
-        unquoted.fold(String::with_capacity(inner.len()), |mut text, c| {
-            text.push(c);
-            if matches!(c, ',' | ':') {
-                text.push(' ');
-            }
-            text
-        })
+        let members: Map<String, Value> = serde_json::from_str(&self.0).unwrap_or_default();
+        let told = members.iter().filter_map(|(name, value)| match value {
+            Value::Object(_) | Value::Array(_) => None,
+            Value::String(text) => Some(format!("{name}: {text}")),
+            value => Some(format!("{name}: {value}")),
+        });
+        let told = told.collect::<Vec<_>>().join(", ");
+        if told.is_empty() { format!("{} bytes", self.0.len()) } else { told }
     }
 }
 
@@ -103,9 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_position_reads_well_in_a_log_line() {
-        let position = Position::new(r#"{"v":1,"kind":"sqlite","jobs":[{"tables":["t"]}]}"#);
-        assert_eq!(position.readable(), "v: 1, kind: sqlite, jobs: [{tables: [t]}]");
-        assert_eq!(Position::new("7").readable(), "7");
+    fn a_position_reads_well_and_tells_no_keys_of_rows() {
+        let copies = r#""jobs":[{"after":[{"text":"me"}]}],"fork":{"jobs":[{"until":["me"]}]}"#;
+        let position = Position::new(format!(r#"{{"v":1,"kind":"sqlite",{copies},"sequence":120}}"#));
+        assert_eq!(position.readable(), "v: 1, kind: sqlite, sequence: 120");
+        for (unknown, told) in
+            [("7", "1 bytes"), ("[\"me\"]", "6 bytes"), ("{}", "2 bytes"), ("{\"me", "4 bytes")]
+        {
+            assert_eq!(Position::new(unknown).readable(), told);
+        }
     }
 }

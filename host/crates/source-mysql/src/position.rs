@@ -207,7 +207,7 @@ impl At {
     pub fn parse(position: &Position) -> Result<Self, MysqlError> {
         match serde_json::from_str::<Self>(position.as_str()) {
             Ok(at) if at.v == 1 => Ok(at),
-            _ => Err(MysqlError::BadPosition(position.as_str().to_owned())),
+            _ => Err(MysqlError::BadPosition(position.readable())),
         }
     }
 

@@ -131,7 +131,7 @@ impl At {
     pub fn parse(position: &Position) -> Result<Self, SqliteError> {
         match serde_json::from_str::<Self>(position.as_str()) {
             Ok(at) if at.v == 1 => Ok(at),
-            _ => Err(SqliteError::BadPosition(position.as_str().to_owned())),
+            _ => Err(SqliteError::BadPosition(position.readable())),
         }
     }
 

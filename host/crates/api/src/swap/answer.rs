@@ -1,6 +1,7 @@
 //! What swaps and histories look like.
 
 use deltaforge_config::Catalog;
+use deltaforge_config::auth::Role;
 use deltaforge_engine::Swapped;
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::status::position_json;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use crate::hidden::position_seen;
 use crate::view::{redacted, rfc3339};
 
 /// What a processor or an envelope ran from some position on.
@@ -47,11 +49,12 @@ pub(crate) struct GenerationView {
 }
 
 impl GenerationView {
-    pub fn of(one: Generation, part: Part, catalog: &Catalog) -> Self {
+    /// As somebody of a role sees it.
+    pub fn of(one: Generation, part: Part, catalog: &Catalog, role: Role) -> Self {
         let shown = redacted(part, &StageCode::of_text(&one.code), &one.config, catalog);
         Self {
             kind: one.kind(),
-            position: one.from().as_ref().map(position_json),
+            position: one.from().map(|at| position_seen(position_json(&at), role)),
             generation: one.generation,
             plugin: one.version.plugin,
             digest: one.version.digest,
@@ -104,8 +107,8 @@ pub(crate) struct SwapAnswer {
 }
 
 impl SwapAnswer {
-    /// Of a swap; what a rollback would put back is for others to say.
-    pub fn of(Swapped { previous, current, pause }: Swapped, config_kept: bool) -> Self {
+    /// Of a swap, as whoever made it sees it; what a rollback would put back is for others to say.
+    pub fn of(Swapped { previous, current, pause }: Swapped, config_kept: bool, role: Role) -> Self {
         Self {
             kind: current.kind(),
             config_changed: previous.config != current.config,
@@ -113,7 +116,7 @@ impl SwapAnswer {
             config_kept: config_kept && previous.config == current.config,
             pause_ms: pause.as_secs_f64() * 1e3,
             probation: current.probation,
-            position: current.from().as_ref().map(position_json),
+            position: current.from().map(|at| position_seen(position_json(&at), role)),
             previous: previous.version.plugin,
             current: current.version.plugin,
             previous_digest: previous.version.digest,

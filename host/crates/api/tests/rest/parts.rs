@@ -35,6 +35,8 @@ pub struct Numbers {
     pub connects: AtomicUsize,
     /// The number before which all is done.
     pub confirmed: AtomicU64,
+    /// Whether its positions tell the keys up to which a copy of rows has got.
+    pub copying: bool,
 }
 
 impl Default for Numbers {
@@ -45,6 +47,7 @@ impl Default for Numbers {
             unreadable: AtomicU64::new(u64::MAX),
             connects: AtomicUsize::new(0),
             confirmed: AtomicU64::new(0),
+            copying: false,
         }
     }
 }
@@ -57,8 +60,18 @@ struct NumbersReader {
     at: u64,
 }
 
-fn position(n: u64) -> Position {
-    Position::new(json!({ "n": n }).to_string())
+impl Numbers {
+    fn position(&self, n: u64) -> Position {
+        let position = if self.copying { copying(n) } else { json!({ "n": n }) };
+        Position::new(position.to_string())
+    }
+}
+
+/// The position before a number in the middle of a copy.
+pub fn copying(n: u64) -> Value {
+    let range =
+        json!({ "after": [{ "text": "somebody@example.com" }], "until": [{ "text": "zoe@example.com" }] });
+    json!({ "n": n, "jobs": [{ "tables": [{ "table": "shop.customers", "ranges": [range] }] }] })
 }
 
 fn number_at(position: &Position) -> u64 {
@@ -76,8 +89,11 @@ impl SourceReader for NumbersReader {
         if at == self.numbers.unreadable.load(Ordering::SeqCst) {
             return Err(SourceError::retry("source_broke", format!("read {at}"), "it is torn"));
         }
-        let mut batcher =
-            Batcher::new(BatchBuilder::new(self.info.clone()), self.context.limits, position(at));
+        let mut batcher = Batcher::new(
+            BatchBuilder::new(self.info.clone()),
+            self.context.limits,
+            self.numbers.position(at),
+        );
         let columns = vec![
             Column::new("n", Kind::Of(CellKind::Int), "int"),
             Column::new("mark", Kind::Of(CellKind::Text), "text"),
@@ -101,7 +117,7 @@ impl SourceReader for NumbersReader {
             });
             self.at += 1;
         }
-        Ok(Some(batcher.close(position(self.at), Boundary::Transaction)))
+        Ok(Some(batcher.close(self.numbers.position(self.at), Boundary::Transaction)))
     }
 
     async fn confirm(&mut self, position: &Position) -> Result<(), SourceError> {

@@ -1,5 +1,7 @@
 //! Snapshots that are asked for while a pipeline runs.
 
+use std::sync::Arc;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -7,6 +9,8 @@ use deltaforge_config::auth::Role;
 
 use crate::access::{HeldBy, tokens};
 use crate::host::{Host, Plan, answer, code};
+use crate::parts::{Numbers, copying};
+use crate::setup::within;
 
 async fn ask(host: &Host, body: &Value) -> (u16, Value) {
     answer(host.request(Method::POST, "/pipelines/orders/snapshots").json(body)).await
@@ -74,6 +78,67 @@ async fn whoever_only_looks_sees_no_values_of_rows() {
             let tells = shown.1.to_string().contains("somebody");
             assert_eq!(tells, role >= Role::Operator, "{path} for {role}: {}", shown.1);
             assert!(shown.1.to_string().contains("db.numbers"), "{path} for {role}: {}", shown.1);
+        }
+    }
+}
+
+/// Where the API shows a position: a route, and the place in its answer.
+const POSITIONS: [(&str, &str); 12] = [
+    ("/pipelines/orders/checkpoints", "/0/position"),
+    ("/pipelines/orders/processors/mark/history", "/0/position"),
+    ("/pipelines/orders/sinks/out/envelope/history", "/0/position"),
+    ("/pipelines", "/0/overrides/0/position"),
+    ("/ready", "/pipelines/0/overrides/0/position"),
+    ("/pipelines/orders", "/overrides/0/position"),
+    ("/pipelines/orders", "/overrides/1/position"),
+    ("/pipelines/orders", "/ops/checkpoints/0/position"),
+    ("/pipelines/orders", "/ops/processors/1/position"),
+    ("/pipelines/orders", "/ops/sinks/0/envelope/position"),
+    ("/pipelines/orders", "/ops/sinks/0/gaps/0/from"),
+    ("/pipelines/orders", "/ops/sinks/0/gaps/0/to"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_looks_sees_no_keys_of_rows_in_positions() {
+    let host = Host::start_knowing(tokens(), |api| api).await;
+    let gap = json!([{ "from": copying(1), "to": copying(2), "events": 1 }]);
+    let gaps = vec![("gap/acme/orders/out".to_owned(), gap.to_string().into_bytes())];
+    host.services.store.put_many(gaps, None).await.unwrap();
+    let numbers = Arc::new(Numbers { copying: true, ..Numbers::default() });
+    let plan = Plan { tenant: "acme", envelope: "rows@1.0.0", ..Plan::named("orders") };
+    host.run_from(plan, numbers).read(5, 5).await;
+    for (path, plugin) in [("processors/mark/plugin", "marker@2.0.0"), ("sinks/out/envelope", "rows@2.0.0")] {
+        let swap = host.request(Method::PUT, &format!("/pipelines/orders/{path}"));
+        let body = json!({ "plugin": plugin });
+        let (status, swapped) = answer(swap.held_by(Some("acme"), Role::Operator).json(&body)).await;
+        assert_eq!((status, &swapped["position"]), (200, &copying(5)), "{swapped}");
+    }
+    let seen = host.request(Method::POST, "/pipelines/orders/sinks/out/gaps/ack");
+    let (status, gaps) = answer(seen.held_by(Some("acme"), Role::Operator)).await;
+    assert_eq!((status, &gaps["acknowledged"][0]["from"]), (200, &copying(1)), "now they are shown: {gaps}");
+    let seen = async |path: &str, role| {
+        let (status, shown) = answer(host.request(Method::GET, path).held_by(Some("acme"), role)).await;
+        assert_eq!(status, 200, "{path} for {role}: {shown}");
+        shown
+    };
+    within("a checkpoint is stored", async || seen(POSITIONS[0].0, Role::Viewer).await[0].is_object()).await;
+    for (path, place) in POSITIONS {
+        for role in Role::ALL {
+            let shown = seen(path, role).await;
+            let position = shown.pointer(place).unwrap_or_else(|| panic!("{path} has no {place}: {shown}"));
+            let range = &position["jobs"][0]["tables"][0]["ranges"][0];
+            let key = |name: &str| match role >= Role::Operator {
+                true => copying(0)["jobs"][0]["tables"][0]["ranges"][0][name].clone(),
+                false => json!(["***"]),
+            };
+            assert!(position["n"].is_u64(), "{path} {place} for {role}: {shown}");
+            assert_eq!(
+                *range,
+                json!({ "after": key("after"), "until": key("until") }),
+                "{path} {place} for {role}"
+            );
+            let tells = shown.to_string().contains("@example.com");
+            assert_eq!(tells, role >= Role::Operator, "{path} for {role}: {shown}");
         }
     }
 }

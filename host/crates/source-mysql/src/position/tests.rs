@@ -58,6 +58,9 @@ fn positions_are_read_back_as_they_were_written() {
     for bad in ["{}", "7", r#"{"v":2,"kind":"mysql","identity":"","phase":"log","file":"","pos":1}"#] {
         assert!(matches!(At::parse(&Position::new(bad)), Err(MysqlError::BadPosition(_))));
     }
+    let foreign = r#"{"v":2,"kind":"mysql","file":"b.1","jobs":[{"after":[{"text":"somebody"}]}]}"#;
+    let told = At::parse(&Position::new(foreign)).unwrap_err().to_string();
+    assert!(told.contains("file: b.1") && !told.contains("somebody"), "{told}");
 }
 
 #[test]

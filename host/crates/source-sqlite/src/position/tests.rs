@@ -52,6 +52,13 @@ fn positions_order_by_sequence_then_by_copied_rows() {
 }
 
 #[test]
+fn a_position_that_cannot_be_read_is_told_without_keys_of_rows() {
+    let newer = r#"{"v":2,"kind":"sqlite","sequence":7,"jobs":[{"after":[{"text":"somebody"}]}]}"#;
+    let told = At::parse(&Position::new(newer)).expect_err("of a newer build").to_string();
+    assert!(told.contains("sequence: 7") && !told.contains("somebody"), "{told}");
+}
+
+#[test]
 fn a_position_reads_back_and_names_its_phase() {
     let mut at = At::start("x".into());
     assert!(at.position().as_str().contains(r#""phase":"log""#));
