@@ -152,7 +152,9 @@ impl Server {
     #[track_caller]
     pub fn start_again(&self) {
         let started = self.script("start").output().unwrap();
-        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        let (status, said) = (started.status, String::from_utf8_lossy(&started.stderr));
+        let log = std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default();
+        assert!(status.success(), "the server does not start again, {status}: {said}\n{log}");
     }
 
     /// Keeps what it holds now, while it is stopped.
