@@ -27,7 +27,8 @@ fn a_bad_file_ends_the_host_with_every_problem_before_anything_starts() {
     let validate = command(&["validate", "--config", yaml.to_str().unwrap()], &[]);
     assert_eq!(validate.status.code(), Some(2));
     let report = String::from_utf8(validate.stderr).unwrap();
-    let ending = " problems in 1 file\nnot checked any further until that is mended: spec.source, spec.sinks[0]\n";
+    let ending =
+        " problems in 1 file\nnot checked any further until that is mended: spec.source, spec.sinks[0]\n";
     assert!(report.ends_with(ending), "{report}");
     for part in ["tabels", "tables", "fiel", "file", "max_bytes", "max_events", "pipelines.yaml:7"] {
         assert!(report.contains(part), "{part} is missing in:\n{report}");
