@@ -14,20 +14,27 @@ const CORES_PER_ARENA: usize = 2;
 /// block that it sees.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
-    #[allow(unsafe_code)]
-    // SAFETY: takes no pointer; called once, before other threads exist.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * LARGE);
-        // Not where somebody has set it.
-        let is_set = std::env::var_os("MALLOC_ARENA_MAX").is_some()
-            || std::env::var("GLIBC_TUNABLES").is_ok_and(|all| all.contains("malloc.arena_max"));
-        if !is_set {
-            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            let arenas = cores.div_ceil(CORES_PER_ARENA);
-            libc::mallopt(libc::M_ARENA_MAX, libc::c_int::try_from(arenas).unwrap_or(libc::c_int::MAX));
+    {
+        let mut wanted = vec![(libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, 2 * LARGE)];
+        wanted.extend(arenas().map(|arenas| (libc::M_ARENA_MAX, arenas)));
+        for (which, value) in wanted {
+            #[allow(unsafe_code)]
+            // SAFETY: takes no pointer; called at the start, before other threads exist.
+            unsafe {
+                libc::mallopt(which, value);
+            }
         }
     }
+}
+
+/// How many arenas there are to be; `None`: somebody has said so.
+#[cfg(target_env = "gnu")]
+fn arenas() -> Option<libc::c_int> {
+    let is_set = std::env::var_os("MALLOC_ARENA_MAX").is_some()
+        || std::env::var("GLIBC_TUNABLES").is_ok_and(|all| all.contains("malloc.arena_max"));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let arenas = libc::c_int::try_from(cores.div_ceil(CORES_PER_ARENA)).unwrap_or(libc::c_int::MAX);
+    (!is_set).then_some(arenas)
 }
 
 /// Half of what the container's control group allows, or of the machine's memory.
