@@ -75,7 +75,7 @@ fn each_change_is_in_its_topic_once_whenever_the_host_is_killed() {
 fn each_change_is_in_its_topic_once_whenever_the_broker_is_killed() {
     let _machine = shared();
     let seed = seed("each_change_is_in_its_topic_once_whenever_the_broker_is_killed");
-    let (mut random, kafka) = (Random::new(seed), Kafka::start());
+    let (mut random, kafka) = (Random::new(seed), Kafka::start_with_proxy());
     let place = Place::new();
     let mut host = Host::new(place.path(), &once(&kafka, "once.broker"));
     host.start_ready();
@@ -84,8 +84,8 @@ fn each_change_is_in_its_topic_once_whenever_the_broker_is_killed() {
         let moment = Instant::now() + Duration::from_millis(500 + random.below(1_500));
         wait::until("the moment to kill", wait::SOON, || (Instant::now() >= moment).then_some(()));
         match round % 3 {
-            0 => kafka.kill(),
-            1 => kafka.stop(),
+            0 => kafka.between_commits(Kafka::kill),
+            1 => kafka.between_commits(Kafka::stop),
             // It hangs, with what it was asked, until the producer is given up.
             _ => kafka.freeze(),
         }
@@ -139,7 +139,7 @@ fn a_host_whose_place_another_took_stops_and_each_change_is_there_once() {
 fn an_optional_sink_that_catches_up_from_its_spill_has_each_change_once() {
     let _machine = shared();
     let seed = seed("an_optional_sink_that_catches_up_from_its_spill_has_each_change_once");
-    let kafka = Kafka::start();
+    let kafka = Kafka::start_with_proxy();
     let place = Place::new();
     let yaml = pipeline(&format!(
         "  sinks:
@@ -154,7 +154,7 @@ fn an_optional_sink_that_catches_up_from_its_spill_has_each_change_once() {
     let writer = place.writer(seed, u64::MAX, 1_000);
     let spilled = |host: &Host| host.pipeline("shop")["ops"]["sinks"][1]["spill_bytes"].as_u64();
     for round in 0..2 {
-        kafka.kill();
+        kafka.between_commits(Kafka::kill);
         wait::until("batches go to disk", MINUTES, || spilled(&host).filter(|bytes| *bytes > 0));
         if round == 1 {
             // The next start waits for the broker: only it says where the sink stands.

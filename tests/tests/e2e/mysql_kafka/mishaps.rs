@@ -63,12 +63,12 @@ const MISHAPS: [Mishap; 17] = [
     }),
     ("the log goes on, and what was read of it is purged", |scene| scene.purge()),
     ("the broker is killed", |scene| {
-        scene.without_broker(Kafka::kill);
+        scene.place.kafka.between_commits(Kafka::kill);
         scene.wait_degraded();
         scene.place.kafka.start_again();
     }),
     ("the broker is restarted", |scene| {
-        scene.without_broker(Kafka::stop);
+        scene.place.kafka.between_commits(Kafka::stop);
         scene.wait_degraded();
         scene.place.kafka.start_again();
     }),
@@ -78,7 +78,7 @@ const MISHAPS: [Mishap; 17] = [
         scene.place.kafka.thaw();
     }),
     ("the host is killed while the broker is gone", |scene| {
-        scene.without_broker(Kafka::kill);
+        scene.place.kafka.between_commits(Kafka::kill);
         scene.let_go_on();
         scene.kill_host();
         scene.place.kafka.start_again();
@@ -127,20 +127,6 @@ impl Scene<'_> {
                 shown["status"] == "running" && shown["degraded"] == false
             });
         }
-    }
-
-    /// Ends the broker with all that it has begun, but for a commit. A broker that is alone (4.3) and ends between the
-    /// decision and the marks may find no partition to mark when it begins again: it counts the transaction as complete, and
-    /// whoever reads what is committed waits for the marks for good. That is Kafka's own loss, and told from ours by this.
-    fn without_broker(&mut self, end: fn(&Kafka)) {
-        let kafka = self.place.kafka;
-        kafka.proxy().set(Way::Held);
-        let begun = Instant::now();
-        wait::until("what was decided is marked", wait::SOON, || {
-            (begun.elapsed() >= Duration::from_secs(1)).then_some(())
-        });
-        end(kafka);
-        kafka.proxy().set(Way::Open);
     }
 
     fn kill_host(&mut self) {
@@ -210,7 +196,6 @@ fn every_mishap(flavour: Flavour) {
     let sql = Proxy::start(server.port());
     let settings = Settings {
         sql_port: Some(sql.port()),
-        brokers: Some(kafka.proxy().address()),
         spec: "  max_memory_bytes: 33554432\n".to_owned(),
         ..Settings::default()
     };

@@ -28,8 +28,6 @@ pub struct Place<'a> {
 pub struct Settings {
     /// Where the source is, if not where the server is.
     pub sql_port: Option<u16>,
-    /// Where brokers are, if not where Kafka is.
-    pub brokers: Option<String>,
     /// More of the source's `config`: `, snapshot: {…}`.
     pub source: String,
     /// More of the Kafka sink's.
@@ -64,10 +62,10 @@ impl<'a> Place<'a> {
 
     /// One from the database to its topic.
     pub fn pipeline(&self, which: &str, settings: &Settings) -> String {
-        let Settings { sql_port, brokers, source, sink, sinks, spec } = settings;
+        let Settings { sql_port, source, sink, sinks, spec } = settings;
         let (name, db) = (self.name(which), &self.db);
         let port = sql_port.unwrap_or(self.server.port());
-        let brokers = brokers.clone().unwrap_or_else(|| self.kafka.brokers());
+        let brokers = self.kafka.brokers();
         format!(
             "apiVersion: deltaforge/v1
 kind: Pipeline

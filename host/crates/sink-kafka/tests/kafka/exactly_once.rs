@@ -100,7 +100,7 @@ async fn a_commit_that_nobody_answers_is_not_guessed_at() {
 
 #[tokio::test]
 async fn a_broker_that_is_killed_under_load_leaves_each_event_once() {
-    let kafka = Arc::new(tokio::task::spawn_blocking(Kafka::start).await.unwrap());
+    let kafka = Arc::new(tokio::task::spawn_blocking(Kafka::start_with_proxy).await.unwrap());
     let mut config = once(&kafka, "once.killed");
     config["send_timeout_secs"] = json!(5);
     let deliveries: Vec<Delivery> =
@@ -110,7 +110,7 @@ async fn a_broker_that_is_killed_under_load_leaves_each_event_once() {
         tokio::task::spawn_blocking(move || {
             for _ in 0..2 {
                 std::thread::sleep(Duration::from_millis(300));
-                kafka.kill();
+                kafka.between_commits(Kafka::kill);
                 kafka.start_again();
             }
         })
