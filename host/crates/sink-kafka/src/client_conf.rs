@@ -87,6 +87,14 @@ const MOST_IN_FLIGHT: [&str; 2] = ["max.in.flight.requests.per.connection", "max
 /// Why no time-out is longer with `exactly_once`.
 const NO_LONGER: &str = "the brokers give up a transaction that takes longer";
 
+/// How long records linger by default.
+pub(crate) const LINGER: Duration = Duration::from_millis(5);
+
+/// Whether the user says how long records linger.
+pub(crate) fn says_linger(conf: &BTreeMap<String, ConfValue>) -> bool {
+    conf.keys().any(|key| key == ALIASES[1].0 || key == ALIASES[1].1)
+}
+
 /// The problem of `send_timeout_secs`, if it has one.
 pub(crate) fn check_patience(secs: u64, exactly_once: bool) -> Option<String> {
     let most = TIMEOUT.as_secs();

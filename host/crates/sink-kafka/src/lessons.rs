@@ -51,17 +51,17 @@ impl Lessons {
     /// Learns from the records that came back. Answers whether a batch of several was too large.
     pub fn learn(&mut self, failed: &Failed, batch: usize) -> bool {
         let (mut large, mut refused, mut found) = (false, false, false);
+        let were_single = self.batch == Some(SINGLE);
         for (code, marks) in failed.suspects.values() {
-            match marks.as_slice() {
-                // It was alone in its batch.
-                [mark] => {
-                    let refusal =
-                        if is_too_large(*code) { Refusal::TooLarge } else { Refusal::ByBroker(*code) };
-                    self.refused.insert(*mark, refusal);
-                    found = true;
-                }
-                _ if is_too_large(*code) => large = true,
-                _ => refused = true,
+            // Several batches of a partition are under way at once, so several that were alone may come back.
+            if marks.len() == 1 || were_single {
+                let refusal = if is_too_large(*code) { Refusal::TooLarge } else { Refusal::ByBroker(*code) };
+                self.refused.extend(marks.iter().map(|mark| (*mark, refusal)));
+                found = true;
+            } else if is_too_large(*code) {
+                large = true;
+            } else {
+                refused = true;
             }
         }
         if refused {
@@ -132,5 +132,19 @@ mod tests {
         assert_eq!(lessons.batch, Some(1));
         assert!(!lessons.learn(&failed(invalid, &[&[2]]), BATCH));
         assert_eq!((lessons.batch, lessons.refusal(mark)), (None, Some(Refusal::ByBroker(invalid))));
+    }
+
+    #[test]
+    fn of_batches_of_one_record_each_is_to_blame() {
+        let (large, invalid) = (RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::InvalidRecord);
+        for (code, refusal) in [(large, Refusal::TooLarge), (invalid, Refusal::ByBroker(invalid))] {
+            let mut lessons = Lessons::default();
+            for _ in 0..5 {
+                lessons.learn(&failed(code, &[&[1, 2]]), BATCH);
+            }
+            for n in [1_u64, 2] {
+                assert_eq!(lessons.refusal(Mark::of(&n.to_le_bytes(), b"")), Some(refusal), "{n}");
+            }
+        }
     }
 }

@@ -26,6 +26,7 @@ mod error;
 mod factory;
 mod in_flight;
 mod lessons;
+mod prompt;
 mod properties;
 mod quiet;
 mod sink;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rdkafka::producer::{Producer, ThreadedProducer};
 use tracing::info;
 
-use crate::client_conf::{Sizes, client_config, patience};
+use crate::client_conf::{LINGER, Sizes, client_config, patience, says_linger};
 use crate::config::KafkaConfig;
 use crate::context::Context;
 use crate::error::KafkaSinkError;
@@ -29,6 +29,8 @@ mod handover;
 use ending::mark;
 use handover::{Parts, Unsent};
 
+/// Less than this is not worth waiting for more, when a sink has nothing more to write.
+const LITTLE: usize = 48 << 10;
 /// After so many records others get their turn on this thread.
 const TURN: usize = 256;
 
@@ -51,6 +53,8 @@ pub(crate) struct KafkaSink {
     batch: usize,
     patience: Duration,
     trouble: Trouble,
+    /// Nobody said how long records linger: no longer than more come.
+    is_prompt: bool,
     /// What the producer's queue holds.
     held: Reservation,
     queue: usize,
@@ -79,6 +83,7 @@ impl KafkaSink {
             batch: settings.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH),
             patience: patience(&config),
             trouble: context.trouble.clone(),
+            is_prompt: !says_linger(&config.client_conf),
             held: context.budget.take(0),
             queue: sizes.queue,
         };
@@ -168,6 +173,9 @@ impl Sink for KafkaSink {
                 Ok(durable) => Ok(durable),
                 Err(error) => Err(self.lost(error).await.into()),
             };
+        }
+        if self.is_prompt && (1..LITTLE).contains(&self.in_flight.bytes()) {
+            self.send_now(LINGER);
         }
         let mut quiet = self.quiet();
         loop {

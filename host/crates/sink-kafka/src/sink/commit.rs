@@ -78,8 +78,7 @@ impl KafkaSink {
     /// Has what was handed over sent at once, and waits until it has arrived. The client's own way to wait for that looks ten
     /// times a second only, which would be the length of a commit.
     async fn arrive(&mut self) -> Result<(), KafkaSinkError> {
-        // It does not wait, but sends what lingers.
-        let _ = self.producer().flush(Duration::ZERO);
+        self.send_now(SIGN_OF_LIFE);
         let mut quiet = self.quiet();
         while !self.in_flight.is_settled() && !self.in_flight.is_broken() {
             quiet.wait(self.producer().client().context()).await?;

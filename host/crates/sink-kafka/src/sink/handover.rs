@@ -1,6 +1,7 @@
 //! Handing records to the producer, and waiting for what becomes of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deltaforge_engine::message::Message;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -10,6 +11,7 @@ use rdkafka::producer::{BaseRecord, Producer};
 use super::KafkaSink;
 use crate::error::KafkaSinkError;
 use crate::lessons::Refusal;
+use crate::prompt::send_now;
 use crate::quiet::Quiet;
 use crate::topics::check_name;
 
@@ -100,6 +102,12 @@ impl KafkaSink {
                 other => return Err(Unsent::Failed(KafkaSinkError::Fatal { why: other.to_string() })),
             }
         }
+    }
+
+    /// Has what lingers sent, without waiting for it.
+    pub(super) fn send_now(&self, within: Duration) {
+        let producer = self.producer().clone();
+        tokio::task::spawn_blocking(move || send_now(&producer, within));
     }
 
     /// Waits until every record handed over is durable.

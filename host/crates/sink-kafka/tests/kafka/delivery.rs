@@ -1,5 +1,7 @@
 //! What arrives, and where.
 
+use std::time::{Duration, Instant};
+
 use deltaforge_engine::budget::Budget;
 use deltaforge_engine::sink::{SinkContext, SinkFactory};
 use deltaforge_sink_kafka::KafkaSinkFactory;
@@ -29,6 +31,21 @@ async fn everything_arrives_once_and_each_key_in_order() {
             of_key.iter().map(|record| record.value.as_ref().unwrap().parse().unwrap()).collect();
         assert_eq!(numbers, (0..1_000).map(|n| n * 10 + key).collect::<Vec<_>>());
     }
+}
+
+/// Its own linger is 5 ms.
+#[tokio::test]
+async fn what_nothing_follows_does_not_linger() {
+    let kafka = Kafka::shared();
+    let mut sink = open(&KafkaSinkFactory::default(), &block(kafka, "prompt", json!({}))).await.unwrap();
+    let mut fastest = Duration::MAX;
+    for n in 0..100 {
+        let began = Instant::now();
+        sink.write(&delivery(n + 1, &numbered(n as usize, 1))).await.unwrap();
+        sink.durable().await.unwrap();
+        fastest = fastest.min(began.elapsed());
+    }
+    assert!(fastest < Duration::from_millis(5), "{fastest:?}");
 }
 
 #[tokio::test]

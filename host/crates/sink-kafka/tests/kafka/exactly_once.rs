@@ -68,7 +68,10 @@ async fn what_was_not_committed_is_seen_by_nobody_and_what_was_is_known() {
 #[tokio::test]
 async fn a_commit_takes_as_long_as_the_brokers_do() {
     let kafka = Kafka::shared();
-    let mut sink = open(&KafkaSinkFactory::default(), &once(kafka, "once.quick")).await.unwrap();
+    let mut config = once(kafka, "once.quick");
+    // What lingers is sent with the commit, whoever says how long.
+    config["client_conf"] = json!({ "linger.ms": 900 });
+    let mut sink = open(&KafkaSinkFactory::default(), &config).await.unwrap();
     let mut fastest = Duration::MAX;
     for n in 0..10 {
         sink.write(&ten(n)).await.unwrap();
@@ -166,21 +169,23 @@ async fn an_event_that_is_too_large_is_rejected_and_the_rest_of_its_transaction_
     let mut config = once(kafka, "once.large");
     config["client_conf"] = json!({ "message.max.bytes": 30_000, "compression.type": "none" });
     let mut drafts = numbered(0, 30);
-    // One is too large for the client, one for the topic, and one ends its delivery.
+    // One is too large for the client, neighbours are for the topic, and one ends its delivery.
     drafts[10] = Draft::new("k0", "x".repeat(40_000));
-    drafts[20] = Draft::new("k0", "x".repeat(25_000));
+    for (n, draft) in drafts[20..23].iter_mut().enumerate() {
+        *draft = Draft::new("k0", format!("{n}{}", "x".repeat(25_000)));
+    }
     drafts[29] = Draft::new("k0", "x".repeat(40_000));
     let deliveries = vec![delivery(1, &drafts), delivery(2, &numbered(30, 10))];
     let outcome = deliver(&KafkaSinkFactory::default(), &config, deliveries).await;
     let mut rejected = outcome.rejected.clone();
     // What is sent again is numbered without those that were rejected before: see the engine.
     rejected.sort_unstable();
-    assert_eq!(rejected.len(), 3, "{outcome:?}");
+    assert_eq!(rejected.len(), 5, "{outcome:?}");
     assert!(
         rejected.iter().all(|(seq, _, code)| (*seq, *code) == (1, "kafka_message_too_large")),
         "{outcome:?}"
     );
-    let expected: Vec<usize> = (0..40).filter(|n| ![10, 20, 29].contains(n)).collect();
+    let expected: Vec<usize> = (0..40).filter(|n| ![10, 20, 21, 22, 29].contains(n)).collect();
     assert_eq!(seen(kafka, "once.large"), expected);
 }
 

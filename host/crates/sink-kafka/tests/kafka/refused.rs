@@ -77,6 +77,21 @@ async fn a_record_without_a_key_is_refused_by_a_compacted_topic_alone() {
 }
 
 #[tokio::test]
+async fn records_without_a_key_are_refused_by_a_compacted_topic_however_many_they_are() {
+    let kafka = Kafka::shared();
+    kafka.make_topic("compacted.many", 1, &[("cleanup.policy", "compact")]);
+    let config = block(kafka, "compacted.many", json!({}));
+    let mut drafts = numbered(0, 20);
+    for draft in &mut drafts[7..14] {
+        draft.key = None;
+    }
+    let outcome = deliver(&KafkaSinkFactory::default(), &config, vec![delivery(1, &drafts)]).await;
+    assert_eq!(outcome.rejected.len(), 7, "{outcome:?}");
+    assert!(outcome.rejected.iter().all(|(_, _, code)| *code == "kafka_refused"), "{outcome:?}");
+    assert_eq!(numbers(kafka, "compacted.many").len(), 13);
+}
+
+#[tokio::test]
 async fn a_route_to_what_is_no_topic_is_rejected() {
     let kafka = Kafka::shared();
     let config = block(kafka, "routes", json!({}));
