@@ -10,7 +10,6 @@ mod phases;
 mod rows;
 mod statement;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +43,6 @@ const SILENT_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Log {
     decoder: Decoder,
     layouts: Layouts,
-    /// Numbers of tables that nobody captures.
-    passed: HashSet<u64>,
     definitions: Definitions,
     /// Up to where everybody has everything.
     confirmed: watch::Receiver<Option<Position>>,
@@ -84,7 +81,6 @@ impl Log {
         Self {
             decoder: Decoder::new(Dump::CHECKSUMS, most),
             layouts: Layouts::default(),
-            passed: HashSet::new(),
             definitions,
             confirmed,
             captured: config.captured(),
@@ -179,7 +175,7 @@ impl Log {
             Body::FormatDescription(_) => {
                 self.here.begun = header.timestamp_seconds;
                 self.between();
-                self.forget_layouts();
+                self.layouts.clear();
             }
             Body::Rotate(rotate) => {
                 // A stream that goes by GTIDs begins with the file's name and no place in it.
@@ -359,11 +355,6 @@ impl Log {
         }
         self.filling.heartbeat();
         self.give(outlet).await
-    }
-
-    fn forget_layouts(&mut self) {
-        self.layouts.clear();
-        self.passed.clear();
     }
 
     /// Where the log is read, for people.

@@ -114,7 +114,7 @@ impl Log {
         }
         let Effect { touched, redefined } =
             self.definitions.statement(query, &self.behind().position()).await?;
-        self.forget_layouts();
+        self.layouts.clear();
         for (before, now) in scope::arrived(&redefined, &self.captured) {
             tracing::warn!(%before, %now, "a table got a captured name: the rows that it has are not copied, only what changes from here on \
                  is handed out");
