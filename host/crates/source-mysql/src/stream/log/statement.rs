@@ -75,16 +75,17 @@ impl Log {
     pub(super) fn savepoint(&mut self, name: &str) {
         let kept = self.preparing.as_ref().map(|preparing| preparing.events.len() as u32);
         if let Some(tx) = &mut self.tx {
-            tx.savepoints.push((name.to_owned(), kept.unwrap_or(tx.events)));
+            // They take a sixteenth of the budget at most; beside what they name they are small.
+            tx.savepoints.set(name, kept.unwrap_or(tx.events), self.filling.hard_bytes() / 4);
         }
     }
 
     pub(super) fn roll_back_to(&mut self, name: &str) -> Result<(), MysqlError> {
         let Some(tx) = &mut self.tx else { return Ok(()) };
-        let Some(at) = tx.savepoints.iter().rposition(|(known, _)| known == name) else { return Ok(()) };
-        tx.savepoints.truncate(at + 1);
-        let events = tx.savepoints[at].1;
-        self.roll_back(events)
+        match tx.savepoints.back_to(name) {
+            Some(events) => self.roll_back(events),
+            None => Err(self.unknown_savepoint(name)),
+        }
     }
 
     /// Takes rows back until the transaction has so many events.
@@ -173,6 +174,16 @@ impl Log {
 
     #[cold]
     fn unknown_xa(&self, name: &str) -> MysqlError {
+    #[cold]
+    fn unknown_savepoint(&self, name: &str) -> MysqlError {
+        MysqlError::Unsupported(format!(
+            "the transaction at {} takes rows back to its savepoint {name}, which is not known: it was never set, or so many others \
+             were behind it that it was forgotten. All of them may take {} bytes, a sixteenth of spec.max_memory_bytes: raise that",
+            self.place(),
+            self.filling.hard_bytes() / 4
+        ))
+    }
+
         MysqlError::Unsupported(format!(
             "the XA transaction {name}, committed at {}, was prepared before the stream began: its rows were never seen. Take \
              a new snapshot",
