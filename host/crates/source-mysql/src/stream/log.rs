@@ -3,12 +3,16 @@
 //! * [`here`]: where the log is read;
 //! * [`rows`]: tables and their rows;
 //! * [`statement`]: words that transactions are made of, and what changes definitions;
-//! * [`phases`]: the two phases of XA transactions.
+//! * [`phases`]: the two phases of XA transactions;
+//! * [`torn`]: transactions that their server never finished.
 
 mod here;
 mod phases;
 mod rows;
 mod statement;
+#[cfg(test)]
+mod tests;
+mod torn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,7 +176,11 @@ impl Log {
         }
         let starts = self.here.pos.saturating_sub(header.size.into());
         match &event.body {
-            Body::FormatDescription(_) => {
+            Body::FormatDescription(format) => {
+                // Where a dump begins, and where a server went on in another file by itself, it says 0.
+                if format.created_seconds != 0 && !header.is_artificial() {
+                    self.never_finished()?;
+                }
                 self.here.begun = header.timestamp_seconds;
                 self.between();
                 self.layouts.clear();
@@ -271,13 +279,13 @@ impl Log {
             0 => i64::from(header.timestamp_seconds) * 1_000_000,
             micros => micros as i64,
         };
-        self.open(name, header.server_id, ts_us);
+        self.open(name, header.server_id, ts_us)?;
         Ok(())
     }
 
     fn begin_mariadb(&mut self, begin: &MariaGtidEvent<'_>, header: &Header) -> Result<(), MysqlError> {
         let (name, ts_us) = (Name::MariaDb(begin.gtid), i64::from(header.timestamp_seconds) * 1_000_000);
-        let tx = self.open(name, header.server_id, ts_us);
+        let tx = self.open(name, header.server_id, ts_us)?;
         tx.begun = !begin.is_standalone();
         // Nothing has changed yet, or never will.
         tx.passes = matches!(begin.alter, Some(AlterPhase::Start | AlterPhase::Rollback(_)));
@@ -289,12 +297,12 @@ impl Log {
         Ok(())
     }
 
-    fn open(&mut self, name: Name, server_id: u32, ts_us: i64) -> &mut Open {
+    fn open(&mut self, name: Name, server_id: u32, ts_us: i64) -> Result<&mut Open, MysqlError> {
+        self.never_finished()?;
         let known = self.held.as_ref().is_some_and(|held| held.has(&name));
         let ids = Ids::new(&name, &self.identity, ts_us);
         let first = self.filling.len();
-        self.preparing = None;
-        self.tx.insert(Open::new(name, ids, server_id, ts_us, known, first))
+        Ok(self.tx.insert(Open::new(name, ids, server_id, ts_us, known, first)))
     }
 
     /// The transaction has ended.

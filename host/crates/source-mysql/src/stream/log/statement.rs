@@ -7,6 +7,7 @@ use deltaforge_model::{Op, Side, TableSchema};
 use super::super::End;
 use super::super::filling::Source;
 use super::super::outlet::Outlet;
+use super::super::transaction::Open;
 use super::super::words::Words;
 use super::Log;
 use crate::binlog::query::Query;
@@ -27,10 +28,11 @@ impl Log {
         outlet: &mut Outlet,
     ) -> Result<(), End> {
         let words = Words::of(query.sql);
-        if self.tx.is_none() {
-            // Servers without GTID events.
+        // Servers without GTID events.
+        let begins = |tx: &Open| tx.begun && words == Words::Begin && matches!(tx.name, Name::At(..));
+        if self.tx.as_ref().is_none_or(begins) {
             let name = Name::At(self.here.file.clone(), starts);
-            self.open(name, header.server_id, i64::from(header.timestamp_seconds) * 1_000_000);
+            self.open(name, header.server_id, i64::from(header.timestamp_seconds) * 1_000_000)?;
         }
         let Some(tx) = &mut self.tx else { return Ok(()) };
         match words {
@@ -173,8 +175,6 @@ impl Log {
     }
 
     #[cold]
-    fn unknown_xa(&self, name: &str) -> MysqlError {
-    #[cold]
     fn unknown_savepoint(&self, name: &str) -> MysqlError {
         MysqlError::Unsupported(format!(
             "the transaction at {} takes rows back to its savepoint {name}, which is not known: it was never set, or so many others \
@@ -184,6 +184,8 @@ impl Log {
         ))
     }
 
+    #[cold]
+    fn unknown_xa(&self, name: &str) -> MysqlError {
         MysqlError::Unsupported(format!(
             "the XA transaction {name}, committed at {}, was prepared before the stream began: its rows were never seen. Take \
              a new snapshot",
