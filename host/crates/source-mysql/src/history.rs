@@ -321,8 +321,8 @@ impl History {
         self.forget_gone().await
     }
 
-    /// Forgets what was gone where every checkpoint has passed: that it was ever there is nobody's question any more. A few at once,
-    /// more than one statement leaves, so that no statement waits for long.
+    /// Forgets what was gone where every checkpoint has passed: that it was ever there is nobody's question any more. A few at
+    /// once, more than most statements leave, so that none waits for long.
     async fn forget_gone(&mut self) -> Result<(), HistoryError> {
         let Some(lowest) = self.lowest.clone() else { return Ok(()) };
         for _ in 0..Self::FORGOTTEN_AT_ONCE {

@@ -38,7 +38,8 @@ impl Savepoints {
         }
     }
 
-    /// Rows are taken back to one, which stays; those that were set behind it are gone. How many events there were; `None`: it is not known.
+    /// Rows are taken back to one, which stays; those that were set behind it are gone. Answers how many events there were;
+    /// `None`: it is not known.
     pub fn back_to(&mut self, name: &str) -> Option<u32> {
         let when = *self.when.get(&called(name))?;
         for (name, _) in self.set.split_off(&(when + 1)).into_values() {

@@ -177,8 +177,8 @@ impl Log {
     #[cold]
     fn unknown_savepoint(&self, name: &str) -> MysqlError {
         MysqlError::Unsupported(format!(
-            "the transaction at {} takes rows back to its savepoint {name}, which is not known: it was never set, or so many others \
-             were behind it that it was forgotten. All of them may take {} bytes, a sixteenth of spec.max_memory_bytes: raise that",
+            "the transaction at {} takes rows back to its savepoint {name}, which is not known: it was never set, or so many \
+             others were behind it that it was forgotten. All of them may take {} bytes, a sixteenth of spec.max_memory_bytes: raise that",
             self.place(),
             self.filling.hard_bytes() / 4
         ))
