@@ -118,6 +118,12 @@ impl Definitions {
         Ok(definitions)
     }
 
+    /// Those of a history, for events that come from no server.
+    #[cfg(test)]
+    pub fn over(endpoint: Endpoint, server: Server, history: History) -> Self {
+        Self { endpoint, server, history, declared: HashMap::new() }
+    }
+
     async fn begin(
         &mut self,
         session: &mut Session,

@@ -3,14 +3,14 @@
 //! The history is kept in the host's state, by table: from which position on it had which definition. It is written
 //! before anything behind the statement is handed out, so a checkpoint never stands behind what is not in it. A restart
 //! goes back to the definitions that held at its checkpoint, and comes by the same statements again; versions that every
-//! checkpoint has passed are dropped when the table changes next.
+//! checkpoint has passed are dropped when the table changes next, and tables that were gone there when any one does.
 //!
 //! A change that was not understood makes a definition unknown. It is then read from the server, where the log has been
 //! read to its end; anywhere else nobody knows it any more.
 
 mod tables;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use deltaforge_engine::state::{StateError, StateStore};
@@ -120,11 +120,15 @@ pub(crate) struct History {
     compare: Compare,
     now: Tables,
     versions: HashMap<Name, Vec<Version>>,
+    /// What is gone, or came back since, and from where on, in the order of the log.
+    gone: VecDeque<(Name, Position)>,
     /// Every checkpoint is here or further on.
     lowest: Option<Position>,
 }
 
 impl History {
+    const FORGOTTEN_AT_ONCE: usize = 8;
+
     /// The key that all of a source's history begins with.
     pub fn prefix(tenant: &str, pipeline: &str, source_id: &str) -> String {
         let escape = |name: &str| name.replace('%', "%25").replace('/', "%2F");
@@ -144,7 +148,8 @@ impl History {
     ) -> Result<Self, HistoryError> {
         let stored = state.list(&prefix).await?;
         let (now, versions) = (Tables::default(), HashMap::new());
-        let mut history = Self { state, prefix, compare, now, versions, lowest: resume.cloned() };
+        let (gone, lowest) = (VecDeque::new(), resume.cloned());
+        let mut history = Self { state, prefix, compare, now, versions, gone, lowest };
         let Some(resume) = resume else {
             for (key, _) in stored {
                 history.state.delete(&key).await?;
@@ -170,6 +175,13 @@ impl History {
             }
             if let Some(is) = held {
                 history.now.set(&name, is);
+            }
+            // Whatever is behind the checkpoint comes again, and is in order then.
+            if let (Some(Is::Gone), Some(last)) = (held, versions.last())
+                && last.is == Is::Gone
+                && compare(&last.at, resume) != Order::After
+            {
+                history.gone.push_back((name.clone(), last.at.clone()));
             }
             history.versions.insert(name, versions);
         }
@@ -293,13 +305,43 @@ impl History {
                 let held = held.at.clone();
                 versions.retain(|version| (self.compare)(&version.at, &held) != Order::Before);
             }
+            if is == Is::Gone {
+                self.gone.push_back((name.clone(), at.clone()));
+            }
             versions.push(Version { at, is });
             let stored = Stored { v: 1, name, versions };
             let form = serde_json::to_vec(&stored).expect("a history is plain data");
             bytes.push((format!("{}{}", self.prefix, stored.name.key()), form));
             self.versions.insert(stored.name, stored.versions);
         }
-        if bytes.is_empty() { Ok(()) } else { Ok(self.state.put_many(bytes, None).await?) }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.state.put_many(bytes, None).await?;
+        self.forget_gone().await
+    }
+
+    /// Forgets what was gone where every checkpoint has passed: that it was ever there is nobody's question any more. A few at
+    /// once, more than most statements leave, so that none waits for long.
+    async fn forget_gone(&mut self) -> Result<(), HistoryError> {
+        let Some(lowest) = self.lowest.clone() else { return Ok(()) };
+        for _ in 0..Self::FORGOTTEN_AT_ONCE {
+            // A history of nothing would begin anew, with what the server says.
+            if self.versions.len() < 2 {
+                break;
+            }
+            let is_passed = |(_, at): &mut (Name, Position)| {
+                matches!((self.compare)(at, &lowest), Order::Before | Order::Same)
+            };
+            let Some((name, at)) = self.gone.pop_front_if(is_passed) else { break };
+            let last = self.versions.get(&name).and_then(|versions| versions.last());
+            // It may have come back.
+            if last.is_some_and(|last| last.is == Is::Gone && last.at == at) {
+                self.state.delete(&format!("{}{}", self.prefix, name.key())).await?;
+                self.versions.remove(&name);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::server::Server;
 use crate::session::Session;
 
 /// How a stream begins anew that cannot go on from its checkpoint.
-const ANEW: &str = "To begin anew: `snapshot: {mode: initial}` at the source, then delete the checkpoint; the next start copies \
+pub(crate) const ANEW: &str = "To begin anew: `snapshot: {mode: initial}` at the source, then delete the checkpoint; the next start copies \
                     the tables. Without a snapshot it begins at the end of the log";
 
 /// How often it is asked whether what is in its log is committed, and how long apart: those who wait for a replica's word take

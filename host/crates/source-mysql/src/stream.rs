@@ -2,6 +2,7 @@
 //!
 //! * [`words`]: what statements are to their transaction;
 //! * [`transaction`]: the transaction that is being read, and the ids of its rows;
+//! * [`savepoints`]: its savepoints;
 //! * [`filling`]: the batch that is being filled;
 //! * [`log`]: events, in order;
 //! * [`xa`]: XA transactions between their two phases;
@@ -12,6 +13,7 @@
 mod filling;
 mod log;
 mod outlet;
+mod savepoints;
 mod transaction;
 mod words;
 mod xa;

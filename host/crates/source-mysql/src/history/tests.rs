@@ -177,6 +177,90 @@ async fn versions_that_every_checkpoint_has_passed_are_dropped() {
 }
 
 #[tokio::test]
+async fn tables_that_were_gone_where_every_checkpoint_has_passed_are_forgotten() {
+    let state = Arc::new(MemoryStore::new());
+    let mut history = open(&state, None).await.unwrap();
+    run(&mut history, 1, "CREATE TABLE t (a int)").await;
+    for number in (10..900).step_by(10) {
+        run(&mut history, number, &format!("CREATE TABLE tmp_{number} (a int)")).await;
+        // One that comes back again and again does not stand in the way of the others.
+        run(&mut history, number + 1, "CREATE TABLE same (a int)").await;
+        run(
+            &mut history,
+            number + 2,
+            &format!("ALTER TABLE tmp_{number} ADD b int, RENAME TO tmp_{number}_old"),
+        )
+        .await;
+        run(&mut history, number + 3, "DROP TABLE same").await;
+        run(&mut history, number + 4, &format!("DROP TABLE tmp_{number}_old")).await;
+        // The checkpoints follow, and lag behind.
+        if number >= 40 {
+            history.confirm(&at(number - 28));
+        }
+    }
+    // What a restart from any checkpoint reads again stands as it was there.
+    for (resume, known) in [
+        (862, ["a", "", "a b", "", ""]),
+        (863, ["", "", "a b", "", ""]),
+        (864, ["", "", "", "", ""]),
+        (870, ["", "", "", "a", ""]),
+        (872, ["a", "", "", "", "a b"]),
+        (884, ["", "", "", "", ""]),
+    ] {
+        let history = open(&state, Some(resume)).await.unwrap();
+        let names = ["same", "tmp_860", "tmp_860_old", "tmp_870", "tmp_870_old"];
+        assert_eq!(names.map(|table| columns(&history, table)), known, "at {resume}");
+        assert_eq!(columns(&history, "t"), "a");
+    }
+    let keys = |stored: Vec<(String, Vec<u8>)>| -> Vec<String> {
+        let last = |key: &str| key.rsplit_once('/').unwrap().1.to_owned();
+        stored.iter().map(|(key, _)| last(key)).collect()
+    };
+    // From 852 on, so nothing that was gone there.
+    let kept = keys(state.list("").await.unwrap());
+    let expected = [
+        "same",
+        "t",
+        "tmp_850_old",
+        "tmp_860",
+        "tmp_860_old",
+        "tmp_870",
+        "tmp_870_old",
+        "tmp_880",
+        "tmp_880_old",
+        "tmp_890",
+        "tmp_890_old",
+    ];
+    assert_eq!(kept, expected);
+    assert_eq!(history.versions.len(), expected.len());
+
+    // One that is opened again goes on with it, and is never left with nothing.
+    let mut again = open(&state, Some(884)).await.unwrap();
+    for (number, sql) in [
+        (890, "CREATE TABLE tmp_890 (a int)"),
+        (891, "CREATE TABLE same (a int)"),
+        (892, "ALTER TABLE tmp_890 ADD b int, RENAME TO tmp_890_old"),
+        (893, "DROP TABLE same"),
+        (894, "DROP TABLE tmp_890_old"),
+        (899, "DROP TABLE t"),
+    ] {
+        run(&mut again, number, sql).await;
+    }
+    again.confirm(&at(900));
+    run(&mut again, 901, "CREATE TABLE u (a int)").await;
+    run(&mut again, 902, "DROP TABLE u").await;
+    again.confirm(&at(902));
+    run(&mut again, 903, "CREATE TABLE v (a int)").await;
+    again.confirm(&at(903));
+    assert_eq!(keys(state.list("").await.unwrap()), ["v"]);
+    run(&mut again, 904, "DROP TABLE v").await;
+    again.confirm(&at(904));
+    again.forget_gone().await.unwrap();
+    assert_eq!(keys(state.list("").await.unwrap()), ["v"]);
+    assert!(!open(&state, Some(904)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn the_history_of_another_log_is_refused() {
     let state = Arc::new(MemoryStore::new());
     let mut history = open(&state, None).await.unwrap();

@@ -1,6 +1,6 @@
 //! Layouts by the numbers that row events name tables by.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::TableLayout;
@@ -10,6 +10,8 @@ use crate::binlog::TableMap;
 #[derive(Debug, Default)]
 pub struct Layouts {
     known: HashMap<u64, Known>,
+    /// Numbers of tables whose rows nobody reads.
+    passed: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -54,9 +56,15 @@ impl Layouts {
         self.known.get(&table_id).map(|known| &known.layout)
     }
 
-    /// Forgets a number: it is of another table now.
-    pub fn forget(&mut self, table_id: u64) {
+    /// Nobody reads the rows of the table that has this number from here on, whichever had it before.
+    pub fn pass(&mut self, table_id: u64) {
         self.known.remove(&table_id);
+        self.passed.insert(table_id);
+    }
+
+    /// Whether that was said of a number.
+    pub fn is_passed(&self, table_id: u64) -> bool {
+        self.passed.contains(&table_id)
     }
 
     /// To be called when a statement has ended, and only then: maps are void, and room can be made.
@@ -64,10 +72,32 @@ impl Layouts {
         if self.known.len() > Self::MOST {
             self.known.clear();
         }
+        if self.passed.len() > Self::MOST {
+            self.passed.clear();
+        }
     }
 
     /// Forgets all: another log file, another server, or a definition that the maps do not tell changed.
     pub fn clear(&mut self) {
         self.known.clear();
+        self.passed.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Layouts;
+
+    #[test]
+    fn numbers_of_tables_that_nobody_reads_are_not_kept_for_ever() {
+        let mut layouts = Layouts::default();
+        for statement in 0..3 * Layouts::MOST as u64 {
+            for table_id in [2 * statement, 2 * statement + 1] {
+                layouts.pass(table_id);
+            }
+            assert!(layouts.is_passed(2 * statement), "its rows come behind the maps");
+            layouts.end_statement();
+            assert!(layouts.passed.len() <= Layouts::MOST);
+        }
     }
 }

@@ -3,14 +3,17 @@
 //! * [`here`]: where the log is read;
 //! * [`rows`]: tables and their rows;
 //! * [`statement`]: words that transactions are made of, and what changes definitions;
-//! * [`phases`]: the two phases of XA transactions.
+//! * [`phases`]: the two phases of XA transactions;
+//! * [`torn`]: transactions that their server never finished.
 
 mod here;
 mod phases;
 mod rows;
 mod statement;
+#[cfg(test)]
+mod tests;
+mod torn;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +47,6 @@ const SILENT_FOR: Duration = Duration::from_secs(1);
 pub(super) struct Log {
     decoder: Decoder,
     layouts: Layouts,
-    /// Numbers of tables that nobody captures.
-    passed: HashSet<u64>,
     definitions: Definitions,
     /// Up to where everybody has everything.
     confirmed: watch::Receiver<Option<Position>>,
@@ -84,7 +85,6 @@ impl Log {
         Self {
             decoder: Decoder::new(Dump::CHECKSUMS, most),
             layouts: Layouts::default(),
-            passed: HashSet::new(),
             definitions,
             confirmed,
             captured: config.captured(),
@@ -176,10 +176,14 @@ impl Log {
         }
         let starts = self.here.pos.saturating_sub(header.size.into());
         match &event.body {
-            Body::FormatDescription(_) => {
+            Body::FormatDescription(format) => {
+                // Where a dump begins, and where a server went on in another file by itself, it says 0.
+                if format.created_seconds != 0 && !header.is_artificial() {
+                    self.never_finished()?;
+                }
                 self.here.begun = header.timestamp_seconds;
                 self.between();
-                self.forget_layouts();
+                self.layouts.clear();
             }
             Body::Rotate(rotate) => {
                 // A stream that goes by GTIDs begins with the file's name and no place in it.
@@ -275,13 +279,13 @@ impl Log {
             0 => i64::from(header.timestamp_seconds) * 1_000_000,
             micros => micros as i64,
         };
-        self.open(name, header.server_id, ts_us);
+        self.open(name, header.server_id, ts_us)?;
         Ok(())
     }
 
     fn begin_mariadb(&mut self, begin: &MariaGtidEvent<'_>, header: &Header) -> Result<(), MysqlError> {
         let (name, ts_us) = (Name::MariaDb(begin.gtid), i64::from(header.timestamp_seconds) * 1_000_000);
-        let tx = self.open(name, header.server_id, ts_us);
+        let tx = self.open(name, header.server_id, ts_us)?;
         tx.begun = !begin.is_standalone();
         // Nothing has changed yet, or never will.
         tx.passes = matches!(begin.alter, Some(AlterPhase::Start | AlterPhase::Rollback(_)));
@@ -293,12 +297,12 @@ impl Log {
         Ok(())
     }
 
-    fn open(&mut self, name: Name, server_id: u32, ts_us: i64) -> &mut Open {
+    fn open(&mut self, name: Name, server_id: u32, ts_us: i64) -> Result<&mut Open, MysqlError> {
+        self.never_finished()?;
         let known = self.held.as_ref().is_some_and(|held| held.has(&name));
         let ids = Ids::new(&name, &self.identity, ts_us);
         let first = self.filling.len();
-        self.preparing = None;
-        self.tx.insert(Open::new(name, ids, server_id, ts_us, known, first))
+        Ok(self.tx.insert(Open::new(name, ids, server_id, ts_us, known, first)))
     }
 
     /// The transaction has ended.
@@ -359,11 +363,6 @@ impl Log {
         }
         self.filling.heartbeat();
         self.give(outlet).await
-    }
-
-    fn forget_layouts(&mut self) {
-        self.layouts.clear();
-        self.passed.clear();
     }
 
     /// Where the log is read, for people.

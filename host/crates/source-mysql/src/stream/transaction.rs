@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use deltaforge_model::{EventId, TableSchema, Transaction};
 
+use super::savepoints::Savepoints;
 use crate::definitions::Redefined;
 use crate::position::Name;
 
@@ -32,8 +33,7 @@ pub(super) struct Open {
     pub events: u32,
     /// Events of it in batches that were handed out.
     pub handed_out: u64,
-    /// Savepoints, and how many events there were.
-    pub savepoints: Vec<(String, u32)>,
+    pub savepoints: Savepoints,
     /// What its statement did to definitions.
     pub redefined: Vec<Redefined>,
 }
@@ -52,7 +52,7 @@ impl Open {
             index: None,
             events: 0,
             handed_out: 0,
-            savepoints: Vec::new(),
+            savepoints: Savepoints::default(),
             redefined: Vec::new(),
         }
     }

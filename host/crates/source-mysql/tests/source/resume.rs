@@ -184,6 +184,32 @@ async fn a_server_that_restarts_is_read_on() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_its_server_died_in_is_not_handed_out() {
+    // MySQL cuts it off its file when it starts.
+    let server = Server::start(Flavour::MariaDb);
+    let db = Db::of(&server);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+    let mut reader = db.reader().await;
+    db.run("INSERT INTO t VALUES (1)");
+    reader.events(1).await;
+    let checkpoint = reader.through.clone();
+    drop(reader);
+    db.run("INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)");
+    let base = server.sql("SELECT @@log_bin_basename").concat().concat();
+    let file = std::path::Path::new(&base).with_file_name(last_file(&server));
+    server.kill();
+    // All of the last transaction is in the file, but for the event that ends it.
+    const XID: u64 = 19 + 8 + 4;
+    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.set_len(file.metadata().unwrap().len() - XID).unwrap();
+    server.start_again();
+    // It gets the number that the lost one had.
+    db.run("INSERT INTO t VALUES (4)");
+    let mut reader = Reader::connect(db.config(), checkpoint).await.unwrap();
+    assert_eq!(reader.lines(2).await, ["c t id=2", "c t id=4"]);
+}
+
 /// A crash of the machine: the server has lost the end of its log, and its sessions commit other things in its place.
 fn loses_its_end(server: &Server, db: &Db<'_>, then: &str) {
     server.kill();

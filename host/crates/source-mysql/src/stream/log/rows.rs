@@ -21,8 +21,7 @@ impl Log {
         }
         if !self.captured.has(map.database, map.table) {
             // The rows of an XA transaction may be older than the server's last start, which numbers tables anew.
-            self.layouts.forget(map.table_id);
-            self.passed.insert(map.table_id);
+            self.layouts.pass(map.table_id);
             return Ok(());
         }
         let behind = self.behind();
@@ -37,7 +36,7 @@ impl Log {
         }
         if let Some(layout) = self.layouts.of_table(rows.table_id).cloned() {
             self.rows_of_table(&layout, rows, starts, outlet).await?;
-        } else if !self.passed.contains(&rows.table_id) {
+        } else if !self.layouts.is_passed(rows.table_id) {
             let why = format!("nothing was said of table {}", rows.table_id);
             return Err(self.broken(DecodeError::corrupt("a row event", why)).into());
         }

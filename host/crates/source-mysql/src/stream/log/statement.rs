@@ -7,6 +7,7 @@ use deltaforge_model::{Op, Side, TableSchema};
 use super::super::End;
 use super::super::filling::Source;
 use super::super::outlet::Outlet;
+use super::super::transaction::Open;
 use super::super::words::Words;
 use super::Log;
 use crate::binlog::query::Query;
@@ -27,10 +28,11 @@ impl Log {
         outlet: &mut Outlet,
     ) -> Result<(), End> {
         let words = Words::of(query.sql);
-        if self.tx.is_none() {
-            // Servers without GTID events.
+        // Servers without GTID events.
+        let begins = |tx: &Open| tx.begun && words == Words::Begin && matches!(tx.name, Name::At(..));
+        if self.tx.as_ref().is_none_or(begins) {
             let name = Name::At(self.here.file.clone(), starts);
-            self.open(name, header.server_id, i64::from(header.timestamp_seconds) * 1_000_000);
+            self.open(name, header.server_id, i64::from(header.timestamp_seconds) * 1_000_000)?;
         }
         let Some(tx) = &mut self.tx else { return Ok(()) };
         match words {
@@ -75,16 +77,17 @@ impl Log {
     pub(super) fn savepoint(&mut self, name: &str) {
         let kept = self.preparing.as_ref().map(|preparing| preparing.events.len() as u32);
         if let Some(tx) = &mut self.tx {
-            tx.savepoints.push((name.to_owned(), kept.unwrap_or(tx.events)));
+            // They take a sixteenth of the budget at most; beside what they name they are small.
+            tx.savepoints.set(name, kept.unwrap_or(tx.events), self.filling.hard_bytes() / 4);
         }
     }
 
     pub(super) fn roll_back_to(&mut self, name: &str) -> Result<(), MysqlError> {
         let Some(tx) = &mut self.tx else { return Ok(()) };
-        let Some(at) = tx.savepoints.iter().rposition(|(known, _)| known == name) else { return Ok(()) };
-        tx.savepoints.truncate(at + 1);
-        let events = tx.savepoints[at].1;
-        self.roll_back(events)
+        match tx.savepoints.back_to(name) {
+            Some(events) => self.roll_back(events),
+            None => Err(self.unknown_savepoint(name)),
+        }
     }
 
     /// Takes rows back until the transaction has so many events.
@@ -114,7 +117,7 @@ impl Log {
         }
         let Effect { touched, redefined } =
             self.definitions.statement(query, &self.behind().position()).await?;
-        self.forget_layouts();
+        self.layouts.clear();
         for (before, now) in scope::arrived(&redefined, &self.captured) {
             tracing::warn!(%before, %now, "a table got a captured name: the rows that it has are not copied, only what changes from here on \
                  is handed out");
@@ -168,6 +171,16 @@ impl Log {
              binlog_format = 'ROW' (MariaDB: SET GLOBAL, and in its file), let sessions reconnect, and take a new snapshot: \
              what the statement changed is not in the log",
             self.place()
+        ))
+    }
+
+    #[cold]
+    fn unknown_savepoint(&self, name: &str) -> MysqlError {
+        MysqlError::Unsupported(format!(
+            "the transaction at {} takes rows back to its savepoint {name}, which is not known: it was never set, or so many \
+             others were behind it that it was forgotten. All of them may take {} bytes, a sixteenth of spec.max_memory_bytes: raise that",
+            self.place(),
+            self.filling.hard_bytes() / 4
         ))
     }
 
