@@ -40,6 +40,7 @@ mod lineage;
 mod mark;
 mod reader;
 mod sink;
+mod skip;
 mod stage_set;
 mod standing;
 mod swaps;
@@ -55,6 +56,7 @@ pub(crate) use handed::HandedOut;
 use journal::{Journal, Writing};
 pub(crate) use lineage::Successor;
 use mark::Beginnings;
+use skip::Skip;
 pub use mark::SinkCheckpoint;
 pub(crate) use mark::{
     forget as forget_checkpoints, now_ms, stored as stored_checkpoints, stored_lowest as lowest_checkpoint,
@@ -246,7 +248,7 @@ impl Attempt {
             stages,
             envelopes,
             feeds,
-            skips: marks.iter().zip(&plan.sinks).map(|(mark, sink)| mark.skip(&sink.id)).collect(),
+            skips: marks.iter().zip(&plan.sinks).map(|(mark, sink)| Skip::of(&sink.id, mark)).collect(),
             beginnings: Beginnings::of(&plan, &services, &marks),
             dlq,
             events: event_tx,
