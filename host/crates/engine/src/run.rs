@@ -56,11 +56,11 @@ pub(crate) use handed::HandedOut;
 use journal::{Journal, Writing};
 pub(crate) use lineage::Successor;
 use mark::Beginnings;
-use skip::Skip;
 pub use mark::SinkCheckpoint;
 pub(crate) use mark::{
     forget as forget_checkpoints, now_ms, stored as stored_checkpoints, stored_lowest as lowest_checkpoint,
 };
+use skip::Skip;
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
 pub(crate) use swaps::{Swap, Swaps};

@@ -29,7 +29,7 @@ pub(super) fn has_all(at: &Position, boundary: &Boundary, source: &dyn SourceFac
 }
 
 /// Whether something of what a position has stands behind something that it does not have.
-fn is_mixed(batch: &Batch, at: &Position, source: &dyn SourceFactory) -> bool {
+pub(super) fn is_mixed(batch: &Batch, at: &Position, source: &dyn SourceFactory) -> bool {
     let mut last = None;
     (source.rows_through(batch, at)..batch.len()).any(|row| {
         let event = batch.event(row);

@@ -57,7 +57,8 @@ impl SourceReader for LogReader {
     async fn next_batch(&mut self) -> Result<Option<SourceBatch>, SourceError> {
         let read = self.read.clone();
         let unread = |order: &[u64]| order.iter().copied().filter(|n| !read.contains(n)).collect::<Vec<_>>();
-        let Ok(order) = self.order.wait_for(|order| !unread(order).is_empty()).await.map(|order| order.clone())
+        let Ok(order) =
+            self.order.wait_for(|order| !unread(order).is_empty()).await.map(|order| order.clone())
         else {
             return std::future::pending().await;
         };
@@ -112,11 +113,7 @@ impl SourceFactory for Server {
         Ok(())
     }
 
-    async fn connect(
-        &self,
-        _: &Value,
-        context: SourceContext,
-    ) -> Result<Box<dyn SourceReader>, SourceError> {
+    async fn connect(&self, _: &Value, context: SourceContext) -> Result<Box<dyn SourceReader>, SourceError> {
         let read = context.resume.as_ref().map(set).unwrap_or_default();
         let (order, batch) = (self.0.order.subscribe(), self.0.batch);
         Ok(Box::new(LogReader { order, batch, context, read }))

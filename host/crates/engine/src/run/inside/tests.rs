@@ -71,7 +71,8 @@ fn rows_of_another_transaction_are_not_passed_by_for_them() {
     let mut again = Skip::of("out", &start(false));
     assert_eq!(first(&mut again, "t:12", 4), Ok(0), "all of it comes, and then the other one, all of it");
     assert_eq!(first(&mut again, "t:1", 4), Ok(0));
-    let failure = first(&mut Skip::of("out", &start(true)), "t:12", 4).expect_err("the other one would come twice");
+    let failure =
+        first(&mut Skip::of("out", &start(true)), "t:12", 4).expect_err("the other one would come twice");
     assert_eq!((failure.code.as_str(), failure.retriable), ("half_delivered", false));
     assert!(failure.message.contains("t:1") && failure.message.contains("t:12"), "{failure}");
 }

@@ -106,7 +106,8 @@ fn comes(skip: &mut Skip, source: &dyn SourceFactory, of: &SourceBatch) -> Resul
     skip.check(source, of).map_err(|failure| failure.code)?;
     let LogSpan { from, through } = &of.covers;
     let covered = skip.covers(source, through, &of.boundary);
-    let first = skip.first_row(source, &of.batch, from, through, &of.boundary).map_err(|failure| failure.code)?;
+    let first =
+        skip.first_row(source, &of.batch, from, through, &of.boundary).map_err(|failure| failure.code)?;
     assert!(!covered || first == u32::MAX, "what it has had is nothing that comes to it");
     Ok(first)
 }
@@ -119,7 +120,11 @@ fn what_a_sink_has_had_is_passed_by() {
         assert_eq!(comes(&mut out, &Sets, &batch("AB", "c")), Ok(u32::MAX), "a piece of what it has had");
         assert_eq!(comes(&mut out, &Sets, &batch("AB", "CDE")), Ok(2));
         assert_eq!(comes(&mut out, &Sets, &batch("ABCDE", "B")), Ok(0), "it is past that");
-        assert_eq!(comes(&mut skip("ABC", keeps), &Sets, &batch("A", "CBd")), Ok(4), "in whatever order it had them");
+        assert_eq!(
+            comes(&mut skip("ABC", keeps), &Sets, &batch("A", "CBd")),
+            Ok(4),
+            "in whatever order it had them"
+        );
         assert_eq!(comes(&mut skip("ABC", keeps), &Sets, &batch("ABC", "D")), Ok(0));
     }
 }
