@@ -40,6 +40,7 @@ mod lineage;
 mod mark;
 mod reader;
 mod sink;
+mod skip;
 mod stage_set;
 mod standing;
 mod swaps;
@@ -59,6 +60,7 @@ pub use mark::SinkCheckpoint;
 pub(crate) use mark::{
     forget as forget_checkpoints, now_ms, stored as stored_checkpoints, stored_lowest as lowest_checkpoint,
 };
+use skip::Skip;
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
 pub(crate) use swaps::{Swap, Swaps};
@@ -246,7 +248,7 @@ impl Attempt {
             stages,
             envelopes,
             feeds,
-            skips: marks.iter().zip(&plan.sinks).map(|(mark, sink)| mark.skip(&sink.id)).collect(),
+            skips: marks.iter().zip(&plan.sinks).map(|(mark, sink)| Skip::of(&sink.id, mark)).collect(),
             beginnings: Beginnings::of(&plan, &services, &marks),
             dlq,
             events: event_tx,

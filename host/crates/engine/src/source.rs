@@ -131,6 +131,11 @@ pub trait SourceFactory: Send + Sync + 'static {
     fn is_counted_alike(&self, _config: &Value, _transaction: &str) -> bool {
         true
     }
+    /// Whether a transaction, by its id in the batches, was read at a position that is not before it in the log it came from.
+    /// `None`: the order of positions says all, as no other server can have the same transactions in another one. Pure.
+    fn has(&self, _position: &Position, _transaction: &str) -> Option<bool> {
+        None
+    }
     /// How many leading events of `batch`, as the source handed it out, are at or before `position`. Pure.
     /// `position` lies inside the stretch that the batch covers.
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize;

@@ -116,6 +116,10 @@ impl SourceFactory for MysqlSource {
         position::meet(a, b)
     }
 
+    fn has(&self, position: &Position, transaction: &str) -> Option<bool> {
+        position::has(position, transaction)
+    }
+
     fn rows_through(&self, batch: &Batch, position: &Position) -> usize {
         position::rows_through(batch, position)
     }

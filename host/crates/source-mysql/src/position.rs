@@ -298,6 +298,13 @@ fn places(a: &At, b: &At) -> Order {
     }
 }
 
+/// Whether a position has a transaction; `None`: it has no GTIDs, and offsets are in one order on the one server that they hold on.
+pub(crate) fn has(position: &Position, transaction: &str) -> Option<bool> {
+    let place = At::parse(position).ok()?.place;
+    let name = Name::parse(transaction, &place.gtid).filter(|_| !place.gtid.is_none())?;
+    Some(place.has(&name))
+}
+
 /// How many leading events are at or before `position`: those of transactions that it has.
 pub(crate) fn rows_through(batch: &Batch, position: &Position) -> usize {
     let Ok(At { place, copies, .. }) = At::parse(position) else { return 0 };

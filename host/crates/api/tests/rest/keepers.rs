@@ -1,4 +1,7 @@
 //! Sinks that keep where they stand themselves: whatever fails, each event counts once.
+
+mod reordered;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -18,6 +18,11 @@ pub(crate) struct Part {
     strict: bool,
 }
 
+/// The id of a transaction that [`Boundary::Inside`](deltaforge_model::Boundary::Inside) names.
+pub(crate) fn id_of(transaction: &str) -> &str {
+    transaction.split(' ').next().unwrap_or_default()
+}
+
 impl Part {
     pub fn of(sink: &str, start: &Start) -> Option<Self> {
         let (transaction, rows) = start.inside.clone().filter(|(_, rows)| *rows > 0)?;
@@ -25,7 +30,7 @@ impl Part {
     }
 
     fn id(&self) -> &str {
-        self.transaction.split(' ').next().unwrap_or_default()
+        id_of(&self.transaction)
     }
 
     /// Whether these rows come by now, with this event. Where they do not the sink is to have all that comes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use deltaforge_model::position::Order;
-use deltaforge_model::{Batch, Boundary, Position};
+use deltaforge_model::{Boundary, Position};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::backlog::Meta;
 use super::commit::{SLOW_STORE, store_is_slow};
-use super::inside::Part;
+use super::skip::has_all;
 use super::{is_before, standing, unrelated};
 use crate::checkpoint::{CheckpointKey, Checkpoints};
 use crate::ledger::Mark;
@@ -133,7 +133,7 @@ impl Start {
             return *had >= rows_done;
         }
         match source.compare(resume, &spilled.through()) {
-            Order::After => true,
+            Order::After => has_all(resume, &spilled.boundary(), source),
             Order::Same => spilled.boundary() == Boundary::Transaction,
             Order::Before | Order::Unrelated => false,
         }
@@ -148,10 +148,6 @@ impl Start {
             let mark = spilled.mark();
             (self.resume, self.inside) = (Some(mark.resume), mark.inside);
         }
-    }
-
-    pub fn skip(&self, sink: &str) -> Skip {
-        Skip { until: self.resume.clone(), part: Part::of(sink, self) }
     }
 }
 
@@ -353,73 +349,6 @@ impl Beginnings {
             stored.await.map_err(|error| Failure::internal(error.to_string()))?;
         }
         Ok(())
-    }
-}
-
-/// What a sink has had already, at the beginning of an attempt.
-#[derive(Debug, Clone)]
-pub(crate) struct Skip {
-    until: Option<Position>,
-    /// Rows after `until` that it has had too.
-    part: Option<Part>,
-}
-
-impl Skip {
-    /// Up to here the sink has had everything before this run; `None`: nothing, or it is past that.
-    pub fn had(&self) -> Option<&Position> {
-        self.until.as_ref()
-    }
-
-    /// Whether the sink has had a part of a transaction whose rest is yet to come.
-    pub fn is_inside(&self) -> bool {
-        self.part.is_some()
-    }
-
-    /// Whether the sink's own checkpoint covers everything up to `through`: nothing is left to do for it.
-    pub fn covers(&self, factory: &dyn SourceFactory, through: &Position, boundary: &Boundary) -> bool {
-        self.until.as_ref().is_some_and(|until| match factory.compare(through, until) {
-            Order::Before => true,
-            Order::Same => self.part.is_none() && *boundary == Boundary::Transaction,
-            _ => false,
-        })
-    }
-
-    /// The first `source_row` of the batch that the sink has not had; `batch` is as the source handed it out.
-    ///
-    /// # Errors
-    ///
-    /// When that cannot be told.
-    pub fn first_row(
-        &mut self,
-        factory: &dyn SourceFactory,
-        batch: &Batch,
-        from: &Position,
-        through: &Position,
-        boundary: &Boundary,
-    ) -> Result<u32, Failure> {
-        let Some(until) = &self.until else { return Ok(0) };
-        let mut rows = match factory.compare(through, until) {
-            Order::Before => return Ok(u32::MAX),
-            // A piece of a large transaction ends where that began, and is not covered by what came before it.
-            Order::Same if *boundary == Boundary::Transaction => return Ok(u32::MAX),
-            _ if is_before(factory.compare(from, until)) => factory.rows_through(batch, until),
-            _ => 0,
-        };
-        if rows < batch.len() {
-            self.part = match self.part.take() {
-                Some(mut part) if part.comes(&batch.event(rows))? => {
-                    let more = part.rows.min((batch.len() - rows) as u64);
-                    part.rows -= more;
-                    rows += more as usize;
-                    Some(part).filter(|part| part.rows > 0)
-                }
-                _ => None,
-            };
-        }
-        if self.part.is_none() {
-            self.until = None;
-        }
-        Ok(if rows < batch.len() { batch.event(rows).source_row() } else { u32::MAX })
     }
 }
 

@@ -10,8 +10,9 @@ use super::envelopes::{Envelopes, Made};
 use super::feed::{Feed, FeedItem, Offer, Origin};
 use super::handed::{HandedOut, Reach};
 use super::journal::Journal;
-use super::mark::{Beginnings, Skip};
+use super::mark::Beginnings;
 use super::reader::Held;
+use super::skip::{Skip, is_mixed};
 use super::stage_set::StageSet;
 use super::swaps::{Swap, SwapRequest, Swaps};
 use super::unwritten;
@@ -135,10 +136,16 @@ impl Worker {
 
     /// Takes a batch, in pieces where a recorded swap lies inside it.
     async fn take(&mut self, batch: SourceBatch, held: Reservation) -> Result<(), Failure> {
+        self.skips.iter().try_for_each(|skip| skip.check(&*self.plan.source.factory, &batch))?;
         let mut rest = batch;
         let mut held = Some(held);
         while let Some(cut) = self.advance(&rest.covers.from, &rest.covers.through).await? {
-            let at = self.plan.source.factory.rows_through(&rest.batch, &cut);
+            let factory = &*self.plan.source.factory;
+            if is_mixed(&rest.batch, &cut, factory) {
+                // Another server has what came before the swap in another order: nowhere in here a sink has just that.
+                break;
+            }
+            let at = factory.rows_through(&rest.batch, &cut);
             let tail = rest.batch.split_off(at);
             let covers = LogSpan { from: rest.covers.from, through: cut.clone() };
             let piece = SourceBatch { batch: rest.batch, covers, boundary: Boundary::Transaction };

@@ -88,6 +88,19 @@ fn a_place_has_transactions_that_came_before_it() {
     }
 }
 
+/// On another server what a position has may come behind what it lacks.
+#[test]
+fn whether_a_position_has_a_transaction_is_told_by_its_gtid_alone() {
+    let told = |set: &str, transaction: &str| has(&at("one", set, "binlog.000009", 900), transaction);
+    assert_eq!(told(&format!("{A}:1-6"), &format!("{A}:6")), Some(true));
+    assert_eq!(told(&format!("{A}:1-6"), &format!("{A}:7")), Some(false));
+    assert_eq!(told("mysql", &format!("{A}:7")), Some(false));
+    assert_eq!(told("0-1-7,1-1-3", "1-1-3"), Some(true));
+    assert_eq!(told("0-1-7,1-1-3", "2-1-1"), Some(false));
+    assert_eq!(told("", "binlog.000009:899"), None);
+    assert_eq!(told(&format!("{A}:1-6"), "binlog.000009:899"), None);
+}
+
 #[test]
 fn files_of_one_server_mean_nothing_on_another() {
     let here = At::parse(&at("one", &format!("{A}:1-5"), "binlog.000900", 900)).unwrap();

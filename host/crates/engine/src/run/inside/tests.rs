@@ -6,7 +6,7 @@ use deltaforge_model::{
 };
 
 use super::*;
-use crate::run::mark::Skip;
+use crate::run::skip::Skip;
 use crate::run::standing::tests::Numbers;
 
 fn info() -> Arc<SourceInfo> {
@@ -57,7 +57,7 @@ fn first(skip: &mut Skip, transaction: &str, rows: u32) -> Result<u32, Failure> 
 
 #[test]
 fn the_rows_of_a_transaction_that_a_sink_has_had_are_passed_by_over_pieces() {
-    let mut skip = start(true).skip("out");
+    let mut skip = Skip::of("out", &start(true));
     assert!(skip.is_inside());
     assert_eq!(first(&mut skip, "t:1", 2), Ok(u32::MAX));
     assert_eq!(first(&mut skip, "t:1", 4), Ok(1));
@@ -68,10 +68,11 @@ fn the_rows_of_a_transaction_that_a_sink_has_had_are_passed_by_over_pieces() {
 /// Another server has them in another order.
 #[test]
 fn rows_of_another_transaction_are_not_passed_by_for_them() {
-    let mut again = start(false).skip("out");
+    let mut again = Skip::of("out", &start(false));
     assert_eq!(first(&mut again, "t:12", 4), Ok(0), "all of it comes, and then the other one, all of it");
     assert_eq!(first(&mut again, "t:1", 4), Ok(0));
-    let failure = first(&mut start(true).skip("out"), "t:12", 4).expect_err("the other one would come twice");
+    let failure =
+        first(&mut Skip::of("out", &start(true)), "t:12", 4).expect_err("the other one would come twice");
     assert_eq!((failure.code.as_str(), failure.retriable), ("half_delivered", false));
     assert!(failure.message.contains("t:1") && failure.message.contains("t:12"), "{failure}");
 }

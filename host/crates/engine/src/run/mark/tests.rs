@@ -1,4 +1,5 @@
 use super::*;
+use crate::run::skip::tests::Sets;
 use crate::run::standing::tests::Numbers;
 
 fn piece(from: &str, rows_done: u64) -> Meta {
@@ -40,4 +41,15 @@ fn a_sink_begins_behind_the_pieces_of_its_spill() {
     assert_eq!(passed(start("3", 7), &whole), is("5", 0));
     assert_eq!(passed(start("5", 7), &whole), is("5", 7));
     assert_eq!(passed(start("another", 0), &whole), is("another", 0));
+}
+
+/// Another server has the transactions in another order: the sink has later ones, and not this one.
+#[test]
+fn pieces_of_a_transaction_that_a_sink_lacks_are_not_behind_it() {
+    let piece = |transaction: &str| {
+        let boundary = Boundary::Inside { transaction: format!("{transaction} tables"), rows_done: 2 };
+        Meta::new("run", 1, 0, &Position::new("AB"), &Position::new("AB"), &boundary)
+    };
+    assert!(start("ABC", 0).is_past(&piece("C"), &Sets));
+    assert!(!start("ABC", 0).is_past(&piece("D"), &Sets));
 }
