@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -18,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::proxy::{Proxy, Way};
-use crate::{runtime, wait};
+use crate::{ports, runtime, wait};
 
 /// How long a broker may take for an answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -61,20 +60,20 @@ impl Kafka {
     /// A broker of one's own.
     #[track_caller]
     pub fn start() -> Self {
-        Self::start_with(free_ports(), false, None)
+        Self::start_with(ports::free(3), false, None)
     }
 
     /// One that can be reached by a way that is held up or cut, too.
     #[track_caller]
     pub fn start_with_proxy() -> Self {
-        let port = free_ports();
+        let port = ports::free(3);
         Self::start_with(port, false, Some(Proxy::start(port + 2)))
     }
 
     /// One that clients speak TLS with and log in to, as `deltaforge` with the password `forge`.
     #[track_caller]
     pub fn start_with_login() -> Self {
-        Self::start_with(free_ports(), true, None)
+        Self::start_with(ports::free(3), true, None)
     }
 
     #[track_caller]
@@ -337,14 +336,4 @@ fn script(command: &str, data: &Path, port: u16, login: bool, proxy: Option<&Pro
         run.env("KAFKA_PROXY", proxy.port().to_string());
     }
     run
-}
-
-/// A port that nobody listens at, like the two after it.
-fn free_ports() -> u16 {
-    wait::until("three free ports in a row", wait::SOON, || {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = first.local_addr().unwrap().port();
-        let is_free = |more| Some(TcpListener::bind(("127.0.0.1", port.checked_add(more)?)).is_ok());
-        (is_free(1)? && is_free(2)?).then_some(port)
-    })
 }

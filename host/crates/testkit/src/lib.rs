@@ -27,6 +27,7 @@ pub mod lines;
 pub mod mysql;
 #[cfg(feature = "pipelines")]
 pub mod pipelines;
+pub mod ports;
 pub mod proxy;
 pub mod random;
 pub mod rest;

@@ -1,7 +1,6 @@
 //! Real MySQL and MariaDB servers as processes of their own, and what their own clients say.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
@@ -9,7 +8,7 @@ use std::sync::OnceLock;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::wait;
+use crate::{ports, wait};
 
 /// Whose server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +61,7 @@ impl Server {
     #[track_caller]
     pub fn start_with(flavour: Flavour, options: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("deltaforge-sql-").tempdir().unwrap();
-        let (port, data) = (free_port(), dir.path().join("server"));
+        let (port, data) = (ports::free(1), dir.path().join("server"));
         let mut attendant = script(flavour, options, "attend", &data, port)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -253,9 +252,4 @@ fn script(flavour: Flavour, options: &str, command: &str, data: &Path, port: u16
     let name = if flavour == Flavour::MySql { "MYSQL_OPTIONS" } else { "MARIADB_OPTIONS" };
     run.env(name, options);
     run
-}
-
-/// A port that nobody listens at.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,12 +1,11 @@
 //! docs/PLUGINS.md, followed to the letter: every command of the tutorials, in an empty folder.
 
 use std::fs;
-use std::net::TcpListener;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use deltaforge_testkit::rest::Rest;
-use deltaforge_testkit::{lines, wait};
+use deltaforge_testkit::{lines, ports, wait};
 
 use super::project::{building, target};
 use super::*;
@@ -59,7 +58,7 @@ impl Reader {
         std::os::unix::fs::symlink(binary(), programs.join("deltaforge")).unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         // Free now, and nobody else asks for it in the moment until the host listens.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free(1);
         let at = dir.path().join("work");
         fs::create_dir(&at).unwrap();
         Self { dir, at, path, port, host: None }
