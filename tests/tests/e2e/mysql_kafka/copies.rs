@@ -8,12 +8,12 @@ use deltaforge_testkit::{scale, wait};
 use super::place::{Place, Settings, killed_at};
 use super::told::Told;
 use super::writers::Writers;
-use crate::shared;
+use crate::alone;
 
 /// The rows that change lie in the middle of those that are copied.
 #[test]
 fn a_copy_is_there_once_whenever_the_host_is_killed() {
-    let _machine = shared();
+    let _machine = alone();
     for flavour in Flavour::BOTH {
         let seed = seed(&format!("mysql_kafka::copies {flavour:?}"));
         let mut random = Random::new(seed);

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::place::{POISON_BYTES, Place, Settings, killed_at};
 use super::writers::Writers;
-use crate::shared;
+use crate::alone;
 
 /// What every batch passes.
 const FAILPOINTS: [&str; 12] = [
@@ -34,7 +34,7 @@ fn script(mark: &str) -> String {
 }
 
 fn kill_everywhere(flavour: Flavour) {
-    let _machine = shared();
+    let _machine = alone();
     let seed = seed(&format!("mysql_kafka::kills {flavour:?}"));
     let mut random = Random::new(seed);
     let place = Place::new("kills", Server::shared(flavour), Kafka::shared());

@@ -8,11 +8,11 @@ use deltaforge_testkit::wait;
 
 use super::place::{Place, Settings};
 use super::told::Told;
-use crate::{MINUTES, shared};
+use crate::{MINUTES, alone};
 
 /// Inserts so many rows in one transaction, and kills the host in the middle of it again and again.
 fn kill_within(flavour: Flavour, name: &str, rows: u64, budget_bytes: u64) {
-    let _machine = shared();
+    let _machine = alone();
     let seed = seed(&format!("mysql_kafka::large {name} {flavour:?}"));
     let mut random = Random::new(seed);
     let place = Place::new(name, Server::shared(flavour), Kafka::shared());

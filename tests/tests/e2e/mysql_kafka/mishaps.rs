@@ -11,7 +11,7 @@ use deltaforge_testkit::{scale, wait};
 
 use super::place::{Place, Settings};
 use super::writers::Writers;
-use crate::{MINUTES, shared};
+use crate::{MINUTES, alone};
 
 const BOTH: [&str; 2] = ["least", "once"];
 
@@ -189,7 +189,7 @@ impl Scene<'_> {
 }
 
 fn every_mishap(flavour: Flavour) {
-    let _machine = shared();
+    let _machine = alone();
     let seed = seed(&format!("mysql_kafka::mishaps {flavour:?}"));
     let (mut random, server, kafka) = (Random::new(seed), Server::start(flavour), Kafka::start_with_proxy());
     let place = Place::new("mishaps", &server, &kafka);

@@ -10,12 +10,12 @@ use deltaforge_testkit::{lines, scale, wait};
 use super::place::{Place, Settings, killed_at, wait_for};
 use super::told::Told;
 use super::writers::Writers;
-use crate::{MINUTES, shared};
+use crate::{MINUTES, alone};
 
 /// A file, a topic of one broker and a topic of another, which is down now and then and nobody waits for.
 #[test]
 fn sinks_that_stand_at_different_places_have_everything_whenever_the_host_is_killed() {
-    let _machine = shared();
+    let _machine = alone();
     let seed = seed("mysql_kafka::sinks apart");
     let (mut random, other) = (Random::new(seed), Kafka::start());
     let place = Place::new("apart", Server::shared(Flavour::MySql), Kafka::shared());
@@ -78,7 +78,7 @@ fn sinks_that_stand_at_different_places_have_everything_whenever_the_host_is_kil
 
 #[test]
 fn exactly_once_can_be_switched_off_and_on() {
-    let _machine = shared();
+    let _machine = alone();
     let seed = seed("mysql_kafka::switched");
     let mut random = Random::new(seed);
     let place = Place::new("switched", Server::shared(Flavour::MariaDb), Kafka::shared());
