@@ -104,6 +104,31 @@ fn a_changed_key_is_a_delete_and_a_create_that_name_each_others_key() {
 }
 
 #[test]
+fn a_delete_and_its_tombstone_have_the_key_that_the_template_gave_the_row() {
+    let _machine = shared();
+    let kafka = Kafka::shared();
+    let place = Place::new();
+    place.shop.run("CREATE TABLE members (id INTEGER PRIMARY KEY, name TEXT)");
+    let yaml = yaml(kafka, "keyed", ", key: \"member ${after.id}\", tombstones: true");
+    let mut host =
+        Host::new(place.path(), &yaml.replace("tables: [customers, orders, items]", "tables: [members]"));
+    host.start_ready();
+    place.shop.run("INSERT INTO members VALUES (1, 'Ann'), (2, 'Bob')");
+    place.shop.run("UPDATE members SET name = 'Anne' WHERE id = 1");
+    place.shop.run("DELETE FROM members WHERE id = 1");
+    let records = wait::until("five records", wait::SOON, || {
+        kafka.records("keyed").filter(|records| records.len() >= 5)
+    });
+    let of_key = |key: &str| {
+        let of_it = records.iter().filter(|record| record.key.as_deref() == Some(key));
+        of_it.map(|record| record.value.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(of_key("member 1"), [true, true, true, false], "{records:?}");
+    assert_eq!(of_key("member 2"), [true], "{records:?}");
+    assert!(host.terminate(wait::SOON).0.success());
+}
+
+#[test]
 fn a_topic_holds_every_change_whenever_the_host_is_killed() {
     let _machine = shared();
     let seed = seed("a_topic_holds_every_change_whenever_the_host_is_killed");

@@ -22,7 +22,8 @@ pub struct KafkaConfig {
     /// The topic. `${source.table}` and the like are replaced by the event's values; an event without such a value cannot
     /// be routed.
     pub topic: String,
-    /// The key of the records, a template too; without it, the table's key columns as JSON.
+    /// The key of the records, a template too; without it, the table's key columns as JSON. A value of the row that a
+    /// delete does not have after it is the one before it; an event without such a value cannot be routed.
     #[serde(default)]
     pub key: Option<String>,
     /// Whether each event is in its topic once, for consumers with `isolation.level=read_committed`: by transactions, which hold
