@@ -202,6 +202,8 @@ fn wrong_settings_are_refused_with_their_paths() {
         brokers: \"127.0.0.1:9092\"
         topic: \"no topic\"
         tombstone: true
+        compresion: lz4
+        linger.ms: 5
         client_conf: { acks: \"1\", linger_ms: 5, sasl.password: hush-hush }
 ",
     );
@@ -214,8 +216,11 @@ fn wrong_settings_are_refused_with_their_paths() {
     };
     let text = run(&yaml);
     assert!(text.contains("spec.sinks[0].config.tombstone") && text.contains("tombstones"), "{text}");
+    assert!(text.contains("did you mean `compression.codec` under `client_conf:`?"), "{text}");
+    assert!(text.contains("it belongs under `client_conf:`"), "{text}");
     // What the sink itself finds comes once the shape is right.
-    let text = run(&yaml.replace("        tombstone: true\n", ""));
+    let misplaced = "        tombstone: true\n        compresion: lz4\n        linger.ms: 5\n";
+    let text = run(&yaml.replace(misplaced, ""));
     for path in ["topic", "client_conf.acks", "client_conf.linger_ms"] {
         assert!(text.contains(&format!("spec.sinks[0].config.{path}")), "{path}: {text}");
     }

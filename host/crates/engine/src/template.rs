@@ -88,6 +88,14 @@ impl Template {
         }
     }
 
+    /// What does not depend on the event, in parts.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Path(_) => None,
+        })
+    }
+
     /// Appends the text for an event.
     ///
     /// # Errors
