@@ -257,6 +257,20 @@ async fn a_version_that_does_worse_is_put_back_before_anything_of_it_is_delivere
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_deployed_again_before_its_first_rows_is_judged_all_the_same() {
+    let host = Host::start().await;
+    let orders = host.run(Plan::named("orders"));
+    orders.read(10, 10).await;
+    for _ in 0..2 {
+        let (status, swap) = plugin(&host, "mark", json!({ "plugin": "marker@bad" })).await;
+        assert_eq!((status, &swap["probation"]), (200, &json!(1)), "{swap}");
+    }
+    orders.read(50, 50).await;
+    assert!(orders.marks().iter().all(|mark| mark == "1.0.0"), "{:?}", orders.marks());
+    assert_eq!(host.processor("orders", "mark").await["plugin"], "marker@1.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_lets_nothing_through_is_put_back_however_few_rows_there_are() {
     for rows in [1, 19] {
         let host = Host::start().await;

@@ -196,8 +196,10 @@ impl Lineage {
             return Err(self.full(history.generations.len()));
         }
         let previous = self.now().clone();
-        // What takes the place of itself, or of nothing, has nothing to be judged by.
-        let is_judged = previous.version.digest != new.version.digest || previous.config != new.spec.config;
+        // What takes the place of itself has nothing to be judged by, once it has proved itself.
+        let is_judged = previous.probation > 0
+            || previous.version.digest != new.version.digest
+            || previous.config != new.spec.config;
         let current = Generation {
             probation: if is_judged { new.probation } else { 0 },
             instead_of: new.instead_of,
