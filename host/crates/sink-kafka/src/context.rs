@@ -165,16 +165,16 @@ impl ProducerContext for Context {
             }
             Err((error, record)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                let (key, body) = (record.key().unwrap_or_default(), record.payload().unwrap_or_default());
+                let bytes = key.len() + body.len();
                 if record.topic() == TOPIC && is_too_large(code) {
-                    let bytes = [record.key(), record.payload()].into_iter().flatten().map(<[u8]>::len).sum();
                     let limit = format!("`max.message.bytes` of topic {TOPIC}");
                     return self
                         .in_flight
                         .position_refused(KafkaSinkError::PositionTooLarge { bytes, limit });
                 }
-                let mark =
-                    || Mark::of(record.key().unwrap_or_default(), record.payload().unwrap_or_default());
-                self.in_flight.failed(code, record.topic(), record.partition(), mark);
+                let mark = || Mark::of(record.topic(), key, body);
+                self.in_flight.failed(number, code, (record.topic(), record.partition()), bytes, mark);
             }
         }
     }

@@ -23,7 +23,7 @@ pub(crate) struct Quiet {
 impl Quiet {
     /// Begins now.
     pub fn new(in_flight: &InFlight, patience: Duration, trouble: &Trouble) -> Self {
-        Self { since: Instant::now(), seen: in_flight.acknowledged(), patience, trouble: trouble.clone() }
+        Self { since: Instant::now(), seen: in_flight.answered(), patience, trouble: trouble.clone() }
     }
 
     /// Waits until something may have come about, but not for long; an error when there was no progress for too long.
@@ -39,11 +39,11 @@ impl Quiet {
     }
 
     fn gets_on(&mut self, context: &Context) -> bool {
-        let acknowledged = context.in_flight.acknowledged();
-        if acknowledged == self.seen {
+        let answered = context.in_flight.answered();
+        if answered == self.seen {
             return false;
         }
-        (self.seen, self.since) = (acknowledged, Instant::now());
+        (self.seen, self.since) = (answered, Instant::now());
         self.trouble.works();
         true
     }

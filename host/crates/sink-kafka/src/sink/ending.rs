@@ -1,16 +1,17 @@
 //! How a delivery is given back, and how a producer is given up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use deltaforge_engine::message::Message;
 use deltaforge_engine::sink::SinkError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{Producer, PurgeConfig};
 use tracing::{debug, warn};
 
 use super::handover::Unsent;
 use super::{KafkaSink, Records};
-use crate::error::KafkaSinkError;
-use crate::lessons::{Mark, Refusal};
+use crate::error::{KafkaSinkError, is_too_large};
+use crate::in_flight::Refused;
+use crate::lessons::Refusal;
 use crate::transactions::{Left, Transactions};
 
 /// How long records that are given up may take to come back.
@@ -18,33 +19,16 @@ const PURGED_WITHIN: Duration = Duration::from_secs(2);
 /// How long the brokers may take to give up a transaction. Until then, or until they do so by themselves, nobody reads on
 /// behind it.
 const ABORTED_WITHIN: Duration = Duration::from_secs(5);
+/// How long one call for that may take.
+const ABORT_ASKED_EVERY: Duration = Duration::from_millis(200);
 
 impl KafkaSink {
     /// A record can never be delivered, and goes elsewhere.
-    pub(super) async fn reject(
-        &mut self,
-        place: usize,
-        topic: &str,
-        message: &Message<'_>,
-        refusal: Refusal,
-    ) -> SinkError {
-        if let Err(error) = self.give_back().await {
-            return error.into();
+    pub(super) async fn reject(&mut self, place: usize, topic: &str, refusal: Refusal) -> SinkError {
+        match self.give_back().await {
+            Ok(()) => rejection(place, topic, refusal),
+            Err(error) => error.into(),
         }
-        self.lessons.lock().told(mark(message));
-        let code = match refusal {
-            Refusal::TooLarge => "kafka_message_too_large",
-            Refusal::ByBroker(_) => "kafka_refused",
-        };
-        let message = match refusal {
-            Refusal::TooLarge => {
-                format!(
-                    "the event is larger than topic {topic}, or `message.max.bytes` in `client_conf`, allows"
-                )
-            }
-            Refusal::ByBroker(why) => format!("topic {topic} refuses the event: {why}"),
-        };
-        SinkError::Rejected { place, kind: "other", code, message }
     }
 
     /// Gives the rest of a delivery back. What went before is delivered first, so that it is known to be; or it waits in its
@@ -93,14 +77,23 @@ impl KafkaSink {
             let ended = tokio::task::spawn_blocking(move || end(&producer, left));
             let _ = ended.await;
         }
+        let under_way = self.in_flight.handed_over();
         let (fault, failed) = self.in_flight.take_failure();
-        let several = self.lessons.lock().learn(&failed, self.batch);
-        let error = match (failed.suspects.keys().next(), failed.first, fault) {
+        let error = match (failed.refused.first(), failed.first, fault) {
             _ if shut_out.is_some() => shut_out,
-            (Some((topic, _)), ..) if several => Some(KafkaSinkError::BatchTooLarge { topic: topic.clone() }),
-            (_, Some((code, topic)), _) => Some(KafkaSinkError::of_record(code, &topic)),
-            (_, None, Some(fault)) => Some(fault),
-            (_, None, None) => self.ended.clone(),
+            (_, None, Some(position @ KafkaSinkError::PositionTooLarge { .. })) => Some(position),
+            (Some(Refused { code, topic, .. }), ..) => {
+                let is_of_size = is_too_large(*code);
+                self.lessons.lock().refused(under_way, is_of_size);
+                Some(if is_of_size && failed.refused.len() > 1 {
+                    KafkaSinkError::BatchTooLarge { topic: topic.clone() }
+                } else {
+                    KafkaSinkError::of_record(*code, topic)
+                })
+            }
+            (None, Some((code, topic)), _) => Some(KafkaSinkError::of_record(code, &topic)),
+            (None, None, Some(fault)) => Some(fault),
+            (None, None, None) => self.ended.clone(),
         };
         let error = error.unwrap_or(KafkaSinkError::Fatal { why: "it says nothing more".to_owned() });
         self.ended = Some(error.clone());
@@ -123,12 +116,24 @@ impl Drop for KafkaSink {
     }
 }
 
+/// Aborts the open transaction. Records that the client would send once more do not come back to a call for it that began
+/// before that, and do to the next one.
+pub(super) fn abort(producer: &Records) -> KafkaResult<()> {
+    let until = Instant::now() + ABORTED_WITHIN;
+    loop {
+        match producer.abort_transaction(ABORT_ASKED_EVERY) {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < until => {}
+            answer => return answer,
+        }
+    }
+}
+
 /// Gives up all that a producer holds, and waits for its answers.
 fn end(producer: &Records, left: Left) {
     // Whatever else it says is about what was given up.
     producer.client().context().retire();
     if left == Left::Open
-        && let Err(error) = producer.abort_transaction(ABORTED_WITHIN)
+        && let Err(error) = abort(producer)
     {
         debug!(%error, "a transaction that was given up is left to the brokers");
     }
@@ -138,7 +143,22 @@ fn end(producer: &Records, left: Left) {
     }
 }
 
-/// What a record is known by to the next producer.
-pub(super) fn mark(message: &Message<'_>) -> Mark {
-    Mark::of(message.key.unwrap_or_default(), message.body.unwrap_or_default())
+/// What is said of a record that can never be delivered.
+pub(super) fn rejection(place: usize, topic: &str, refusal: Refusal) -> SinkError {
+    let (code, message) = match refusal {
+        Refusal::TooLarge => (
+            "kafka_message_too_large",
+            format!(
+                "the event is larger than topic {topic}, or `message.max.bytes` in `client_conf`, allows"
+            ),
+        ),
+        Refusal::ByBroker(why) => ("kafka_refused", format!("topic {topic} refuses the event: {why}")),
+    };
+    SinkError::Rejected { place, kind: "other", code, message }
+}
+
+/// What is said of a record that goes to what is no topic.
+pub(super) fn no_topic(place: usize, topic: &str, why: &str) -> SinkError {
+    let message = format!("the topic {topic:?} {why}");
+    SinkError::Rejected { place, kind: "routing", code: "kafka_bad_topic", message }
 }
