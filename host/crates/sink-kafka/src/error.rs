@@ -36,8 +36,13 @@ pub(crate) enum KafkaSinkError {
     #[error("make topic {topic}: {why}")]
     TopicNotMade { topic: String, why: String, transient: bool },
     /// Nothing is acknowledged.
-    #[error("no acknowledgement within {} s{}", after.as_secs_f64(), because(why))]
-    Timeout { after: Duration, why: String },
+    #[error("no acknowledgement within {} s{waits}{}", after.as_secs_f64(), because(why))]
+    Timeout {
+        after: Duration,
+        /// What waits: ` of …`.
+        waits: String,
+        why: String,
+    },
     /// Several records were too large together.
     #[error(
         "topic {topic} refused a batch as too large; its records are sent again one by one, then in batches that fit. Set `batch.size` in \

@@ -71,6 +71,36 @@ pub(crate) struct Failed {
     pub unanswered: BTreeMap<String, BTreeMap<i32, usize>>,
 }
 
+impl Failed {
+    /// What waited for an answer: how many records, and where the first of them was to go.
+    pub fn waits(&self) -> String {
+        let places = || {
+            let of = |(topic, partitions): (_, &BTreeMap<i32, usize>)| {
+                partitions.iter().map(move |(at, count)| (topic, *at, *count)).collect::<Vec<_>>()
+            };
+            self.unanswered.iter().flat_map(of)
+        };
+        let Some((topic, partition, _)): Option<(&String, i32, usize)> = places().next() else {
+            return String::new();
+        };
+        let records: usize = places().map(|(_, _, count)| count).sum();
+        let more = match places().count() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!(" of {records} records for topic {topic}, partition {partition}{more}")
+    }
+
+    /// A topic that records waited for without knowing any partition of it.
+    pub fn without_partitions(&self) -> Option<&str> {
+        let of = self.unanswered.iter().find(|(_, partitions)| partitions.contains_key(&UNASSIGNED));
+        of.map(|(topic, _)| topic.as_str())
+    }
+}
+
+/// The partition of a record while those of its topic are not known.
+const UNASSIGNED: i32 = -1;
+
 /// A record of a batch that can never be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
@@ -326,7 +356,13 @@ mod tests {
         let (fault, failed) = in_flight.take_failure();
         assert_eq!(fault, None);
         assert_eq!(failed.first, Some((Code::TopicAuthorizationFailed, "c".to_owned())));
-        assert_eq!(failed.unanswered["a"][&3], 1);
+        assert_eq!(failed.waits(), " of 1 records for topic a, partition 3");
+        assert_eq!(failed.without_partitions(), None);
+        fails(Code::PurgeQueue, "a", -1, 1);
+        fails(Code::PurgeInflight, "b", 0, 1);
+        let (_, failed) = in_flight.take_failure();
+        assert_eq!(failed.waits(), " of 2 records for topic a, partition -1 and 1 more");
+        assert_eq!(failed.without_partitions(), Some("a"));
         assert!(!in_flight.is_broken());
     }
 }

@@ -50,7 +50,8 @@ impl Quiet {
 
     fn check(&self, context: &Context) -> Result<(), KafkaSinkError> {
         if self.since.elapsed() >= self.patience {
-            return Err(KafkaSinkError::Timeout { after: self.patience, why: context.why() });
+            let (after, waits) = (self.patience, String::new());
+            return Err(KafkaSinkError::Timeout { after, waits, why: context.why() });
         }
         if let Some(error) = context.down() {
             self.trouble.tell(&error.into());

@@ -71,15 +71,21 @@ impl KafkaSink {
     /// Ends the producer, with all that it holds, and tells why. What it has learned stays for the next one.
     pub(super) async fn give_up(&mut self) -> KafkaSinkError {
         let shut_out = self.shut_out();
+        let mut why = String::new();
+        let mut is_down = false;
         if let Some(producer) = self.producer.take() {
+            is_down = producer.client().context().down().is_some();
             let left = self.transactions.as_mut().map_or(Left::Nothing, Transactions::give_up);
             // Which records came back is known only when all have.
-            let ended = tokio::task::spawn_blocking(move || end(&producer, left));
-            let _ = ended.await;
+            let ended = tokio::task::spawn_blocking(move || {
+                end(&producer, left);
+                producer.client().context().why()
+            });
+            why = ended.await.unwrap_or_default();
         }
         let under_way = self.in_flight.handed_over();
         let (fault, failed) = self.in_flight.take_failure();
-        let error = match (failed.refused.first(), failed.first, fault) {
+        let error = match (failed.refused.first(), failed.first.clone(), fault) {
             _ if shut_out.is_some() => shut_out,
             (_, None, Some(position @ KafkaSinkError::PositionTooLarge { .. })) => Some(position),
             (Some(Refused { code, topic, .. }), ..) => {
@@ -92,8 +98,18 @@ impl KafkaSink {
                 })
             }
             (None, Some((code, topic)), _) => Some(KafkaSinkError::of_record(code, &topic)),
+            (None, None, Some(KafkaSinkError::Timeout { after, waits, why })) => {
+                Some(match failed.without_partitions() {
+                    Some(topic) if !is_down => KafkaSinkError::UnknownTopic { topic: topic.to_owned() },
+                    _ if waits.is_empty() => KafkaSinkError::Timeout { after, waits: failed.waits(), why },
+                    _ => KafkaSinkError::Timeout { after, waits, why },
+                })
+            }
             (None, None, Some(fault)) => Some(fault),
-            (None, None, None) => self.ended.clone(),
+            (None, None, None) if self.ended.is_some() => self.ended.clone(),
+            // All came back because of something else, which is known by its text only.
+            (None, None, None) if self.transactions.is_some() => Some(KafkaSinkError::Transaction { why }),
+            (None, None, None) => (!why.is_empty()).then_some(KafkaSinkError::Fatal { why }),
         };
         let error = error.unwrap_or(KafkaSinkError::Fatal { why: "it says nothing more".to_owned() });
         self.ended = Some(error.clone());
