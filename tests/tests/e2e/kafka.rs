@@ -263,7 +263,7 @@ fn many_events_of_one_transaction_that_are_too_large_are_found_at_once_and_the_o
         host.start_ready();
         let rows: Vec<String> = (0..EVENTS)
             .map(|id| {
-                let name = if id % 2 == 0 { "x".repeat(40_000) } else { "Ann".to_owned() };
+                let name = if usize::is_multiple_of(id, 2) { "x".repeat(40_000) } else { "Ann".to_owned() };
                 format!("({id}, '{name}', 1)")
             })
             .collect();

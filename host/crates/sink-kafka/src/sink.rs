@@ -148,7 +148,7 @@ impl Sink for KafkaSink {
             match self.send(number, parts).await {
                 Ok(()) => self.grows(parts.payload()),
                 Err(Unsent::Refused(refusal)) => {
-                    return Err(self.reject(place, &topic, refusal).await);
+                    return Err(self.reject(place, &topic, &message, refusal).await);
                 }
                 Err(unsent) => return Err(self.lost(self.why(unsent)).await.into()),
             }

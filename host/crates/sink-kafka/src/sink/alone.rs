@@ -84,7 +84,8 @@ impl KafkaSink {
             let (refused, is_aborted) = self.answers(found).await?;
             for (mark, place) in &sent {
                 if let Some((topic, refusal)) = refused.get(mark) {
-                    rejected.insert(*place, rejection(*place, topic, *refusal));
+                    let event = delivery.messages.get(delivery.indexes[*place] as usize);
+                    rejected.insert(*place, rejection(*place, topic, &event, *refusal));
                 }
             }
             if is_aborted {
@@ -139,7 +140,7 @@ impl KafkaSink {
                     sent.push((mark(&topic, &message), place));
                 }
                 Err(Unsent::Refused(refusal)) => {
-                    rejected.insert(place, rejection(place, &topic, refusal));
+                    rejected.insert(place, rejection(place, &topic, &message, refusal));
                 }
                 // Something came back.
                 Err(Unsent::Broken) => return Ok((sent, place)),

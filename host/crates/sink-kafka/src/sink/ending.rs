@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use deltaforge_engine::message::Message;
 use deltaforge_engine::sink::SinkError;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{Producer, PurgeConfig};
@@ -24,9 +25,15 @@ const ABORT_ASKED_EVERY: Duration = Duration::from_millis(200);
 
 impl KafkaSink {
     /// A record can never be delivered, and goes elsewhere.
-    pub(super) async fn reject(&mut self, place: usize, topic: &str, refusal: Refusal) -> SinkError {
+    pub(super) async fn reject(
+        &mut self,
+        place: usize,
+        topic: &str,
+        message: &Message<'_>,
+        refusal: Refusal,
+    ) -> SinkError {
         match self.give_back().await {
-            Ok(()) => rejection(place, topic, refusal),
+            Ok(()) => rejection(place, topic, message, refusal),
             Err(error) => error.into(),
         }
     }
@@ -160,12 +167,20 @@ fn end(producer: &Records, left: Left) {
 }
 
 /// What is said of a record that can never be delivered.
-pub(super) fn rejection(place: usize, topic: &str, refusal: Refusal) -> SinkError {
+pub(super) fn rejection(place: usize, topic: &str, event: &Message<'_>, refusal: Refusal) -> SinkError {
     let (code, message) = match refusal {
         Refusal::TooLarge => (
             "kafka_message_too_large",
             format!(
                 "the event is larger than topic {topic}, or `message.max.bytes` in `client_conf`, allows"
+            ),
+        ),
+        Refusal::ByBroker(why) if event.key.is_none() => (
+            "kafka_refused",
+            format!(
+                "topic {topic} refuses the event, a {} without a key: {why}. A compacted topic takes no record without one: give the sink a \
+                 `key` or the table a primary key, or send such events to another topic",
+                format!("{:?}", event.meta.op).to_lowercase()
             ),
         ),
         Refusal::ByBroker(why) => ("kafka_refused", format!("topic {topic} refuses the event: {why}")),
