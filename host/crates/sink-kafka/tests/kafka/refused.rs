@@ -115,6 +115,12 @@ async fn sift(topic: &str, config: Value, count: usize, refused: impl Fn(usize) 
     outcome
 }
 
+/// What was not under way at one failure may be the next one's: no more than one for each delivery.
+fn assert_failures(outcome: &Outcome, code: &str) {
+    assert!((1..=3).contains(&outcome.failures.len()), "{outcome:?}");
+    assert!(outcome.failures.iter().all(|failure| *failure == code), "{outcome:?}");
+}
+
 /// Each of the others is there, once more than it was sent in vain at most.
 fn assert_sifted(kafka: &Kafka, topic: &str, count: usize, copies: usize) {
     let records = kafka.records(topic).unwrap();
@@ -144,7 +150,7 @@ async fn however_many_records_are_too_large_they_are_found_with_the_others_sent_
         let config = json!({ "exactly_once": exactly_once, "client_conf": { "compression.type": "none" } });
         let large = |n: usize| Draft::new(format!("k{}", n % 9), format!("{n}{}", "x".repeat(40_000)));
         let outcome = sift(topic, config, count, large).await;
-        assert_eq!(outcome.failures, ["kafka_batch_too_large"], "{outcome:?}");
+        assert_failures(&outcome, "kafka_batch_too_large");
         assert!(outcome.rejected.iter().all(|(_, _, code)| *code == "kafka_message_too_large"));
         assert_sifted(kafka, topic, count, copies);
     }
@@ -159,7 +165,7 @@ async fn however_many_records_have_no_key_they_are_found_with_the_others_sent_tw
         kafka.make_topic(topic, 3, &[("cleanup.policy", "compact")]);
         let keyless = |n: usize| Draft { key: None, ..Draft::new("", format!("{n}")) };
         let outcome = sift(topic, json!({ "exactly_once": exactly_once }), count, keyless).await;
-        assert_eq!(outcome.failures, ["kafka_refused"], "{outcome:?}");
+        assert_failures(&outcome, "kafka_refused");
         assert!(outcome.rejected.iter().all(|(_, _, code)| *code == "kafka_refused"));
         assert_sifted(kafka, topic, count, copies);
     }
