@@ -17,7 +17,7 @@ const BUDGET_BYTES: u64 = 64 << 20;
 /// What a host may use besides the budget of its pipeline.
 const BESIDES_BYTES: u64 = 64 << 20;
 const PER_SECOND: u64 = 2_500;
-const DEAD_FOR: Duration = Duration::from_secs(120);
+const DEAD_FOR: Duration = Duration::from_secs(60);
 /// Bounds of the latency histogram's buckets, seconds.
 const BUCKETS: [&str; 10] = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5"];
 

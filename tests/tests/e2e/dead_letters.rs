@@ -84,6 +84,11 @@ fn a_poison_event_lands_in_the_queue_and_the_others_go_on() {
         assert_eq!(entry["meta"]["stage_id"], "strict", "{entry}");
         assert!(entry["meta"]["error_message"].as_str().unwrap().contains("cannot have that"), "{entry}");
     }
+    let log = host.log();
+    let told: Vec<&str> =
+        log.lines().filter(|line| line.contains("events go to the dead-letter queue")).collect();
+    assert!(told[0].contains("WARN") && told[0].contains("cannot have that"), "{told:?}");
+    assert!(told[0].contains("\"stage\":\"strict\"") && told.len() <= 2, "{told:?}");
     let seqs: Vec<u64> =
         entries.as_array().unwrap().iter().map(|entry| entry["seq"].as_u64().unwrap()).collect();
     assert!(seqs.is_sorted_by(|a, b| a < b), "{seqs:?}");

@@ -105,6 +105,31 @@ fn a_changed_key_is_a_delete_and_a_create_that_name_each_others_key() {
 }
 
 #[test]
+fn a_delete_and_its_tombstone_have_the_key_that_the_template_gave_the_row() {
+    let _machine = shared();
+    let kafka = Kafka::shared();
+    let place = Place::new();
+    place.shop.run("CREATE TABLE members (id INTEGER PRIMARY KEY, name TEXT)");
+    let yaml = yaml(kafka, "keyed", ", key: \"member ${after.id}\", tombstones: true");
+    let mut host =
+        Host::new(place.path(), &yaml.replace("tables: [customers, orders, items]", "tables: [members]"));
+    host.start_ready();
+    place.shop.run("INSERT INTO members VALUES (1, 'Ann'), (2, 'Bob')");
+    place.shop.run("UPDATE members SET name = 'Anne' WHERE id = 1");
+    place.shop.run("DELETE FROM members WHERE id = 1");
+    let records = wait::until("five records", wait::SOON, || {
+        kafka.records("keyed").filter(|records| records.len() >= 5)
+    });
+    let of_key = |key: &str| {
+        let of_it = records.iter().filter(|record| record.key.as_deref() == Some(key));
+        of_it.map(|record| record.value.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(of_key("member 1"), [true, true, true, false], "{records:?}");
+    assert_eq!(of_key("member 2"), [true], "{records:?}");
+    assert!(host.terminate(wait::SOON).0.success());
+}
+
+#[test]
 fn a_topic_holds_every_change_whenever_the_host_is_killed() {
     let _machine = shared();
     let seed = seed("a_topic_holds_every_change_whenever_the_host_is_killed");
@@ -133,6 +158,29 @@ fn a_topic_holds_every_change_whenever_the_host_is_killed() {
     let arrived = arrived(kafka, "killed.host");
     arrived.assert_tell(&happened);
     arrived.assert_end_as(&place.shop);
+}
+
+/// The client's own clock for records that linger would have its thread spin.
+#[test]
+fn a_broker_that_answers_nothing_costs_no_processor_time() {
+    let _machine = shared();
+    let (seed, kafka) = (12, Kafka::start());
+    let place = Place::new();
+    let mut host = Host::new(place.path(), &yaml(&kafka, "hung", ""));
+    host.start_ready();
+    let happened = Story::until(seed, place.writer(seed, 100, 0).finish(MINUTES));
+    wait_for_last_in(&kafka, "hung", &happened);
+    kafka.freeze();
+    let writer = place.writer(seed, 5_000, 0);
+    wait::until("records wait for the broker", wait::SOON, || {
+        host.metric("deltaforge_kafka_producer_queue_messages", &[]).filter(|queued| *queued > 500.0)
+    });
+    writer.finish(MINUTES);
+    let (before, began) = (host.cpu(), Instant::now());
+    wait::until("two seconds are over", wait::SOON, || (began.elapsed().as_secs() >= 2).then_some(()));
+    let (took, wall) = (host.cpu() - before, began.elapsed());
+    kafka.thaw();
+    assert!(took < wall / 4, "{took:?} of processor time in {wall:?}");
 }
 
 #[test]
@@ -178,6 +226,8 @@ fn wrong_settings_are_refused_with_their_paths() {
         brokers: \"127.0.0.1:9092\"
         topic: \"no topic\"
         tombstone: true
+        compresion: lz4
+        linger.ms: 5
         client_conf: { acks: \"1\", linger_ms: 5, sasl.password: hush-hush }
 ",
     );
@@ -190,8 +240,11 @@ fn wrong_settings_are_refused_with_their_paths() {
     };
     let text = run(&yaml);
     assert!(text.contains("spec.sinks[0].config.tombstone") && text.contains("tombstones"), "{text}");
+    assert!(text.contains("did you mean `compression.codec` under `client_conf:`?"), "{text}");
+    assert!(text.contains("it belongs under `client_conf:`"), "{text}");
     // What the sink itself finds comes once the shape is right.
-    let text = run(&yaml.replace("        tombstone: true\n", ""));
+    let misplaced = "        tombstone: true\n        compresion: lz4\n        linger.ms: 5\n";
+    let text = run(&yaml.replace(misplaced, ""));
     for path in ["topic", "client_conf.acks", "client_conf.linger_ms"] {
         assert!(text.contains(&format!("spec.sinks[0].config.{path}")), "{path}: {text}");
     }

@@ -237,9 +237,13 @@ impl<'a> Walker<'a> {
         }
         let inner = self.home_of(key, schema);
         let near = did_you_mean(key, known.iter().copied()).filter(|_| inner.is_none());
+        let alike = near.is_none().then(|| self.alike_below(key, schema)).flatten();
         let help = match (inner, near) {
             (Some(block), _) => Some(format!("it belongs under {}", quoted(&format!("{block}:")))),
             (None, Some(near)) => Some(format!("did you mean {}?", quoted(near))),
+            (None, None) if alike.is_some() => alike.map(|(block, name)| {
+                format!("did you mean {} under {}?", quoted(name), quoted(&format!("{block}:")))
+            }),
             (None, None) if known.is_empty() => None,
             (None, None) => {
                 const MOST: usize = 12;
@@ -251,6 +255,23 @@ impl<'a> Walker<'a> {
         let message = format!("unknown key {}", quoted(key));
         self.problems.add(&self.path, place, Code::UnknownKey, message).maybe(help);
         near
+    }
+
+    /// What was probably meant in the blocks right below this one: the block, and the key in it. Of a name with dots the
+    /// first word is enough.
+    fn alike_below(&self, key: &str, schema: &'a Value) -> Option<(&'a str, &'a str)> {
+        let properties = schema.get("properties")?.as_object()?;
+        properties.iter().find_map(|(block, below)| {
+            let below = self.target(below).unwrap_or(below).get("properties")?.as_object()?;
+            let names = || below.keys().map(String::as_str);
+            let word = |name: &'a str| name.split_once('.').map_or(name, |(word, _)| word);
+            let whole = did_you_mean(key, names());
+            let name = whole.or_else(|| {
+                let first = did_you_mean(key, names().map(word))?;
+                names().find(|name| word(name) == first)
+            })?;
+            Some((block.as_str(), name))
+        })
     }
 
     /// The block right below this one that takes `key`.

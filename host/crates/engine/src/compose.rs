@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use deltaforge_model::json::{EventWriter, RowEncoder, RowEncoders};
+use deltaforge_model::json::{EventWriter, RowEncoders};
 use deltaforge_model::{Batch, Boundary, Event, Op, RAW_MARK, View};
 
 use crate::message::{BODIES, BODY_FACTOR, Bodies, Formatter, MessageBatch};
 use crate::search::Search;
 use crate::sink::Addressing;
-use crate::source::{NEW_KEY_HEADER, OLD_KEY_HEADER};
 use crate::stage::{StageAction, StageError};
 use crate::stages::OnError;
 use crate::template::{Template, TemplateError};
 
+mod keys;
 #[cfg(test)]
 mod tests;
+
+use keys::Keys;
 
 /// Most events a formatter gets at once.
 const SLICE: usize = 500;
@@ -248,7 +250,7 @@ impl Composer {
             bodies.absent();
         }
         let mut messages = MessageBatch::new(self.formatter.content_type(), bodies);
-        let encoders = self.encoders.of_batch(view.batch());
+        let mut keys = Keys::new(self.key.as_ref(), self.encoders.of_batch(view.batch()));
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
         let mut headers: HashMap<u32, Arc<[(String, String)]>> = HashMap::new();
         let (mut text, mut key) = (String::new(), Vec::new());
@@ -258,43 +260,37 @@ impl Composer {
             }
             let batch_row = view.rows()[row];
             let side = event.side();
+            let mut lacks = |what: &str, path: String| {
+                unwritten.push(Unwritten {
+                    row: batch_row as usize,
+                    kind: "routing",
+                    code: "routing_missing_value",
+                    reason: format!("{what} needs ${{{path}}}, and the event has no such value"),
+                    on_error: OnError::Dlq,
+                });
+            };
             let routed = side.topic.as_ref().filter(|_| !self.ignores_routed);
             let destination = match (routed, &self.destination) {
                 (Some(topic), _) => Some(intern(&mut names, topic)),
                 (None, None) => None,
                 (None, Some(template)) => {
                     text.clear();
-                    if let Err(path) = template.render(&event, false, &mut text) {
-                        unwritten.push(Unwritten {
-                            row: batch_row as usize,
-                            kind: "routing",
-                            code: "routing_missing_value",
-                            reason: format!(
-                                "the destination needs ${{{path}}}, and the event has no such value"
-                            ),
-                            on_error: OnError::Dlq,
-                        });
+                    if let Err(path) = template.render(&event, &mut text) {
+                        lacks("the destination", path);
                         continue;
                     }
                     Some(intern(&mut names, &text))
                 }
             };
             key.clear();
-            let has_key = match (&side.key, &self.key) {
-                (Some(own), _) => {
-                    key.extend_from_slice(own.as_bytes());
-                    true
+            let has_key = match keys.write(&event, &mut key) {
+                Ok(has_key) => has_key,
+                Err(path) => {
+                    lacks("the key", path);
+                    continue;
                 }
-                (None, Some(template)) => {
-                    text.clear();
-                    // Lenient: a missing value is empty text, so this cannot fail.
-                    let _ = template.render(&event, true, &mut text);
-                    key.extend_from_slice(text.as_bytes());
-                    true
-                }
-                (None, None) => encoders[event.table_index()].write_event_key(&event, &mut key),
             };
-            let headers = match key_headers(view.batch(), batch_row as usize, &encoders) {
+            let headers = match keys.headers(view.batch(), batch_row as usize) {
                 Some(own) => own,
                 None => {
                     headers.entry(event.side_index()).or_insert_with(|| side.headers.clone().into()).clone()
@@ -312,33 +308,6 @@ impl Composer {
         }
         messages
     }
-}
-
-/// The headers of one half of a change of a key: the other half's key stands in them. Without the other half, which a
-/// stage may have dropped, nothing does. `None`: it is no such event.
-fn key_headers(batch: &Batch, row: usize, encoders: &[Arc<RowEncoder>]) -> Option<Arc<[(String, String)]>> {
-    let event = batch.event(row);
-    let marked = |event: &Event<'_>, name: &str| {
-        event.side().headers.iter().any(|(held, value)| held == name && value.is_empty())
-    };
-    let (name, other, others) = if marked(&event, NEW_KEY_HEADER) {
-        (NEW_KEY_HEADER, (row + 1 < batch.len()).then_some(row + 1), OLD_KEY_HEADER)
-    } else if marked(&event, OLD_KEY_HEADER) {
-        (OLD_KEY_HEADER, row.checked_sub(1), NEW_KEY_HEADER)
-    } else {
-        return None;
-    };
-    let other = other.map(|at| batch.event(at)).filter(|other| {
-        marked(other, others) && other.pos() == event.pos() && other.table_index() == event.table_index()
-    });
-    let mut key = Vec::new();
-    let known = other.is_some_and(|other| encoders[other.table_index()].write_event_key(&other, &mut key));
-    let mut headers = event.side().headers.clone();
-    headers.retain(|(held, _)| held != name);
-    if known {
-        headers.push((name.to_owned(), String::from_utf8_lossy(&key).into_owned()));
-    }
-    Some(headers.into())
 }
 
 /// What the bodies of a slice may come to where its rows are shown to the formatter in parts: as much as in one call, in

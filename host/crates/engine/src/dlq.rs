@@ -7,15 +7,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use deltaforge_model::Event;
 use deltaforge_model::json::{EventWriter, RowEncoders};
 use metrics::{counter, gauge};
-use parking_lot::Mutex;
 use serde_json::{Value, json, value::RawValue};
-use tracing::{Instrument, error, warn};
 
 use crate::secrets::Secrets;
 use crate::state::{Pushed, QueueFilter, QueueItem, QueueOverflow, StateError, StateStore};
 use crate::status::{Failure, STALLED_AFTER};
-use crate::tally::{self, Tally};
 use crate::waits::{Waiting, Waits};
+
+mod told;
+
+use told::{Loss, Told};
 
 /// What happens to a new entry when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,48 +92,7 @@ pub struct Dlq {
     waits: Waits,
     secrets: Secrets,
     patience: Option<Duration>,
-    /// Entries lost to the bound, for the log. A queue has one policy, so it loses them one way.
-    losses: Arc<Mutex<Losses>>,
-    /// Entries that went by their age, for the log.
-    expired: Arc<Mutex<Losses>>,
-}
-
-#[derive(Default)]
-struct Losses {
-    tally: Tally,
-    is_later: bool,
-}
-
-/// How an entry is lost.
-#[derive(Debug, Clone, Copy)]
-enum Loss {
-    /// A newer one took its place.
-    Evicted,
-    /// It was a new one, and there was no room.
-    Rejected,
-    /// It was older than it may get.
-    Expired,
-}
-
-impl Loss {
-    fn counter(self) -> &'static str {
-        match self {
-            Self::Evicted => "deltaforge_dlq_evicted_total",
-            Self::Rejected => "deltaforge_dlq_rejected_total",
-            Self::Expired => "deltaforge_dlq_expired_total",
-        }
-    }
-
-    fn say(self, count: u64) {
-        let how = match self {
-            Self::Evicted => "evicted",
-            Self::Rejected => "rejected",
-            Self::Expired => {
-                return warn!(count, "dead-letter entries nobody acknowledged are gone, by max_age_secs");
-            }
-        };
-        error!(count, how, "dead-letter entries are lost, as overflow_policy asks");
-    }
+    told: Told,
 }
 
 impl Dlq {
@@ -147,8 +107,7 @@ impl Dlq {
             waits: Waits::default(),
             secrets: Secrets::default(),
             patience: Some(STALLED_AFTER),
-            losses: Arc::default(),
-            expired: Arc::default(),
+            told: Told::default(),
         }
     }
 
@@ -181,12 +140,13 @@ impl Dlq {
         for (some, letters) in items.chunks(most).zip(letters.chunks(most)) {
             let (pushed, expired) = self.push(some, overflow).await?;
             lost += pushed.evicted + pushed.rejected + expired;
-            for at in pushed.added_at {
-                let Letter { sink_id, kind, .. } = letters[at];
+            let added: Vec<&Letter<'_>> = pushed.added_at.iter().map(|at| &letters[*at]).collect();
+            for Letter { sink_id, kind, .. } in &added {
                 counter!("deltaforge_dlq_events_total", "pipeline" => self.pipeline.clone(),
-                    "sink" => sink_id.to_owned(), "error_kind" => kind.to_owned())
+                    "sink" => (*sink_id).to_owned(), "error_kind" => (*kind).to_owned())
                 .increment(1);
             }
+            self.told.stored(&added, &self.secrets);
         }
         Ok(lost)
     }
@@ -201,8 +161,8 @@ impl Dlq {
             match self.store.queue_push(&self.queue, items.to_vec(), self.limits.max_entries, overflow).await
             {
                 Ok(pushed) => {
-                    self.lost(Loss::Evicted, pushed.evicted);
-                    self.lost(Loss::Rejected, pushed.rejected);
+                    self.told.lost(&self.pipeline, Loss::Evicted, pushed.evicted);
+                    self.told.lost(&self.pipeline, Loss::Rejected, pushed.rejected);
                     self.observe().await?;
                     return Ok((pushed, expired));
                 }
@@ -226,37 +186,6 @@ impl Dlq {
         }
     }
 
-    fn lost(&self, how: Loss, count: u64) {
-        if count == 0 {
-            return;
-        }
-        counter!(how.counter(), "pipeline" => self.pipeline.clone()).increment(count);
-        let of_them = match how {
-            Loss::Evicted | Loss::Rejected => &self.losses,
-            Loss::Expired => &self.expired,
-        };
-        let mut losses = of_them.lock();
-        losses.tally.add(count);
-        match losses.tally.due() {
-            Some(count) => how.say(count),
-            // Said when it is due, also if nothing more is lost.
-            None if !losses.is_later => {
-                losses.is_later = true;
-                let losses = of_them.clone();
-                let later = async move {
-                    tokio::time::sleep(tally::PAUSE).await;
-                    let mut losses = losses.lock();
-                    losses.is_later = false;
-                    if let Some(count) = losses.tally.rest() {
-                        how.say(count);
-                    }
-                };
-                tokio::spawn(later.in_current_span());
-            }
-            None => {}
-        }
-    }
-
     /// Lets old entries go, and shows how full it is. Answers how many went.
     pub(crate) async fn look(&self) -> Result<u64, StateError> {
         let expired = self.expire().await?;
@@ -276,7 +205,7 @@ impl Dlq {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let before = now.saturating_sub(self.limits.max_age).as_millis() as i64;
         let expired = self.store.queue_expire(&self.queue, before).await?;
-        self.lost(Loss::Expired, expired);
+        self.told.lost(&self.pipeline, Loss::Expired, expired);
         Ok(expired)
     }
 

@@ -28,9 +28,6 @@ use crate::status::{Failure, Gap, PipelineStatus, Shared, State};
 use crate::swap::{Generation, History, Note, Swappable};
 use crate::tap::{self, Place, Tapped};
 
-/// An attempt that ran at least this long makes the next pause short again.
-const SETTLED_AFTER: Duration = Duration::from_secs(60);
-
 /// What an operator wants of a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Want {
@@ -610,9 +607,7 @@ impl Supervisor {
                 }
                 Err(failure) => failure,
             });
-            if began.elapsed() >= SETTLED_AFTER {
-                backoff.reset();
-            }
+            backoff.worked_for(began.elapsed());
             let pause = backoff.next();
             let (Failure { code, message, .. }, retry_in_ms) = (&failure, pause.as_millis() as u64);
             // Nothing is worse than before: what waited was told when it began to.

@@ -29,6 +29,14 @@ impl Backoff {
         pause.mul_f64(1.0 - f64::from(random) / 255.0 / 4.0)
     }
 
+    /// What was tried last worked for so long. That is begun anew after only if it is far longer than the longest pause: of two
+    /// that shut each other out, each works for as long as the other one waits.
+    pub fn worked_for(&mut self, time: Duration) {
+        if time >= self.most * 2 {
+            self.reset();
+        }
+    }
+
     /// Begins anew: something worked.
     pub fn reset(&mut self) {
         self.now = self.first;
@@ -76,6 +84,20 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_that_shut_each_other_out_do_so_ever_more_rarely() {
+        let (first, most, starts) = (Duration::from_secs(1), Duration::from_secs(60), Duration::from_secs(3));
+        let mut both = [(); 2].map(|()| Backoff::new(first, most));
+        for turn in 0..100 {
+            let waits = both[turn % 2].next();
+            assert!(turn < 12 || waits >= most * 3 / 4, "{turn}: {waits:?}");
+            // Then it begins again, and that is the end of the other one, which began when this one ended.
+            both[1 - turn % 2].worked_for(waits + starts);
+        }
+        both[0].worked_for(most * 2);
+        assert!(both[0].next() <= first, "what worked for long begins anew");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_ends_when_it_is_hurried_and_knows_of_a_hurry_since_the_try_began() {

@@ -191,7 +191,8 @@ impl fmt::Debug for Trouble {
 pub struct Addressing {
     /// Template of the destination; a value it names and an event lacks is a routing error.
     pub destination: Option<String>,
-    /// Template of the key; a missing value is empty text. `None`: the table's key columns as JSON.
+    /// Template of the key; a value of the row that it names and the row lacks is a routing error. `None`: the table's key
+    /// columns as JSON.
     pub key: Option<String>,
     /// Whether a destination that a processor gave an event (a topic, stream or subject) means nothing here.
     pub ignores_routed: bool,

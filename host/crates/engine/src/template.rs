@@ -88,17 +88,25 @@ impl Template {
         }
     }
 
+    /// What does not depend on the event, in parts.
+    pub fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Path(_) => None,
+        })
+    }
+
     /// Appends the text for an event.
     ///
     /// # Errors
     ///
-    /// The path that the event has no value, or NULL, for; with `lenient` such a path is empty text instead.
-    pub fn render(&self, event: &Event<'_>, lenient: bool, out: &mut String) -> Result<(), String> {
+    /// The path that the event has no value, or NULL, for.
+    pub fn render(&self, event: &Event<'_>, out: &mut String) -> Result<(), String> {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Path(path) => {
-                    if !lookup(event, path, out) && !lenient {
+                    if lookup(event, path, out) != Found::Text {
                         return Err(path.join("."));
                     }
                 }
@@ -106,6 +114,43 @@ impl Template {
         }
         Ok(())
     }
+
+    /// Appends the key of an event: the same for all that happens to a row, as long as the values that it is made of stay.
+    /// So a value that one image lacks is taken from the other one: `after.id` of a delete is that of the row which is
+    /// gone. NULL is empty text, and so is what is not about the row, such as the transaction of a copied one. False: it
+    /// names a value of the row, and the event is about none.
+    ///
+    /// # Errors
+    ///
+    /// The path of a value that neither image has: one key for all such rows would mean that they are one.
+    pub fn render_key(&self, event: &Event<'_>, out: &mut String) -> Result<bool, String> {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Path(path) => {
+                    let is_of_row = matches!(path[0].as_str(), "before" | "after");
+                    if is_of_row && event.before().is_none() && event.after().is_none() {
+                        return Ok(false);
+                    }
+                    if lookup_for_key(event, path, out) == Found::Nothing && is_of_row {
+                        return Err(path.join("."));
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A text, which was appended.
+    Text,
+    /// NULL.
+    Null,
+    /// Nothing, or nothing that has a text: bytes, an array.
+    Nothing,
 }
 
 /// Whether an event may have a value there.
@@ -145,8 +190,30 @@ fn meant(path: &[String]) -> String {
     })
 }
 
-/// Appends the value at a path; false when there is none.
-fn lookup(event: &Event<'_>, path: &[String], out: &mut String) -> bool {
+/// As [`lookup`], in the other image where the one that the path names does not have the value. An update has the value
+/// of before still where it logged none of after, but not the other way round.
+fn lookup_for_key(event: &Event<'_>, path: &[String], out: &mut String) -> Found {
+    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    let (row, column, member) = match parts[..] {
+        ["before", column] => (event.before().or(event.after()), column, None),
+        ["before", column, member] => (event.before().or(event.after()), column, Some(member)),
+        ["after", column] => (logged_after(event, column), column, None),
+        ["after", column, member] => (logged_after(event, column), column, Some(member)),
+        _ => return lookup(event, path, out),
+    };
+    cell(event, row, column, member, out)
+}
+
+/// The image that has the value of a column after a change.
+fn logged_after<'a>(event: &Event<'a>, column: &str) -> Option<Row<'a>> {
+    let is_logged = |row: &Row<'a>| {
+        event.table().column(column).is_none_or(|at| row.cell(at as usize) != Cell::Unavailable)
+    };
+    event.after().filter(is_logged).or(event.before())
+}
+
+/// Appends the value at a path.
+fn lookup(event: &Event<'_>, path: &[String], out: &mut String) -> Found {
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     let table = event.table();
     match parts[..] {
@@ -156,7 +223,7 @@ fn lookup(event: &Event<'_>, path: &[String], out: &mut String) -> bool {
         ["tenant_id"] => out.push_str(&event.info().tenant),
         ["transaction", "id"] => match event.transaction() {
             Some(transaction) => out.push_str(&transaction.id),
-            None => return false,
+            None => return Found::Nothing,
         },
         ["source", "connector"] => out.push_str(&event.info().connector),
         ["source", "version"] => out.push_str(&event.info().version),
@@ -165,10 +232,10 @@ fn lookup(event: &Event<'_>, path: &[String], out: &mut String) -> bool {
         ["source", "table"] => out.push_str(table.name()),
         ["source", "schema"] => match table.schema() {
             Some(schema) => out.push_str(schema),
-            None => return false,
+            None => return Found::Nothing,
         },
         ["source", "snapshot"] => out.push_str(match event.snapshot() {
-            SnapshotMark::No => return false,
+            SnapshotMark::No => return Found::Nothing,
             SnapshotMark::First => "first",
             SnapshotMark::True => "true",
             SnapshotMark::Last => "last",
@@ -178,9 +245,9 @@ fn lookup(event: &Event<'_>, path: &[String], out: &mut String) -> bool {
         ["after", column] => return cell(event, event.after(), column, None, out),
         ["before", column, member] => return cell(event, event.before(), column, Some(member), out),
         ["after", column, member] => return cell(event, event.after(), column, Some(member), out),
-        _ => return false,
+        _ => return Found::Nothing,
     }
-    true
+    Found::Text
 }
 
 fn cell(
@@ -189,27 +256,15 @@ fn cell(
     column: &str,
     member: Option<&str>,
     out: &mut String,
-) -> bool {
-    let Some((row, at)) = row.zip(event.table().column(column)) else { return false };
-    let cell = row.cell(at as usize);
-    if let Some(member) = member {
-        let Cell::Json(text) = cell else { return false };
-        return match serde_json::from_str::<Value>(text).ok().as_ref().and_then(|value| value.get(member)) {
-            None | Some(Value::Null) => false,
-            Some(Value::String(text)) => {
-                out.push_str(text);
-                true
-            }
-            Some(value) => {
-                out.push_str(&value.to_string());
-                true
-            }
-        };
-    }
-    match cell {
-        Cell::Absent | Cell::Null | Cell::Unavailable => false,
-        Cell::Bytes(_) | Cell::Array(_) => false,
-        cell => {
+) -> Found {
+    let Some((row, at)) = row.zip(event.table().column(column)) else { return Found::Nothing };
+    match (member, row.cell(at as usize)) {
+        (_, Cell::Null) => Found::Null,
+        (Some(member), Cell::Json(text)) => json_member(text, member, out),
+        (Some(_), _) | (None, Cell::Absent | Cell::Unavailable | Cell::Bytes(_) | Cell::Array(_)) => {
+            Found::Nothing
+        }
+        (None, cell) => {
             let mut json = Vec::new();
             deltaforge_model::json::write_cell(&cell, &mut json);
             let text = String::from_utf8(json).unwrap_or_default();
@@ -217,7 +272,17 @@ fn cell(
                 Ok(inner) => out.push_str(&inner),
                 Err(_) => out.push_str(&text),
             }
-            true
+            Found::Text
         }
     }
+}
+
+fn json_member(text: &str, member: &str, out: &mut String) -> Found {
+    match serde_json::from_str::<Value>(text).ok().as_ref().and_then(|value| value.get(member)) {
+        None => return Found::Nothing,
+        Some(Value::Null) => return Found::Null,
+        Some(Value::String(text)) => out.push_str(text),
+        Some(value) => out.push_str(&value.to_string()),
+    }
+    Found::Text
 }

@@ -81,7 +81,8 @@ pub enum Boundary {
     /// Inside one too large for its share of the budget. `through` stays at the transaction's start and
     /// `rows_done` of its rows, counted before any filter, have been handed out.
     Inside {
-        /// The transaction's id; behind a space, where that may change, by what its rows are counted.
+        /// The transaction's id. Where another one may come to have it, behind a space when it was committed, µs, as its events
+        /// say; where that may change, behind a space by what its rows are counted.
         transaction: String,
         /// Rows of it handed out so far.
         rows_done: u64,

@@ -18,7 +18,9 @@ use crate::transactions::{Identity, TIMEOUT};
 /// What holds unless `client_conf` says otherwise.
 const DEFAULTS: [(&str, &str); 7] = [
     ("compression.type", "lz4"),
-    ("linger.ms", "5"),
+    // The sink says when what lingers goes (quiet.rs). By its own clock the client's thread would spin: for all the time that
+    // something has lingered while a request of the same partition is on its way.
+    ("linger.ms", "30000"),
     ("batch.size", "1048576"),
     ("request.timeout.ms", "30000"),
     // A broker that is back is found within a second.
@@ -87,9 +89,6 @@ const MOST_IN_FLIGHT: [&str; 2] = ["max.in.flight.requests.per.connection", "max
 
 /// Why no time-out is longer with `exactly_once`.
 const NO_LONGER: &str = "the brokers give up a transaction that takes longer";
-
-/// How long records linger by default.
-pub(crate) const LINGER: Duration = Duration::from_millis(5);
 
 /// Whether the user says how long records linger.
 pub(crate) fn says_linger(conf: &BTreeMap<String, ConfValue>) -> bool {

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client_conf;
-use crate::topics::check_name;
+use crate::properties::PROPERTIES;
+use crate::topics::{check_name, check_part};
 
 /// Records in topics.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -22,7 +23,8 @@ pub struct KafkaConfig {
     /// The topic. `${source.table}` and the like are replaced by the event's values; an event without such a value cannot
     /// be routed.
     pub topic: String,
-    /// The key of the records, a template too; without it, the table's key columns as JSON.
+    /// The key of the records, a template too; without it, the table's key columns as JSON. A value of the row that a
+    /// delete does not have after it is the one before it; an event without such a value cannot be routed.
     #[serde(default)]
     pub key: Option<String>,
     /// Whether each event is in its topic once, for consumers with `isolation.level=read_committed`: by transactions, which hold
@@ -103,7 +105,8 @@ impl JsonSchema for ConfValue {
     }
 }
 
-/// `client_conf`: anything, with the credentials marked.
+/// `client_conf`: anything, with the known names, by which one that stands elsewhere is told its place, and the credentials
+/// marked.
 struct ClientConfSchema;
 
 impl JsonSchema for ClientConfSchema {
@@ -117,11 +120,15 @@ impl JsonSchema for ClientConfSchema {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let secret = serde_json::json!({ "type": "string", "format": "password", "writeOnly": true });
+        let any = serde_json::json!({ "type": ["string", "integer", "boolean"] });
         let secrets = client_conf::SECRETS.map(|key| (key.to_owned(), secret.clone()));
+        let others = PROPERTIES.map(|key| (key.to_owned(), any.clone()));
+        // Credentials are properties too.
+        let properties = others.into_iter().chain(secrets).collect();
         json_schema!({
             "type": "object",
-            "properties": Value::Object(secrets.into_iter().collect()),
-            "additionalProperties": { "type": ["string", "integer", "boolean"] },
+            "properties": Value::Object(properties),
+            "additionalProperties": any,
         })
     }
 }
@@ -143,9 +150,12 @@ impl KafkaConfig {
         match Template::parse(&config.topic) {
             Err(error) => wrong("topic", error.to_string()),
             Ok(template) => {
-                if let Some(name) = template.constant()
-                    && let Err(message) = check_name(name)
-                {
+                let checked = match template.constant() {
+                    Some(name) => check_name(name),
+                    // What the events put in between is known when they come.
+                    None => template.literals().try_for_each(check_part),
+                };
+                if let Err(message) = checked {
                     wrong("topic", message.to_owned());
                 }
             }

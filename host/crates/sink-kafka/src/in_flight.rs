@@ -282,6 +282,11 @@ impl InFlight {
         self.state.lock().taken.iter().map(|taken| taken.bytes).sum()
     }
 
+    /// Bytes of the deliveries that are not acknowledged whole.
+    pub fn under_way(&self) -> usize {
+        self.state.lock().taken.iter().filter(|taken| !taken.is_done()).map(|taken| taken.bytes).sum()
+    }
+
     /// Whether each acknowledgement wakes who waits: there is no room for the next record.
     pub fn wants_room(&self, wants: bool) {
         self.state.lock().wants_room = wants;

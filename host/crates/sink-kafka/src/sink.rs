@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 use rdkafka::producer::{Producer, ThreadedProducer};
 use tracing::info;
 
-use crate::client_conf::{LINGER, Sizes, client_config, patience, says_linger};
+use crate::client_conf::{Sizes, client_config, patience, says_linger};
 use crate::config::KafkaConfig;
 use crate::context::Context;
 use crate::error::KafkaSinkError;
 use crate::in_flight::InFlight;
 use crate::lessons::{BATCH, Lessons};
+use crate::quiet::LINGER;
 use crate::topics::Maker;
 use crate::transactions::Transactions;
 use crate::turns::Turns;

@@ -33,12 +33,17 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if name == checkpoints::TOPIC {
         return Err("holds where exactly-once sinks stand, and nothing else");
     }
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
-        return Err(
-            "has other characters than letters, digits, `.`, `_` and `-`, which are all that a topic's name may have",
-        );
+    check_part(name)
+}
+
+/// Whether a topic's name may hold this; else why not.
+pub(crate) fn check_part(text: &str) -> Result<(), &'static str> {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
+        return Ok(());
     }
-    Ok(())
+    Err(
+        "has other characters than letters, digits, `.`, `_` and `-`, which are all that a topic's name may have",
+    )
 }
 
 /// Makes topics before the first record for them.

@@ -135,30 +135,66 @@ pub(crate) async fn replicated(
         return Ok(None);
     };
     let mend = format!("start the server with --{}", name.replace('_', "-"));
+    Ok(Some(match of_another(session, server).await? {
+        Replication::None => {
+            let what = format!(
+                "{name} is OFF: once the server is a replica, what it gets from another one is not in its log"
+            );
+            Complaint::minor(what, mend)
+        }
+        Replication::Some => {
+            let what = format!(
+                "{name} is OFF, and the server is a replica: what it gets from the other one is not in its log"
+            );
+            Complaint::fatal(what, mend)
+        }
+        Replication::Unknown(privilege) => {
+            let account = tables::account(session).await?;
+            let what = format!(
+                "{name} is OFF: if the server is a replica, what it gets from another one is not in its log. The account may not ask \
+                 whether it is"
+            );
+            Complaint::minor(what, format!("GRANT {privilege} ON *.* TO {account}, or {mend}"))
+        }
+    }))
+}
+
+/// Whether a server gets changes from another one.
+enum Replication {
+    None,
+    Some,
+    /// The account may not ask; by this privilege it may.
+    Unknown(&'static str),
+}
+
+async fn of_another(session: &mut Session, server: &Server) -> Result<Replication, MysqlError> {
     let ask = match server.flavour {
         Flavour::MySql if server.version() >= (8, 4) => "SHOW REPLICA STATUS",
         Flavour::MySql => "SHOW SLAVE STATUS",
         Flavour::MariaDb => "SHOW ALL SLAVES STATUS",
     };
-    let what = match session.to("ask what is replicated by").texts(ask).await {
-        Ok(sources) if sources.is_empty() => {
-            format!(
-                "{name} is OFF: once the server is a replica, what it gets from another one is not in its log"
-            )
-        }
-        Ok(_) => {
-            let what = format!(
-                "{name} is OFF, and the server is a replica: what it gets from the other one is not in its log"
-            );
-            return Ok(Some(Complaint::fatal(what, mend)));
-        }
-        Err(MysqlError::NotReady(_) | MysqlError::Statement { .. }) => format!(
-            "{name} is OFF: if the server is a replica, what it gets from another one is not in its log. The account may not ask \
-             whether it is"
-        ),
+    match session.to("ask what is replicated by").texts(ask).await {
+        Ok(sources) if sources.is_empty() => return Ok(Replication::None),
+        Ok(_) => return Ok(Replication::Some),
+        Err(MysqlError::NotReady(_) | MysqlError::Statement { .. }) => {}
         Err(error) => return Err(error),
+    }
+    if server.flavour == Flavour::MySql {
+        return Ok(Replication::Unknown("REPLICATION CLIENT"));
+    }
+    // MariaDB wants a privilege more for that since 10.5, and for these none: how many connections to others run, and what
+    // came over them ever.
+    let running = session.first("SHOW GLOBAL STATUS LIKE 'Slaves_running'").await?;
+    let had = session.first("SELECT @@GLOBAL.gtid_slave_pos").await?;
+    let is = |row: &[Option<String>], at: usize, nothing: &str| {
+        row.get(at).and_then(Option::as_deref).is_none_or(|told| told == nothing)
     };
-    Ok(Some(Complaint::minor(what, mend)))
+    Ok(match (is(&running, 1, "0"), is(&had, 0, "")) {
+        (false, _) => Replication::Some,
+        (true, true) => Replication::None,
+        // It was one, and may be one that has stopped.
+        (true, false) => Replication::Unknown("SLAVE MONITOR"),
+    })
 }
 
 /// How long the log is kept; 0: for ever.

@@ -60,6 +60,8 @@ mod command {
 pub(crate) struct Dump {
     wire: Wire,
     address: String,
+    /// Our number among the replicas.
+    server_id: u32,
     read_timeout: Duration,
     /// Since when more bytes have been waited for.
     silent_since: Option<Instant>,
@@ -78,23 +80,23 @@ impl Dump {
         in_time(endpoint, async {
             let mut session = Session::connect(endpoint, replica.max_event_bytes).await?;
             prepare(&mut session, replica, from).await?;
-            let mut dump = Self::over(session, endpoint, replica.read_timeout);
-            dump.register(replica.server_id).await?;
-            dump.ask(replica.server_id, 0, from).await?;
+            let mut dump = Self::over(session, endpoint, replica.server_id, replica.read_timeout);
+            dump.register().await?;
+            dump.ask(0, from).await?;
             Ok(dump)
         })
         .await
     }
 
-    fn over(session: Session, endpoint: &Endpoint, read_timeout: Duration) -> Self {
+    fn over(session: Session, endpoint: &Endpoint, server_id: u32, read_timeout: Duration) -> Self {
         let address = endpoint.address().to_owned();
-        Self { wire: session.into_wire(), address, read_timeout, silent_since: None }
+        Self { wire: session.into_wire(), address, server_id, read_timeout, silent_since: None }
     }
 
     /// Puts us into the server's list of replicas.
-    async fn register(&mut self, server_id: u32) -> Result<(), MysqlError> {
+    async fn register(&mut self) -> Result<(), MysqlError> {
         let mut body = vec![command::REGISTER_REPLICA];
-        body.extend_from_slice(&server_id.to_le_bytes());
+        body.extend_from_slice(&self.server_id.to_le_bytes());
         // Host, user and password of ours, which nobody needs; port, rank, the number of the server.
         body.extend_from_slice(&[0; 3]);
         body.extend_from_slice(&[0; 2 + 4 + 4]);
@@ -102,14 +104,14 @@ impl Dump {
         self.answer("register as a replica at").await
     }
 
-    async fn ask(&mut self, server_id: u32, flags: u16, from: From<'_>) -> Result<(), MysqlError> {
+    async fn ask(&mut self, flags: u16, from: From<'_>) -> Result<(), MysqlError> {
         let mut body = Vec::new();
         match from {
             From::GtidSet(set) => {
                 let set = set.encode();
                 body.push(command::BINLOG_DUMP_GTID);
                 body.extend_from_slice(&flags.to_le_bytes());
-                body.extend_from_slice(&server_id.to_le_bytes());
+                body.extend_from_slice(&self.server_id.to_le_bytes());
                 // No file, and the beginning of it: the set says where.
                 body.extend_from_slice(&0u32.to_le_bytes());
                 body.extend_from_slice(&4u64.to_le_bytes());
@@ -128,7 +130,7 @@ impl Dump {
                 body.push(command::BINLOG_DUMP);
                 body.extend_from_slice(&position.to_le_bytes());
                 body.extend_from_slice(&flags.to_le_bytes());
-                body.extend_from_slice(&server_id.to_le_bytes());
+                body.extend_from_slice(&self.server_id.to_le_bytes());
                 body.extend_from_slice(file.as_bytes());
             }
         }
@@ -157,7 +159,10 @@ impl Dump {
         let packet = self.wire.last();
         match packet.split_first() {
             Some((0x00, event)) => Ok(Some(event)),
-            Some((0xff, _)) => Err(login::refusal("read the log of", &self.address, packet)),
+            Some((0xff, _)) => {
+                let refusal = login::refusal("read the log of", &self.address, packet);
+                Err(refusal.for_reader(&self.address, self.server_id))
+            }
             _ => Err(MysqlError::Unreachable {
                 action: "read the log of",
                 address: self.address.clone(),
@@ -212,10 +217,10 @@ pub(crate) async fn begun(endpoint: &Endpoint, file: &str, pos: u64) -> Result<u
     in_time(endpoint, async {
         let mut session = Session::connect(endpoint, MAX_EVENT).await?;
         session.run(CHECKSUMS).await?;
-        let mut dump = Dump::over(session, endpoint, endpoint.patience);
+        let mut dump = Dump::over(session, endpoint, NOBODY, endpoint.patience);
         // Wherever it is read from, it begins with what it says about itself.
         let pos = if u32::try_from(pos).is_ok() { pos } else { 4 };
-        dump.ask(NOBODY, NON_BLOCK, From::File(file, pos)).await?;
+        dump.ask(NON_BLOCK, From::File(file, pos)).await?;
         loop {
             let Some(event) = dump.ready()? else {
                 dump.wait(Duration::MAX).await?;
@@ -277,7 +282,8 @@ mod tests {
     async fn without_patience_it_takes_what_is_there_and_waits_for_nothing() {
         let (ours, mut theirs) = tokio::io::duplex(64);
         let (wire, read_timeout) = (Wire::new(Box::new(ours), "test", 64), Duration::from_secs(60));
-        let mut dump = Dump { wire, address: "test".to_owned(), read_timeout, silent_since: None };
+        let mut dump =
+            Dump { wire, address: "test".to_owned(), server_id: 1, read_timeout, silent_since: None };
         // Looked at once: not even for the clock's next tick, by which a busy server has sent more, again and again.
         let mut look = || {
             let mut context = Context::from_waker(Waker::noop());

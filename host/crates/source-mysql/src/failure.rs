@@ -57,6 +57,18 @@ pub(crate) enum MysqlError {
         /// The server's words.
         message: String,
     },
+    /// The server gives its log to another reader with our number.
+    #[error(
+        "read the log of {address}: another reader with the server_id {server_id} has connected, and the server ends the older one of \
+         two. Either the same pipeline runs on another host as well: stop one of them. Or another source or replica has the number: \
+         give this source a `server_id` of its own"
+    )]
+    ServerIdTaken {
+        /// `host:port`.
+        address: String,
+        /// Our number.
+        server_id: u32,
+    },
     /// What is to be locked for a moment is in use for longer.
     #[error("{0}")]
     Busy(String),
@@ -114,6 +126,8 @@ const LOGIN: [u16; 10] = [1044, 1045, 1049, 1130, 1251, 1524, 1698, 1862, 3118, 
 const DENIED: [u16; 4] = [1142, 1143, 1227, 1370];
 /// The server does not give us its log.
 const NO_LOG: u16 = 1236;
+/// Its words when it gives it to another one that has our number.
+const TAKEN: &str = "same server_uuid/server_id";
 
 /// Errors that pass, or are the server's and no table's: it goes down, has no room for another connection or no more of the
 /// account's, is not ready for statements yet, lost the connection, or ended our statement.
@@ -163,13 +177,6 @@ impl MysqlError {
     fn no_log(action: &str, message: &str) -> Self {
         let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
         let told = format!("{action}: {message} (error {NO_LOG})");
-        if has(&["same server_uuid/server_id"]) {
-            return Self::NotReady(format!(
-                "{action}: another replica with our server_id has connected, and the server ends the older one of two. Either the same \
-                 pipeline runs on another host as well: stop one of them. Or another replica or source has the number: give this source \
-                 a `server_id` of its own"
-            ));
-        }
         if has(&["max_allowed_packet"]) {
             return Self::NotReady(format!(
                 "{told}. To mend it: SET GLOBAL max_allowed_packet = 1073741824 on the server"
@@ -209,6 +216,17 @@ impl MysqlError {
         Self::Statement { action: action.to_owned(), code: NO_LOG, message: message.to_owned() }
     }
 
+    /// The same, as the reader with this number knows it.
+    pub(crate) fn for_reader(self, address: &str, server_id: u32) -> Self {
+        match self {
+            // MySQL's 1236, MariaDB's 4052.
+            Self::Statement { message, .. } if message.contains(TAKEN) => {
+                Self::ServerIdTaken { address: address.to_owned(), server_id }
+            }
+            other => other,
+        }
+    }
+
     /// The server has no TLS and the configuration asks for it.
     pub(crate) fn no_tls(address: &str) -> Self {
         let why = "the server does not offer TLS; give it a certificate, or set `tls.mode`";
@@ -237,6 +255,7 @@ impl From<MysqlError> for SourceError {
             MysqlError::History(_) => Self::operator("schema_history", message),
             MysqlError::LoginRefused { .. } => Self::operator("mysql_login_refused", message),
             MysqlError::Tls { .. } => Self::operator("mysql_tls_failed", message),
+            MysqlError::ServerIdTaken { .. } => Self::operator("mysql_server_id_taken", message),
             MysqlError::NotReady(_) => Self::operator("mysql_not_ready", message),
             MysqlError::PositionLost(_) => Self::operator("position_lost", message),
             MysqlError::Rewound(_) => Self::operator("source_rewound", message),
@@ -258,13 +277,25 @@ mod tests {
     use deltaforge_engine::error::Next;
 
     #[test]
-    fn a_replica_of_our_number_may_be_the_same_pipeline() {
-        let words = "A slave with the same server_uuid/server_id as this slave has connected to the master";
-        let told = MysqlError::told("read", "there", NO_LOG, words).to_string();
-        assert!(
-            told.contains("same pipeline runs on another host") && told.contains("`server_id`"),
-            "{told}"
-        );
+    fn a_reader_with_our_number_is_told_with_it() {
+        for (code, words) in [
+            (NO_LOG, "A slave with the same server_uuid/server_id as this slave has connected to the master"),
+            (
+                NO_LOG,
+                "A replica with the same server_uuid/server_id as this replica has connected to the source; the first event 'b' at 4",
+            ),
+            (
+                4052,
+                "A slave with the same server_uuid/server_id is already connected; the first event '.' at 4",
+            ),
+        ] {
+            let told = MysqlError::told("read", "there", code, words).for_reader("there:3306", 77);
+            let error = SourceError::from(told);
+            assert_eq!((error.code, error.next), ("mysql_server_id_taken", Next::Operator));
+            for part in ["there:3306", "server_id 77", "same pipeline runs on another host", "`server_id`"] {
+                assert!(error.message.contains(part), "{error}");
+            }
+        }
     }
 
     #[test]
@@ -319,11 +350,6 @@ mod tests {
             (
                 "Error: connecting slave requested to start from GTID 0-1-9, which is not in the master's binlog",
                 "source_rewound",
-                Next::Operator,
-            ),
-            (
-                "A replica with the same server_uuid/server_id as this replica has connected to the source; the first event 'b' at 4",
-                "mysql_not_ready",
                 Next::Operator,
             ),
             (

@@ -33,6 +33,12 @@ impl Part {
         id_of(&self.transaction)
     }
 
+    /// When it was committed; `None`: nothing else can have its id.
+    fn committed_us(&self) -> Option<i64> {
+        let (said, _) = self.transaction.split_once(' ')?.1.split_once(' ')?;
+        said.parse().ok()
+    }
+
     /// Whether these rows come by now, with this event. Where they do not the sink is to have all that comes.
     ///
     /// # Errors
@@ -40,7 +46,12 @@ impl Part {
     /// When it may not have any of it twice.
     pub fn comes(&self, event: &Event<'_>) -> Result<bool, Failure> {
         let why = match event.transaction() {
-            Some(transaction) if transaction.id == self.id() => return Ok(true),
+            Some(transaction) if transaction.id == self.id() => {
+                if self.committed_us().is_none_or(|committed| committed == event.ts_us()) {
+                    return Ok(true);
+                }
+                "its server rolled it back, and another one has its name now".to_owned()
+            }
             Some(transaction) => format!("the source reads another one first ({})", transaction.id),
             None => "the source copies rows first".to_owned(),
         };

@@ -91,7 +91,7 @@ fn the_users_settings_win_and_promises_stay() {
     let plain = settings(json!({}));
     for (key, value) in [
         ("compression.type", "lz4"),
-        ("linger.ms", "5"),
+        ("linger.ms", "30000"),
         ("acks", "all"),
         ("enable.idempotence", "true"),
         ("enable.gapless.guarantee", "true"),

@@ -16,6 +16,9 @@ use crate::lessons::Refusal;
 use crate::quiet::SIGN_OF_LIFE;
 use crate::transactions::{TIMEOUT, Transactions};
 
+/// When no more of a transaction is under way, nothing of it may linger.
+const TAIL: usize = 2 << 20;
+
 impl KafkaSink {
     /// Begins a transaction for a delivery, where there are any and none is open.
     pub(super) async fn join_transaction(&mut self) -> Result<(), KafkaSinkError> {
@@ -75,12 +78,15 @@ impl KafkaSink {
         Ok(Durable { through: last.seq, state })
     }
 
-    /// Has what was handed over sent at once, and waits until it has arrived. The client's own way to wait for that looks ten
+    /// Has the last of what was handed over sent at once, and waits until it has arrived. The client's own way to wait for that looks ten
     /// times a second only, which would be the length of a commit.
     async fn arrive(&mut self) -> Result<(), KafkaSinkError> {
-        self.send_now(SIGN_OF_LIFE);
-        let mut quiet = self.quiet();
+        let (mut quiet, mut is_sent) = (self.quiet(), false);
         while !self.in_flight.is_settled() && !self.in_flight.is_broken() {
+            if !is_sent && self.in_flight.under_way() < TAIL {
+                self.send_now(SIGN_OF_LIFE);
+                is_sent = true;
+            }
             quiet.wait(self.producer().client().context()).await?;
         }
         Ok(())

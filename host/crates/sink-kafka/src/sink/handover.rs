@@ -153,6 +153,7 @@ impl KafkaSink {
 
     /// Looks whether records get through.
     pub(super) fn quiet(&self) -> Quiet {
-        Quiet::new(&self.in_flight, self.patience, &self.trouble)
+        let prompt = self.producer.clone().filter(|_| self.is_prompt);
+        Quiet::new(&self.in_flight, self.patience, &self.trouble, prompt)
     }
 }

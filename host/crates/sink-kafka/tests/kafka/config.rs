@@ -31,6 +31,8 @@ fn every_problem_is_named_by_its_path_and_no_value_is_quoted() {
         json!({ "brokers": "k", "topic": "t", "retries": 3 }),
         json!({ "brokers": "k", "topic": "t", "send_timeout_secs": 0 }),
         json!({ "brokers": "k", "topic": "cdc.${source.tabel}" }),
+        json!({ "brokers": "k", "topic": "or ders.${source.table}" }),
+        json!({ "brokers": "k", "topic": "${source.db}/${source.table}" }),
         json!({ "brokers": "k", "topic": "t", "create_topics": { "partitions": 0 } }),
         json!({ "brokers": "k", "topic": "t", "create_topics": { "replicas": 1 } }),
     ] {
@@ -81,6 +83,11 @@ fn credentials_are_secrets() {
         let of = &schema["properties"]["client_conf"]["properties"][key];
         assert_eq!((&of["writeOnly"], &of["format"]), (&json!(true), &json!("password")), "{key}: {schema}");
     }
+    let linger = &schema["properties"]["client_conf"]["properties"]["linger.ms"];
+    assert!(
+        linger.is_object() && linger.get("writeOnly").is_none(),
+        "others are known by their names: {schema}"
+    );
     let config: KafkaConfig = serde_json::from_value(
         json!({ "brokers": "k", "topic": "t", "client_conf": { "sasl.password": "s3cret" } }),
     )

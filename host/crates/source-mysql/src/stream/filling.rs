@@ -122,7 +122,7 @@ impl Filling {
         }
         if !batch.batch.is_empty() {
             tx.handed_out += batch.batch.len() as u64;
-            let transaction = format!("{} {counted}", tx.name);
+            let transaction = format!("{} {} {counted}", tx.name, tx.ts_us);
             batch.boundary = Boundary::Inside { transaction, rows_done: tx.handed_out };
             batches.push(batch);
         }

@@ -48,6 +48,59 @@ async fn a_replica_that_does_not_log_what_it_gets_is_refused() {
     }
 }
 
+/// The privileges that the documentation tells to grant.
+fn documented() -> &'static str {
+    let text = include_str!("../../../../../docs/OPERATIONS.md");
+    let grant = text.lines().find_map(|line| line.strip_prefix("GRANT ")).unwrap();
+    grant.strip_suffix(" ON *.* TO deltaforge@'%';").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_privileges_are_enough() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'old')");
+        db.server.account("documented", "BY 'a'", documented());
+        let mut config = db.config();
+        config["dsn"] = json!(db.server.dsn_of("documented", "a"));
+        config["snapshot"] = json!({"mode": "initial"});
+        let found = complaints(&config).await;
+        assert!(found.iter().all(|found| !found.fatal && !found.what.contains("may not")), "{found:?}");
+        let mut reader = Reader::connect(config, None).await.unwrap();
+        assert_eq!(reader.lines(1).await, ["r t id=1 v='old'"]);
+        db.run("INSERT INTO t VALUES (2, 'new')");
+        assert_eq!(reader.lines(1).await, ["c t id=2 v='new'"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_of_mariadb_is_told_with_the_documented_privileges_and_one_that_stopped_with_one_more() {
+    let pair = Pair::start_with(Flavour::MariaDb, "--log-slave-updates=OFF");
+    pair.primary.account("documented", "BY 'a'", documented());
+    let db = Db::of(&pair.primary);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+    pair.wait_for(0, &db);
+    let mut config = db.config();
+    config["dsn"] = json!(pair.replica.dsn_of("documented", "a"));
+    let of_replication = async || {
+        let found = complaints(&config).await;
+        found.into_iter().find(|found| found.what.contains("log_slave_updates is OFF")).unwrap()
+    };
+    let running = of_replication().await;
+    assert!(running.fatal && running.what.contains("is a replica"), "{running:?}");
+    assert_eq!(Reader::connect(config.clone(), None).await.err().unwrap().code, "mysql_not_ready");
+    pair.stop_replicating();
+    let stopped = of_replication().await;
+    assert!(!stopped.fatal && stopped.what.contains("may not ask"), "{stopped:?}");
+    let grant = stopped.mend.split(", or ").next().unwrap();
+    assert_eq!(grant, "GRANT SLAVE MONITOR ON *.* TO 'documented'@'%'");
+    pair.replica.sql(grant);
+    let stopped = of_replication().await;
+    assert!(stopped.fatal && stopped.what.contains("is a replica"), "{stopped:?}");
+    pair.replica.sql("RESET SLAVE ALL");
+    assert!(!of_replication().await.fatal);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_without_transactions_are_named_where_they_are_copied() {
     for flavour in Flavour::BOTH {

@@ -53,7 +53,7 @@ impl Pair {
         });
     }
 
-    fn stop_replicating(&self) {
+    pub fn stop_replicating(&self) {
         match self.replica.flavour() {
             Flavour::MySql => self.replica.sql("STOP REPLICA"),
             Flavour::MariaDb => self.replica.sql("STOP SLAVE"),

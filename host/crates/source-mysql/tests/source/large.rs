@@ -45,7 +45,12 @@ async fn a_large_transaction_comes_in_pieces_that_a_restart_can_count() {
             .enumerate()
             .filter_map(|(at, boundary)| match boundary {
                 Boundary::Inside { rows_done, transaction } => {
-                    assert_eq!(transaction.split(' ').next(), seen[1].transaction.as_deref());
+                    let said: Vec<&str> = transaction.split(' ').collect();
+                    assert_eq!((said.len(), said.first().copied()), (3, seen[1].transaction.as_deref()));
+                    assert!(
+                        said[1].parse::<i64>().is_ok_and(|committed_us| committed_us > 0),
+                        "{transaction}"
+                    );
                     Some((at, *rows_done))
                 }
                 Boundary::Transaction => None,

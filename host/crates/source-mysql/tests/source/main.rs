@@ -9,6 +9,7 @@ mod harness;
 mod large;
 mod login;
 mod reach;
+mod readers;
 mod resume;
 mod snapshot;
 mod types;

@@ -77,6 +77,20 @@ fn rows_of_another_transaction_are_not_passed_by_for_them() {
     assert!(failure.message.contains("t:1") && failure.message.contains("t:12"), "{failure}");
 }
 
+/// A server that dies while it writes a transaction gives its name to the next one.
+#[test]
+fn rows_of_another_transaction_of_the_same_name_are_not_passed_by() {
+    let of = |keeps, committed_us| {
+        let inside = Some((format!("t:1 {committed_us} tables"), 3));
+        Skip::of("out", &Start { inside, ..start(keeps) })
+    };
+    assert_eq!(first(&mut of(true, 0), "t:1", 4), Ok(3), "it is the same one");
+    assert_eq!(first(&mut of(false, 7), "t:1", 4), Ok(0), "all of it comes");
+    let failure = first(&mut of(true, 7), "t:1", 4).expect_err("consumers hold what never came to be");
+    assert_eq!((failure.code.as_str(), failure.retriable), ("half_delivered", false));
+    assert!(failure.message.contains("rolled it back"), "{failure}");
+}
+
 #[test]
 fn when_what_is_captured_changes_a_part_of_a_transaction_comes_again_or_stops_the_sink() {
     let settled = |mut start: Start, counted: &str| {
