@@ -116,7 +116,14 @@ impl KafkaSink {
             if !waits || self.in_flight.is_broken() {
                 return Err(self.of_transaction(&error));
             }
-            quiet.look(self.producer().client().context())?;
+            let looked = quiet.look(self.producer().client().context());
+            looked.map_err(|silence| match (silence, &error) {
+                (KafkaSinkError::Timeout { after, why, .. }, KafkaError::Transaction(_)) => {
+                    let waits = " of the commit of a transaction".to_owned();
+                    KafkaSinkError::Timeout { after, waits, why }
+                }
+                (silence, _) => silence,
+            })?;
         }
     }
 
