@@ -195,7 +195,9 @@ pub enum ControlError {
         problems: Vec<ConfigError>,
     },
     /// The stage or envelope never ran anything else.
-    #[error("{0} has run nothing else before, so there is nothing to go back to")]
+    #[error(
+        "{0} has run nothing else before that got through its first rows, so there is nothing to go back to; deploy what it is to run"
+    )]
     NothingBefore(String),
     /// The pipeline has no dead-letter queue.
     #[error("pipeline {0} has no dead-letter queue; it is switched on by spec.journal.enabled")]

@@ -102,7 +102,9 @@ impl WasmCatalog {
         let opened = self.runtime.trial(component, spec.clone()).await;
         let ended = match opened {
             Ok(mut trial) => {
+                let began = Instant::now();
                 let ended = call(&mut trial, &view).await;
+                tried.micros = micros(began.elapsed());
                 tried.memory_bytes = trial.memory_bytes() as u64;
                 tried.cpu_micros = micros(trial.ran());
                 trial.tell_left_out();
