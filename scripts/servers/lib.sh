@@ -12,10 +12,11 @@ unlock() { flock -u 9 && exec 9>&-; }
 
 # is_running PIDFILE: whether that very server is alive. Its data directory stands on its command line, so a number that the
 # system gave to another process since is not taken for it.
-is_running() {
-  local pid
-  [ -s "$1" ] && pid=$(cat "$1") && [ -r "/proc/$pid/cmdline" ] &&
-    tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "${1%.pid}/"
+# While one program takes the place of another one (setsid, the server) it has none for a moment: so it is looked twice.
+is_running() { is_its_own "$1" || { sleep 0.05 && is_its_own "$1"; }; }
+is_its_own() {
+  local pid line
+  [ -s "$1" ] && pid=$(cat "$1") && line=$({ tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null) && [[ $line == *"${1%.pid}/"* ]]
 }
 
 # wait_ready SECONDS PIDFILE COMMAND...: asks until COMMAND succeeds; fails at once when the process is gone.
