@@ -168,20 +168,22 @@ fn end(producer: &Records, left: Left) {
 
 /// What is said of a record that can never be delivered.
 pub(super) fn rejection(place: usize, topic: &str, event: &Message<'_>, refusal: Refusal) -> SinkError {
-    let code = match refusal {
-        Refusal::TooLarge => "kafka_message_too_large",
-        Refusal::ByBroker(_) => "kafka_refused",
-    };
-    let message = match refusal {
-        Refusal::TooLarge => {
-            format!("the event is larger than topic {topic}, or `message.max.bytes` in `client_conf`, allows")
-        }
-        Refusal::ByBroker(why) if event.key.is_none() => format!(
-            "topic {topic} refuses the event, a {} without a key: {why}. A compacted topic takes no record without one: give the sink a \
-             `key` or the table a primary key, or send such events to another topic",
-            format!("{:?}", event.meta.op).to_lowercase()
+    let (code, message) = match refusal {
+        Refusal::TooLarge => (
+            "kafka_message_too_large",
+            format!(
+                "the event is larger than topic {topic}, or `message.max.bytes` in `client_conf`, allows"
+            ),
         ),
-        Refusal::ByBroker(why) => format!("topic {topic} refuses the event: {why}"),
+        Refusal::ByBroker(why) if event.key.is_none() => (
+            "kafka_refused",
+            format!(
+                "topic {topic} refuses the event, a {} without a key: {why}. A compacted topic takes no record without one: give the sink a \
+                 `key` or the table a primary key, or send such events to another topic",
+                format!("{:?}", event.meta.op).to_lowercase()
+            ),
+        ),
+        Refusal::ByBroker(why) => ("kafka_refused", format!("topic {topic} refuses the event: {why}")),
     };
     SinkError::Rejected { place, kind: "other", code, message }
 }
