@@ -111,8 +111,6 @@ pub enum Wants {
     More(Instant),
     /// No more for now.
     Enough,
-    /// No more. Once what it has is durable it is to be opened anew, though nothing is wrong with it.
-    Anew,
 }
 
 /// What a sink is opened with.
@@ -254,9 +252,6 @@ pub enum SinkError {
         delivered: usize,
         /// How long the receiver asks to be left alone.
         wait: Option<Duration>,
-        /// The next try does otherwise because of this one, so it comes soon. What is learned must not be learned again at the
-        /// next try: nothing else keeps the two apart.
-        learned: bool,
         /// Why.
         #[source]
         cause: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -288,7 +283,6 @@ impl SinkError {
             message: message.into(),
             delivered: 0,
             wait: None,
-            learned: false,
             cause: Some(cause.into()),
         }
     }
@@ -301,7 +295,6 @@ impl SinkError {
             message: message.into(),
             delivered: 0,
             wait: None,
-            learned: false,
             cause: None,
         }
     }

@@ -36,21 +36,15 @@ pub(crate) enum KafkaSinkError {
     #[error("make topic {topic}: {why}")]
     TopicNotMade { topic: String, why: String, transient: bool },
     /// Nothing is acknowledged.
-    #[error("no acknowledgement within {} s{waits}{}", after.as_secs_f64(), because(why))]
-    Timeout {
-        after: Duration,
-        /// What waits: ` of …`.
-        waits: String,
-        why: String,
-    },
+    #[error("no acknowledgement within {} s{}", after.as_secs_f64(), because(why))]
+    Timeout { after: Duration, why: String },
     /// Several records were too large together.
     #[error(
-        "topic {topic} refused a batch as too large; its records are sent again one by one, then in batches that fit. Set `batch.size` in \
-         `client_conf` below the topic's `max.message.bytes`"
+        "topic {topic} takes no batch as large as was sent; smaller ones are sent now. Set `batch.size` in `client_conf` below the topic's `max.message.bytes`"
     )]
     BatchTooLarge { topic: String },
     /// One record is too large or refused; it is found when it is sent again.
-    #[error("topic {topic} refused a record ({why}); it is looked for, and those around it are sent again")]
+    #[error("topic {topic} refused a record ({why}); those around it are sent again")]
     Refused { topic: String, why: String },
     /// The producer cannot go on.
     #[error("the producer gave up: {why}")]
@@ -212,7 +206,6 @@ impl KafkaSinkError {
 impl From<KafkaSinkError> for SinkError {
     fn from(error: KafkaSinkError) -> Self {
         let (next, code, message) = (error.next(), error.code(), error.to_string());
-        let learned = matches!(error, KafkaSinkError::BatchTooLarge { .. } | KafkaSinkError::Refused { .. });
-        Self::Failed { next, code, message, delivered: 0, wait: None, learned, cause: None }
+        Self::Failed { next, code, message, delivered: 0, wait: None, cause: None }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Quiet {
 impl Quiet {
     /// Begins now.
     pub fn new(in_flight: &InFlight, patience: Duration, trouble: &Trouble, prompt: Option<Records>) -> Self {
-        let (seen, trouble) = (in_flight.answered(), trouble.clone());
+        let (seen, trouble) = (in_flight.acknowledged(), trouble.clone());
         Self { since: Instant::now(), seen, patience, trouble, prompt, linger: LINGER }
     }
 
@@ -51,11 +51,11 @@ impl Quiet {
     async fn changed(&mut self, in_flight: &InFlight) {
         let Some(producer) = &self.prompt else { return in_flight.changed().await };
         loop {
-            let answered = in_flight.answered();
+            let acknowledged = in_flight.acknowledged();
             if timeout(self.linger, in_flight.changed()).await.is_ok() {
                 return;
             }
-            if in_flight.answered() == answered {
+            if in_flight.acknowledged() == acknowledged {
                 self.linger = (self.linger * 2).min(LONGEST_LINGER);
                 let producer = producer.clone();
                 tokio::task::spawn_blocking(move || send_now(&producer, NOTICED_WITHIN));
@@ -69,19 +69,18 @@ impl Quiet {
     }
 
     fn gets_on(&mut self, context: &Context) -> bool {
-        let answered = context.in_flight.answered();
-        if answered == self.seen {
+        let acknowledged = context.in_flight.acknowledged();
+        if acknowledged == self.seen {
             return false;
         }
-        (self.seen, self.since, self.linger) = (answered, Instant::now(), LINGER);
+        (self.seen, self.since, self.linger) = (acknowledged, Instant::now(), LINGER);
         self.trouble.works();
         true
     }
 
     fn check(&self, context: &Context) -> Result<(), KafkaSinkError> {
         if self.since.elapsed() >= self.patience {
-            let (after, waits) = (self.patience, String::new());
-            return Err(KafkaSinkError::Timeout { after, waits, why: context.why() });
+            return Err(KafkaSinkError::Timeout { after: self.patience, why: context.why() });
         }
         if let Some(error) = context.down() {
             self.trouble.tell(&error.into());

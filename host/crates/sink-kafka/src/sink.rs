@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::budget::Reservation;
+use deltaforge_engine::message::Message;
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, Trouble, Wants};
 use parking_lot::Mutex;
 use rdkafka::producer::{Producer, ThreadedProducer};
@@ -15,20 +16,18 @@ use crate::config::KafkaConfig;
 use crate::context::Context;
 use crate::error::KafkaSinkError;
 use crate::in_flight::InFlight;
-use crate::lessons::{BATCH, Lessons};
+use crate::lessons::{BATCH, Lessons, Refusal};
 use crate::quiet::LINGER;
 use crate::topics::Maker;
 use crate::transactions::Transactions;
 use crate::turns::Turns;
 
-mod alone;
 mod commit;
 mod connection;
 mod ending;
 mod handover;
 
-use alone::Alone;
-use ending::no_topic;
+use ending::mark;
 use handover::{Parts, Unsent};
 
 /// Less than this is not worth waiting for more, when a sink has nothing more to write.
@@ -51,12 +50,8 @@ pub(crate) struct KafkaSink {
     /// Where each event is to be in its topic once.
     transactions: Option<Transactions>,
     lessons: Arc<Mutex<Lessons>>,
-    /// What batches may be without further lessons.
+    /// What batches may be without lessons.
     batch: usize,
-    /// This producer sends records one by one.
-    is_alone: bool,
-    /// The delivery that was sent so, while there is more to say of it.
-    alone: Option<Alone>,
     patience: Duration,
     trouble: Trouble,
     /// Nobody said how long records linger: no longer than more come.
@@ -73,7 +68,7 @@ impl KafkaSink {
         lessons: Arc<Mutex<Lessons>>,
         turns: &Turns,
     ) -> Result<Self, KafkaSinkError> {
-        let sizes = Sizes::of(&config, context.budget.limit(), &lessons.lock());
+        let sizes = Sizes::of(&config, context.budget.limit(), lessons.lock().batch);
         let settings = client_config(&config, &context, sizes);
         let in_flight = Arc::new(InFlight::default());
         let listener = Context::new(&config, in_flight.clone(), &context);
@@ -87,8 +82,6 @@ impl KafkaSink {
             transactions: None,
             lessons,
             batch: settings.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH),
-            is_alone: sizes.alone,
-            alone: None,
             patience: patience(&config),
             trouble: context.trouble.clone(),
             is_prompt: !says_linger(&config.client_conf),
@@ -104,7 +97,6 @@ impl KafkaSink {
             brokers = config.brokers,
             queue_bytes = sizes.queue,
             exactly_once = config.exactly_once,
-            one_by_one = sizes.alone,
             "connected to Kafka"
         );
         if let Some(wanted) = sizes.wanted.filter(|wanted| *wanted > sizes.queue) {
@@ -120,6 +112,12 @@ impl KafkaSink {
     fn producer(&self) -> &Records {
         self.producer.as_ref().expect("a sink that failed is not called again")
     }
+
+    /// Whether a producer before this one learned that a record cannot be delivered.
+    fn known_refusal(&self, message: &Message<'_>) -> Option<Refusal> {
+        let lessons = self.lessons.lock();
+        if lessons.is_empty() { None } else { lessons.refusal(mark(message)) }
+    }
 }
 
 #[async_trait]
@@ -127,9 +125,6 @@ impl Sink for KafkaSink {
     async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
         if let Some(error) = &self.ended {
             return Err(error.clone().into());
-        }
-        if self.is_alone {
-            return self.write_alone(delivery).await;
         }
         if let Err(error) = self.join_transaction().await {
             return Err(self.lost(error).await.into());
@@ -143,7 +138,11 @@ impl Sink for KafkaSink {
             };
             if let Err(why) = is_topic {
                 self.give_back().await?;
-                return Err(no_topic(place, &topic, why));
+                let message = format!("the topic {topic:?} {why}");
+                return Err(SinkError::Rejected { place, kind: "routing", code: "kafka_bad_topic", message });
+            }
+            if let Some(refusal) = self.known_refusal(&message) {
+                return Err(self.reject(place, &topic, &message, refusal).await);
             }
             let parts = Parts::of(&topic, &message);
             match self.send(number, parts).await {
@@ -198,9 +197,6 @@ impl Sink for KafkaSink {
     }
 
     fn wants(&self) -> Option<Wants> {
-        if self.is_alone {
-            return self.wants_alone();
-        }
         self.transactions.as_ref()?.wants()
     }
 

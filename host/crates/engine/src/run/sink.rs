@@ -186,8 +186,6 @@ enum End {
     Failed(SinkError),
     /// It failed while nothing was asked of it, and has said so; it is opened anew.
     Stale,
-    /// It is opened anew as it wants to be, and has nothing that is not durable.
-    Anew,
 }
 
 impl SinkTask {
@@ -218,7 +216,6 @@ impl SinkTask {
             let error = match end {
                 End::Finished => return Ok(()),
                 End::Failed(error) => error,
-                End::Anew => continue,
                 End::Stale => {
                     tokio::select! {
                         _ = self.pauses.pause(backoff.next()) => continue,
@@ -235,13 +232,10 @@ impl SinkTask {
             if failures >= 2 {
                 self.unload().await?;
             }
-            let (next, wait, learned) = match &error {
-                SinkError::Failed { next, wait, learned, .. } => (*next, *wait, *learned),
-                SinkError::Rejected { .. } => (Next::Operator, None, false),
+            let (next, wait) = match &error {
+                SinkError::Failed { next, wait, .. } => (*next, *wait),
+                SinkError::Rejected { .. } => (Next::Operator, None),
             };
-            if learned {
-                backoff.reset();
-            }
             if error.is_halt() {
                 // Before it shows: whoever sees it may resume at once.
                 shared.halt().begin(Failure::of_sink(&self.plan.id, &error));
@@ -327,12 +321,7 @@ impl SinkTask {
                 gate.opened().await?;
                 continue;
             }
-            let wants = sink.wants();
-            if wants == Some(Wants::Anew) && self.written == 0 {
-                return Ok((End::Anew, progressed));
-            }
-            let is_full = self.written > 0 && matches!(wants, Some(Wants::Enough | Wants::Anew));
-            if gate.is_none() && !is_full && self.written < self.pending.len() {
+            if gate.is_none() && self.written < self.pending.len() {
                 match self.write(&mut *sink, shared, hearing).await? {
                     Some(error) => {
                         // What got through before it need not be sent again, but where a part of what failed would be
@@ -404,7 +393,7 @@ impl SinkTask {
     fn has_room(&self, sink: &dyn Sink) -> bool {
         match sink.wants() {
             None => self.pending.len() < self.max_inflight,
-            Some(wants) => matches!(wants, Wants::More(_)),
+            Some(wants) => wants != Wants::Enough,
         }
     }
 

@@ -116,14 +116,7 @@ impl KafkaSink {
             if !waits || self.in_flight.is_broken() {
                 return Err(self.of_transaction(&error));
             }
-            let looked = quiet.look(self.producer().client().context());
-            looked.map_err(|silence| match (silence, &error) {
-                (KafkaSinkError::Timeout { after, why, .. }, KafkaError::Transaction(_)) => {
-                    let waits = " of the commit of a transaction".to_owned();
-                    KafkaSinkError::Timeout { after, waits, why }
-                }
-                (silence, _) => silence,
-            })?;
+            quiet.look(self.producer().client().context())?;
         }
     }
 

@@ -1,13 +1,10 @@
 //! Records that can never be delivered.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
 use deltaforge_sink_kafka::KafkaSinkFactory;
 use deltaforge_testkit::kafka::Kafka;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Outcome, block, deliver, delivery, numbered, open};
+use crate::support::{block, deliver, delivery, numbered, open};
 use deltaforge_testkit::sinks::Draft;
 
 fn numbers(kafka: &Kafka, topic: &str) -> Vec<String> {
@@ -92,83 +89,6 @@ async fn records_without_a_key_are_refused_by_a_compacted_topic_however_many_the
     assert_eq!(outcome.rejected.len(), 7, "{outcome:?}");
     assert!(outcome.rejected.iter().all(|(_, _, code)| *code == "kafka_refused"), "{outcome:?}");
     assert_eq!(numbers(kafka, "compacted.many").len(), 13);
-}
-
-/// Delivers so many records, of which brokers refuse every other one, in three deliveries to three partitions.
-async fn sift(topic: &str, config: Value, count: usize, refused: impl Fn(usize) -> Draft) -> Outcome {
-    let kafka = Kafka::shared();
-    let config = block(kafka, topic, config);
-    let draft = |n: usize| {
-        if n.is_multiple_of(2) { refused(n) } else { Draft::new(format!("k{}", n % 9), format!("{n}")) }
-    };
-    let each = count / 3;
-    let deliveries = [0, 1, 2].map(|nth| {
-        let drafts: Vec<Draft> = (nth * each..(nth + 1) * each).map(draft).collect();
-        delivery(nth as u64 + 1, &drafts)
-    });
-    let began = Instant::now();
-    let outcome = deliver(&KafkaSinkFactory::default(), &config, deliveries.to_vec()).await;
-    let even = |seq| (0..each).step_by(2).map(move |place| (seq, place));
-    let rejected: Vec<(u64, usize)> = outcome.rejected.iter().map(|(seq, place, _)| (*seq, *place)).collect();
-    assert_eq!(rejected, (1..=3).flat_map(even).collect::<Vec<_>>());
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    outcome
-}
-
-/// What was not under way at one failure may be the next one's: no more than one for each delivery.
-fn assert_failures(outcome: &Outcome, code: &str) {
-    assert!((1..=3).contains(&outcome.failures.len()), "{outcome:?}");
-    assert!(outcome.failures.iter().all(|failure| *failure == code), "{outcome:?}");
-}
-
-/// Each of the others is there, once more than it was sent in vain at most.
-fn assert_sifted(kafka: &Kafka, topic: &str, count: usize, copies: usize) {
-    let records = kafka.records(topic).unwrap();
-    let mut times: HashMap<usize, usize> = HashMap::new();
-    let mut newest: HashMap<Option<String>, usize> = HashMap::new();
-    for record in &records {
-        let number = record.value.as_ref().unwrap().parse().unwrap();
-        *times.entry(number).or_default() += 1;
-        if times[&number] == 1 {
-            let before = newest.insert(record.key.clone(), number).unwrap_or_default();
-            assert!(before <= number, "{:?}: {number} came after {before}", record.key);
-        }
-    }
-    let mut numbers: Vec<usize> = times.keys().copied().collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, (1..count).step_by(2).collect::<Vec<_>>(), "all the others are there");
-    assert!(times.values().all(|times| *times <= copies), "{times:?}");
-}
-
-#[tokio::test]
-async fn however_many_records_are_too_large_they_are_found_with_the_others_sent_twice_at_most() {
-    let kafka = Kafka::shared();
-    for (topic, exactly_once, count, copies) in
-        [("many.large", false, 600, 2), ("many.large.once", true, 60, 1)]
-    {
-        kafka.make_topic(topic, 3, &[("max.message.bytes", "20000")]);
-        let config = json!({ "exactly_once": exactly_once, "client_conf": { "compression.type": "none" } });
-        let large = |n: usize| Draft::new(format!("k{}", n % 9), format!("{n}{}", "x".repeat(40_000)));
-        let outcome = sift(topic, config, count, large).await;
-        assert_failures(&outcome, "kafka_batch_too_large");
-        assert!(outcome.rejected.iter().all(|(_, _, code)| *code == "kafka_message_too_large"));
-        assert_sifted(kafka, topic, count, copies);
-    }
-}
-
-#[tokio::test]
-async fn however_many_records_have_no_key_they_are_found_with_the_others_sent_twice_at_most() {
-    let kafka = Kafka::shared();
-    for (topic, exactly_once, count, copies) in
-        [("many.keyless", false, 600, 2), ("many.keyless.once", true, 60, 1)]
-    {
-        kafka.make_topic(topic, 3, &[("cleanup.policy", "compact")]);
-        let keyless = |n: usize| Draft { key: None, ..Draft::new("", format!("{n}")) };
-        let outcome = sift(topic, json!({ "exactly_once": exactly_once }), count, keyless).await;
-        assert_failures(&outcome, "kafka_refused");
-        assert!(outcome.rejected.iter().all(|(_, _, code)| *code == "kafka_refused"));
-        assert_sifted(kafka, topic, count, copies);
-    }
 }
 
 #[tokio::test]
