@@ -265,6 +265,9 @@ fn a_version_is_tested_by_a_host_on_sample_events() {
     assert!(tried["fuel"].as_u64().unwrap() > 0 && tried["memory_bytes"].as_u64().unwrap() > 0, "{tried}");
     let failed = test("versioned", json!({ "events": [row], "config": { "mark": "a", "fails": true } }));
     assert_eq!(failed["error"]["code"], "plugin_failed", "{failed}");
+    let whose = json!({ "fields": [{ "name": "whose", "template": "of <${tenant_id}>" }] });
+    let told = test("add-field", json!({ "events": [row], "config": whose }));
+    assert_eq!(told["events"][0]["after"]["whose"], "of <>", "nobody's in particular: {told}");
     let bodies = test("debezium", json!({ "events": [row] }));
     assert_eq!(
         bodies["bodies"][0]["payload"]["after"]["id"]

@@ -1,5 +1,6 @@
 //! Kafka gets every change, each row's in order, whatever is killed.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use deltaforge_testkit::arrivals::{Arrival, Arrivals};
@@ -277,4 +278,42 @@ fn an_event_that_is_too_large_lands_in_the_queue_and_the_others_go_on() {
         (keys == [r#"{"id":1}"#, r#"{"id":3}"#]).then_some(())
     });
     assert!(host.terminate(wait::SOON).0.success());
+}
+
+#[test]
+fn many_events_of_one_transaction_that_are_too_large_are_found_at_once_and_the_others_arrive() {
+    const EVENTS: usize = 60;
+    let _machine = shared();
+    let kafka = Kafka::shared();
+    for (topic, more, copies) in [("too.many", "", 2), ("too.many.once", ", exactly_once: true", 1)] {
+        kafka.make_topic(topic, 3, &[("max.message.bytes", "20000")]);
+        let place = Place::new();
+        let yaml = yaml(kafka, topic, &format!("{more}, client_conf: {{ compression.type: none }}"));
+        let mut host = Host::new(place.path(), &format!("{yaml}  journal: {{ enabled: true }}\n"));
+        host.start_ready();
+        let rows: Vec<String> = (0..EVENTS)
+            .map(|id| {
+                let name = if usize::is_multiple_of(id, 2) { "x".repeat(40_000) } else { "Ann".to_owned() };
+                format!("({id}, '{name}', 1)")
+            })
+            .collect();
+        let began = Instant::now();
+        place.shop.run(&format!("INSERT INTO customers (id, name, rev) VALUES {}", rows.join(", ")));
+        wait::until("each that is too large is in the queue", wait::SOON, || {
+            let letters = host.rest().get("/pipelines/shop/journal/dlq?limit=100").ok();
+            let found = letters.to_string().matches("kafka_message_too_large").count();
+            (found >= EVENTS / 2).then_some(())
+        });
+        let records = wait::until("the others arrive", wait::SOON, || {
+            let records = kafka.records(topic)?;
+            let keys: BTreeSet<_> = records.iter().filter_map(|record| record.key.clone()).collect();
+            (keys.len() == EVENTS / 2).then_some(records)
+        });
+        assert!(began.elapsed() < Duration::from_secs(20), "{topic}: {:?}", began.elapsed());
+        for record in &records {
+            let times = records.iter().filter(|other| other.key == record.key).count();
+            assert!(times <= copies, "{:?} came {times} times", record.key);
+        }
+        assert!(host.terminate(wait::SOON).0.success());
+    }
 }

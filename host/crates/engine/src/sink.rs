@@ -111,6 +111,8 @@ pub enum Wants {
     More(Instant),
     /// No more for now.
     Enough,
+    /// No more. Once what it has is durable it is to be opened anew, though nothing is wrong with it.
+    Anew,
 }
 
 /// What a sink is opened with.
@@ -252,11 +254,15 @@ pub enum SinkError {
         delivered: usize,
         /// How long the receiver asks to be left alone.
         wait: Option<Duration>,
+        /// The next try does otherwise because of this one, so it comes soon. One that cannot learn any more must not say so: its
+        /// tries would never be further apart.
+        learned: bool,
         /// Why.
         #[source]
         cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
-    /// One message can never be delivered. Those before it are delivered, those after it were not tried.
+    /// One message can never be delivered. Those before it are delivered; of those after it none was tried, or some of other keys
+    /// (never where this is the delivery's first), which the sink knows when it gets the rest.
     #[error("{message}")]
     Rejected {
         /// Its place in the delivery's `indexes`.
@@ -283,6 +289,7 @@ impl SinkError {
             message: message.into(),
             delivered: 0,
             wait: None,
+            learned: false,
             cause: Some(cause.into()),
         }
     }
@@ -295,6 +302,7 @@ impl SinkError {
             message: message.into(),
             delivered: 0,
             wait: None,
+            learned: false,
             cause: None,
         }
     }

@@ -228,31 +228,33 @@ impl Tenants {
     ///
     /// # Errors
     ///
-    /// When it asks for more than it may.
+    /// Each limit of which it asks for more than it may.
     pub fn stage_limits(
         &self,
         tenant: &str,
         mut limits: StageLimits,
         mut default: StageLimits,
-    ) -> Result<StageLimits, LimitReached> {
+    ) -> Result<StageLimits, Vec<LimitReached>> {
         let written = limits.written;
+        let mut reached: Vec<LimitReached> = Vec::new();
         for Level { name, bounds } in self.levels(tenant) {
             let values = limits.all_mut().into_iter().zip(default.all_mut()).zip(written);
             for ((key, ceiling), ((value, default), is_written)) in
                 bounds.limits.all().into_iter().zip(values)
             {
                 let Some(ceiling) = ceiling.filter(|ceiling| *value > *ceiling) else { continue };
-                if is_written || value != default {
-                    return Err(LimitReached {
+                if !is_written && value == default {
+                    (*value, *default) = (ceiling, ceiling);
+                } else if reached.iter().all(|other| other.asked_by != Some(key)) {
+                    reached.push(LimitReached {
                         limit: format!("{name}.limits.{key}"),
                         message: format!("{value} is more than the {ceiling} it may be"),
                         asked_by: Some(key),
                     });
                 }
-                (*value, *default) = (ceiling, ceiling);
             }
         }
-        Ok(limits)
+        if reached.is_empty() { Ok(limits) } else { Err(reached) }
     }
 
     /// These limits as far as a tenant may have them.
@@ -467,19 +469,22 @@ mod tests {
         let capped = tenants.capped("acme", script);
         assert_eq!((capped.cpu_ms, capped.mem_mb, capped.edit_bytes), (60, 32, 7), "each by itself");
         let asks = |cpu_ms, mem_mb| StageLimits { cpu_ms, mem_mb, ..DEFAULT };
-        assert_eq!(limits("acme", asks(85, 8)).unwrap_err().limit, "host.limits.cpu_ms");
-        assert_eq!(limits("acme", asks(80, 33)).unwrap_err().limit, "tenants.acme.limits.mem_mb");
+        assert_eq!(limits("acme", asks(85, 8)).unwrap_err()[0].limit, "host.limits.cpu_ms");
+        assert_eq!(limits("acme", asks(80, 33)).unwrap_err()[0].limit, "tenants.acme.limits.mem_mb");
+        let both: Vec<String> =
+            limits("acme", asks(95, 600)).unwrap_err().into_iter().map(|reached| reached.limit).collect();
+        assert_eq!(both, ["host.limits.cpu_ms", "host.limits.mem_mb"], "each once, by the host's first");
         assert!(limits("acme", asks(80, 32)).is_ok() && limits("other", asks(80, 512)).is_ok());
         let written = |written| StageLimits { written, ..DEFAULT };
-        let refused = limits("acme", written([true, false, false, false, false, false])).unwrap_err();
+        let refused = &limits("acme", written([true, false, false, false, false, false])).unwrap_err()[0];
         assert_eq!((refused.limit.as_str(), refused.asked_by), ("host.limits.cpu_ms", Some("cpu_ms")));
-        let refused = limits("acme", written([false, false, true, false, false, false])).unwrap_err();
+        let refused = &limits("acme", written([false, false, true, false, false, false])).unwrap_err()[0];
         assert_eq!(refused.limit, "tenants.acme.limits.mem_mb", "the default, written out");
         assert!(
             limits("acme", written([false, true, false, true, true, true])).is_ok(),
             "they have no ceilings"
         );
-        let error = limits("other", asks(80, 513)).unwrap_err().to_string();
+        let error = limits("other", asks(80, 513)).unwrap_err()[0].to_string();
         assert_eq!(
             error,
             "513 is more than the 512 it may be (host.limits.mem_mb of the host's tenants file)"
@@ -498,7 +503,7 @@ mod tests {
                 let tenants = tenants(limits);
                 let mut asked = DEFAULT;
                 *asked.all_mut()[at] = 8;
-                let refused = tenants.stage_limits("acme", asked, DEFAULT).unwrap_err();
+                let refused = tenants.stage_limits("acme", asked, DEFAULT).unwrap_err().remove(0);
                 assert_eq!((refused.limit, refused.asked_by), (format!("{level}.limits.{key}"), Some(key)));
                 *asked.all_mut()[at] = 6;
                 assert_eq!(tenants.stage_limits("acme", asked, DEFAULT), Ok(asked), "{level} {key}");

@@ -94,7 +94,7 @@ async fn by_sink(kafka: &Kafka, topic: &str, exactly_once: bool, records: usize)
         // As the engine has it where there is always more.
         let has_room = match sink.wants() {
             None => written - durable < IN_FLIGHT as u64,
-            Some(wants) => wants != Wants::Enough,
+            Some(wants) => matches!(wants, Wants::More(_)),
         };
         if written < last && has_room {
             written += 1;

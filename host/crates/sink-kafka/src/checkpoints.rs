@@ -23,6 +23,7 @@ use tracing::{debug, info};
 use crate::client_conf::{Sizes, client_config, connection};
 use crate::config::{ConfValue, CreateTopics, KafkaConfig};
 use crate::error::KafkaSinkError;
+use crate::lessons::Lessons;
 use crate::quiet::SIGN_OF_LIFE;
 use crate::sink::blocking;
 use crate::topics::{Maker, admin};
@@ -76,7 +77,8 @@ pub(crate) async fn forget(
     context: &SinkContext,
     turns: &Turns,
 ) -> Result<(), KafkaSinkError> {
-    let settings = client_config(config, context, Sizes::of(config, context.budget.limit(), None));
+    let settings =
+        client_config(config, context, Sizes::of(config, context.budget.limit(), &Lessons::default()));
     if !is_there(&connection(&settings)).await? {
         return Ok(());
     }

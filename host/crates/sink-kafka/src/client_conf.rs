@@ -11,14 +11,14 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
 use crate::config::{ConfValue, KafkaConfig};
+use crate::lessons::Lessons;
 use crate::properties::PROPERTIES;
 use crate::transactions::{Identity, TIMEOUT};
 
 /// What holds unless `client_conf` says otherwise.
 const DEFAULTS: [(&str, &str); 7] = [
     ("compression.type", "lz4"),
-    // The sink says when what lingers goes (quiet.rs). By its own clock the client's thread would spin: for all the time that
-    // something has lingered while a request of the same partition is on its way.
+    // The sink says when what lingers goes (linger.rs).
     ("linger.ms", "30000"),
     ("batch.size", "1048576"),
     ("request.timeout.ms", "30000"),
@@ -190,6 +190,8 @@ pub(crate) struct Sizes {
     pub wanted: Option<usize>,
     /// Bytes of a batch, where experience says that fewer must be.
     pub batch: Option<usize>,
+    /// Each record is a batch by itself, and one that is refused ends nothing.
+    pub alone: bool,
 }
 
 /// The least that a queue must hold to be of any use.
@@ -200,12 +202,17 @@ const MESSAGE_MAX: usize = 1_000_000;
 impl Sizes {
     /// By the pipeline's budget: an eighth of it is the queue's, or what the user says if that is less. The largest
     /// record must fit all the same.
-    pub fn of(config: &KafkaConfig, budget: usize, batch: Option<usize>) -> Self {
+    pub fn of(config: &KafkaConfig, budget: usize, lessons: &Lessons) -> Self {
         let number = |key: &str| config.client_conf.get(key)?.text().parse::<usize>().ok();
         let largest = number("message.max.bytes").unwrap_or(MESSAGE_MAX);
         let wanted = number("queue.buffering.max.kbytes").map(|kbytes| kbytes.saturating_mul(1024));
         let share = wanted.unwrap_or(usize::MAX).min(budget / 8).max(LEAST_QUEUE);
-        Self { queue: share.max(largest.saturating_mul(2)), wanted, batch }
+        Self {
+            queue: share.max(largest.saturating_mul(2)),
+            wanted,
+            batch: lessons.batch,
+            alone: lessons.sends_alone(),
+        }
     }
 }
 
@@ -266,7 +273,27 @@ pub(crate) fn client_config(config: &KafkaConfig, context: &SinkContext, sizes: 
             settings.set("batch.num.messages", "1");
         }
     }
+    if sizes.alone {
+        alone(&mut settings, config.exactly_once);
+    }
     settings
+}
+
+/// What makes the producer one of records that are refused one by one, and go on without those that are. Who hands them over
+/// keeps the order: the changes of a key do not wait here together.
+fn alone(settings: &mut ClientConfig, exactly_once: bool) {
+    settings.set("batch.num.messages", "1");
+    settings.remove("enable.gapless.guarantee");
+    RETRIES.iter().for_each(|key| {
+        settings.remove(key);
+    });
+    if !exactly_once {
+        // One that is refused has none behind it that would have to be sent again, which takes longer.
+        MOST_IN_FLIGHT.iter().for_each(|key| {
+            settings.remove(key);
+        });
+        settings.set(MOST_IN_FLIGHT[0], "1");
+    }
 }
 
 /// What makes the producer one of transactions.

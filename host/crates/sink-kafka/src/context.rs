@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
+use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::statistics::Statistics;
 use tracing::debug;
@@ -35,8 +35,12 @@ pub(crate) struct Context {
     has_transactions: bool,
     /// The producer was given up.
     is_retired: AtomicBool,
-    /// Why the last connection, or transaction, failed.
+    /// Why the last connection failed, while none has worked since.
     why: Mutex<String>,
+    /// Why the last transaction failed.
+    aborted: Mutex<String>,
+    /// There is something to clear of connections once one works.
+    has_trouble: AtomicBool,
     /// No broker is connected. So it is, too, when all of them closed connections that nobody used.
     is_down: AtomicBool,
     /// Some broker has answered.
@@ -59,6 +63,8 @@ impl Context {
             has_transactions: config.exactly_once,
             is_retired: AtomicBool::new(false),
             why: Mutex::default(),
+            aborted: Mutex::default(),
+            has_trouble: AtomicBool::new(false),
             is_down: AtomicBool::new(false),
             is_open: AtomicBool::new(false),
             queued: [
@@ -81,9 +87,24 @@ impl Context {
         self.is_retired.store(true, Ordering::Relaxed);
     }
 
-    /// Why the last connection, or transaction, failed, if one did.
+    /// Why the last transaction failed, or else the last connection, if one did.
     pub fn why(&self) -> String {
-        self.why.lock().clone()
+        let aborted = self.aborted.lock().clone();
+        if aborted.is_empty() { self.why.lock().clone() } else { aborted }
+    }
+
+    /// A broker is connected: what was wrong before is over.
+    fn connected(&self) {
+        if self.has_trouble.swap(false, Ordering::Relaxed) {
+            self.is_down.store(false, Ordering::Relaxed);
+            self.why.lock().clear();
+        }
+    }
+
+    /// A connection failed.
+    fn disconnected(&self, why: String) {
+        *self.why.lock() = why;
+        self.has_trouble.store(true, Ordering::Relaxed);
     }
 
     /// A broker has answered: from now on it is no trouble that none is connected, while nothing is to be sent.
@@ -109,11 +130,14 @@ impl ClientContext for Context {
         // What matters of it comes as an error, too: but for why a transaction cannot be committed.
         debug!(target: "librdkafka", facility, "{text}");
         if facility == TRANSACTION_ERROR {
-            *self.why.lock() = text.chars().take(MOST_QUOTED).collect();
+            *self.aborted.lock() = text.chars().take(MOST_QUOTED).collect();
         }
     }
 
     fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            self.connected();
+        }
         self.queued[0].set(statistics.msg_cnt as f64);
         self.queued[1].set(statistics.msg_size as f64);
         let retries = statistics.brokers.values().map(|broker| broker.txretries).sum::<u64>() as i64;
@@ -132,6 +156,7 @@ impl ClientContext for Context {
             // It goes on by itself, and finds a broker that is back.
             RDKafkaErrorCode::AllBrokersDown => {
                 self.is_down.store(true, Ordering::Relaxed);
+                self.has_trouble.store(true, Ordering::Relaxed);
                 if !self.is_open.load(Ordering::Relaxed) || !self.in_flight.is_settled() {
                     self.trouble.tell(&self.error_of(code).into());
                 }
@@ -149,7 +174,7 @@ impl ClientContext for Context {
                 self.trouble.tell(&error.clone().into());
                 self.in_flight.fault(error);
             }
-            _ => *self.why.lock() = why,
+            _ => self.disconnected(why),
         }
     }
 }
@@ -160,21 +185,24 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         match result {
             Ok(_) => {
-                self.is_down.store(false, Ordering::Relaxed);
+                self.connected();
                 self.in_flight.acked(number);
             }
             Err((error, record)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                let (key, body) = (record.key().unwrap_or_default(), record.payload().unwrap_or_default());
+                let headers = || record.headers().into_iter().flat_map(|headers| headers.iter());
+                let texts = || headers().map(|header| (header.key, header.value.unwrap_or_default()));
+                let of_headers: usize = texts().map(|(name, value)| name.len() + value.len()).sum();
+                let bytes = key.len() + body.len() + of_headers;
                 if record.topic() == TOPIC && is_too_large(code) {
-                    let bytes = [record.key(), record.payload()].into_iter().flatten().map(<[u8]>::len).sum();
                     let limit = format!("`max.message.bytes` of topic {TOPIC}");
                     return self
                         .in_flight
                         .position_refused(KafkaSinkError::PositionTooLarge { bytes, limit });
                 }
-                let mark =
-                    || Mark::of(record.key().unwrap_or_default(), record.payload().unwrap_or_default());
-                self.in_flight.failed(code, record.topic(), record.partition(), mark);
+                let mark = || Mark::of(record.topic(), key, body, texts());
+                self.in_flight.failed(number, code, (record.topic(), record.partition()), bytes, mark);
             }
         }
     }

@@ -36,16 +36,28 @@ pub(crate) enum KafkaSinkError {
     #[error("make topic {topic}: {why}")]
     TopicNotMade { topic: String, why: String, transient: bool },
     /// Nothing is acknowledged.
-    #[error("no acknowledgement within {} s{}", after.as_secs_f64(), because(why))]
-    Timeout { after: Duration, why: String },
+    #[error("no acknowledgement within {} s{waits}{}", after.as_secs_f64(), because(why))]
+    Timeout {
+        after: Duration,
+        /// What waits: ` of …`.
+        waits: String,
+        why: String,
+    },
     /// Several records were too large together.
     #[error(
-        "topic {topic} takes no batch as large as was sent; smaller ones are sent now. Set `batch.size` in `client_conf` below the topic's `max.message.bytes`"
+        "topic {topic} refused a batch as too large; its records are sent again one by one, then in batches that fit. Set `batch.size` in \
+         `client_conf` below the topic's `max.message.bytes`"
     )]
     BatchTooLarge { topic: String },
     /// One record is too large or refused; it is found when it is sent again.
-    #[error("topic {topic} refused a record ({why}); those around it are sent again")]
+    #[error("topic {topic} refused a record ({why}); it is looked for, and those around it are sent again")]
     Refused { topic: String, why: String },
+    /// Which records are refused is known as far as it can be.
+    #[error(
+        "of {of} records that were tried one by one {found} are refused by their topics; the others are sent again without them{}",
+        if *is_smaller { ", in smaller batches" } else { "" }
+    )]
+    Sifted { found: usize, of: usize, is_smaller: bool },
     /// The producer cannot go on.
     #[error("the producer gave up: {why}")]
     Fatal { why: String },
@@ -163,6 +175,7 @@ impl KafkaSinkError {
             | Self::Timeout { .. }
             | Self::BatchTooLarge { .. }
             | Self::Refused { .. }
+            | Self::Sifted { .. }
             | Self::Fatal { .. }
             | Self::Transaction { .. }
             | Self::Other { .. }
@@ -190,7 +203,7 @@ impl KafkaSinkError {
             Self::TopicNotMade { .. } => "kafka_topic_not_made",
             Self::Timeout { .. } => "kafka_timeout",
             Self::BatchTooLarge { .. } => "kafka_batch_too_large",
-            Self::Refused { .. } => "kafka_refused",
+            Self::Refused { .. } | Self::Sifted { .. } => "kafka_refused",
             Self::Fatal { .. } => "kafka_fatal",
             Self::Transaction { .. } => "kafka_transaction",
             Self::Fenced { .. } => "kafka_fenced",
@@ -206,6 +219,11 @@ impl KafkaSinkError {
 impl From<KafkaSinkError> for SinkError {
     fn from(error: KafkaSinkError) -> Self {
         let (next, code, message) = (error.next(), error.code(), error.to_string());
-        Self::Failed { next, code, message, delivered: 0, wait: None, cause: None }
+        let learned = match error {
+            KafkaSinkError::BatchTooLarge { .. } | KafkaSinkError::Refused { .. } => true,
+            KafkaSinkError::Sifted { found, is_smaller, .. } => found > 0 || is_smaller,
+            _ => false,
+        };
+        Self::Failed { next, code, message, delivered: 0, wait: None, learned, cause: None }
     }
 }

@@ -49,7 +49,7 @@ impl SinkFactory for KafkaSinkFactory {
     }
 
     async fn open(&self, config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
-        let lessons = self.school.of(&Identity::of(&context).key);
+        let lessons = self.school.of(&Identity::of(&context).key, config);
         Ok(Box::new(KafkaSink::open(read(config)?, context, lessons, &self.turns).await?))
     }
 

@@ -1,6 +1,6 @@
 //! What is handed to the producer and not acknowledged yet.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
@@ -22,10 +22,19 @@ struct State {
     /// The number of the first of `taken`.
     first: usize,
     taken: VecDeque<Taken>,
-    acked: u64,
+    answered: u64,
     wants_room: bool,
+    /// Records came back.
+    is_broken: bool,
     fault: Option<KafkaSinkError>,
     failed: Failed,
+}
+
+impl State {
+    /// Whether something failed beside records that brokers refuse.
+    fn has_other_reasons(&self) -> bool {
+        self.fault.is_some() || self.failed.first.is_some()
+    }
 }
 
 /// One call of `write`.
@@ -33,6 +42,8 @@ struct Taken {
     seq: u64,
     sent: usize,
     acked: usize,
+    /// How many came back.
+    failed: usize,
     bytes: usize,
     /// All of the delivery was handed over.
     whole: bool,
@@ -42,22 +53,72 @@ impl Taken {
     fn is_done(&self) -> bool {
         self.acked == self.sent
     }
+
+    /// What became of each of its records is known.
+    fn is_settled(&self) -> bool {
+        self.acked + self.failed == self.sent
+    }
 }
 
 /// Records that came back.
 #[derive(Debug, Default)]
 pub(crate) struct Failed {
-    /// The first failure that says why, and of which topic.
+    /// Those of batches that can never be written. Where one was alone in its batch, it is to blame.
+    pub refused: Vec<Refused>,
+    /// The first other failure that says why, and of which topic.
     pub first: Option<(RDKafkaErrorCode, String)>,
-    /// Those of batches that can never be written, by topic and partition, and why. Where it is one, it is to blame.
-    pub suspects: HashMap<(String, i32), (RDKafkaErrorCode, Vec<Mark>)>,
+    /// How many came back without an answer of their own, by topic and partition: the producer gave them up.
+    pub unanswered: BTreeMap<String, BTreeMap<i32, usize>>,
+}
+
+impl Failed {
+    /// What waited for an answer: how many records, and where the first of them was to go.
+    pub fn waits(&self) -> String {
+        let places = || {
+            let of = |(topic, partitions): (_, &BTreeMap<i32, usize>)| {
+                partitions.iter().map(move |(at, count)| (topic, *at, *count)).collect::<Vec<_>>()
+            };
+            self.unanswered.iter().flat_map(of)
+        };
+        let Some((topic, partition, _)): Option<(&String, i32, usize)> = places().next() else {
+            return String::new();
+        };
+        let records: usize = places().map(|(_, _, count)| count).sum();
+        let more = match places().count() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!(" of {records} records for topic {topic}, partition {partition}{more}")
+    }
+
+    /// A topic that records waited for without knowing any partition of it.
+    fn without_partitions(&self) -> Option<&str> {
+        let of = self.unanswered.iter().find(|(_, partitions)| partitions.contains_key(&UNASSIGNED));
+        of.map(|(topic, _)| topic.as_str())
+    }
+}
+
+/// The partition of a record while those of its topic are not known.
+const UNASSIGNED: i32 = -1;
+
+/// A record of a batch that can never be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Which one.
+    pub mark: Mark,
+    /// Why.
+    pub code: RDKafkaErrorCode,
+    /// Where it was to go.
+    pub topic: String,
+    /// Of key, body and headers.
+    pub bytes: usize,
 }
 
 impl InFlight {
     /// Begins a delivery; its number goes with each of its records.
     pub fn begin(&self, seq: u64) -> usize {
         let mut state = self.state.lock();
-        state.taken.push_back(Taken { seq, sent: 0, acked: 0, bytes: 0, whole: false });
+        state.taken.push_back(Taken { seq, sent: 0, acked: 0, failed: 0, bytes: 0, whole: false });
         state.first + state.taken.len() - 1
     }
 
@@ -65,7 +126,7 @@ impl InFlight {
     /// producer is at its end.
     pub fn sending(&self, bytes: usize) -> bool {
         let mut state = self.state.lock();
-        if state.fault.is_some() {
+        if state.is_broken || state.fault.is_some() {
             return false;
         }
         if let Some(taken) = state.taken.back_mut() {
@@ -98,11 +159,11 @@ impl InFlight {
     /// A record is durable.
     pub fn acked(&self, number: usize) {
         let mut state = self.state.lock();
-        state.acked += 1;
+        state.answered += 1;
         let at = number.wrapping_sub(state.first);
         let done = state.taken.get_mut(at).is_some_and(|taken| {
             taken.acked += 1;
-            taken.is_done()
+            taken.is_settled()
         });
         let wakes = done || state.wants_room;
         drop(state);
@@ -111,25 +172,38 @@ impl InFlight {
         }
     }
 
-    /// A record came back.
-    pub fn failed(&self, code: RDKafkaErrorCode, topic: &str, partition: i32, mark: impl FnOnce() -> Mark) {
+    /// A record of so many bytes came back.
+    pub fn failed(
+        &self,
+        number: usize,
+        code: RDKafkaErrorCode,
+        (topic, partition): (&str, i32),
+        bytes: usize,
+        mark: impl FnOnce() -> Mark,
+    ) {
         use RDKafkaErrorCode as Code;
         let mut state = self.state.lock();
-        let failed = &mut state.failed;
-        if is_too_large(code) || is_refused(code) {
-            let suspects = failed.suspects.entry((topic.to_owned(), partition));
-            suspects.or_insert_with(|| (code, Vec::new())).1.push(mark());
+        state.is_broken = true;
+        let at = number.wrapping_sub(state.first);
+        if let Some(taken) = state.taken.get_mut(at) {
+            taken.failed += 1;
         }
         // These came back because others did.
         let is_consequence = matches!(
             code,
             Code::PurgeQueue | Code::PurgeInflight | Code::Fatal | Code::InvalidDifferentRecord
         );
-        if !is_consequence && state.failed.first.is_none() {
-            state.failed.first = Some((code, topic.to_owned()));
-        }
-        if state.fault.is_none() {
-            state.fault = Some(KafkaSinkError::of_record(code, topic));
+        if is_too_large(code) || is_refused(code) {
+            state.answered += 1;
+            state.failed.refused.push(Refused { mark: mark(), code, topic: topic.to_owned(), bytes });
+        } else if is_consequence {
+            if !state.failed.unanswered.contains_key(topic) {
+                state.failed.unanswered.insert(topic.to_owned(), BTreeMap::new());
+            }
+            let partitions = state.failed.unanswered.get_mut(topic).expect("it was just put there");
+            *partitions.entry(partition).or_default() += 1;
+        } else {
+            state.failed.first.get_or_insert_with(|| (code, topic.to_owned()));
         }
         drop(state);
         self.changed.notify_one();
@@ -149,13 +223,39 @@ impl InFlight {
 
     /// Whether something failed.
     pub fn is_broken(&self) -> bool {
-        self.state.lock().fault.is_some()
+        let state = self.state.lock();
+        state.is_broken || state.fault.is_some()
+    }
+
+    /// Whether something failed beside records that brokers refuse, or records came back for nobody knows what.
+    pub fn is_lost(&self) -> bool {
+        let state = self.state.lock();
+        state.has_other_reasons() || !state.failed.unanswered.is_empty()
+    }
+
+    /// The topic that records waited for in vain without knowing any partition of it.
+    pub fn waits_for_topic(&self) -> Option<String> {
+        let state = self.state.lock();
+        let is_silence = matches!(state.fault, Some(KafkaSinkError::Timeout { .. }));
+        state.failed.without_partitions().filter(|_| is_silence).map(str::to_owned)
     }
 
     /// What failed, with all the records that came back.
     pub fn take_failure(&self) -> (Option<KafkaSinkError>, Failed) {
         let mut state = self.state.lock();
+        state.is_broken = false;
         (state.fault.take(), std::mem::take(&mut state.failed))
+    }
+
+    /// The records that brokers refuse, if nothing else is why any came back. `None`: something is, and nothing is taken.
+    /// Those of a transaction that was given up come back because of others.
+    pub fn take_refused(&self, was_given_up: bool) -> Option<Vec<Refused>> {
+        let mut state = self.state.lock();
+        if state.has_other_reasons() || !(was_given_up || state.failed.unanswered.is_empty()) {
+            return None;
+        }
+        state.is_broken = false;
+        Some(std::mem::take(&mut state.failed).refused)
     }
 
     /// The newest delivery with which all before it are durable; they are forgotten.
@@ -169,14 +269,27 @@ impl InFlight {
         through
     }
 
-    /// Whether every record that was handed over is durable.
+    /// Whether what became of every record that was handed over is known.
     pub fn is_settled(&self) -> bool {
-        self.state.lock().taken.iter().all(Taken::is_done)
+        self.state.lock().taken.iter().all(Taken::is_settled)
     }
 
-    /// Records acknowledged so far.
-    pub fn acknowledged(&self) -> u64 {
-        self.state.lock().acked
+    /// How many records were handed over with deliveries that are not durable.
+    pub fn handed_over(&self) -> usize {
+        self.state.lock().taken.iter().map(|taken| taken.sent).sum()
+    }
+
+    /// Records that were handed over so far.
+    pub fn handed_over_ever(&self) -> u64 {
+        let state = self.state.lock();
+        let open: usize =
+            state.taken.iter().map(|taken| taken.sent.saturating_sub(taken.acked + taken.failed)).sum();
+        state.answered + open as u64
+    }
+
+    /// Records that brokers answered so far.
+    pub fn answered(&self) -> u64 {
+        self.state.lock().answered
     }
 
     /// Bytes handed over with deliveries that are not durable.
@@ -221,7 +334,7 @@ mod tests {
         assert_eq!(in_flight.take_durable(), None, "the first is not");
         in_flight.acked(numbers[0]);
         assert_eq!(in_flight.take_durable(), Some(8));
-        assert_eq!((in_flight.bytes(), in_flight.acknowledged()), (0, 4));
+        assert_eq!((in_flight.bytes(), in_flight.answered()), (0, 4));
         let third = in_flight.begin(9);
         in_flight.sending(1);
         in_flight.acked(third);
@@ -235,20 +348,41 @@ mod tests {
 
     #[test]
     fn what_came_back_only_because_others_did_is_not_the_reason() {
+        use RDKafkaErrorCode as Code;
         let in_flight = InFlight::default();
-        in_flight.begin(1);
-        let mark = |n: u64| move || Mark::of(&n.to_le_bytes(), b"");
-        in_flight.failed(RDKafkaErrorCode::PurgeQueue, "a", 0, mark(1));
-        in_flight.failed(RDKafkaErrorCode::MessageSizeTooLarge, "b", 1, mark(2));
-        in_flight.failed(RDKafkaErrorCode::InvalidRecord, "c", 0, mark(3));
-        assert!(in_flight.is_broken());
+        let mark = |n: u64| Mark::of("", &n.to_le_bytes(), b"", std::iter::empty());
+        let number = in_flight.begin(1);
+        let fails = |code, topic, partition, n| {
+            in_flight.sending(1);
+            in_flight.failed(number, code, (topic, partition), 9, || mark(n));
+        };
+        fails(Code::MessageSizeTooLarge, "b", 1, 2);
+        assert!(!in_flight.sending(1), "nothing goes after it");
+        assert!(in_flight.is_broken() && in_flight.is_settled());
+        let refused = in_flight.take_refused(false);
+        let large = |n| {
+            let (mark, code) = (mark(n), Code::MessageSizeTooLarge);
+            Refused { mark, code, topic: "b".to_owned(), bytes: 9 }
+        };
+        assert_eq!(refused, Some(vec![large(2)]));
+        assert!(!in_flight.is_broken());
+        fails(Code::PurgeQueue, "a", 3, 1);
+        fails(Code::MessageSizeTooLarge, "b", 1, 2);
+        assert_eq!(in_flight.take_refused(false), None, "why did the other one come back?");
+        assert_eq!(in_flight.take_refused(true), Some(vec![large(2)]), "it was given up");
+        fails(Code::PurgeQueue, "a", 3, 1);
+        fails(Code::TopicAuthorizationFailed, "c", 0, 3);
+        assert_eq!(in_flight.take_refused(true), None);
         let (fault, failed) = in_flight.take_failure();
-        assert!(fault.is_some());
-        assert_eq!(failed.first, Some((RDKafkaErrorCode::MessageSizeTooLarge, "b".to_owned())));
-        let suspects = |topic: &str, partition| failed.suspects[&(topic.to_owned(), partition)].clone();
-        assert_eq!(suspects("b", 1), (RDKafkaErrorCode::MessageSizeTooLarge, vec![mark(2)()]));
-        assert_eq!(suspects("c", 0), (RDKafkaErrorCode::InvalidRecord, vec![mark(3)()]));
-        assert_eq!(failed.suspects.len(), 2);
+        assert_eq!(fault, None);
+        assert_eq!(failed.first, Some((Code::TopicAuthorizationFailed, "c".to_owned())));
+        assert_eq!(failed.waits(), " of 1 records for topic a, partition 3");
+        assert_eq!(failed.without_partitions(), None);
+        fails(Code::PurgeQueue, "a", -1, 1);
+        fails(Code::PurgeInflight, "b", 0, 1);
+        let (_, failed) = in_flight.take_failure();
+        assert_eq!(failed.waits(), " of 2 records for topic a, partition -1 and 1 more");
+        assert_eq!(failed.without_partitions(), Some("a"));
         assert!(!in_flight.is_broken());
     }
 }

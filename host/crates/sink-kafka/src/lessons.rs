@@ -1,14 +1,15 @@
-//! What a producer learned about records that brokers refuse, for the one after it.
+//! What a producer learned about batches that brokers refuse, for the one after it.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::error::RDKafkaErrorCode;
+use serde_json::Value;
 
 use crate::error::is_too_large;
-use crate::in_flight::Failed;
 
 /// Batches of one record each.
 const SINGLE: usize = 1;
@@ -22,10 +23,16 @@ pub(crate) const BATCH: usize = 1 << 20;
 pub(crate) struct Mark(u64);
 
 impl Mark {
-    /// Of a record with this key and body.
-    pub fn of(key: &[u8], body: &[u8]) -> Self {
+    /// Of a record for this topic, with this key, this body and these headers.
+    pub fn of<'a>(
+        topic: &str,
+        key: &[u8],
+        body: &[u8],
+        headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) -> Self {
         let mut hasher = DefaultHasher::new();
-        (key, body).hash(&mut hasher);
+        (topic, key, body).hash(&mut hasher);
+        headers.for_each(|header| header.hash(&mut hasher));
         Self(hasher.finish())
     }
 }
@@ -39,55 +46,118 @@ pub(crate) enum Refusal {
     ByBroker(RDKafkaErrorCode),
 }
 
+impl From<RDKafkaErrorCode> for Refusal {
+    fn from(code: RDKafkaErrorCode) -> Self {
+        if is_too_large(code) { Self::TooLarge } else { Self::ByBroker(code) }
+    }
+}
+
 /// What one sink's producers learned.
+///
+/// Which records of a refused batch are to blame shows when each of them is sent alone. So everything that was under way then
+/// is, and nothing else: that is slow.
 #[derive(Debug, Default)]
 pub(crate) struct Lessons {
-    refused: HashMap<Mark, Refusal>,
     /// Batches must be smaller than the settings say.
     pub batch: Option<usize>,
+    /// So many records more go one by one.
+    pub alone: usize,
+    /// That is because of the size of batches.
+    is_of_size: bool,
+    /// The smallest of those records that was too large by itself, in bytes.
+    smallest: Option<usize>,
+    /// Records of what was under way that are not worth sending in a transaction, and since when they are kept.
+    found: Option<(Found, Instant)>,
+    /// Of which block of the document all this is.
+    block: u64,
+}
+
+/// What was found is not true for ever: topics change.
+const TRUE_FOR: Duration = Duration::from_secs(120);
+
+/// Records that are refused. More than one may bear the same mark.
+#[derive(Debug, Default)]
+pub(crate) struct Found(HashMap<Mark, (Refusal, bool)>);
+
+impl Found {
+    /// This one is.
+    pub fn insert(&mut self, mark: Mark, why: Refusal) {
+        self.0.insert(mark, (why, false));
+    }
+
+    pub fn contains(&self, mark: &Mark) -> bool {
+        self.0.contains_key(mark)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Why it is refused, if it is; that is told now.
+    pub fn tell(&mut self, mark: &Mark) -> Option<Refusal> {
+        let (why, is_told) = self.0.get_mut(mark)?;
+        *is_told = true;
+        Some(*why)
+    }
+
+    /// What was told is over.
+    pub fn forget_told(&mut self) {
+        self.0.retain(|_, (_, is_told)| !*is_told);
+    }
 }
 
 impl Lessons {
-    /// Learns from the records that came back. Answers whether a batch of several was too large.
-    pub fn learn(&mut self, failed: &Failed, batch: usize) -> bool {
-        let (mut large, mut refused, mut found) = (false, false, false);
-        let were_single = self.batch == Some(SINGLE);
-        for (code, marks) in failed.suspects.values() {
-            // Several batches of a partition are under way at once, so several that were alone may come back.
-            if marks.len() == 1 || were_single {
-                let refusal = if is_too_large(*code) { Refusal::TooLarge } else { Refusal::ByBroker(*code) };
-                self.refused.extend(marks.iter().map(|mark| (*mark, refusal)));
-                found = true;
-            } else if is_too_large(*code) {
-                large = true;
-            } else {
-                refused = true;
-            }
+    /// Some of so many records under way came back, in batches that were refused; because of their size, or not.
+    pub fn refused(&mut self, under_way: usize, is_of_size: bool) {
+        self.alone = self.alone.max(under_way).max(1);
+        self.is_of_size |= is_of_size;
+    }
+
+    /// Whether records go one by one.
+    pub fn sends_alone(&self) -> bool {
+        self.alone > 0
+    }
+
+    /// Keeps what was found for the next producer.
+    pub fn keep(&mut self, found: Found) {
+        self.found = (!found.is_empty()).then(|| (found, Instant::now()));
+    }
+
+    /// What was found not long ago.
+    pub fn take_found(&mut self) -> Found {
+        let kept = self.found.take().filter(|(_, since)| since.elapsed() < TRUE_FOR);
+        kept.map(|(found, _)| found).unwrap_or_default()
+    }
+
+    /// A record was too large by itself.
+    pub fn too_large(&mut self, bytes: usize) {
+        self.smallest = Some(self.smallest.map_or(bytes, |smallest| smallest.min(bytes)));
+    }
+
+    /// So many records went one by one. After the last of them batches are below what proved to be too large: a single
+    /// record, or else the batches themselves, which were `batch` bytes without lessons.
+    pub fn went(&mut self, records: usize, batch: usize) {
+        self.alone = self.alone.saturating_sub(records);
+        if self.alone > 0 {
+            return;
         }
-        if refused {
-            self.batch = Some(SINGLE);
-        } else if large {
-            self.batch = Some((self.batch.unwrap_or(batch) / SHRINK).max(SINGLE));
-        } else if found {
-            // It was that one, most likely, and not the others' size.
-            self.batch = None;
+        let (is_of_size, smallest) = (std::mem::take(&mut self.is_of_size), self.smallest.take());
+        if !is_of_size {
+            return;
         }
-        large
-    }
-
-    /// Whether nothing is known to be refused.
-    pub fn is_empty(&self) -> bool {
-        self.refused.is_empty()
-    }
-
-    /// Why this record cannot be delivered.
-    pub fn refusal(&self, mark: Mark) -> Option<Refusal> {
-        self.refused.get(&mark).copied()
-    }
-
-    /// The pipeline knows of it, and will not send it again.
-    pub fn told(&mut self, mark: Mark) {
-        self.refused.remove(&mark);
+        let before = self.batch.unwrap_or(batch);
+        let most = smallest.unwrap_or(before - 1).max(SINGLE);
+        let mut now = before;
+        while now > most {
+            now = (now / SHRINK).max(SINGLE);
+        }
+        if now < before {
+            self.batch = Some(now);
+        }
     }
 }
 
@@ -96,9 +166,18 @@ impl Lessons {
 pub(crate) struct School(Arc<Mutex<HashMap<String, Arc<Mutex<Lessons>>>>>);
 
 impl School {
-    /// One sink's.
-    pub fn of(&self, sink: &str) -> Arc<Mutex<Lessons>> {
-        self.0.lock().entry(sink.to_owned()).or_default().clone()
+    /// One sink's, as far as they are of the block that it has now.
+    pub fn of(&self, sink: &str, block: &Value) -> Arc<Mutex<Lessons>> {
+        let mut hasher = DefaultHasher::new();
+        block.to_string().hash(&mut hasher);
+        let block = hasher.finish();
+        let lessons = self.0.lock().entry(sink.to_owned()).or_default().clone();
+        let mut known = lessons.lock();
+        if known.block != block {
+            *known = Lessons { block, ..Lessons::default() };
+        }
+        drop(known);
+        lessons
     }
 }
 
@@ -106,45 +185,48 @@ impl School {
 mod tests {
     use super::*;
 
-    fn failed(code: RDKafkaErrorCode, batches: &[&[u64]]) -> Failed {
-        let mark = |n: &u64| Mark::of(&n.to_le_bytes(), b"");
-        let of = |(at, marks): (usize, &&[u64])| {
-            (("t".to_owned(), at as i32), (code, marks.iter().map(mark).collect::<Vec<_>>()))
-        };
-        Failed { suspects: batches.iter().enumerate().map(of).collect(), ..Failed::default() }
-    }
-
     #[test]
-    fn batches_shrink_until_the_record_that_is_to_blame_was_alone() {
-        let mark = Mark::of(&2_u64.to_le_bytes(), b"");
-        let (large, invalid) = (RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::InvalidRecord);
+    fn what_was_under_way_goes_alone_and_nothing_after_it() {
         let mut lessons = Lessons::default();
-        assert!(lessons.learn(&failed(large, &[&[1, 2, 3]]), BATCH));
-        assert_eq!((lessons.batch, lessons.is_empty()), (Some(BATCH / 64), true));
-        assert!(lessons.learn(&failed(large, &[&[1, 2], &[3]]), BATCH));
-        assert_eq!(lessons.batch, Some(BATCH / 64 / 64));
-        assert!(!lessons.learn(&failed(large, &[&[2]]), BATCH));
-        assert_eq!((lessons.batch, lessons.refusal(mark)), (None, Some(Refusal::TooLarge)));
-        lessons.told(mark);
-        assert_eq!(lessons.refusal(mark), None);
-        assert!(!lessons.learn(&failed(large, &[]), BATCH));
-        assert!(!lessons.learn(&failed(invalid, &[&[1, 2]]), BATCH));
-        assert_eq!(lessons.batch, Some(1));
-        assert!(!lessons.learn(&failed(invalid, &[&[2]]), BATCH));
-        assert_eq!((lessons.batch, lessons.refusal(mark)), (None, Some(Refusal::ByBroker(invalid))));
+        assert!(!lessons.sends_alone());
+        lessons.refused(10, false);
+        lessons.went(4, BATCH);
+        assert!(lessons.sends_alone());
+        lessons.refused(3, false);
+        lessons.went(6, BATCH);
+        assert!(!lessons.sends_alone());
+        assert_eq!(lessons.batch, None, "their size was not why");
     }
 
     #[test]
-    fn of_batches_of_one_record_each_is_to_blame() {
-        let (large, invalid) = (RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::InvalidRecord);
-        for (code, refusal) in [(large, Refusal::TooLarge), (invalid, Refusal::ByBroker(invalid))] {
-            let mut lessons = Lessons::default();
-            for _ in 0..5 {
-                lessons.learn(&failed(code, &[&[1, 2]]), BATCH);
+    fn lessons_are_of_the_block_that_a_sink_has() {
+        let (school, block) = (School::default(), serde_json::json!({ "topic": "a" }));
+        school.of("t/p/out", &block).lock().refused(3, true);
+        assert!(school.of("t/p/out", &block).lock().sends_alone());
+        assert!(!school.of("t/p/out", &serde_json::json!({ "topic": "b" })).lock().sends_alone());
+        let mut found = Found::default();
+        found.insert(Mark::of("", b"", b"", std::iter::empty()), Refusal::TooLarge);
+        let mut lessons = Lessons::default();
+        lessons.keep(found);
+        assert_eq!((lessons.take_found().len(), lessons.take_found().len()), (1, 0));
+    }
+
+    #[test]
+    fn batches_shrink_below_what_was_too_large() {
+        let mut lessons = Lessons::default();
+        let mut refused = |smallest: Option<usize>| {
+            lessons.refused(2, true);
+            if let Some(bytes) = smallest {
+                lessons.too_large(bytes + 1);
+                lessons.too_large(bytes);
             }
-            for n in [1_u64, 2] {
-                assert_eq!(lessons.refusal(Mark::of(&n.to_le_bytes(), b"")), Some(refusal), "{n}");
-            }
-        }
+            lessons.went(2, BATCH);
+            lessons.batch
+        };
+        assert_eq!(refused(Some(BATCH)), None, "it was that one, and not the others' size");
+        assert_eq!(refused(Some(40_000)), Some(BATCH / 64), "no batch of that size can pass");
+        assert_eq!(refused(Some(40_000)), Some(BATCH / 64), "these are smaller");
+        assert_eq!(refused(None), Some(BATCH / 64 / 64), "none was too large by itself");
+        assert_eq!((refused(None), refused(None), refused(None)), (Some(4), Some(1), Some(1)));
     }
 }

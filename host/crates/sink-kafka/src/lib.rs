@@ -11,7 +11,7 @@
 //! * While no broker can be reached that is told at once, and the producer goes on by itself when one is back. When nothing
 //!   is acknowledged for `send_timeout_secs` the producer is given up.
 //! * Wrong credentials, missing rights and failing TLS stop the sink until an operator helps. A record that is too large,
-//!   or that the broker refuses, is rejected alone: where a whole batch of them was refused, smaller ones find it.
+//!   or that the broker refuses, is rejected alone: after a batch was refused, all that was under way goes one by one.
 //! * With `exactly_once` records go in transactions, each with the record that says where the sink stands after it. That one
 //!   is read back when the sink is opened, and then no other producer of its name can commit anything any more. So a crash
 //!   at any place neither loses nor doubles what a `read_committed` consumer sees.
@@ -26,6 +26,7 @@ mod error;
 mod factory;
 mod in_flight;
 mod lessons;
+mod linger;
 mod prompt;
 mod properties;
 mod quiet;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deltaforge_engine::budget::Reservation;
-use deltaforge_engine::message::Message;
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, Trouble, Wants};
 use parking_lot::Mutex;
 use rdkafka::producer::{Producer, ThreadedProducer};
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::client_conf::{Sizes, client_config, patience, says_linger};
@@ -16,18 +16,21 @@ use crate::config::KafkaConfig;
 use crate::context::Context;
 use crate::error::KafkaSinkError;
 use crate::in_flight::InFlight;
-use crate::lessons::{BATCH, Lessons, Refusal};
-use crate::quiet::LINGER;
+use crate::lessons::{BATCH, Found, Lessons};
+use crate::linger::LINGER;
 use crate::topics::Maker;
 use crate::transactions::Transactions;
 use crate::turns::Turns;
 
+mod alone;
 mod commit;
 mod connection;
 mod ending;
 mod handover;
+mod probe;
 
-use ending::mark;
+use alone::{Alone, mark};
+use ending::no_topic;
 use handover::{Parts, Unsent};
 
 /// Less than this is not worth waiting for more, when a sink has nothing more to write.
@@ -35,7 +38,8 @@ const LITTLE: usize = 48 << 10;
 /// After so many records others get their turn on this thread.
 const TURN: usize = 256;
 
-pub(crate) type Records = ThreadedProducer<Context>;
+/// Whoever drops the last one waits for its threads: not a thread that others need.
+pub(crate) type Records = Arc<ThreadedProducer<Context>>;
 
 pub(crate) struct KafkaSink {
     /// `None`: it was given up.
@@ -50,8 +54,18 @@ pub(crate) struct KafkaSink {
     /// Where each event is to be in its topic once.
     transactions: Option<Transactions>,
     lessons: Arc<Mutex<Lessons>>,
-    /// What batches may be without lessons.
+    /// What batches may be without further lessons.
     batch: usize,
+    /// This producer sends records one by one.
+    is_alone: bool,
+    /// The delivery that is sent so.
+    alone: Option<Alone>,
+    /// So many were tried before a transaction.
+    probed: usize,
+    /// Those that are refused, and not told yet.
+    found: Found,
+    /// The client counts one of them as sent.
+    is_skewed: bool,
     patience: Duration,
     trouble: Trouble,
     /// Nobody said how long records linger: no longer than more come.
@@ -68,7 +82,7 @@ impl KafkaSink {
         lessons: Arc<Mutex<Lessons>>,
         turns: &Turns,
     ) -> Result<Self, KafkaSinkError> {
-        let sizes = Sizes::of(&config, context.budget.limit(), lessons.lock().batch);
+        let sizes = Sizes::of(&config, context.budget.limit(), &lessons.lock());
         let settings = client_config(&config, &context, sizes);
         let in_flight = Arc::new(InFlight::default());
         let listener = Context::new(&config, in_flight.clone(), &context);
@@ -82,6 +96,11 @@ impl KafkaSink {
             transactions: None,
             lessons,
             batch: settings.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH),
+            is_alone: sizes.alone,
+            alone: None,
+            probed: 0,
+            found: Found::default(),
+            is_skewed: false,
             patience: patience(&config),
             trouble: context.trouble.clone(),
             is_prompt: !says_linger(&config.client_conf),
@@ -93,10 +112,12 @@ impl KafkaSink {
             sink.take_over(&settings, &context, turns).await?;
         }
         sink.producer().client().context().opened();
+        sink.found = sink.lessons.lock().take_found();
         info!(
             brokers = config.brokers,
             queue_bytes = sizes.queue,
             exactly_once = config.exactly_once,
+            one_by_one = sizes.alone,
             "connected to Kafka"
         );
         if let Some(wanted) = sizes.wanted.filter(|wanted| *wanted > sizes.queue) {
@@ -112,12 +133,6 @@ impl KafkaSink {
     fn producer(&self) -> &Records {
         self.producer.as_ref().expect("a sink that failed is not called again")
     }
-
-    /// Whether a producer before this one learned that a record cannot be delivered.
-    fn known_refusal(&self, message: &Message<'_>) -> Option<Refusal> {
-        let lessons = self.lessons.lock();
-        if lessons.is_empty() { None } else { lessons.refusal(mark(message)) }
-    }
 }
 
 #[async_trait]
@@ -125,6 +140,11 @@ impl Sink for KafkaSink {
     async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
         if let Some(error) = &self.ended {
             return Err(error.clone().into());
+        }
+        match (self.is_alone, &self.transactions) {
+            (true, Some(_)) => return self.probe(delivery).await,
+            (true, None) => return self.write_alone(delivery).await,
+            (false, _) => {}
         }
         if let Err(error) = self.join_transaction().await {
             return Err(self.lost(error).await.into());
@@ -138,10 +158,11 @@ impl Sink for KafkaSink {
             };
             if let Err(why) = is_topic {
                 self.give_back().await?;
-                let message = format!("the topic {topic:?} {why}");
-                return Err(SinkError::Rejected { place, kind: "routing", code: "kafka_bad_topic", message });
+                return Err(no_topic(place, &topic, why));
             }
-            if let Some(refusal) = self.known_refusal(&message) {
+            if !self.found.is_empty()
+                && let Some(refusal) = self.found.tell(&mark(&topic, &message))
+            {
                 return Err(self.reject(place, &topic, &message, refusal).await);
             }
             let parts = Parts::of(&topic, &message);
@@ -170,6 +191,9 @@ impl Sink for KafkaSink {
             if let Some(error) = &self.ended {
                 return Err(error.clone().into());
             }
+            if self.is_alone {
+                return Err(self.end_probing().into());
+            }
             return match self.commit().await {
                 Ok(durable) => Ok(durable),
                 Err(error) => Err(self.lost(error).await.into()),
@@ -197,7 +221,13 @@ impl Sink for KafkaSink {
     }
 
     fn wants(&self) -> Option<Wants> {
-        self.transactions.as_ref()?.wants()
+        match &self.transactions {
+            // All of it, and nothing is waited for.
+            Some(_) if self.is_alone => Some(Wants::More(Instant::now())),
+            Some(transactions) => transactions.wants(),
+            None if self.is_alone => self.wants_alone(),
+            None => None,
+        }
     }
 
     fn stands(&self) -> Option<Arc<[u8]>> {

@@ -149,12 +149,20 @@ impl Transactions {
     /// Whether more deliveries are for the transaction that is open.
     pub fn wants(&self) -> Option<Wants> {
         let open = self.open.as_ref()?;
-        if open.began.elapsed() >= OLDEST || open.bytes >= self.largest {
+        let is_due = open.began.elapsed() >= OLDEST || open.bytes >= self.largest;
+        // What is in it only in part is to be in it whole.
+        if is_due && !open.is_torn {
             return Some(Wants::Enough);
         }
         // That is over already where the stream had paused, and nothing is waited for.
         let apart = self.last_commit.as_ref().map_or(open.began, |last| last.began + APART);
         Some(Wants::More(apart.min(open.began + OLDEST)))
+    }
+
+    /// It was aborted, and another one may begin.
+    pub fn aborted(&mut self) {
+        self.open = None;
+        self.aborts.increment(1);
     }
 
     /// Its commit may have come to the brokers from now on, or certainly has not.

@@ -84,7 +84,15 @@ impl Sink for Keeper {
         let mut kept = self.kept.lock();
         if kept.epoch != self.epoch {
             let (next, code, message) = (Next::Stop, "keeper_fenced", "another is at work".to_owned());
-            return Err(SinkError::Failed { next, code, message, delivered: 0, wait: None, cause: None });
+            return Err(SinkError::Failed {
+                next,
+                code,
+                message,
+                delivered: 0,
+                wait: None,
+                learned: false,
+                cause: None,
+            });
         }
         if kept.fails() {
             return Err(down("begin to commit"));

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use deltaforge_engine::Pipeline;
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, Services};
-use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory};
+use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory, Wants};
 use deltaforge_engine::status::State;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::parts::{Numbers, Shelf, onto, opens};
+use crate::parts::{Numbers, Shelf, ShelfSink, number, onto, opens};
 use crate::setup::{self, checkpointed, within};
 
 /// What outlives a pipeline.
@@ -244,6 +244,47 @@ async fn what_is_sent_again_is_followed_by_all_that_came_after_it() {
     let got = double.got.lock().clone();
     let last = |n: u64| got.iter().rposition(|one| *one == n).unwrap();
     assert!((1..40).all(|n| last(n - 1) < last(n)), "the newest state came last: {got:?}");
+    pipeline.shutdown().await;
+}
+
+/// A shelf that would have much before it is asked what is durable, and takes no 25.
+struct PatientSink(ShelfSink);
+
+#[async_trait]
+impl Sink for PatientSink {
+    async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
+        match delivery.messages().find(|(_, message)| number(message) == 25) {
+            Some((place, _)) => {
+                let (kind, code, message) = ("other", "shelf_refused", "it is 25".to_owned());
+                Err(SinkError::Rejected { place, kind, code, message })
+            }
+            None => self.0.write(delivery).await,
+        }
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        self.0.durable().await
+    }
+
+    fn wants(&self) -> Option<Wants> {
+        Some(Wants::More(tokio::time::Instant::now() + Duration::from_secs(60)))
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_an_event_that_can_never_be_delivered_counts_as_delivered() {
+    let host = Host::new();
+    let shelf = Arc::new(Shelf::default());
+    let onto = shelf.clone();
+    let sink = opens(move |_| Ok(Box::new(PatientSink(ShelfSink { shelf: onto.clone(), through: 0 }))));
+    let pipeline = host.start(CommitPolicy::All, vec![(sink, true)]);
+    for bound in [10, 20] {
+        host.numbers.bound.send_replace(bound);
+        within("they are there", async || shelf.numbers().len() as u64 == bound).await;
+    }
+    host.numbers.bound.send_replace(30);
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    checkpointed(&pipeline, "s0", 20).await;
     pipeline.shutdown().await;
 }
 

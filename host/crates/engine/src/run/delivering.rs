@@ -53,8 +53,12 @@ impl SinkTask {
                         // Nothing of the batch is out: another version may mend it.
                         self.handed.take_back(self.index, had);
                     }
-                    let (sink, event) = (&self.plan.id, meta.event_id);
-                    let text = format!("sink {sink} can never deliver event {event}: {message}");
+                    let text =
+                        format!("sink {} can never deliver event {}: {message}", self.plan.id, meta.event_id);
+                    if self.written > 0 && self.keeps.is_none() {
+                        // What got through before it need not be sent again at each try.
+                        let _ = self.await_durable(sink, shared, hearing).await?;
+                    }
                     return Err(Failure::operator(code, text));
                 };
                 let plan = self.plan.clone();

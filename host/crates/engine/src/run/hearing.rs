@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{Span, warn};
 
 use crate::narrate::help;
 use crate::secrets::Secrets;
@@ -22,6 +22,8 @@ pub(crate) struct Hearing {
     shared: Arc<Shared>,
     secrets: Secrets,
     heard: Mutex<Instant>,
+    /// What it is a part of: clients tell from threads of their own.
+    span: Span,
     /// Something was told, perhaps while nobody called.
     pub told: Notify,
 }
@@ -34,6 +36,7 @@ impl Hearing {
             shared,
             secrets,
             heard: Mutex::new(Instant::now()),
+            span: Span::current(),
             told: Notify::new(),
         }
     }
@@ -55,6 +58,7 @@ impl Hearing {
 
 impl Listener for Hearing {
     fn failed(&self, error: &SinkError) {
+        let _of = self.span.enter();
         self.works();
         let code = error.code();
         if self.shared.sink_failed(self.index, code, error) {

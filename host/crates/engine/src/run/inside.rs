@@ -50,7 +50,8 @@ impl Part {
                 if self.committed_us().is_none_or(|committed| committed == event.ts_us()) {
                     return Ok(true);
                 }
-                "its server rolled it back, and another one has its name now".to_owned()
+                "it is from another time: its server rolled it back, and another one has its name now"
+                    .to_owned()
             }
             Some(transaction) => format!("the source reads another one first ({})", transaction.id),
             None => "the source copies rows first".to_owned(),

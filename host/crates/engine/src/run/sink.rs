@@ -30,6 +30,9 @@ use crate::sink::{Listener, Sink, SinkContext, SinkError, Trouble, Wants};
 use crate::source::SourceFactory;
 use crate::status::{Failure, Shared, with_causes};
 
+/// The first pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
 /// What all sinks of an attempt share.
 pub(crate) struct SinkShared {
     pub plan: Arc<PipelinePlan>,
@@ -186,6 +189,8 @@ enum End {
     Failed(SinkError),
     /// It failed while nothing was asked of it, and has said so; it is opened anew.
     Stale,
+    /// It is opened anew as it wants to be, and has nothing that is not durable.
+    Anew,
 }
 
 impl SinkTask {
@@ -195,7 +200,7 @@ impl SinkTask {
     }
 
     pub async fn run(mut self, shared: Arc<Shared>) -> Result<(), Failure> {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(30));
+        let mut backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(30));
         let may_leave = self.drain.is_some();
         let leaving = self.leaving.clone();
         let hearing = self.opened.as_ref().map(|opened| opened.hearing.clone());
@@ -216,6 +221,7 @@ impl SinkTask {
             let error = match end {
                 End::Finished => return Ok(()),
                 End::Failed(error) => error,
+                End::Anew => continue,
                 End::Stale => {
                     tokio::select! {
                         _ = self.pauses.pause(backoff.next()) => continue,
@@ -232,9 +238,9 @@ impl SinkTask {
             if failures >= 2 {
                 self.unload().await?;
             }
-            let (next, wait) = match &error {
-                SinkError::Failed { next, wait, .. } => (*next, *wait),
-                SinkError::Rejected { .. } => (Next::Operator, None),
+            let (next, wait, learned) = match &error {
+                SinkError::Failed { next, wait, learned, .. } => (*next, *wait, *learned),
+                SinkError::Rejected { .. } => (Next::Operator, None, false),
             };
             if error.is_halt() {
                 // Before it shows: whoever sees it may resume at once.
@@ -249,6 +255,7 @@ impl SinkTask {
             self.tried.cancel();
             let pause = match next {
                 Next::Stop => Duration::MAX,
+                Next::Retry | Next::Operator if learned => FIRST_PAUSE,
                 Next::Retry | Next::Operator => backoff.next().max(wait.unwrap_or_default()),
             };
             if next != Next::Stop {
@@ -321,7 +328,12 @@ impl SinkTask {
                 gate.opened().await?;
                 continue;
             }
-            if gate.is_none() && self.written < self.pending.len() {
+            let wants = sink.wants();
+            if wants == Some(Wants::Anew) && self.written == 0 && (open || !self.pending.is_empty()) {
+                return Ok((End::Anew, progressed));
+            }
+            let is_full = self.written > 0 && matches!(wants, Some(Wants::Enough | Wants::Anew));
+            if gate.is_none() && !is_full && self.written < self.pending.len() {
                 match self.write(&mut *sink, shared, hearing).await? {
                     Some(error) => {
                         // What got through before it need not be sent again, but where a part of what failed would be
@@ -393,7 +405,7 @@ impl SinkTask {
     fn has_room(&self, sink: &dyn Sink) -> bool {
         match sink.wants() {
             None => self.pending.len() < self.max_inflight,
-            Some(wants) => wants != Wants::Enough,
+            Some(wants) => matches!(wants, Wants::More(_)),
         }
     }
 

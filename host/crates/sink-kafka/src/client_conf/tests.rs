@@ -19,7 +19,7 @@ fn problems(conf: Value) -> Vec<(String, String)> {
 
 fn settings(conf: Value) -> ClientConfig {
     let config = config(conf);
-    client_config(&config, &context(), Sizes::of(&config, 128 << 20, None))
+    client_config(&config, &context(), Sizes::of(&config, 128 << 20, &Lessons::default()))
 }
 
 #[test]
@@ -125,8 +125,21 @@ fn the_users_settings_win_and_promises_stay() {
 }
 
 #[test]
+fn what_may_be_refused_goes_in_batches_of_one_record_and_ends_nothing() {
+    let mut lessons = Lessons::default();
+    lessons.refused(1, false);
+    let config = config(json!({ "batch.num.messages": 500, "retries": 3 }));
+    let alone = client_config(&config, &context(), Sizes::of(&config, 128 << 20, &lessons));
+    assert_eq!(alone.get("batch.num.messages"), Some("1"));
+    for key in ["enable.gapless.guarantee", "retries"] {
+        assert_eq!(alone.get(key), None, "{key}");
+    }
+    assert_eq!(alone.get("enable.idempotence"), Some("true"));
+}
+
+#[test]
 fn the_queue_is_a_share_of_the_budget_and_takes_the_largest_record() {
-    let of = |conf, budget| Sizes::of(&config(conf), budget, None).queue;
+    let of = |conf, budget| Sizes::of(&config(conf), budget, &Lessons::default()).queue;
     assert_eq!(of(json!({}), 64 << 20), 8 << 20);
     assert_eq!(of(json!({ "queue.buffering.max.kbytes": 4096 }), 64 << 20), 4 << 20);
     assert_eq!(of(json!({}), 1 << 20), 2 * MESSAGE_MAX);
@@ -151,7 +164,7 @@ fn with_exactly_once_the_producer_is_one_of_transactions() {
     let config: KafkaConfig =
         serde_json::from_value(json!({ "brokers": "k:9092", "topic": "t", "exactly_once": true }))
             .expect("a block");
-    let settings = client_config(&config, &context(), Sizes::of(&config, 128 << 20, None));
+    let settings = client_config(&config, &context(), Sizes::of(&config, 128 << 20, &Lessons::default()));
     for (key, value) in [
         ("transactional.id", Some("deltaforge/t/p/out")),
         ("transaction.timeout.ms", Some("60000")),

@@ -70,6 +70,7 @@ impl KafkaSink {
         self.commit_until_answered().await?;
         failpoint::hit("kafka.committed");
         self.in_flight.take_durable();
+        self.found.forget_told();
         self.hold();
         let state = Some(last.stands.to_vec());
         if let Some(transactions) = &mut self.transactions {
@@ -116,7 +117,14 @@ impl KafkaSink {
             if !waits || self.in_flight.is_broken() {
                 return Err(self.of_transaction(&error));
             }
-            quiet.look(self.producer().client().context())?;
+            let looked = quiet.look(self.producer().client().context());
+            looked.map_err(|silence| match (silence, &error) {
+                (KafkaSinkError::Timeout { after, why, .. }, KafkaError::Transaction(_)) => {
+                    let waits = " of the commit of a transaction".to_owned();
+                    KafkaSinkError::Timeout { after, waits, why }
+                }
+                (silence, _) => silence,
+            })?;
         }
     }
 

@@ -27,7 +27,7 @@ const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Makes a producer, which begins to look for brokers.
 pub(super) fn create(settings: &ClientConfig, listener: Context) -> Result<Records, KafkaSinkError> {
-    settings.create_with_context(listener).map_err(refused_settings)
+    settings.create_with_context(listener).map(Arc::new).map_err(refused_settings)
 }
 
 impl KafkaSink {

@@ -83,6 +83,7 @@ impl KafkaSink {
             self.in_flight.not_sent(bytes);
             match error {
                 KafkaError::MessageProduction(Code::QueueFull) => {
+                    self.hold();
                     self.in_flight.wants_room(true);
                     let quiet = quiet.get_or_insert_with(|| self.quiet());
                     let waited = quiet.wait(self.producer().client().context()).await;
@@ -153,7 +154,7 @@ impl KafkaSink {
 
     /// Looks whether records get through.
     pub(super) fn quiet(&self) -> Quiet {
-        let prompt = self.producer.clone().filter(|_| self.is_prompt);
+        let prompt = self.producer.as_ref().filter(|_| self.is_prompt);
         Quiet::new(&self.in_flight, self.patience, &self.trouble, prompt)
     }
 }

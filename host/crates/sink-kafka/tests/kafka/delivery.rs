@@ -48,6 +48,24 @@ async fn what_nothing_follows_does_not_linger() {
     assert!(fastest < Duration::from_millis(5), "{fastest:?}");
 }
 
+/// Five requests are on their way at a time, each of one partition.
+#[tokio::test]
+async fn what_goes_to_many_partitions_takes_no_longer_pauses_for_that() {
+    let kafka = Kafka::shared();
+    kafka.make_topic("many.partitions", 40, &[]);
+    let mut sink =
+        open(&KafkaSinkFactory::default(), &block(kafka, "many.partitions", json!({}))).await.unwrap();
+    let drafts: Vec<Draft> = (0..1_000).map(|n| Draft::new(format!("k{n}"), "x".repeat(100))).collect();
+    let mut fastest = Duration::MAX;
+    for seq in 1..=30 {
+        let began = Instant::now();
+        sink.write(&delivery(seq, &drafts)).await.unwrap();
+        while sink.durable().await.unwrap().through < seq {}
+        fastest = fastest.min(began.elapsed());
+    }
+    assert!(fastest < Duration::from_millis(100), "{fastest:?}");
+}
+
 #[tokio::test]
 async fn a_key_is_in_the_partition_where_the_java_client_puts_it() {
     let kafka = Kafka::shared();

@@ -83,8 +83,11 @@ pub async fn deliver(factory: &KafkaSinkFactory, config: &Value, deliveries: Vec
         while !pending.is_empty() {
             let has_room = |sink: &dyn Sink, written| match sink.wants() {
                 None => written < 4,
-                Some(wants) => wants != Wants::Enough,
+                Some(wants) => matches!(wants, Wants::More(_)),
             };
+            if sink.wants() == Some(Wants::Anew) && written == 0 {
+                continue 'open;
+            }
             while written < pending.len() && has_room(&*sink, written) {
                 let Item { delivery, wanted } = &mut pending[written];
                 if delivery.is_empty() && (delivery.indexes.is_empty() || !keeps) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use deltaforge_engine::sink::{Delivery, SinkContext, SinkError, SinkFactory, Trouble};
 use deltaforge_sink_kafka::KafkaSinkFactory;
 use deltaforge_testkit::kafka::{Kafka, Record};
-use deltaforge_testkit::sinks;
+use deltaforge_testkit::sinks::{self, Draft};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -66,6 +66,7 @@ async fn a_broker_that_does_not_answer_is_told_of_and_what_it_did_not_take_is_se
     let began = Instant::now();
     let error = sink.durable().await.unwrap_err();
     assert_eq!(error.code(), "kafka_timeout", "{error}");
+    assert!(error.to_string().contains("of 10 records for topic frozen, partition "), "{error}");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop(sink);
     kafka.thaw();
@@ -102,6 +103,33 @@ async fn while_no_broker_is_there_that_is_told_and_an_open_sink_goes_on_by_itsel
     let (durable, ()) = tokio::join!(sink.durable(), watch);
     assert_eq!(durable.unwrap().through, 1);
     assert_eq!(kafka.records("gone").unwrap().len(), 10, "each of them once");
+}
+
+#[tokio::test]
+async fn a_topic_that_is_missing_after_an_outage_is_told_as_that() {
+    let kafka = Arc::new(tokio::task::spawn_blocking(Kafka::start).await.unwrap());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let trouble = Trouble::new(Arc::new(move |error: &SinkError| heard.lock().push(error.code())));
+    let conf = json!({ "allow.auto.create.topics": false, "statistics.interval.ms": 200 });
+    let config = block(&kafka, "${source.table}", json!({ "send_timeout_secs": 20, "client_conf": conf }));
+    let context = SinkContext { trouble, ..sinks::context() };
+    let mut sink = KafkaSinkFactory::default().open(&config, context).await.unwrap();
+    kafka.kill();
+    sink.write(&delivery(1, &[Draft::new("1", "a").to("nobody.made.it")])).await.unwrap();
+    let watch = async {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while !told.lock().contains(&"kafka_connect") {
+            assert!(Instant::now() < deadline, "nothing was told");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let kafka = kafka.clone();
+        tokio::task::spawn_blocking(move || kafka.start_again()).await.unwrap();
+    };
+    let (durable, ()) = tokio::join!(sink.durable(), watch);
+    let error = durable.unwrap_err();
+    assert_eq!(error.code(), "kafka_unknown_topic", "{error}");
+    assert!(error.to_string().contains("nobody.made.it"), "{error}");
 }
 
 #[tokio::test]
