@@ -175,6 +175,9 @@ impl Log {
             self.here.advance(header.next_pos, header.size);
         }
         let starts = self.here.pos.saturating_sub(header.size.into());
+        if let Body::TableMap(_) = &event.body {
+            self.clock(header);
+        }
         match &event.body {
             Body::FormatDescription(format) => {
                 // Where a dump begins, and where a server went on in another file by itself, it says 0.
@@ -287,6 +290,7 @@ impl Log {
         let (name, ts_us) = (Name::MariaDb(begin.gtid), i64::from(header.timestamp_seconds) * 1_000_000);
         let tx = self.open(name, header.server_id, ts_us)?;
         tx.begun = !begin.is_standalone();
+        tx.is_untimed = tx.begun;
         // Nothing has changed yet, or never will.
         tx.passes = matches!(begin.alter, Some(AlterPhase::Start | AlterPhase::Rollback(_)));
         if begin.flags & MariaGtidEvent::PREPARED_XA != 0
@@ -295,6 +299,18 @@ impl Log {
             self.prepare(name_of(xid));
         }
         Ok(())
+    }
+
+    /// The first rows of a transaction of MariaDB come, and say when it is from: a replica logs the time of a commit as another
+    /// one than the server did where it was made, and that of rows as it was.
+    fn clock(&mut self, header: &Header) {
+        let Some(tx) = self.tx.as_mut().filter(|tx| tx.is_untimed) else { return };
+        let ts_us = i64::from(header.timestamp_seconds) * 1_000_000;
+        (tx.ts_us, tx.is_untimed) = (ts_us, false);
+        tx.ids.at(ts_us);
+        if let Some(preparing) = &mut self.preparing {
+            preparing.ids.at(ts_us);
+        }
     }
 
     fn open(&mut self, name: Name, server_id: u32, ts_us: i64) -> Result<&mut Open, MysqlError> {

@@ -17,8 +17,10 @@ pub(super) struct Open {
     pub ids: Ids,
     /// The server that it was made on.
     pub server_id: u32,
-    /// When it was committed where it was made, microseconds since the Unix epoch.
+    /// When it was committed where it was made, microseconds since the Unix epoch. Of MariaDB, when its first rows were changed.
     pub ts_us: i64,
+    /// Its first rows are still to say that.
+    pub is_untimed: bool,
     /// Whether it was read before: only the rows of XA transactions are of interest.
     pub known: bool,
     /// Whether BEGIN, or what stands for it, came.
@@ -45,6 +47,7 @@ impl Open {
             ids,
             server_id,
             ts_us,
+            is_untimed: false,
             known,
             begun: false,
             passes: false,
@@ -89,7 +92,14 @@ impl Ids {
             Name::At(..) => format!("{identity} {name}"),
             name => name.to_string(),
         };
-        Self { ts_ms: ts_us.div_euclid(1_000), name, rows: Vec::new(), table: 0 }
+        let mut ids = Self { ts_ms: 0, name, rows: Vec::new(), table: 0 };
+        ids.at(ts_us);
+        ids
+    }
+
+    /// They are of that time.
+    pub fn at(&mut self, ts_us: i64) {
+        self.ts_ms = ts_us.div_euclid(1_000);
     }
 
     /// The number of the next row of this table.

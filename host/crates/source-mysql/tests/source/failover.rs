@@ -1,6 +1,8 @@
 //! Another server takes over.
 
+use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::error::Next;
+use deltaforge_model::Boundary;
 use deltaforge_testkit::mysql::{Flavour, Server};
 use deltaforge_testkit::wait;
 use serde_json::json;
@@ -86,6 +88,46 @@ async fn a_promoted_replica_is_read_on_by_the_gtids() {
             assert_eq!((&one.id, &one.line, &one.transaction), (&other.id, &other.line, &other.transaction));
         }
         assert_eq!(seen[2].line, "c t id=4");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_transaction_is_the_same_on_the_replica_and_a_part_of_it_is_known_again() {
+    let limits = BatchLimits { hard_bytes: 64 << 10, max_bytes: 2 << 10, ..BatchLimits::default() };
+    for flavour in Flavour::BOTH {
+        let pair = Pair::start(flavour);
+        let db = Db::of(&pair.primary);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY, s TEXT)");
+        let mut reader = Reader::connect_with(db.config(), None, limits).await.unwrap();
+        let checkpoint = reader.through.clone();
+        // Its statements, its commit and the replica's take another second each.
+        let rows = |from: usize| {
+            let rows: Vec<String> =
+                (from..from + 400).map(|id| format!("({id}, REPEAT('x', 500))")).collect();
+            format!("INSERT INTO t VALUES {}", rows.join(", "))
+        };
+        db.run(&format!("BEGIN; {}; DO SLEEP(1.2); {}; DO SLEEP(1.2); COMMIT", rows(0), rows(400)));
+        pair.wait_for(800, &db);
+        let from_primary = reader.events(800).await;
+        // By its id and the time of its commit; the third word is whose log it was read from.
+        let part = |boundary: &Boundary| match boundary {
+            Boundary::Inside { transaction, .. } => {
+                Some(transaction.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>())
+            }
+            Boundary::Transaction => None,
+        };
+        let of_primary: Vec<_> = reader.boundaries.iter().filter_map(part).collect();
+        assert!(of_primary.len() > 2, "{:?}", reader.boundaries);
+        pair.stop_replicating();
+        let mut config = db.config();
+        config["dsn"] = json!(pair.replica.dsn());
+        let mut reader = Reader::connect_with(config, checkpoint, limits).await.unwrap();
+        let from_replica = reader.events(800).await;
+        let of_replica: Vec<_> = reader.boundaries.iter().filter_map(part).collect();
+        assert_eq!(of_primary[0], of_replica[0], "{flavour:?}");
+        for (one, other) in from_primary.iter().zip(&from_replica) {
+            assert_eq!((&one.id, &one.line, one.ts_us), (&other.id, &other.line, other.ts_us), "{flavour:?}");
+        }
     }
 }
 
