@@ -179,8 +179,10 @@ impl Reader {
     }
 
     pub async fn batch(&mut self) -> Result<SourceBatch, SourceError> {
-        let batch =
-            tokio::time::timeout(DEADLINE, self.inner.next_batch()).await.expect("a batch in time")?;
+        let Ok(batch) = tokio::time::timeout(DEADLINE, self.inner.next_batch()).await else {
+            panic!("no batch in time; seen: {:#?}", self.lines());
+        };
+        let batch = batch?;
         let batch = batch.expect("the stream does not end");
         if let Some(through) = &self.through {
             assert_eq!(batch.covers.from, *through, "batches follow each other");

@@ -88,8 +88,8 @@ async fn a_migration_that_copies_drops_and_renames_is_a_gap_that_is_read_again()
 fn migrate(db: &Db) {
     db.run(
         "BEGIN; CREATE TABLE t2 (id INTEGER PRIMARY KEY, a TEXT NOT NULL, n INT DEFAULT 1);
-         INSERT INTO t2 (id, a) SELECT * FROM t; DROP TABLE t; ALTER TABLE t2 RENAME TO t; COMMIT;
-         INSERT INTO t VALUES (2, 'missed', 2);",
+         INSERT INTO t2 (id, a) SELECT * FROM t; DROP TABLE t; ALTER TABLE t2 RENAME TO t;
+         INSERT INTO t VALUES (2, 'missed', 2); COMMIT;",
     );
 }
 
