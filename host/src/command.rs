@@ -1,5 +1,6 @@
 //! Commands that may ask a host: how they are run, and how they say what went wrong.
 
+use deltaforge_author::scaffold::NewError;
 use serde_json::json;
 
 use crate::Exit;
@@ -19,7 +20,12 @@ pub fn run(
         Err(error) => error,
     };
     let remote = error.downcast_ref::<RemoteError>();
-    let exit = if remote.is_some_and(RemoteError::is_unreachable) { Exit::Unreachable } else { Exit::Failed };
+    let exit = match remote {
+        Some(RemoteError::Unreachable { .. }) => Exit::Unreachable,
+        Some(RemoteError::Address(_)) => Exit::Config,
+        _ if matches!(error.downcast_ref(), Some(NewError::Name { .. })) => Exit::Config,
+        _ => Exit::Failed,
+    };
     let text = format!("{error:#}");
     if json {
         let code = remote.map_or(failed, RemoteError::code);

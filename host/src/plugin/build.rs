@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use deltaforge_author::build::{self, Mode};
+use deltaforge_author::scaffold::Language;
 use deltaforge_wasm::Inspection;
 use serde_json::json;
 
@@ -48,6 +49,14 @@ pub async fn build(dir: &Path, out: Option<&Path>) -> anyhow::Result<Written> {
 }
 
 pub async fn run(args: &BuildArgs) -> anyhow::Result<Exit> {
+    if !args.output.json
+        && matches!(
+            build::language(&args.dir),
+            Ok(Language::JavaScript | Language::TypeScript | Language::Python)
+        )
+    {
+        show::step("building, with all of the language's runtime; that takes some seconds");
+    }
     let Written { path, what, component } = build(&args.dir, args.out.as_deref()).await?;
     let size = component.len() as u64;
     if args.output.json {

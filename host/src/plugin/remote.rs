@@ -71,11 +71,6 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
-    /// Whether nobody answered.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
-    }
-
     /// A stable word for programs.
     pub fn code(&self) -> &str {
         match self {

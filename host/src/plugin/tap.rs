@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, value_parser};
 use reqwest::Method;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -45,11 +45,16 @@ pub struct TapArgs {
 #[derive(Debug, Args, Clone, Copy)]
 pub struct Much {
     /// Most events, up to 500
-    #[arg(long, default_value_t = 20)]
-    events: usize,
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u16).range(1..=500))]
+    events: u16,
     /// Longest wait for them, seconds, up to 30
-    #[arg(long, value_name = "SECS", default_value_t = 5.0)]
+    #[arg(long, value_name = "SECS", default_value_t = 5.0, value_parser = wait)]
     wait: f64,
+}
+
+fn wait(text: &str) -> Result<f64, String> {
+    let secs = text.parse().ok().filter(|secs| (0.0..=30.0).contains(secs));
+    secs.ok_or_else(|| "from 0 to 30 seconds".to_owned())
 }
 
 /// A processor of a pipeline, or the envelope of one of its sinks.
@@ -111,7 +116,6 @@ struct Shown {
 /// What the host says, or that nothing came.
 pub async fn tap(place: &Place, much: Much, host: &HostArgs) -> anyhow::Result<Tapped> {
     let Much { events, wait } = much;
-    anyhow::ensure!((0.0..=30.0).contains(&wait), "--wait {wait}: from 0 to 30 seconds");
     let remote = Remote::new(&host.host, &host.token)?;
     let body = Body::Json(json!({ "events": events, "wait_ms": (wait * 1e3) as u64 }));
     let path = place.path();

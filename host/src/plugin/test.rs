@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use deltaforge_author::golden::{self, Case, Difference, Verdict};
 use deltaforge_engine::stage::StageLimits;
 use deltaforge_wasm::{DEFAULT_LIMITS, Inspection, TrialSpec};
@@ -40,13 +40,13 @@ pub struct TestArgs {
 #[derive(Debug, Args)]
 pub struct SandboxArgs {
     /// Its own running time in one call, milliseconds
-    #[arg(long, value_name = "MS", default_value_t = DEFAULT_LIMITS.cpu_ms)]
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_LIMITS.cpu_ms, value_parser = value_parser!(u64).range(1..))]
     cpu_ms: u64,
     /// Wall time of one call, milliseconds
-    #[arg(long, value_name = "MS", default_value_t = DEFAULT_LIMITS.timeout_ms)]
+    #[arg(long, value_name = "MS", default_value_t = DEFAULT_LIMITS.timeout_ms, value_parser = value_parser!(u64).range(1..))]
     timeout_ms: u64,
     /// Its memory, MiB
-    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_LIMITS.mem_mb)]
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_LIMITS.mem_mb, value_parser = value_parser!(u64).range(1..=4096))]
     mem_mb: u64,
     /// Events that it may add in one call
     #[arg(long, value_name = "EVENTS", default_value_t = DEFAULT_LIMITS.added_events)]
@@ -59,7 +59,7 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "LINES", default_value_t = DEFAULT_LIMITS.log_lines_per_second)]
     log_lines_per_second: u64,
     /// A grant: log, metrics, clock or random; may be repeated [default: what the component wants]
-    #[arg(long = "grant", value_name = "GRANT")]
+    #[arg(long = "grant", value_name = "GRANT", value_parser = ["log", "metrics", "clock", "random"])]
     grants: Vec<String>,
 }
 
@@ -113,9 +113,15 @@ pub async fn run(args: &TestArgs) -> anyhow::Result<Exit> {
             &json!({ "plugin": name, "passed": pairs.len() - failed, "failed": failed, "cases": cases }),
         )?;
     } else if failed > 0 {
-        let text =
-            "is what comes out what you want? `deltaforge plugin test --bless` writes it into the files";
-        print(&format!("\n{failed} of {} failed; {text}\n", pairs.len()))?;
+        let may_bless =
+            cases.iter().any(|case| matches!(case.verdict, Verdict::Differs(_) | Verdict::Unknown));
+        let text = match may_bless && !args.bless {
+            true => {
+                "; is what comes out what you want? `deltaforge plugin test --bless` writes it into the files"
+            }
+            false => "",
+        };
+        print(&format!("\n{failed} of {} failed{text}\n", pairs.len()))?;
     }
     Ok(if failed == 0 { Exit::Ok } else { Exit::Failed })
 }

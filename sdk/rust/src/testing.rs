@@ -40,6 +40,8 @@ pub use record::record;
 pub struct TestBatch {
     tables: Vec<(String, Vec<Column>, Vec<String>)>,
     events: Vec<TestEvent>,
+    /// Whose it is; `None`: acme's.
+    tenant: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -212,6 +214,13 @@ impl TestBatch {
         Ok(batch)
     }
 
+    /// The same as a tenant's.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of_tenant(self, tenant: &str) -> Self {
+        Self { tenant: Some(tenant.to_owned()), ..self }
+    }
+
     /// How many events it has.
     #[doc(hidden)]
     pub fn events(&self) -> usize {
@@ -244,7 +253,7 @@ impl TestBatch {
             connector: "test".to_owned(),
             version: "deltaforge-test".to_owned(),
             pipeline: "test".to_owned(),
-            tenant: "acme".to_owned(),
+            tenant: self.tenant.clone().unwrap_or_else(|| "acme".to_owned()),
             source_id: "test".to_owned(),
             pos_name: "sequence".to_owned(),
             pos_is_lsn: false,

@@ -79,7 +79,7 @@ const fn act(name: &'static str, code: &'static str, says: &'static [&'static st
 
 const PROCESSORS: &[Act] = &[
     act("loop", "plugin_deadline", &["the limit is 100 ms (limits.cpu_ms)", "spin"]),
-    act("recurse", "plugin_trap", &["call stack exhausted", "descend"]),
+    act("recurse", "plugin_trap", &["call stack exhausted: a plugin has 512 KiB of it", "descend"]),
     act("grow", "plugin_memory", &["64 MiB (limits.mem_mb)", ", in "]),
     act("trap", "plugin_trap", &["told to panic", ", in "]),
     act("huge", "plugin_edit", &["bytes of edits (limits.edit_bytes)", ", in "]),
@@ -94,7 +94,7 @@ const PROCESSORS: &[Act] = &[
 
 const FORMATTERS: &[Act] = &[
     act("loop", "plugin_deadline", &["the limit is 100 ms (limits.cpu_ms)", "spin"]),
-    act("recurse", "plugin_trap", &["call stack exhausted", "descend"]),
+    act("recurse", "plugin_trap", &["call stack exhausted: a plugin has 512 KiB of it", "descend"]),
     act("grow", "plugin_memory", &["64 MiB (limits.mem_mb)", ", in "]),
     act("trap", "plugin_trap", &["told to panic", ", in "]),
     act("huge", "plugin_edit", &["bytes of bodies"]),

@@ -6,8 +6,8 @@ use deltaforge_config::auth::Role;
 use deltaforge_engine::control::Change;
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::swap::{Note, Swappable};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::App;
@@ -30,6 +30,7 @@ pub(crate) struct NewPlugin {
     /// The whole configuration; left out, the present one stays, but not that of a built-in envelope that a plugin takes the place
     /// of.
     #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "an_object")]
     config: Option<Value>,
     /// What for, for those who read the history.
     #[serde(default)]
@@ -38,6 +39,12 @@ pub(crate) struct NewPlugin {
     #[serde(default)]
     #[schema(value_type = u32, default = 1, maximum = 1)]
     probation: Probation,
+}
+
+/// A configuration is an object, as it is in a document.
+fn an_object<'de, D: Deserializer<'de>>(config: D) -> Result<Option<Value>, D::Error> {
+    let object: Option<Map<String, Value>> = Option::deserialize(config)?;
+    Ok(object.map(Value::Object))
 }
 
 /// How many batches a new version is judged by.

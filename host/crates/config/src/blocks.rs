@@ -329,7 +329,7 @@ fn well_formed(reference: &str) -> Result<(), &'static str> {
         parts.len() <= 3 && parts.iter().all(|part| digits(part)) && (parts.len() == 3 || core == version)
     };
     if version.is_some_and(|version| !is_version(version)) {
-        return Err("has a version that is none");
+        return Err("says after @ what is no version; write name@1, name@1.2 or name@1.2.3");
     }
     Ok(())
 }

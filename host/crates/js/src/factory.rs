@@ -69,7 +69,7 @@ impl Javascript {
         let asked = spec.limits.unwrap_or(DEFAULT_LIMITS);
         let bounded = self.workshop.tenants().stage_limits(&spec.tenant, asked, DEFAULT_LIMITS);
         let limits = bounded.unwrap_or_else(|reached| {
-            problems.push(reached.in_block("limits"));
+            problems.extend(reached.into_iter().map(|reached| reached.in_block("limits")));
             asked
         });
         if config.inline.trim().is_empty() {

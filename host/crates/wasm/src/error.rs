@@ -6,7 +6,7 @@ use deltaforge_engine::stage::{StageAction, StageError, TooManyEdits};
 use deltaforge_model::EditError;
 use wasmtime::{Trap, WasmBacktrace};
 
-use crate::limits::{Refused, bound_of_the_runtime};
+use crate::limits::{MAX_STACK_KIB, Refused, bound_of_the_runtime};
 
 /// Most bytes of a guest's own words in a message of ours.
 pub const MAX_GUEST_TEXT: usize = 1024;
@@ -113,6 +113,10 @@ impl CallError {
                     (None, trap) => match (refused, bound_of_the_runtime(&root), trap) {
                         (Some(refused), ..) => (MEMORY, refused.to_string()),
                         (None, Some(bound), _) => (EDIT, Ended::Bound(bound).to_string()),
+                        (None, None, Some(Trap::StackOverflow)) => {
+                            let most = MAX_STACK_KIB;
+                            (TRAP, format!("it trapped: call stack exhausted: a plugin has {most} KiB of it"))
+                        }
                         (None, None, Some(trap)) => (TRAP, format!("it trapped: {trap}")),
                         (None, None, None) => (TRAP, format!("it trapped: {}", cut(&root))),
                     },

@@ -19,7 +19,7 @@ use crate::error::{LOAD, cut};
 use crate::formatter::WasmFormatter;
 use crate::grants::Grants;
 use crate::instance::{Blueprint, Instance};
-use crate::limits::{DEFAULT_LIMITS, Limits};
+use crate::limits::{self, DEFAULT_LIMITS, Limits};
 use crate::mistakes;
 use crate::plugin::{Description, PluginKind};
 use crate::registry::{Registry, Resolved};
@@ -254,7 +254,7 @@ impl Workshop {
         let grants = Grants::parse(&spec.grants).map_err(Problem::Config)?;
         let asked = check_limits(spec.limits).map_err(Problem::Config)?;
         let bounded = self.tenants.stage_limits(&spec.tenant, asked, DEFAULT_LIMITS);
-        let call = bounded.map_err(|reached| Problem::reached("limits", reached))?;
+        let call = bounded.map_err(|reached| Problem::Config(limits::refused(reached)))?;
         let (resolved, loaded) = self.load(spec, recorded).await?;
         check(&loaded, grants, kind).map_err(Problem::Config)?;
         let name = metrics_name(&resolved.plugin, &spec.id);
@@ -322,7 +322,7 @@ impl Workshop {
         let grants = Grants::parse(&spec.grants).map_err(Problem::Config)?;
         let asked = check_limits(spec.limits).map_err(Problem::Config)?;
         let bounded = self.tenants.stage_limits(&spec.tenant, asked, DEFAULT_LIMITS);
-        let call = bounded.map_err(|reached| Problem::reached("limits", reached))?;
+        let call = bounded.map_err(|reached| Problem::Config(limits::refused(reached)))?;
         let (resolved, loaded) = self.load(spec, None).await?;
         check(&loaded, grants, kind).map_err(Problem::Config)?;
         let seat = self.tenants.could_seat(&spec.tenant, call.mem_mb);

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::share::give_way;
 use deltaforge_engine::stage::StageLimits;
+use deltaforge_engine::tenants::LimitReached;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 use wasmtime::ResourceLimiter;
@@ -25,11 +27,18 @@ pub const MAX_ADDED_COLUMNS: usize = 1_000;
 const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// Handles that a guest holds at once.
 pub(crate) const MAX_HANDLES: usize = 10_000;
+/// What its calls take of the stack, KiB.
+pub(crate) const MAX_STACK_KIB: usize = 512;
 const MAX_INSTANCES: usize = 128;
 const MAX_TABLES: usize = 128;
 const MAX_MEMORIES: usize = 16;
 /// Bytes that a guest hands over in one call of a host's function: its memory's limit, held to these.
 const HANDED_OVER_MB: (u64, u64) = (64, 1024);
+
+/// What a stage asks for and may not have, as problems of its block.
+pub(crate) fn refused(reached: Vec<LimitReached>) -> Vec<ConfigError> {
+    reached.into_iter().map(|reached| reached.in_block("limits")).collect()
+}
 
 /// The guest's own running time: what its thread ran while it was in there, however often it gave way.
 #[derive(Debug, Default)]

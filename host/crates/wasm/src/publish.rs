@@ -24,6 +24,7 @@ use tokio::runtime::Handle;
 use crate::factory::{chain, off_thread, unbounded};
 use crate::inspect::Inspection;
 use crate::manifest::PluginManifest;
+use crate::plugin::digest_of;
 use crate::reference::{Reference, is_name, is_tenant};
 use crate::registry::{PluginInfo, Registry, RegistryError, Unreadable};
 use crate::runtime::Runtime;
@@ -141,7 +142,7 @@ fn held(registry: &Registry, tenant: Option<&str>) -> Result<(u64, u64), Registr
 pub(crate) fn version_of(id: &PluginId) -> Result<Version, CatalogError> {
     if !is_name(&id.name) || id.tenant.as_deref().is_some_and(|tenant| !is_tenant(tenant)) {
         let text = format!(
-            "{id}: a name is of a-z, 0-9, - and _, and begins with a letter; a tenant's is of letters, digits, `.`, `_` and \
+            "{id}: a name is of a-z, 0-9, - and _, begins with a letter and has 64 of them at most; a tenant's is of letters, digits, `.`, `_` and \
              `-`, and begins with a letter or digit"
         );
         return Err(CatalogError::BadName(text));
@@ -154,7 +155,9 @@ pub(crate) fn version_of(id: &PluginId) -> Result<Version, CatalogError> {
     match Version::parse(&id.version) {
         Ok(version) if version.build.is_empty() => Ok(version),
         Ok(_) => Err(CatalogError::BadName(format!("{id}: a version has no build part"))),
-        Err(error) => Err(CatalogError::BadName(format!("{id}: the version is none: {error}; write 1.2.3"))),
+        Err(error) => {
+            Err(CatalogError::BadName(format!("{id}: {:?} is no version: {error}; write 1.2.3", id.version)))
+        }
     }
 }
 
@@ -410,6 +413,13 @@ impl Upload for Incoming {
             .await
             .map_err(|error| CatalogError::Storage(format!("read {}: {error}", part.path.display())))?;
         let bytes = Bytes::from(bytes);
+        // A version that is there is not another one, whatever the bytes are.
+        let (wanted, what, content) = (id.clone(), version.clone(), bytes.clone());
+        catalog
+            .with_registry(move |registry| {
+                registry.is_free(wanted.tenant.as_deref(), &wanted.name, &what, &digest_of(&content))
+            })
+            .await?;
         let (runtime, content) = (catalog.runtime.clone(), bytes.clone());
         let tenant = id.tenant.as_deref().unwrap_or_default();
         let looked = catalog.compute(tenant, async move { runtime.inspect(content).await }).await;

@@ -92,7 +92,9 @@ impl FromStr for Reference {
         let (name, version) = match rest.split_once('@') {
             None => (rest, None),
             Some((name, version)) => {
-                let version = wanted(version).ok_or_else(|| fail("the version is none"))?;
+                let version = wanted(version).ok_or_else(|| {
+                    fail("what follows @ is no version; write name@1, name@1.2 or name@1.2.3")
+                })?;
                 (name, Some(version))
             }
         };

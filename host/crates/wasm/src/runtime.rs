@@ -15,6 +15,7 @@ use wasmtime::{Config, Engine, EngineWeak, OptLevel, WasmBacktraceDetails};
 use crate::adapter::{self, Adapter, Adapters, Bound};
 use crate::cache::Cache;
 use crate::grants::Grants;
+use crate::limits::MAX_STACK_KIB;
 use crate::plugin::{PluginKind, digest_of};
 
 /// How often a running guest is looked at: it gives way to others, or is ended.
@@ -117,6 +118,7 @@ impl Runtime {
             .concurrency_support(false) // costs calls on single cells 40 % and nobody uses it
             .epoch_interruption(true)
             .consume_fuel(metered)
+            .max_wasm_stack(MAX_STACK_KIB << 10)
             .cranelift_opt_level(OptLevel::Speed)
             .wasm_backtrace_details(WasmBacktraceDetails::Disable);
         let engine = Engine::new(&config).map_err(io::Error::other)?;

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{FAILED, LOAD};
 use crate::factory::{check_limits, off_thread};
-use crate::limits::DEFAULT_LIMITS;
+use crate::limits::{self, DEFAULT_LIMITS};
 use crate::plugin::PluginKind;
 use crate::publish::WasmCatalog;
 use crate::runtime::Runtime;
@@ -45,13 +45,13 @@ impl WasmCatalog {
         let (grants, component) = self.component(id).await?;
         let asked = check_limits(sample.limits).map_err(CatalogError::Sample)?;
         let bounded = self.tenants.stage_limits(&sample.tenant, asked, DEFAULT_LIMITS);
-        let limits = bounded.map_err(|reached| CatalogError::Sample(vec![reached.in_block("limits")]))?;
+        let limits = bounded.map_err(|reached| CatalogError::Sample(limits::refused(reached)))?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let stage = format!("trial/{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let seat = Seat { pipeline: String::new(), stage };
         let seat = self.tenants.seat(&sample.tenant, seat, limits.mem_mb);
         let _seat = seat.map_err(|reached| CatalogError::Limit(reached.to_string()))?;
-        let input = sample.input;
+        let (input, tenant) = (sample.input, sample.tenant.clone());
         let read = off_thread(move || {
             let golden = Golden::parse(&input).map_err(|problem| refused("", problem))?;
             let events = golden.batch.events();
@@ -61,7 +61,8 @@ impl WasmCatalog {
                 );
                 return Err(refused("events", text));
             }
-            let batch = golden.batch.try_build().map_err(|problem| refused("", problem))?;
+            let batch =
+                golden.batch.of_tenant(&tenant).try_build().map_err(|problem| refused("", problem))?;
             Ok((Arc::new(batch), golden.config))
         });
         let (batch, config) = read.await?;

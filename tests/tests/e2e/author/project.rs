@@ -104,6 +104,13 @@ fn a_difference_is_shown_and_can_be_blessed() {
     assert!(project.plugin(&["test", "--bless"]).ok().contains("wrote"));
     assert_eq!(fs::read_to_string(project.path.join(golden)).unwrap(), right, "one form, whoever writes it");
     project.plugin(&["test"]).ok();
+    // What the host ends is nobody's wish, and what the command line lacks is told as that.
+    let ended = project.plugin(&["test", "--bless", "--mem-mb", "1"]);
+    assert!(ended.code == 1 && ended.out.contains("stays as it is"), "{}{}", ended.out, ended.err);
+    assert_eq!(fs::read_to_string(project.path.join(golden)).unwrap(), right);
+    for wrong in [["--grant", "foo"], ["--cpu-ms", "0"]] {
+        project.plugin(&["test", "--bless", wrong[0], wrong[1]]).fails(2);
+    }
 
     fs::remove_file(project.path.join(golden)).unwrap();
     assert!(
@@ -175,8 +182,10 @@ fn what_is_missing_is_told_with_how_to_install_it() {
     }
     let none = plugin(empty.path(), &["build"]).fails(1);
     assert!(none.contains("deltaforge plugin new"), "{none}");
-    let taken = plugin(empty.path(), &["new", "fn"]).fails(1);
+    let taken = plugin(empty.path(), &["new", "fn"]).fails(2);
     assert!(taken.contains("cannot be a plugin's name"), "{taken}");
+    let nowhere = plugin(empty.path(), &["list", "--host", "ftp://x"]).fails(2);
+    assert!(nowhere.contains("not the address of a host"), "{nowhere}");
 }
 
 #[test]

@@ -475,6 +475,8 @@ async fn what_a_swap_brings_has_a_bound() {
     let host = Host::start().await;
     let orders = host.run(Plan::named("orders"));
     orders.read(10, 10).await;
+    let no_object = plugin(&host, "mark", json!({ "config": [] })).await;
+    assert_eq!(no_object.0, 422, "{}", no_object.1);
     let large = |bytes: usize| json!({ "config": { "suffix": "x".repeat(bytes) } });
     let refused = plugin(&host, "mark", large(64 << 10)).await;
     assert_eq!(code(&refused), (400, "PROCESSOR_INVALID"));

@@ -39,7 +39,7 @@ impl Registry {
                 listed.join(", ")
             ));
         }
-        let mut text = format!("there is no plugin {reference} in {}{gone}", self.dir.display());
+        let mut text = format!("there is no plugin {reference}{gone}");
         let folder = tenant.map_or_else(|| self.dir.clone(), |tenant| self.dir.join(tenants_folder(tenant)));
         let mut names: Vec<String> = builtins().map(|builtin| builtin.name.to_owned()).collect();
         for name in folders(&folder)? {
@@ -59,6 +59,8 @@ impl Registry {
             );
         } else if !names.is_empty() {
             text.push_str(&format!("; the plugins here are {}", names.join(", ")));
+        } else {
+            text.push_str("; there are none of that tenant");
         }
         Ok(text)
     }

@@ -58,14 +58,8 @@ impl Registry {
                 manifest.sha256
             )));
         }
-        if self.builtin(tenant, name, version).is_some() {
-            return Err(RegistryError::Exists(plugin));
-        }
+        self.is_free(tenant, name, version, &digest)?;
         let folder = self.folder(tenant, name).join(version.to_string());
-        if self.first_used(&plugin).is_some_and(|known| known != digest) {
-            let is_there = folder.exists();
-            return Err(if is_there { RegistryError::Exists(plugin) } else { RegistryError::Ran(plugin) });
-        }
         let mut tries = MOVES;
         let published = loop {
             tries -= 1;
@@ -86,6 +80,34 @@ impl Registry {
         let (tenant, name) = (tenant.map(str::to_owned), name.to_owned());
         let version = version.clone();
         Ok(published.map(|manifest| PluginInfo { tenant, name, version, builtin: false, manifest }))
+    }
+
+    /// Checks that bytes of that digest may be this version: no others are, or were when it ran here.
+    ///
+    /// # Errors
+    ///
+    /// When it is there already with other bytes.
+    pub fn is_free(
+        &self,
+        tenant: Option<&str>,
+        name: &str,
+        version: &Version,
+        digest: &str,
+    ) -> Result<(), RegistryError> {
+        let plugin = qualified(tenant, name, version);
+        if self.builtin(tenant, name, version).is_some() {
+            return Err(RegistryError::Exists(plugin));
+        }
+        let folder = self.folder(tenant, name).join(version.to_string());
+        let is_another = |held: PluginManifest| held.sha256 != digest;
+        if folder.exists() && read_manifest(&folder).is_ok_and(is_another) {
+            return Err(RegistryError::Exists(plugin));
+        }
+        match self.first_used(&plugin).filter(|known| known != digest) {
+            None => Ok(()),
+            Some(_) if folder.exists() => Err(RegistryError::Exists(plugin)),
+            Some(_) => Err(RegistryError::Ran(plugin)),
+        }
     }
 
     /// What is said of a version by the manifest that it has, after it was published with these bytes again. Its files are

@@ -30,7 +30,7 @@ const fn ends(act: &'static str, code: &'static str, says: &'static [&'static st
 const ANYWHERE: &[Ends] = &[
     ends("loops", "plugin_deadline", &["the limit is 300 ms (limits.cpu_ms)", "spin"]),
     ends("grows", "plugin_memory", &["128 MiB (limits.mem_mb), in puppet::grow"]),
-    ends("recurses", "plugin_trap", &["call stack exhausted", "recurse"]),
+    ends("recurses", "plugin_trap", &["call stack exhausted: a plugin has 512 KiB of it", "recurse"]),
     ends("traps", "plugin_trap", &["`unreachable`", "trap_deep_inside"]),
 ];
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use deltaforge_engine::catalog::{Copies, PluginCatalog as _, PluginId, Published};
+use deltaforge_engine::catalog::{CatalogError, Copies, PluginCatalog as _, PluginId, Published};
 use deltaforge_engine::stage::{StageFactory, StageSpec, StageVersion};
 use deltaforge_wasm::{Registry, RegistryError, WasmCatalog, WasmStageFactory, digest_of};
 use semver::Version;
@@ -188,6 +188,25 @@ async fn every_tenants_name_has_plugins_of_its_own() {
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("plugin.yaml"), manifest(&plain()).to_yaml()).unwrap();
     assert_eq!(registry.list().unwrap().len(), tenants.len());
+}
+
+#[tokio::test]
+async fn a_version_that_is_there_is_no_other_one_whatever_the_other_bytes_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = Arc::new(Registry::new(dir.path().join("plugins"), dir.path().join("components")));
+    let catalog = WasmCatalog::new(runtime(), shared, 64 << 20);
+    let id: PluginId = "puppet@0.1.0".parse().unwrap();
+    let put = async |bytes: &[u8]| {
+        let mut upload = catalog.upload(&id, None).await.unwrap();
+        upload.write(bytes).await.unwrap();
+        upload.publish().await
+    };
+    assert!(matches!(put(b"garbage").await, Err(CatalogError::Invalid(_))));
+    assert!(matches!(put(&plain()).await, Ok(Published::New(_))));
+    for other in [b"garbage".to_vec(), variant(&plain(), 1)] {
+        assert!(matches!(put(&other).await, Err(CatalogError::Exists(_))));
+    }
+    assert!(matches!(put(&plain()).await, Ok(Published::Same(_))));
 }
 
 #[tokio::test]
