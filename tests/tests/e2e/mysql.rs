@@ -298,7 +298,8 @@ fn a_copy_of_several_tables_arrives_whenever_the_host_is_killed() {
         };
         let is_inside = |copied: &&usize| (1..3 * 4096).contains(*copied);
         // At each failpoint, and on until some were inside the copy: the log that comes before it has batches too.
-        let failpoints = ["source.batch", "sink.written", "sink.durable", "checkpoint.hand_in", "checkpoint.stored"];
+        let failpoints =
+            ["source.batch", "sink.written", "sink.durable", "checkpoint.hand_in", "checkpoint.stored"];
         let mut killed_at = Vec::new();
         for failpoint in failpoints.into_iter().cycle().take(30) {
             host.start_armed(failpoint, 5 + random.below(30));

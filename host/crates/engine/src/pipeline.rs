@@ -237,6 +237,7 @@ impl Pipeline {
             self.shared.pause(false);
         }
         self.shared.halt().end();
+        self.shared.unstick();
         self.want.send_replace(Want::Run);
         self.shared.waits().hurry().now();
     }

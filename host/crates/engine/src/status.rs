@@ -59,6 +59,8 @@ struct Inner {
     running_since: Option<Instant>,
     /// It has failed, and delivered nothing since.
     behind_since: Option<Instant>,
+    /// What ended it at work and only a person can mend. Trying again does not make it well, getting on does.
+    stuck: Option<Failure>,
     /// It reads nothing, as an operator wants.
     paused_since: Option<tokio::time::Instant>,
     sinks: Vec<SinkStatus>,
@@ -100,6 +102,23 @@ impl Inner {
 
     fn is_stalled(&self) -> bool {
         self.stalled_sink().is_some()
+    }
+
+    /// Of what it cannot read it cannot know how old that is; it may be as old as what holds it up.
+    fn is_well(&self) -> bool {
+        self.running_since.is_some_and(|since| since.elapsed() > WELL_AFTER)
+    }
+
+    /// What it failed of for want of a person and may fail of again, while it is tried once more.
+    fn still_stuck(&self) -> Option<&Failure> {
+        self.stuck.as_ref().filter(|_| self.is_at_work() && !self.is_well())
+    }
+
+    /// What a metric shows for it: one that failed and begins again is no better for that yet.
+    fn state_shown(&self) -> State {
+        let begins_again = self.state == State::Starting && self.error.is_some();
+        let is_failed = begins_again || self.is_stalled() || self.still_stuck().is_some();
+        if is_failed { self.state_held_up() } else { self.state }
     }
 
     /// What holds a pipeline up for so long that it counts as failed while it runs, and when it is tried again.
@@ -157,6 +176,7 @@ impl Shared {
                 retry_at: None,
                 running_since: None,
                 behind_since: None,
+                stuck: None,
                 paused_since: None,
                 durable: vec![0; sinks.len()],
                 episodes: sinks.iter().map(|_| None).collect(),
@@ -195,11 +215,12 @@ impl Shared {
         }
         if matches!(state, State::Paused | State::Stopped) {
             inner.error = None;
+            inner.stuck = None;
         }
         if state == State::Starting {
             inner.processed = self.metrics.events_read();
         }
-        self.metrics.state(state);
+        self.metrics.state(inner.state_shown());
     }
 
     /// Whether something was read that was neither delivered and checkpointed, nor has been since.
@@ -227,7 +248,7 @@ impl Shared {
             inner.state = if paused { State::Paused } else { State::Running };
             inner.error = None;
             inner.retry_at = None;
-            self.metrics.state(inner.state);
+            self.metrics.state(inner.state_shown());
         }
     }
 
@@ -239,8 +260,13 @@ impl Shared {
         inner.paused_since = paused.then(|| inner.paused_since.unwrap_or_else(tokio::time::Instant::now));
         if inner.state == from {
             inner.state = to;
-            self.metrics.state(to);
+            self.metrics.state(inner.state_shown());
         }
+    }
+
+    /// An operator has it tried again, and may have mended it.
+    pub(crate) fn unstick(&self) {
+        self.inner.lock().stuck = None;
     }
 
     /// `retry_in`: `None` where it is not tried again by itself.
@@ -248,6 +274,9 @@ impl Shared {
         let mut inner = self.inner.lock();
         inner.state = State::Failed;
         inner.undrained |= !inner.open.is_empty() || self.metrics.events_read() > inner.processed;
+        if inner.running_since.is_some() && !failure.retriable {
+            inner.stuck = Some(failure.clone());
+        }
         inner.error = Some(failure);
         inner.retry_at = retry_in.map(|pause| Instant::now() + pause);
         inner.running_since = None;
@@ -274,8 +303,8 @@ impl Shared {
         let mut inner = self.inner.lock();
         inner.sinks[sink].error = None;
         inner.sinks[sink].retry_at = None;
-        if inner.sinks[sink].failing_since.take().is_some() && !inner.is_stalled() {
-            self.metrics.state(inner.state);
+        if inner.sinks[sink].failing_since.take().is_some() {
+            self.metrics.state(inner.state_shown());
         }
     }
 
@@ -296,9 +325,7 @@ impl Shared {
         let message = self.secrets.hide(&with_causes(error));
         status.error = Some(Failure { code: code.to_owned(), message, retriable });
         self.metrics.sinks[sink].errors.increment(1);
-        if inner.is_stalled() {
-            self.metrics.state(inner.state_held_up());
-        }
+        self.metrics.state(inner.state_shown());
         is_news
     }
 
@@ -317,9 +344,7 @@ impl Shared {
         status.failing_since.get_or_insert_with(tokio::time::Instant::now);
         status.retry_at = None;
         status.error = Some(Failure { message: self.secrets.hide(&message), ..why.clone() });
-        if inner.is_stalled() {
-            self.metrics.state(inner.state_held_up());
-        }
+        self.metrics.state(inner.state_shown());
         true
     }
 
@@ -401,6 +426,7 @@ impl Shared {
             }
             inner.open.pop_front();
             inner.behind_since = None;
+            inner.stuck = None;
             inner.undrained = false;
             self.metrics.stage_commit.record(opened.elapsed().as_secs_f64());
             if newest_us > 0 {
@@ -425,13 +451,15 @@ impl Shared {
             Some((failure, retry_in_ms)) => (inner.state_held_up(), Some(failure), retry_in_ms),
             None => {
                 let left = |at: Instant| at.saturating_duration_since(Instant::now()).as_millis() as u64;
-                (inner.state, inner.error.clone(), inner.retry_at.map(left))
+                let (state, error) = match inner.still_stuck() {
+                    Some(failure) => (inner.state_held_up(), Some(failure)),
+                    None => (inner.state, inner.error.as_ref()),
+                };
+                (state, error.cloned(), inner.retry_at.map(left))
             }
         };
-        self.metrics.state(status);
-        // Of what it cannot read it cannot know how old that is; it may be as old as what holds it up.
-        let is_well = inner.running_since.is_some_and(|since| since.elapsed() > WELL_AFTER);
-        let behind = inner.behind_since.filter(|_| !is_well).map(|since| since.elapsed());
+        self.metrics.state(if status == State::Starting { inner.state_shown() } else { status });
+        let behind = inner.behind_since.filter(|_| !inner.is_well()).map(|since| since.elapsed());
         let paused = inner.paused_since.filter(|_| inner.state == State::Paused).map(|since| since.elapsed());
         let held_up = behind.max(paused).max(self.waits.longest()).map(|behind| behind.as_secs_f64());
         let under_way = inner.running_since.map(|_| match inner.open.front() {

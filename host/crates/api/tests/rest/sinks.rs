@@ -288,6 +288,47 @@ async fn what_came_before_an_event_that_can_never_be_delivered_counts_as_deliver
     pipeline.shutdown().await;
 }
 
+/// Takes a while, and then refuses whatever it is given.
+struct RefusingSink;
+
+#[async_trait]
+impl Sink for RefusingSink {
+    async fn write(&mut self, _: &Delivery) -> Result<(), SinkError> {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let (kind, code, message) = ("other", "refused", "it is refused".to_owned());
+        Err(SinkError::Rejected { place: 0, kind, code, message })
+    }
+
+    async fn durable(&mut self) -> Result<Durable, SinkError> {
+        Ok(Durable { through: 0, state: None })
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_that_can_never_deliver_an_event_is_not_well_while_it_tries_again() {
+    let host = Host::new();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counts = opened.clone();
+    let sink = opens(move |_| {
+        counts.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(RefusingSink))
+    });
+    let pipeline = host.start(CommitPolicy::All, vec![(sink, true)]);
+    host.numbers.bound.send_replace(30);
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    let tries = opened.load(Ordering::SeqCst);
+    within("it is tried twice more", async || {
+        let status = pipeline.status();
+        assert!(matches!(status.status, State::Failed | State::Starting), "{:?}", status.status);
+        assert_eq!(status.error.unwrap().code, "refused");
+        opened.load(Ordering::SeqCst) >= tries + 2
+    })
+    .await;
+    pipeline.resume();
+    within("who mends it looks again", async || pipeline.status().status == State::Running).await;
+    pipeline.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_sink_that_opens_late_has_no_error_while_idle() {
     let host = Host::new();
