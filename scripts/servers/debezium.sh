@@ -20,7 +20,7 @@ install() {
     rm -rf "$HOME_DIR"
     mkdir -p "$HOME_DIR"
     # The artifact alone: the release's parent was not published with it, so that it does not resolve as a dependency.
-    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.10.0:copy \
       "-Dartifact=io.debezium:debezium-server-dist:$VERSION:tar.gz" "-DoutputDirectory=$HOME_DIR" \
       >"$HOME_DIR/maven.log" 2>&1 || { tail "$HOME_DIR/maven.log" >&2 && die "Debezium Server cannot be downloaded"; }
     tar -xzf "$HOME_DIR/debezium-server-dist-$VERSION.tar.gz" -C "$HOME_DIR" --strip-components=1 --wildcards \
