@@ -387,7 +387,7 @@ impl Pipeline {
         };
         let (events, ended) = tapping.close(otherwise);
         let status = self.status();
-        if events.is_empty() && status.status != State::Running {
+        if events.is_empty() && !self.shared.is_tried() {
             return Err(self.not_at_work("nothing came to the tap"));
         }
         let mask = run::tapped::mask(self.plan.clone(), self.services.clone(), status.stages, first, events);
@@ -475,7 +475,7 @@ impl Patience {
             }
             let status = self.pipeline.status();
             // Of a large transaction the rest comes first.
-            if status.status != State::Running {
+            if !self.pipeline.shared.is_tried() {
                 break status;
             }
             self.left = SWAPS_WITHIN;

@@ -60,7 +60,9 @@ struct Inner {
     /// It has failed, and delivered nothing since.
     behind_since: Option<Instant>,
     /// What ended it at work and only a person can mend. Trying again does not make it well, getting on does.
-    stuck: Option<Failure>,
+    stuck: Option<Stuck>,
+    /// The sink whose failure ends the attempt.
+    culprit: Option<usize>,
     /// It reads nothing, as an operator wants.
     paused_since: Option<tokio::time::Instant>,
     sinks: Vec<SinkStatus>,
@@ -78,6 +80,13 @@ struct Inner {
     processed: u64,
     /// An attempt ended before what it had read was delivered and checkpointed, and nothing has been since.
     undrained: bool,
+}
+
+/// What a pipeline cannot get past.
+struct Stuck {
+    failure: Failure,
+    /// The sink that failed; `None`: something else did.
+    sink: Option<usize>,
 }
 
 impl Inner {
@@ -109,9 +118,11 @@ impl Inner {
         self.running_since.is_some_and(|since| since.elapsed() > WELL_AFTER)
     }
 
-    /// What it failed of for want of a person and may fail of again, while it is tried once more.
+    /// What it failed of for want of a person and may fail of again, while it is tried once more. A source that has nothing to read
+    /// may have been mended all the same.
     fn still_stuck(&self) -> Option<&Failure> {
-        self.stuck.as_ref().filter(|_| self.is_at_work() && !self.is_well())
+        let idles = self.is_well() && self.open.is_empty();
+        self.stuck.as_ref().filter(|_| self.is_at_work() && !idles).map(|stuck| &stuck.failure)
     }
 
     /// What a metric shows for it: one that failed and begins again is no better for that yet.
@@ -177,6 +188,7 @@ impl Shared {
                 running_since: None,
                 behind_since: None,
                 stuck: None,
+                culprit: None,
                 paused_since: None,
                 durable: vec![0; sinks.len()],
                 episodes: sinks.iter().map(|_| None).collect(),
@@ -219,6 +231,8 @@ impl Shared {
         }
         if state == State::Starting {
             inner.processed = self.metrics.events_read();
+            inner.running_since = None;
+            inner.culprit = None;
         }
         self.metrics.state(inner.state_shown());
     }
@@ -264,6 +278,12 @@ impl Shared {
         }
     }
 
+    /// Whether it runs, also if that is a try at what it failed of before.
+    pub(crate) fn is_tried(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.state == State::Running && inner.held_up(&self.waits).is_none()
+    }
+
     /// An operator has it tried again, and may have mended it.
     pub(crate) fn unstick(&self) {
         self.inner.lock().stuck = None;
@@ -274,8 +294,11 @@ impl Shared {
         let mut inner = self.inner.lock();
         inner.state = State::Failed;
         inner.undrained |= !inner.open.is_empty() || self.metrics.events_read() > inner.processed;
+        if inner.is_at_work() && inner.still_stuck().is_none() {
+            inner.stuck = None;
+        }
         if inner.running_since.is_some() && !failure.retriable {
-            inner.stuck = Some(failure.clone());
+            inner.stuck = Some(Stuck { failure: failure.clone(), sink: inner.culprit });
         }
         inner.error = Some(failure);
         inner.retry_at = retry_in.map(|pause| Instant::now() + pause);
@@ -306,6 +329,17 @@ impl Shared {
         if inner.sinks[sink].failing_since.take().is_some() {
             self.metrics.state(inner.state_shown());
         }
+    }
+
+    /// A sink ends the attempt.
+    pub(crate) fn sink_ends(&self, sink: usize) {
+        self.inner.lock().culprit.get_or_insert(sink);
+    }
+
+    /// A sink was given something, and it is durable.
+    pub(crate) fn sink_gets_on(&self, sink: usize) {
+        let mut inner = self.inner.lock();
+        inner.stuck.take_if(|stuck| stuck.sink.is_none_or(|stuck| stuck == sink));
     }
 
     /// Whether a sink's last word was a failure.
@@ -426,7 +460,6 @@ impl Shared {
             }
             inner.open.pop_front();
             inner.behind_since = None;
-            inner.stuck = None;
             inner.undrained = false;
             self.metrics.stage_commit.record(opened.elapsed().as_secs_f64());
             if newest_us > 0 {

@@ -66,8 +66,8 @@ pub(crate) struct Lessons {
     is_of_size: bool,
     /// The smallest of those records that was too large by itself, in bytes.
     smallest: Option<usize>,
-    /// Records of what was under way that are not worth sending in a transaction, and since when they are kept.
-    found: Option<(Found, Instant)>,
+    /// Records of what was under way that are not worth sending in a transaction.
+    found: Found,
     /// Of which block of the document all this is.
     block: u64,
 }
@@ -77,36 +77,41 @@ const TRUE_FOR: Duration = Duration::from_secs(120);
 
 /// Records that are refused. More than one may bear the same mark.
 #[derive(Debug, Default)]
-pub(crate) struct Found(HashMap<Mark, (Refusal, bool)>);
+pub(crate) struct Found {
+    marks: HashMap<Mark, (Refusal, bool)>,
+    /// When the last one was.
+    at: Option<Instant>,
+}
 
 impl Found {
     /// This one is.
     pub fn insert(&mut self, mark: Mark, why: Refusal) {
-        self.0.insert(mark, (why, false));
+        self.marks.insert(mark, (why, false));
+        self.at = Some(Instant::now());
     }
 
     pub fn contains(&self, mark: &Mark) -> bool {
-        self.0.contains_key(mark)
+        self.marks.contains_key(mark)
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.marks.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.marks.is_empty()
     }
 
     /// Why it is refused, if it is; that is told now.
     pub fn tell(&mut self, mark: &Mark) -> Option<Refusal> {
-        let (why, is_told) = self.0.get_mut(mark)?;
+        let (why, is_told) = self.marks.get_mut(mark)?;
         *is_told = true;
         Some(*why)
     }
 
     /// What was told is over.
     pub fn forget_told(&mut self) {
-        self.0.retain(|_, (_, is_told)| !*is_told);
+        self.marks.retain(|_, (_, is_told)| !*is_told);
     }
 }
 
@@ -124,13 +129,13 @@ impl Lessons {
 
     /// Keeps what was found for the next producer.
     pub fn keep(&mut self, found: Found) {
-        self.found = (!found.is_empty()).then(|| (found, Instant::now()));
+        self.found = found;
     }
 
     /// What was found not long ago.
     pub fn take_found(&mut self) -> Found {
-        let kept = self.found.take().filter(|(_, since)| since.elapsed() < TRUE_FOR);
-        kept.map(|(found, _)| found).unwrap_or_default()
+        let found = std::mem::take(&mut self.found);
+        if found.at.is_some_and(|at| at.elapsed() < TRUE_FOR) { found } else { Found::default() }
     }
 
     /// A record was too large by itself.
@@ -209,6 +214,19 @@ mod tests {
         let mut lessons = Lessons::default();
         lessons.keep(found);
         assert_eq!((lessons.take_found().len(), lessons.take_found().len()), (1, 0));
+    }
+
+    #[test]
+    fn what_was_found_is_not_younger_for_being_kept_again() {
+        let (mut lessons, mut found) = (Lessons::default(), Found::default());
+        found.insert(Mark::of("", b"", b"", std::iter::empty()), Refusal::TooLarge);
+        found.at = Instant::now().checked_sub(TRUE_FOR / 2);
+        lessons.keep(found);
+        let mut found = lessons.take_found();
+        assert_eq!(found.len(), 1);
+        found.at = found.at.and_then(|at| at.checked_sub(TRUE_FOR / 2));
+        lessons.keep(found);
+        assert_eq!(lessons.take_found().len(), 0, "the topic may take it by now");
     }
 
     #[test]

@@ -304,8 +304,8 @@ impl Sink for RefusingSink {
     }
 }
 
-#[tokio::test]
-async fn a_pipeline_that_can_never_deliver_an_event_is_not_well_while_it_tries_again() {
+/// What is refused at one sink ends each try, whatever others have had by then.
+async fn is_never_well(policy: CommitPolicy, others: Vec<(Arc<dyn SinkFactory>, bool)>) {
     let host = Host::new();
     let opened = Arc::new(AtomicUsize::new(0));
     let counts = opened.clone();
@@ -313,13 +313,14 @@ async fn a_pipeline_that_can_never_deliver_an_event_is_not_well_while_it_tries_a
         counts.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(RefusingSink))
     });
-    let pipeline = host.start(CommitPolicy::All, vec![(sink, true)]);
+    let is_required = others.is_empty();
+    let pipeline = host.start(policy, others.into_iter().chain([(sink, is_required)]).collect());
     host.numbers.bound.send_replace(30);
     within("it fails", async || pipeline.status().status == State::Failed).await;
     let tries = opened.load(Ordering::SeqCst);
     within("it is tried twice more", async || {
         let status = pipeline.status();
-        assert!(matches!(status.status, State::Failed | State::Starting), "{:?}", status.status);
+        assert!(matches!(status.status, State::Failed | State::Starting), "{policy:?}: {:?}", status.status);
         assert_eq!(status.error.unwrap().code, "refused");
         opened.load(Ordering::SeqCst) >= tries + 2
     })
@@ -327,6 +328,14 @@ async fn a_pipeline_that_can_never_deliver_an_event_is_not_well_while_it_tries_a
     pipeline.resume();
     within("who mends it looks again", async || pipeline.status().status == State::Running).await;
     pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_pipeline_that_can_never_deliver_an_event_is_not_well_while_it_tries_again() {
+    is_never_well(CommitPolicy::All, vec![]).await;
+    let good = || -> (Arc<dyn SinkFactory>, bool) { (onto(&Arc::new(Shelf::default())), true) };
+    is_never_well(CommitPolicy::Required, vec![good()]).await;
+    is_never_well(CommitPolicy::Quorum(2), vec![good(), good()]).await;
 }
 
 #[tokio::test]

@@ -117,6 +117,9 @@ impl SinkTask {
 
     /// Everything that was written up to `through`, and what comes after it and has nothing in it, is durable.
     async fn delivered(&mut self, through: Option<u64>, shared: &Shared) {
+        if through.is_some() {
+            shared.sink_gets_on(self.index);
+        }
         // The last one from the queue and the last one from the spill, in the order they came.
         let mut done: Vec<Origin> = Vec::with_capacity(2);
         while self.written > 0 {

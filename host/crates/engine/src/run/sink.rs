@@ -199,7 +199,16 @@ impl SinkTask {
         self.drain.is_none().then(|| self.tried.clone())
     }
 
-    pub async fn run(mut self, shared: Arc<Shared>) -> Result<(), Failure> {
+    pub async fn run(self, shared: Arc<Shared>) -> Result<(), Failure> {
+        let index = self.index;
+        let ended = self.work_until_ended(&shared).await;
+        if ended.is_err() {
+            shared.sink_ends(index);
+        }
+        ended
+    }
+
+    async fn work_until_ended(mut self, shared: &Arc<Shared>) -> Result<(), Failure> {
         let mut backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(30));
         let may_leave = self.drain.is_some();
         let leaving = self.leaving.clone();
@@ -211,7 +220,7 @@ impl SinkTask {
         let mut failures = 0;
         loop {
             let (end, progressed) = tokio::select! {
-                end = self.turn(&shared, &hearing) => end?,
+                end = self.turn(shared, &hearing) => end?,
                 () = leaving.clone().due(), if may_leave => return self.leave().await,
             };
             if progressed {

@@ -61,6 +61,10 @@ impl KafkaSink {
             let number = self.in_flight.begin(delivery.seq);
             let stretch = self.send_stretch(number, delivery, alone.next, most).await?;
             let went = stretch.next - alone.next;
+            if went == 0 && stretch.sent.is_empty() && stretch.rejected.is_empty() {
+                // The producer takes nothing more, and has not said why.
+                return Err(self.lost(self.why(Unsent::Broken)).await.into());
+            }
             alone.next = stretch.next;
             alone.rejected = self.answered(delivery, stretch).await?;
             self.lessons.lock().went(went, self.batch);

@@ -102,6 +102,11 @@ impl Ids {
         self.ts_ms = ts_us.div_euclid(1_000);
     }
 
+    /// When they are from.
+    pub fn ts_us(&self) -> i64 {
+        self.ts_ms * 1_000
+    }
+
     /// The number of the next row of this table.
     pub fn number(&mut self, schema: &Arc<TableSchema>) -> u64 {
         let is =

@@ -9,6 +9,7 @@ use super::Log;
 use crate::binlog::transaction::XaPrepare;
 use crate::binlog::{Body, PayloadRoom};
 use crate::failure::MysqlError;
+use crate::position::Name;
 
 impl Log {
     /// The first phase of an XA transaction begins: its rows are kept.
@@ -43,6 +44,9 @@ impl Log {
     pub(super) async fn rows_of(&mut self, prepared: Prepared, outlet: &mut Outlet) -> Result<(), End> {
         let Some(tx) = self.tx.as_mut().filter(|tx| !tx.known) else { return Ok(()) };
         tx.ids = prepared.ids;
+        if let Name::MariaDb(_) = tx.name {
+            tx.ts_us = tx.ids.ts_us();
+        }
         let (mut decoder, mut inflated, mut room) = (prepared.decoder, Vec::new(), PayloadRoom::default());
         for packet in &prepared.events {
             let event = decoder.decode(packet, &mut inflated).map_err(|error| self.broken(error))?;
