@@ -121,7 +121,7 @@ go_language() {
 
 # The tests' servers, and what they run on. Kafka comes from Maven, MySQL from Debian's newest packages, unpacked apart; once.
 servers() {
-  if ! have mvn || ! ls -d /usr/lib/jvm/*-17-* /usr/lib/jvm/*-21-* >/dev/null 2>&1; then
+  if ! have mvn || ! compgen -G '/usr/lib/jvm/*-17-*' >/dev/null && ! compgen -G '/usr/lib/jvm/*-21-*' >/dev/null; then
     have apt-get || die "Java 17 or newer and Maven are needed"
     say "installing Java and Maven"
     as_root apt-get update -qq
