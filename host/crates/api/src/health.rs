@@ -69,10 +69,12 @@ pub(crate) struct Readiness {
     /// `ready` or `not_ready`.
     #[schema(example = "ready")]
     status: &'static str,
-    /// Every pipeline that the caller sees; without a token, where one is asked for, none.
-    pipelines: Vec<PipeInfo>,
-    /// What needs attention though its pipeline goes on.
-    degraded: Vec<Degraded>,
+    /// Every pipeline that the caller sees. Left out without a token, where one is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pipelines: Option<Vec<PipeInfo>>,
+    /// What needs attention though its pipeline goes on. Left out as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded: Option<Vec<Degraded>>,
 }
 
 /// Something that needs attention.
@@ -106,7 +108,7 @@ pub(crate) async fn ready(State(app): State<App>, visitor: Visitor) -> (StatusCo
     let (code, status) =
         if waiting { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") } else { (StatusCode::OK, "ready") };
     let Some(Caller { role, .. }) = visitor.0 else {
-        return (code, Json(Readiness { status, pipelines: Vec::new(), degraded: Vec::new() }));
+        return (code, Json(Readiness { status, pipelines: None, degraded: None }));
     };
     let mut degraded: Vec<Degraded> = known.iter().flat_map(reasons).collect();
     let mut pipelines: Vec<PipeInfo> =
@@ -117,7 +119,7 @@ pub(crate) async fn ready(State(app): State<App>, visitor: Visitor) -> (StatusCo
             info.degraded = true;
         }
     }
-    (code, Json(Readiness { status, pipelines, degraded }))
+    (code, Json(Readiness { status, pipelines: Some(pipelines), degraded: Some(degraded) }))
 }
 
 fn reasons(known: &Known) -> Vec<Degraded> {
