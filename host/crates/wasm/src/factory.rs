@@ -24,7 +24,7 @@ use crate::mistakes;
 use crate::plugin::{Description, PluginKind};
 use crate::registry::{Registry, Resolved};
 use crate::runtime::{Loaded, Runtime};
-use crate::schema;
+use crate::schema::{self, Misfit};
 use crate::stage::WasmStage;
 use crate::voice::Voice;
 
@@ -293,12 +293,12 @@ impl Workshop {
             let text = format!("its table pattern {:?} is none", cut(&pattern));
             return Err(Problem::at("plugin", text));
         }
-        let fits = schema::compile(&description.config_schema).map_err(|text| {
-            Problem::at("plugin", format!("its configuration's schema is none: {}", cut(&text)))
+        schema::check(&description.config_schema, &spec.config).await.map_err(|misfit| match misfit {
+            Misfit::Schema(text) => {
+                Problem::at("plugin", format!("its configuration's schema is none: {}", cut(&text)))
+            }
+            Misfit::Config(problems) => Problem::Config(problems),
         })?;
-        if let Some(schema) = fits {
-            schema.check(&spec.config).map_err(Problem::Config)?;
-        }
         let mut instance =
             blueprint.instantiate().await.map_err(|error| Problem::at("plugin", error.describe().1))?;
         match instance.open(&blueprint.config).await {
@@ -332,11 +332,12 @@ impl Workshop {
         let says = off_thread(move || {
             let version = Version::parse(&id.version).ok()?;
             let info = registry.version(id.tenant.as_deref(), &id.name, &version).ok()?;
-            schema::compile(&info.manifest.config_schema).ok()?
+            Some(info.manifest.config_schema)
         });
-        match says.await {
-            Some(schema) => schema.check(&spec.config).map_err(Problem::Config),
-            None => Ok(()),
+        match schema::check(&says.await.unwrap_or_default(), &spec.config).await {
+            Err(Misfit::Config(problems)) => Err(Problem::Config(problems)),
+            // A schema that is none is told where the plugin is run.
+            Ok(()) | Err(Misfit::Schema(_)) => Ok(()),
         }
     }
 

@@ -65,7 +65,7 @@ impl Runtime {
             config: String::new(),
         };
         let description = blueprint.describe().await.map_err(|text| LoadError::NotAPlugin(cut(&text)))?;
-        crate::schema::compile(&description.config_schema).map_err(|text| {
+        crate::schema::look_at(&description.config_schema).await.map_err(|text| {
             LoadError::NotAPlugin(format!("its configuration's schema is none: {}", cut(&text)))
         })?;
         Ok(Inspection {

@@ -1,44 +1,108 @@
 //! A stage's configuration against what its plugin says that it may be.
+//!
+//! That is the plugin's own text, and no limit of a call holds while the host looks at it: so it is one whose checks are few and known
+//! beforehand. It has no cycles, comes to a bounded number of blocks with its references followed, and its patterns run in
+//! linear time.
+
+mod effort;
 
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::suggest::near;
 use jsonschema::error::ValidationErrorKind;
-use jsonschema::{ValidationError, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
-/// What a plugin says that its configuration may be.
-#[derive(Debug)]
-pub(crate) struct ConfigSchema {
-    text: Value,
-    validator: Validator,
+use crate::factory::off_thread;
+
+/// What a pattern comes to, each.
+const MAX_PATTERN_BYTES: usize = 256 << 10;
+/// Bytes of a configuration times blocks of its schema: a tenth of a second's work.
+const MAX_EFFORT: usize = 100_000_000;
+/// As much effort, where each problem is told: some hundred bytes for each value and block.
+const MAX_TOLD: usize = 2_000_000;
+/// Problems that are told at once.
+const MAX_PROBLEMS: usize = 50;
+
+/// Why a configuration and a schema do not go together.
+pub(crate) enum Misfit {
+    /// The schema is none, or too much.
+    Schema(String),
+    /// Each place where the configuration is not as it says.
+    Config(Vec<ConfigError>),
 }
 
-/// Compiles a plugin's schema; `None`: it says nothing.
+/// Checks a configuration by a plugin's schema, on a thread that no stream waits for.
 ///
 /// # Errors
 ///
-/// When it is no JSON Schema. One that refers to something outside itself is none here.
-pub(crate) fn compile(schema: &str) -> Result<Option<ConfigSchema>, String> {
+/// As [`Misfit`] says.
+pub(crate) async fn check(schema: &str, config: &Value) -> Result<(), Misfit> {
     if schema.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
-    let text: Value = serde_json::from_str(schema).map_err(|error| format!("it is no JSON: {error}"))?;
-    let validator = jsonschema::validator_for(&text).map_err(|error| error.to_string())?;
-    Ok(Some(ConfigSchema { text, validator }))
+    let (schema, config) = (schema.to_owned(), config.clone());
+    off_thread(move || {
+        ConfigSchema::compile(&schema).map_err(Misfit::Schema)?.check(&config).map_err(Misfit::Config)
+    })
+    .await
+}
+
+/// Whether a plugin's schema is one that configurations can be checked by.
+///
+/// # Errors
+///
+/// When it is no JSON Schema, or one that takes too much to check. One that refers to something outside itself is none here.
+pub(crate) async fn look_at(schema: &str) -> Result<(), String> {
+    if schema.is_empty() {
+        return Ok(());
+    }
+    let schema = schema.to_owned();
+    off_thread(move || ConfigSchema::compile(&schema).map(|_| ())).await
+}
+
+/// What a plugin says that its configuration may be.
+#[derive(Debug)]
+struct ConfigSchema {
+    text: Value,
+    validator: Validator,
+    /// How many blocks look at a value at most.
+    blocks: usize,
 }
 
 impl ConfigSchema {
-    /// Checks a configuration.
-    ///
-    /// # Errors
-    ///
-    /// Each place where it does not fit.
-    pub(crate) fn check(&self, config: &Value) -> Result<(), Vec<ConfigError>> {
+    fn compile(schema: &str) -> Result<Self, String> {
+        let text: Value = serde_json::from_str(schema).map_err(|error| format!("it is no JSON: {error}"))?;
+        let blocks = effort::blocks(&text)?;
+        let patterns =
+            PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
+        // A `format` says what a text is for, and checks nothing, as JSON Schema has it since 2019-09.
+        let options = jsonschema::options().with_pattern_options(patterns).should_validate_formats(false);
+        let validator = options.build(&text).map_err(|error| error.to_string())?;
+        Ok(Self { text, validator, blocks })
+    }
+
+    fn check(&self, config: &Value) -> Result<(), Vec<ConfigError>> {
         let empty = Value::Object(serde_json::Map::new());
         let config = if config.is_null() { &empty } else { config };
-        let problems: Vec<ConfigError> =
-            self.validator.iter_errors(config).flat_map(|error| self.problems(&error)).collect();
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        let bytes = config.to_string().len();
+        let effort = bytes.saturating_mul(self.blocks);
+        if effort > MAX_EFFORT {
+            let most = MAX_EFFORT / self.blocks;
+            let text = format!(
+                "it has {bytes} bytes; with the schema of this plugin, of {} blocks, it may have {most}",
+                self.blocks
+            );
+            return Err(vec![ConfigError::new("config", text)]);
+        }
+        if self.validator.is_valid(config) {
+            return Ok(());
+        }
+        if effort > MAX_TOLD {
+            let text = "it is not as the plugin's schema says, and too large to say where";
+            return Err(vec![ConfigError::new("config", text)]);
+        }
+        let problems = self.validator.iter_errors(config).flat_map(|error| self.problems(&error));
+        Err(problems.take(MAX_PROBLEMS).collect())
     }
 
     fn problems(&self, error: &ValidationError<'_>) -> Vec<ConfigError> {
@@ -140,7 +204,7 @@ mod tests {
             "additionalProperties": false,
             "properties": { "key": { "type": "string" }, "deep": { "items": { "type": "integer" } } },
         });
-        let schema = compile(&schema.to_string()).unwrap().unwrap();
+        let schema = ConfigSchema::compile(&schema.to_string()).unwrap();
         assert_eq!(schema.check(&json!({ "key": "k" })), Ok(()));
         let problems = schema.check(&json!({ "key": 4711, "deep": [1, "pa55word"], "kye": 1 })).unwrap_err();
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
@@ -165,7 +229,7 @@ mod tests {
                 "item": { "additionalProperties": false, "properties": { "length": { "type": "integer" } } },
             },
         });
-        let schema = compile(&schema.to_string()).unwrap().unwrap();
+        let schema = ConfigSchema::compile(&schema.to_string()).unwrap();
         for (config, path, message) in [
             (json!({ "one": "hasch" }), "one", "the value is none of `redact`, `hash`; did you mean `hash`?"),
             (json!({ "one": 5 }), "one", "the value is none of `redact`, `hash`"),
@@ -190,9 +254,33 @@ mod tests {
 
     #[test]
     fn what_is_no_schema_is_refused() {
-        assert!(compile("").unwrap().is_none());
-        assert!(compile("{").is_err());
-        assert!(compile(r#"{"type": "nothing"}"#).is_err());
-        assert!(compile(r#"{"$ref": "http://example.com/schema.json"}"#).is_err());
+        assert!(ConfigSchema::compile("{").is_err());
+        assert!(ConfigSchema::compile(r#"{"type": "nothing"}"#).is_err());
+        assert!(ConfigSchema::compile(r#"{"$ref": "http://example.com/schema.json"}"#).is_err());
+    }
+
+    #[test]
+    fn what_takes_too_long_to_check_is_refused_before_it_is_begun() {
+        let doubles = |from: usize| {
+            let twice = json!([{ "$ref": format!("#/$defs/d{}", from - 1) }, { "$ref": format!("#/$defs/d{}", from - 1) }]);
+            (format!("d{from}"), json!({ "allOf": twice }))
+        };
+        let mut defs: serde_json::Map<String, Value> = (1..40).map(doubles).collect();
+        defs.insert("d0".to_owned(), json!({ "type": "object" }));
+        let bomb = json!({ "$defs": defs, "$ref": "#/$defs/d39" });
+        assert!(ConfigSchema::compile(&bomb.to_string()).unwrap_err().contains("blocks"));
+        // Engines that go back and forth take a minute for it.
+        let pattern = json!({ "properties": { "a": { "pattern": "^(a+)+$" } } });
+        let schema = ConfigSchema::compile(&pattern.to_string()).unwrap();
+        assert!(schema.check(&json!({ "a": format!("{}b", "a".repeat(10_000)) })).is_err());
+        assert!(ConfigSchema::compile(r#"{"pattern": "(?=a)b"}"#).is_err(), "it takes such an engine");
+        let wide = json!({ "items": { "allOf": vec![json!({ "type": "string" }); 900] } });
+        let schema = ConfigSchema::compile(&wide.to_string()).unwrap();
+        assert_eq!(schema.check(&json!(vec!["a"; 1_000])), Ok(()));
+        assert!(
+            schema.check(&json!(vec![1; 10_000])).unwrap_err()[0].message.contains("too large to say where")
+        );
+        let problems = schema.check(&json!(vec!["a"; 100_000])).unwrap_err();
+        assert!(problems[0].message.contains("it may have 55"), "{problems:?}");
     }
 }

@@ -19,6 +19,7 @@ use crate::instance::{Blueprint, Instance};
 use crate::limits::Limits;
 use crate::plugin::{Description, PluginKind};
 use crate::runtime::{LoadError, Runtime};
+use crate::schema::{self, Misfit};
 use crate::stage::narrow;
 use crate::transcript::Transcript;
 use crate::voice::{Voice, free_lines};
@@ -151,12 +152,12 @@ impl Runtime {
         let mut instance = blueprint.instantiate().await?;
         // The plugin's own words first: they are the same where it runs natively, which knows no schema.
         instance.open(&blueprint.config).await??;
-        let schema = crate::schema::compile(&description.config_schema).map_err(|text| {
-            LoadError::NotAPlugin(format!("its configuration's schema is none: {}", cut(&text)))
+        schema::check(&description.config_schema, &spec.config).await.map_err(|misfit| match misfit {
+            Misfit::Schema(text) => {
+                LoadError::NotAPlugin(format!("its configuration's schema is none: {}", cut(&text))).into()
+            }
+            Misfit::Config(problems) => TrialError::Config(problems),
         })?;
-        if let Some(schema) = schema {
-            schema.check(&spec.config).map_err(TrialError::Config)?;
-        }
         let used = Used::by(&instance);
         Ok(Trial { blueprint, description, tables, instance: Some(instance), used })
     }

@@ -16,7 +16,9 @@ pub fn guest(features: &str) -> &'static Path {
     static FORMATTER: LazyLock<PathBuf> = LazyLock::new(|| build("guests", "puppet.wasm", "formatter"));
     static GRANTED: LazyLock<PathBuf> = LazyLock::new(|| build("guests", "puppet.wasm", "clock,metrics"));
     static WASI: LazyLock<PathBuf> = LazyLock::new(|| build("guests", "puppet.wasm", "wasi"));
+    static ENDLESS: LazyLock<PathBuf> = LazyLock::new(|| build("guests", "puppet.wasm", "endless"));
     match features {
+        "endless" => &ENDLESS,
         "wasi" => &WASI,
         "" => &PLAIN,
         "formatter" => &FORMATTER,

@@ -3,11 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 
-use crate::support::{guest, registry, runtime};
+use crate::support::{guest, registry, runtime, spec};
 use deltaforge_engine::catalog::{CatalogError, PluginCatalog, PluginId, Sample, Tried};
-use deltaforge_engine::stage::StageLimits;
+use deltaforge_engine::stage::{StageFactory as _, StageLimits};
 use deltaforge_engine::tenants::{TenantLimits, Tenants};
-use deltaforge_wasm::WasmCatalog;
+use deltaforge_wasm::{WasmCatalog, WasmStageFactory};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -160,6 +160,24 @@ async fn a_sample_that_does_not_fit_is_refused() {
     assert!(refusal(catalog.try_out(&id, fewer).await.unwrap_err()).contains("not granted"));
     let wanted = catalog.try_out(&id, sample("measures", 1)).await.unwrap();
     assert_eq!(wanted.failure, None, "left out, it has what it cannot do without");
+}
+
+#[tokio::test]
+async fn a_schema_that_takes_for_ever_to_check_is_refused_before_it_is_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = WasmCatalog::new(runtime(), registry(dir.path()), 64 << 20).with_tenants(unbounded());
+    let id: PluginId = "puppet@0.1.0".parse().unwrap();
+    let bytes = fs::read(guest("endless")).unwrap();
+    let mut upload = catalog.upload(&id, None).await.unwrap();
+    upload.write(&bytes).await.unwrap();
+    let refused = upload.publish().await.unwrap_err().to_string();
+    assert!(refused.contains("configuration's schema") && refused.contains("2000 blocks"), "{refused}");
+    // And where it is named without an upload.
+    let folder = guest("endless").parent().unwrap();
+    let stages = WasmStageFactory::new(runtime(), registry(dir.path()));
+    let refused =
+        stages.build(&spec("./puppet.wasm", folder, json!({ "act": "pass" })), None).await.err().unwrap();
+    assert!(refused.message.contains("2000 blocks"), "{}", refused.message);
 }
 
 #[tokio::test]

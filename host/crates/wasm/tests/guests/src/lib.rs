@@ -63,6 +63,8 @@ impl lifecycle::Guest for Puppet {
             writes: Vec::new(),
             config_schema: if cfg!(feature = "clock") {
                 r#"{ "properties": { "act": { "type": "string" } } }"#.to_owned()
+            } else if cfg!(feature = "endless") {
+                doubling(40)
             } else {
                 String::new()
             },
@@ -84,6 +86,15 @@ impl lifecycle::Guest for Puppet {
         }
         Ok(())
     }
+}
+
+/// A small schema that looks at a value `2^times` times.
+fn doubling(times: usize) -> String {
+    let twice = |n: usize| {
+        format!(r##""d{}":{{"allOf":[{{"$ref":"#/$defs/d{n}"}},{{"$ref":"#/$defs/d{n}"}}]}},"##, n + 1)
+    };
+    let defs: String = (0..times).map(twice).collect();
+    format!(r##"{{"$defs":{{{defs}"d0":{{"type":"object"}}}},"$ref":"#/$defs/d{times}"}}"##)
 }
 
 #[inline(never)]
