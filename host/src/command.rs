@@ -1,5 +1,7 @@
 //! Commands that may ask a host: how they are run, and how they say what went wrong.
 
+use std::process::ExitCode;
+
 use deltaforge_author::scaffold::NewError;
 use serde_json::json;
 
@@ -7,6 +9,21 @@ use crate::Exit;
 use crate::check::print;
 use crate::plugin::remote::RemoteError;
 use crate::plugin::show;
+
+/// Says what is wrong with the command line, or what was asked about it (`--help`).
+pub fn misread(problem: &clap::Error) -> ExitCode {
+    let for_programs = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if !problem.use_stderr() || !for_programs {
+        problem.exit();
+    }
+    let text = problem.render().to_string();
+    let text = text.trim().trim_start_matches("error: ");
+    let answer = json!({ "error": { "code": "bad_arguments", "message": text } });
+    match print(&format!("{answer}\n")) {
+        Ok(()) => Exit::Config.into(),
+        Err(_) => Exit::Failed.into(),
+    }
+}
 
 /// Runs a command to its end. `json`: it answers programs; `failed`: its code where a failure has none of its own.
 pub fn run(

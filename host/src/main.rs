@@ -45,8 +45,11 @@ impl From<Exit> for ExitCode {
 }
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    let result = match cli.command() {
+    let command = match cli::Cli::try_parse() {
+        Ok(cli) => cli.command(),
+        Err(problem) => return command::misread(&problem),
+    };
+    let result = match command {
         cli::Command::Run(run) => serve::run(&run),
         cli::Command::Validate(validate) => check::validate(&validate),
         cli::Command::Doctor(doctor) => doctor::run(&doctor),

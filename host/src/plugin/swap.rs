@@ -93,8 +93,8 @@ pub struct DeployArgs {
     /// A component, FILE.wasm, which is published first, or a version that the host has: NAME@VERSION
     plugin: String,
     /// The new configuration, a JSON object; left out, the present one stays, also with another plugin
-    #[arg(long, value_name = "JSON")]
-    config: Option<String>,
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    config: Option<Value>,
     /// For a file: under which name and version it is published; a tenant's own begin with @TENANT/
     #[arg(long = "as", value_name = "NAME@VERSION")]
     name: Option<String>,
@@ -120,10 +120,7 @@ pub struct RollbackArgs {
 pub async fn deploy(args: &DeployArgs) -> anyhow::Result<Exit> {
     let mut request = json!({ "why": args.stage.why, "probation": args.probation });
     if let Some(config) = &args.config {
-        request["config"] =
-            serde_json::from_str(config).ok().filter(Value::is_object).with_context(|| {
-                format!("--config {config}: write a JSON object, such as '{{\"column\": \"email\"}}'")
-            })?;
+        request["config"] = config.clone();
     }
     let host = Remote::new(&args.stage.host.host, &args.stage.host.token)?;
     let mut published = Value::Null;
@@ -165,6 +162,13 @@ pub async fn deploy(args: &DeployArgs) -> anyhow::Result<Exit> {
     }
     print(&(out + &as_text(&args.stage, &swapped)))?;
     Ok(Exit::Ok)
+}
+
+/// An argument that is a JSON object.
+fn object(text: &str) -> Result<Value, String> {
+    const WANTED: &str = r#"write a JSON object, such as '{"column": "email"}'"#;
+    let value: Value = serde_json::from_str(text).map_err(|error| format!("{error}; {WANTED}"))?;
+    if value.is_object() { Ok(value) } else { Err(WANTED.to_owned()) }
 }
 
 /// What had been done when the swap was refused.

@@ -184,6 +184,15 @@ fn what_is_missing_is_told_with_how_to_install_it() {
     assert!(none.contains("deltaforge plugin new"), "{none}");
     let taken = plugin(empty.path(), &["new", "fn"]).fails(2);
     assert!(taken.contains("cannot be a plugin's name"), "{taken}");
+    for wrong in [
+        vec!["lsit", "--json"],
+        vec!["deploy", "a@1", "--config", "{a", "-p", "b", "--processor", "c", "--json"],
+    ] {
+        let ran = plugin(empty.path(), &wrong);
+        let answer: Value = serde_json::from_str(&ran.out).unwrap();
+        let error = &answer["error"];
+        assert_eq!((ran.code, &error["code"]), (2, &json!("bad_arguments")), "{error}");
+    }
     let nowhere = plugin(empty.path(), &["list", "--host", "ftp://x"]).fails(2);
     assert!(nowhere.contains("not the address of a host"), "{nowhere}");
 }

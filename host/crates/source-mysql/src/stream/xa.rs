@@ -59,7 +59,8 @@ impl Prepared {
     }
 
     fn bytes(&self) -> usize {
-        self.events.iter().map(Vec::len).sum()
+        let events: usize = self.events.iter().map(Vec::len).sum();
+        events + size_of_val(self.name.as_str()) + self.passed.len() * size_of::<u64>() * 2
     }
 }
 
