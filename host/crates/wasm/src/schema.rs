@@ -14,8 +14,10 @@ use serde_json::Value;
 
 use crate::factory::off_thread;
 
-/// What a pattern comes to, each.
-const MAX_PATTERN_BYTES: usize = 256 << 10;
+/// What a pattern comes to, each: one for mail addresses takes half of it.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// Memory that finding a pattern's matches takes.
+const MAX_MATCHING_BYTES: usize = 256 << 10;
 /// Bytes of a configuration times blocks of its schema: a tenth of a second's work.
 const MAX_EFFORT: usize = 100_000_000;
 /// As much effort, where each problem is told: some hundred bytes for each value and block.
@@ -74,7 +76,7 @@ impl ConfigSchema {
         let text: Value = serde_json::from_str(schema).map_err(|error| format!("it is no JSON: {error}"))?;
         let blocks = effort::blocks(&text)?;
         let patterns =
-            PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
+            PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_MATCHING_BYTES);
         // A `format` says what a text is for, and checks nothing, as JSON Schema has it since 2019-09.
         let options = jsonschema::options().with_pattern_options(patterns).should_validate_formats(false);
         let validator = options.build(&text).map_err(|error| error.to_string())?;

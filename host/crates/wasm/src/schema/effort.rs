@@ -1,7 +1,9 @@
 //! What a schema takes to check.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 /// Blocks of a schema, with those that it refers to counted at each reference.
@@ -11,8 +13,8 @@ const OTHER_REFERENCES: [&str; 4] = ["$dynamicRef", "$recursiveRef", "$anchor", 
 /// What looks at all that stands beside it again, some times.
 const UNEVALUATED: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
 const TIMES: usize = 4;
-/// What a pattern counts as.
-const PATTERN: usize = 30;
+/// What looks at a value for longer counts as.
+const DEAR: usize = 60;
 /// Drafts whose `$id` is called otherwise.
 const OLD_DRAFTS: &str = "draft-04";
 
@@ -55,10 +57,14 @@ impl<'a> Counting<'a> {
                     count += self.referred(reference)?;
                 }
                 if fields.get("pattern").is_some_and(Value::is_string) {
-                    count += PATTERN;
+                    count += DEAR;
                 }
                 if let Some(Value::Object(patterns)) = fields.get("patternProperties") {
-                    count += PATTERN * patterns.len();
+                    count += DEAR * patterns.len();
+                }
+                // It is exact, whatever the numbers are.
+                if fields.get("multipleOf").is_some_and(Value::is_number) {
+                    count += DEAR;
                 }
                 Box::new(fields.values())
             }
@@ -83,15 +89,21 @@ impl<'a> Counting<'a> {
             Some(None) => return Err(format!("{reference} refers to itself")),
             None => {}
         }
-        let pointer =
-            reference.strip_prefix('#').filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
-        let target = pointer.and_then(|pointer| self.schema.pointer(pointer));
+        let target = pointer(reference).and_then(|pointer| self.schema.pointer(&pointer));
         let target = target.ok_or_else(|| format!("there is no {reference} in it"))?;
         self.known.insert(reference, None);
         let count = self.of(target, false)?;
         self.known.insert(reference, Some(count));
         Ok(count)
     }
+}
+
+/// The pointer into the schema itself that a reference is, as it is read by what follows it.
+fn pointer(reference: &str) -> Option<Cow<'_, str>> {
+    let pointer = percent_decode_str(reference.strip_prefix('#')?).decode_utf8().ok()?;
+    let is_escaped = |rest: &str| rest.starts_with(['0', '1']);
+    let is_one = pointer.is_empty() || pointer.starts_with('/');
+    (is_one && pointer.split('~').skip(1).all(is_escaped)).then_some(pointer)
 }
 
 #[cfg(test)]
@@ -126,12 +138,19 @@ mod tests {
                 "there is no http://example.com/schema.json in it",
             ),
             (json!({ "$ref": "#name" }), "there is no #name in it"),
+            // What follows it decodes it, and does not find what it seems to be.
+            (
+                json!({ "$defs": { "a": { "$ref": "#/$defs/%61" }, "%61": true }, "$ref": "#/$defs/a" }),
+                "refers to itself",
+            ),
+            (json!({ "$defs": { "~2": true }, "$ref": "#/$defs/~2" }), "there is no #/$defs/~2 in it"),
             (json!({ "$dynamicRef": "#a" }), "$dynamicRef"),
             (json!({ "items": { "$id": "http://example.com/" } }), "$id"),
             (json!({ "items": { "$schema": "http://json-schema.org/draft-04/schema#" } }), "$schema"),
             (json!({ "$schema": "http://json-schema.org/draft-04/schema#" }), "2020-12"),
             (json!({ "allOf": vec![json!({ "type": "string" }); 1_000] }), "more than 2000 blocks"),
-            (json!({ "allOf": vec![json!({ "pattern": "a" }); 70] }), "more than 2000 blocks"),
+            (json!({ "allOf": vec![json!({ "pattern": "a" }); 40] }), "more than 2000 blocks"),
+            (json!({ "allOf": vec![json!({ "multipleOf": 0.1 }); 40] }), "more than 2000 blocks"),
             (unevaluated(5), "more than 2000 blocks"),
         ] {
             let problem = blocks(&schema).unwrap_err();
