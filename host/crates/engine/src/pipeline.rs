@@ -435,12 +435,15 @@ impl Pipeline {
         }
         let gone =
             || Failure::operator("pipeline_not_running", "the pipeline stopped before the swap took effect");
-        match patience.wait(asked.answer()).await {
-            Ok(answer) => answer.ok_or_else(gone)?,
+        let answer = match patience.wait(asked.answer()).await {
+            Ok(answer) => answer,
             // It is at work, and what is said of it is what came of it, however long the store takes.
-            Err(_) if !asked.give_up() => asked.answer().await.ok_or_else(gone)?,
-            Err(given_up) => Err(given_up),
-        }
+            Err(_) if !asked.give_up() => asked.answer().await,
+            Err(given_up) => return Err(given_up),
+        };
+        let swapped = answer.ok_or_else(gone)??;
+        self.shared.unstick();
+        Ok(swapped)
     }
 }
 

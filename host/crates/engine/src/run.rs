@@ -42,7 +42,7 @@ mod reader;
 mod sink;
 mod skip;
 mod stage_set;
-mod standing;
+pub(crate) mod standing;
 mod swaps;
 pub(crate) mod tapped;
 mod unload;

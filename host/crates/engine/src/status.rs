@@ -125,6 +125,26 @@ impl Inner {
         self.stuck.as_ref().filter(|_| self.is_at_work() && !idles).map(|stuck| &stuck.failure)
     }
 
+    /// A sink has all of a batch, which may be nothing.
+    fn passes(&mut self, sink: usize, seq: u64) {
+        self.durable[sink] = self.durable[sink].max(seq);
+        // By now it has met what it failed of.
+        if self.is_well() {
+            self.gets_on(sink);
+        }
+    }
+
+    fn gets_on(&mut self, sink: usize) {
+        self.stuck.take_if(|stuck| stuck.sink.is_none_or(|stuck| stuck == sink));
+    }
+
+    /// Where nothing is left of what it failed of, it does not come again with the next failure.
+    fn forget_if_idle(&mut self) {
+        if self.is_at_work() && self.still_stuck().is_none() {
+            self.stuck = None;
+        }
+    }
+
     /// What a metric shows for it: one that failed and begins again is no better for that yet.
     fn state_shown(&self) -> State {
         let begins_again = self.state == State::Starting && self.error.is_some();
@@ -284,7 +304,7 @@ impl Shared {
         inner.state == State::Running && inner.held_up(&self.waits).is_none()
     }
 
-    /// An operator has it tried again, and may have mended it.
+    /// Somebody has it tried again, or swapped a part of it, and may have mended it.
     pub(crate) fn unstick(&self) {
         self.inner.lock().stuck = None;
     }
@@ -292,11 +312,9 @@ impl Shared {
     /// `retry_in`: `None` where it is not tried again by itself.
     pub(crate) fn failed(&self, failure: Failure, retry_in: Option<Duration>) {
         let mut inner = self.inner.lock();
+        inner.forget_if_idle();
         inner.state = State::Failed;
         inner.undrained |= !inner.open.is_empty() || self.metrics.events_read() > inner.processed;
-        if inner.is_at_work() && inner.still_stuck().is_none() {
-            inner.stuck = None;
-        }
         if inner.running_since.is_some() && !failure.retriable {
             inner.stuck = Some(Stuck { failure: failure.clone(), sink: inner.culprit });
         }
@@ -338,8 +356,7 @@ impl Shared {
 
     /// A sink was given something, and it is durable.
     pub(crate) fn sink_gets_on(&self, sink: usize) {
-        let mut inner = self.inner.lock();
-        inner.stuck.take_if(|stuck| stuck.sink.is_none_or(|stuck| stuck == sink));
+        self.inner.lock().gets_on(sink);
     }
 
     /// Whether a sink's last word was a failure.
@@ -443,12 +460,13 @@ impl Shared {
     pub(crate) fn opened(&self, seq: u64, newest_us: i64, rows: u64, at: Instant) {
         let mut inner = self.inner.lock();
         inner.processed += rows;
+        inner.forget_if_idle();
         inner.open.push_back((seq, newest_us, at));
     }
 
     pub(crate) fn durable(&self, sink: usize, seq: u64) {
         let mut inner = self.inner.lock();
-        inner.durable[sink] = inner.durable[sink].max(seq);
+        inner.passes(sink, seq);
         self.metrics.sinks[sink].batches.increment(1);
         let mut policy: Vec<u64> =
             inner.durable.iter().zip(&inner.policy).filter(|(_, p)| **p).map(|(seq, _)| *seq).collect();
@@ -538,3 +556,6 @@ impl Shared {
 fn now_us() -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_micros() as i64
 }
+
+#[cfg(test)]
+mod tests;

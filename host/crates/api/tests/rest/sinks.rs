@@ -9,6 +9,7 @@ use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, Services};
 use deltaforge_engine::sink::{Delivery, Durable, Sink, SinkContext, SinkError, SinkFactory, Wants};
 use deltaforge_engine::status::State;
+use deltaforge_engine::swap::{Note, Swappable};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -336,6 +337,23 @@ async fn a_pipeline_that_can_never_deliver_an_event_is_not_well_while_it_tries_a
     let good = || -> (Arc<dyn SinkFactory>, bool) { (onto(&Arc::new(Shelf::default())), true) };
     is_never_well(CommitPolicy::Required, vec![good()]).await;
     is_never_well(CommitPolicy::Quorum(2), vec![good(), good()]).await;
+}
+
+#[tokio::test]
+async fn a_swap_may_be_what_mends_a_pipeline() {
+    let host = Host::new();
+    let plan = PipelinePlan {
+        stages: vec![setup::marker("1")],
+        sinks: vec![setup::sink("p", "s0", opens(|_| Ok(Box::new(RefusingSink))), true)],
+        ..setup::plan("p", &host.numbers)
+    };
+    let pipeline = Pipeline::start(plan, host.services.clone());
+    host.numbers.bound.send_replace(30);
+    within("it fails", async || pipeline.status().status == State::Failed).await;
+    let spec = setup::marker("2").spec;
+    pipeline.swap(Swappable::Stage("mark"), spec, None, 0, Note::default()).await.unwrap();
+    within("it is looked at anew", async || pipeline.status().status == State::Running).await;
+    pipeline.shutdown().await;
 }
 
 #[tokio::test]

@@ -179,4 +179,4 @@ fn begin(
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(super) mod tests;
+pub(crate) mod tests;

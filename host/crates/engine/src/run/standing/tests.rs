@@ -7,7 +7,7 @@ use crate::error::ConfigError;
 use crate::source::{SourceContext, SourceError, SourceReader};
 
 /// Positions are numbers; a text is of another history.
-pub(in crate::run) struct Numbers;
+pub(crate) struct Numbers;
 
 #[async_trait]
 impl SourceFactory for Numbers {
