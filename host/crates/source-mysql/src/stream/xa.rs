@@ -12,14 +12,19 @@ use crate::position::Place;
 
 use super::transaction::Ids;
 
+/// What the number of a table takes among those that are passed by.
+const NUMBER: usize = 2 * size_of::<u64>();
+
 /// The first phase of an XA transaction.
 pub(super) struct Prepared {
     /// As statements in the log name it.
     name: String,
     /// What reads its events.
-    pub decoder: Decoder,
+    decoder: Decoder,
     /// Its row events and their table maps, in order, of captured tables; or the one that has all of them, compressed.
-    pub events: Vec<Vec<u8>>,
+    events: Vec<Vec<u8>>,
+    /// Memory that it takes.
+    bytes: usize,
     /// Numbers of tables that nobody captures.
     passed: HashSet<u64>,
     /// Whether rows of a captured table are among the compressed ones.
@@ -34,19 +39,29 @@ pub(super) struct Prepared {
 #[derive(Default)]
 pub(super) struct AllPrepared {
     all: Vec<Prepared>,
+    /// Memory that they take.
+    bytes: usize,
+}
+
+/// Memory that an event takes.
+fn room_of(packet: &[u8]) -> usize {
+    size_of::<Vec<u8>>() + packet.len()
 }
 
 impl Prepared {
     /// A first phase begins behind `before`.
     pub fn begin(name: String, decoder: Decoder, ids: Ids, before: Place) -> Self {
-        Self { name, decoder, events: Vec::new(), passed: HashSet::new(), wanted: false, ids, before }
+        let bytes = size_of::<Self>() + name.len();
+        Self { name, decoder, events: Vec::new(), bytes, passed: HashSet::new(), wanted: false, ids, before }
     }
 
     /// Keeps an event, unless it is of a table that nobody captures.
     pub fn keep(&mut self, body: &Body<'_>, packet: &[u8], captured: &Captured) {
         match body {
             Body::TableMap(map) if !captured.has(map.database, map.table) => {
-                self.passed.insert(map.table_id);
+                if self.passed.insert(map.table_id) {
+                    self.bytes += NUMBER;
+                }
                 return;
             }
             Body::TableMap(map) => {
@@ -55,12 +70,34 @@ impl Prepared {
             Body::Rows(rows) if self.passed.contains(&rows.table_id) => return,
             _ => {}
         }
+        self.push(packet);
+    }
+
+    /// Keeps an event, whatever is in it.
+    pub fn push(&mut self, packet: &[u8]) {
+        self.bytes += room_of(packet);
         self.events.push(packet.to_vec());
     }
 
-    fn bytes(&self) -> usize {
-        let events: usize = self.events.iter().map(Vec::len).sum();
-        events + size_of_val(self.name.as_str()) + self.passed.len() * size_of::<u64>() * 2
+    /// How many events are kept.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Drops the events behind the first `kept`: they are rolled back.
+    pub fn truncate(&mut self, kept: usize) {
+        let dropped = self.events.drain(kept.min(self.events.len())..);
+        self.bytes -= dropped.map(|event| room_of(&event)).sum::<usize>();
+    }
+
+    /// What its rows' ids are made from, what reads its events, and those, in order.
+    pub fn into_parts(self) -> (Ids, Decoder, Vec<Vec<u8>>) {
+        (self.ids, self.decoder, self.events)
+    }
+
+    /// Memory that it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -68,14 +105,17 @@ impl AllPrepared {
     /// A first phase has ended.
     pub fn add(&mut self, prepared: Prepared) {
         // Who reads it again, after a broken connection, has it once.
-        self.all.retain(|known| known.name != prepared.name);
+        drop(self.take(&prepared.name));
+        self.bytes += prepared.bytes;
         self.all.push(prepared);
     }
 
     /// Takes the one with this name.
     pub fn take(&mut self, name: &str) -> Option<Prepared> {
         let at = self.all.iter().position(|prepared| prepared.name == name)?;
-        Some(self.all.remove(at))
+        let prepared = self.all.remove(at);
+        self.bytes -= prepared.bytes;
+        Some(prepared)
     }
 
     /// Where the oldest one begins.
@@ -83,9 +123,9 @@ impl AllPrepared {
         self.all.first().map(|prepared| &prepared.before)
     }
 
-    /// Bytes that are kept.
+    /// Memory that they take.
     pub fn bytes(&self) -> usize {
-        self.all.iter().map(Prepared::bytes).sum()
+        self.bytes
     }
 }
 

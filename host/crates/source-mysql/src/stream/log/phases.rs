@@ -29,7 +29,9 @@ impl Log {
     ) -> Result<(), End> {
         if let Some(mut preparing) = self.preparing.take() {
             let wanted = preparing.wanted;
-            preparing.events.extend(packet.filter(|_| wanted).map(<[u8]>::to_vec));
+            if let Some(packet) = packet.filter(|_| wanted) {
+                preparing.push(packet);
+            }
             if prepare.one_phase {
                 self.rows_of(preparing, outlet).await?;
             } else {
@@ -43,12 +45,13 @@ impl Log {
     /// The rows of an XA transaction come to be.
     pub(super) async fn rows_of(&mut self, prepared: Prepared, outlet: &mut Outlet) -> Result<(), End> {
         let Some(tx) = self.tx.as_mut().filter(|tx| !tx.known) else { return Ok(()) };
-        tx.ids = prepared.ids;
+        let (ids, mut decoder, events) = prepared.into_parts();
+        tx.ids = ids;
         if let Name::MariaDb(_) = tx.name {
             tx.ts_us = tx.ids.ts_us();
         }
-        let (mut decoder, mut inflated, mut room) = (prepared.decoder, Vec::new(), PayloadRoom::default());
-        for packet in &prepared.events {
+        let (mut inflated, mut room) = (Vec::new(), PayloadRoom::default());
+        for packet in &events {
             let event = decoder.decode(packet, &mut inflated).map_err(|error| self.broken(error))?;
             let starts = u64::from(event.header.next_pos.saturating_sub(event.header.size));
             match event.body {
@@ -83,14 +86,13 @@ impl Log {
     }
 
     pub(super) fn bound_prepared(&self) -> Result<(), MysqlError> {
-        let preparing =
-            self.preparing.iter().flat_map(|preparing| &preparing.events).map(Vec::len).sum::<usize>();
+        let preparing = self.preparing.as_ref().map_or(0, Prepared::bytes);
         let (bytes, most) = (self.prepared.bytes() + preparing, self.filling.hard_bytes());
         if bytes <= most {
             return Ok(());
         }
         Err(MysqlError::RowTooLarge(format!(
-            "XA transactions that are prepared and not committed take {bytes} bytes of the log, and a quarter of \
+            "XA transactions that are prepared and not committed take {bytes} bytes, and a quarter of \
              spec.max_memory_bytes is {most}: raise it, or end them (XA RECOVER lists them)"
         )))
     }

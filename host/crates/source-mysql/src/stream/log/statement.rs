@@ -75,7 +75,7 @@ impl Log {
     }
 
     pub(super) fn savepoint(&mut self, name: &str) {
-        let kept = self.preparing.as_ref().map(|preparing| preparing.events.len() as u32);
+        let kept = self.preparing.as_ref().map(|preparing| preparing.len() as u32);
         if let Some(tx) = &mut self.tx {
             // They take a sixteenth of the budget at most; beside what they name they are small.
             tx.savepoints.set(name, kept.unwrap_or(tx.events), self.filling.hard_bytes() / 4);
@@ -93,7 +93,7 @@ impl Log {
     /// Takes rows back until the transaction has so many events.
     fn roll_back(&mut self, events: u32) -> Result<(), MysqlError> {
         if let Some(preparing) = &mut self.preparing {
-            preparing.events.truncate(events as usize);
+            preparing.truncate(events as usize);
             return Ok(());
         }
         let Some(tx) = &mut self.tx else { return Ok(()) };
