@@ -43,6 +43,28 @@ fn a_bad_file_ends_the_host_with_every_problem_before_anything_starts() {
 }
 
 #[test]
+fn what_may_be_a_secret_is_not_shown_where_it_is_misspelt() {
+    let _machine = shared();
+    let place = Place::new();
+    let sink = "  sinks:
+    - type: kafka
+      config:
+        id: out
+        brokers: 127.0.0.1:9092
+        topic: orders
+        client_conf:
+          sasl.jaas.config: 'PlainLoginModule required username=joe leakme1'
+          sasl.pasword: leakme2
+          ssl.keystore.passwort: leakme3
+";
+    let host = Host::new(place.path(), &pipeline(sink));
+    let validate = command(&["validate", "--config", host.yaml_path().to_str().unwrap()], &[]);
+    assert_eq!(validate.status.code(), Some(2));
+    let report = String::from_utf8(validate.stderr).unwrap();
+    assert!(report.contains("sasl.password") && !report.contains("leakme"), "{report}");
+}
+
+#[test]
 fn a_good_file_is_valid_in_words_and_as_json() {
     let _machine = shared();
     let place = Place::new();

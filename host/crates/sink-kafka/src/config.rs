@@ -121,6 +121,8 @@ impl JsonSchema for ClientConfSchema {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let secret = serde_json::json!({ "type": "string", "format": "password", "writeOnly": true });
         let any = serde_json::json!({ "type": ["string", "integer", "boolean"] });
+        // Misspelt, or of another client: it may be one all the same.
+        let unknown = serde_json::json!({ "type": ["string", "integer", "boolean"], "writeOnly": true });
         let secrets = client_conf::SECRETS.map(|key| (key.to_owned(), secret.clone()));
         let others = PROPERTIES.map(|key| (key.to_owned(), any.clone()));
         // Credentials are properties too.
@@ -128,7 +130,7 @@ impl JsonSchema for ClientConfSchema {
         json_schema!({
             "type": "object",
             "properties": Value::Object(properties),
-            "additionalProperties": any,
+            "additionalProperties": unknown,
         })
     }
 }
@@ -144,7 +146,14 @@ impl KafkaConfig {
         let mut problems = Vec::new();
         let mut wrong = |path: &str, message: String| problems.push(ConfigError::new(path, message));
         if let Some(bad) = config.brokers.split(',').map(str::trim).find(|broker| !is_broker(broker)) {
-            let what = if bad.is_empty() { "an empty one".to_owned() } else { format!("`{bad}`") };
+            let what = match bad {
+                "" => "an empty one".to_owned(),
+                // What stands before it is a secret. Who logs in is said in `client_conf`.
+                login if login.contains('@') => {
+                    "one with a login (`sasl.username` and `sasl.password` in `client_conf`)".to_owned()
+                }
+                bad => format!("`{bad}`"),
+            };
             wrong("brokers", format!("has {what}; write `host:port`, with commas between"));
         }
         match Template::parse(&config.topic) {
