@@ -22,6 +22,9 @@ impl Cli {
     }
 }
 
+/// What a host says to its own program to have a component compiled.
+pub const COMPILE: &str = "compile-component";
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -47,6 +50,12 @@ pub enum Command {
     /// Copy existing rows of captured tables again, while their pipeline runs
     #[command(subcommand)]
     Snapshot(crate::snapshot::SnapshotCommand),
+    /// Compile the component on stdin for a host of this version
+    #[command(name = COMPILE, hide = true)]
+    Compile {
+        #[arg(long)]
+        metered: bool,
+    },
     /// Make, list and revoke API tokens
     #[command(subcommand)]
     Token(crate::token::TokenCommand),

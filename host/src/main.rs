@@ -19,6 +19,7 @@ mod source;
 mod tenants;
 mod token;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -44,11 +45,18 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// This program, also after another version has been put in its place.
+fn own_program() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    if running.exists() { running } else { std::env::current_exe().unwrap_or_default() }
+}
+
 fn main() -> ExitCode {
     let command = match cli::Cli::try_parse() {
         Ok(cli) => cli.command(),
         Err(problem) => return command::misread(&problem),
     };
+    deltaforge_wasm::compile_apart(own_program(), cli::COMPILE);
     let result = match command {
         cli::Command::Run(run) => serve::run(&run),
         cli::Command::Validate(validate) => check::validate(&validate),
@@ -58,6 +66,9 @@ fn main() -> ExitCode {
         cli::Command::Source(command) => source::run(&command),
         cli::Command::Plugin(command) => plugin::run(&command),
         cli::Command::Snapshot(command) => snapshot::run(&command),
+        cli::Command::Compile { metered } => {
+            deltaforge_wasm::compile_here(metered).map(|()| Exit::Ok).map_err(anyhow::Error::msg)
+        }
         cli::Command::Token(command) => token::run(&command),
     };
     match result {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tracing::Instrument as _;
 
 /// What is at work, by tenant; requests for no tenant count as those of one. Cheap to clone.
 #[derive(Clone)]
@@ -64,6 +65,28 @@ impl Drop for UnderWay {
                 at_work.remove(&self.tenant);
             }
         }
+    }
+}
+
+/// Does something to its end, also when nobody waits for it any more, and gives its place free then.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    place: impl Send + 'static,
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let work = tokio::spawn(
+        async move {
+            let done = work.await;
+            drop(place);
+            done
+        }
+        .in_current_span(),
+    );
+    match work.await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await, // the host is shutting down
+        },
     }
 }
 

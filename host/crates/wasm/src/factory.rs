@@ -210,6 +210,17 @@ enum Problem {
     Stage(StageError),
 }
 
+impl From<Misfit> for Problem {
+    fn from(misfit: Misfit) -> Self {
+        match misfit {
+            Misfit::Schema(text) => {
+                Self::at("plugin", format!("its configuration's schema is none: {}", cut(&text)))
+            }
+            Misfit::Config(problems) => Self::Config(problems),
+        }
+    }
+}
+
 impl Problem {
     fn at(path: &str, message: impl Into<String>) -> Self {
         Self::Config(vec![ConfigError::new(path, message)])
@@ -293,12 +304,7 @@ impl Workshop {
             let text = format!("its table pattern {:?} is none", cut(&pattern));
             return Err(Problem::at("plugin", text));
         }
-        schema::check(&description.config_schema, &spec.config).await.map_err(|misfit| match misfit {
-            Misfit::Schema(text) => {
-                Problem::at("plugin", format!("its configuration's schema is none: {}", cut(&text)))
-            }
-            Misfit::Config(problems) => Problem::Config(problems),
-        })?;
+        schema::check(&description.config_schema, &spec.config).await?;
         let mut instance =
             blueprint.instantiate().await.map_err(|error| Problem::at("plugin", error.describe().1))?;
         match instance.open(&blueprint.config).await {
@@ -334,11 +340,7 @@ impl Workshop {
             let info = registry.version(id.tenant.as_deref(), &id.name, &version).ok()?;
             Some(info.manifest.config_schema)
         });
-        match schema::check(&says.await.unwrap_or_default(), &spec.config).await {
-            Err(Misfit::Config(problems)) => Err(Problem::Config(problems)),
-            // A schema that is none is told where the plugin is run.
-            Ok(()) | Err(Misfit::Schema(_)) => Ok(()),
-        }
+        Ok(schema::check(&says.await.unwrap_or_default(), &spec.config).await?)
     }
 
     /// A formatter, and what it makes.

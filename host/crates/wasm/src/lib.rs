@@ -12,6 +12,7 @@ mod adapter;
 mod bodies;
 mod cache;
 mod call;
+mod compiler;
 mod error;
 mod factory;
 mod formatter;
@@ -37,6 +38,7 @@ mod v1;
 mod voice;
 mod wasi;
 
+pub use compiler::{compile_apart, serve as compile_here};
 pub use error::{DEADLINE, EDIT, FAILED, LOAD, MAX_GUEST_TEXT, MEMORY, REJECTED, TRAP};
 pub use factory::{WasmFormatterFactory, WasmStageFactory};
 pub use formatter::WasmFormatter;

@@ -14,6 +14,7 @@ use wasmtime::{Config, Engine, EngineWeak, OptLevel, WasmBacktraceDetails};
 
 use crate::adapter::{self, Adapter, Adapters, Bound};
 use crate::cache::Cache;
+use crate::compiler::{self, Compiled};
 use crate::grants::Grants;
 use crate::limits::MAX_STACK_KIB;
 use crate::plugin::{PluginKind, digest_of};
@@ -57,6 +58,31 @@ pub(crate) struct Loaded {
     /// Its imports by full name.
     pub(crate) imports: Vec<String>,
     pub(crate) bound: Box<dyn Bound>,
+}
+
+/// What compiles and runs guests; `metered`: it counts what they do.
+pub(crate) fn engine(metered: bool) -> io::Result<Engine> {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false) // costs calls on single cells 40 % and nobody uses it
+        .epoch_interruption(true)
+        .consume_fuel(metered)
+        .max_wasm_stack(MAX_STACK_KIB << 10)
+        .cranelift_opt_level(OptLevel::Speed)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    Engine::new(&config).map_err(io::Error::other)
+}
+
+/// Machine code as a component.
+fn component(engine: &Engine, compiled: Compiled) -> Result<Component, String> {
+    let code = match compiled {
+        Compiled::Component(component) => return Ok(*component),
+        Compiled::Code(code) => code,
+    };
+    #[allow(unsafe_code)]
+    // SAFETY: loading machine code is safe only if it is what this engine's compiler wrote. It came through a pipe from a process of our
+    // own program, which compiled it with the same settings; an engine of another version refuses it.
+    unsafe { Component::deserialize(engine, code) }.map_err(|error| format!("{error:#}"))
 }
 
 /// Hands the compiler's memory to the operating system: tens of MiB, which an idle host would keep for good.
@@ -113,15 +139,7 @@ impl Runtime {
         metered: bool,
         adapters: Vec<Box<dyn Adapter>>,
     ) -> io::Result<Arc<Self>> {
-        let mut config = Config::new();
-        config
-            .concurrency_support(false) // costs calls on single cells 40 % and nobody uses it
-            .epoch_interruption(true)
-            .consume_fuel(metered)
-            .max_wasm_stack(MAX_STACK_KIB << 10)
-            .cranelift_opt_level(OptLevel::Speed)
-            .wasm_backtrace_details(WasmBacktraceDetails::Disable);
-        let engine = Engine::new(&config).map_err(io::Error::other)?;
+        let engine = engine(metered)?;
         let adapters = Adapters::new(&engine, adapters).map_err(io::Error::other)?;
         let cache = cache.map(|(dir, most)| Cache::open(dir, &engine, most)).transpose()?;
         let ticker = Ticker::start(engine.weak())?;
@@ -171,20 +189,28 @@ impl Runtime {
         let sha256 = plugin.is_none().then_some(digest);
         tracing::info!(plugin, sha256, bytes = bytes.len(), "compiling a plugin that is not in the cache");
         let began = Instant::now();
-        let compiled = Component::from_binary(&self.engine, bytes);
+        let compiled = compiler::compile(&self.engine, self.metered, bytes);
         let took_ms = began.elapsed().as_millis() as u64;
         tracing::info!(plugin, sha256, took_ms, ok = compiled.is_ok(), "compiled");
-        let component =
-            compiled.map_err(|error| LoadError::NotAComponent(format!("it does not compile: {error:#}")))?;
-        let Some(cache) = &self.cache else { return Ok(component) };
-        let kept = component.serialize().map_err(io::Error::other).and_then(|code| cache.put(digest, &code));
-        if let Err(error) = kept {
-            tracing::warn!(%error, digest, "compiled plugin cannot be kept");
-            return Ok(component);
-        }
+        let broken = |error| LoadError::NotAComponent(format!("it does not compile: {error}"));
+        let compiled = compiled.map_err(broken)?;
+        let Some(cache) = &self.cache else { return component(&self.engine, compiled).map_err(broken) };
+        let kept = match &compiled {
+            Compiled::Code(code) => cache.put(digest, code),
+            Compiled::Component(component) => {
+                component.serialize().map_err(io::Error::other).and_then(|code| cache.put(digest, &code))
+            }
+        };
         // The file's pages can be shared, and given up under pressure; those of the compiler's output cannot.
-        let Some(kept) = cache.get(&self.engine, digest) else { return Ok(component) };
-        drop(component);
+        let kept = match kept {
+            Ok(()) => cache.get(&self.engine, digest),
+            Err(error) => {
+                tracing::warn!(%error, digest, "compiled plugin cannot be kept");
+                None
+            }
+        };
+        let Some(kept) = kept else { return component(&self.engine, compiled).map_err(broken) };
+        drop(compiled);
         give_memory_back();
         Ok(kept)
     }

@@ -11,17 +11,19 @@ use deltaforge_engine::suggest::near;
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
+use self::effort::Effort;
 use crate::factory::off_thread;
 
-/// What a pattern comes to, each: one for mail addresses takes half of it.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
-/// Memory that finding a pattern's matches takes.
-const MAX_MATCHING_BYTES: usize = 256 << 10;
+/// What a pattern comes to, each.
+const MAX_PATTERN_BYTES: usize = 64 << 10;
 /// Bytes of a configuration times blocks of its schema: a tenth of a second's work.
 const MAX_EFFORT: usize = 100_000_000;
+/// As much of those that take long: a second or so.
+const MAX_DEAR_EFFORT: usize = 128 << 10;
 /// As much effort, where each problem is told: some hundred bytes for each value and block.
-const MAX_TOLD: usize = 2_000_000;
+const MAX_TOLD: usize = 500_000;
 /// Problems that are told at once.
 const MAX_PROBLEMS: usize = 50;
 
@@ -33,6 +35,9 @@ pub(crate) enum Misfit {
     Config(Vec<ConfigError>),
 }
 
+/// One at a time, whether its caller still waits or not, so that they take one core and a hundred megabytes at most.
+static TURN: Mutex<()> = Mutex::const_new(());
+
 /// Checks a configuration by a plugin's schema, on a thread that no stream waits for.
 ///
 /// # Errors
@@ -43,7 +48,9 @@ pub(crate) async fn check(schema: &str, config: &Value) -> Result<(), Misfit> {
         return Ok(());
     }
     let (schema, config) = (schema.to_owned(), config.clone());
+    let turn = TURN.lock().await;
     off_thread(move || {
+        let _turn = turn;
         ConfigSchema::compile(&schema).map_err(Misfit::Schema)?.check(&config).map_err(Misfit::Config)
     })
     .await
@@ -59,7 +66,12 @@ pub(crate) async fn look_at(schema: &str) -> Result<(), String> {
         return Ok(());
     }
     let schema = schema.to_owned();
-    off_thread(move || ConfigSchema::compile(&schema).map(|_| ())).await
+    let turn = TURN.lock().await;
+    off_thread(move || {
+        let _turn = turn;
+        ConfigSchema::compile(&schema).map(|_| ())
+    })
+    .await
 }
 
 /// What a plugin says that its configuration may be.
@@ -67,44 +79,49 @@ pub(crate) async fn look_at(schema: &str) -> Result<(), String> {
 struct ConfigSchema {
     text: Value,
     validator: Validator,
-    /// How many blocks look at a value at most.
-    blocks: usize,
+    /// What it takes to look at a value.
+    effort: Effort,
 }
 
 impl ConfigSchema {
     fn compile(schema: &str) -> Result<Self, String> {
         let text: Value = serde_json::from_str(schema).map_err(|error| format!("it is no JSON: {error}"))?;
-        let blocks = effort::blocks(&text)?;
+        let effort = Effort::of(&text)?;
         let patterns =
-            PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_MATCHING_BYTES);
+            PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
         // A `format` says what a text is for, and checks nothing, as JSON Schema has it since 2019-09.
         let options = jsonschema::options().with_pattern_options(patterns).should_validate_formats(false);
         let validator = options.build(&text).map_err(|error| error.to_string())?;
-        Ok(Self { text, validator, blocks })
+        Ok(Self { text, validator, effort })
     }
 
     fn check(&self, config: &Value) -> Result<(), Vec<ConfigError>> {
         let empty = Value::Object(serde_json::Map::new());
         let config = if config.is_null() { &empty } else { config };
         let bytes = config.to_string().len();
-        let effort = bytes.saturating_mul(self.blocks);
-        if effort > MAX_EFFORT {
-            let most = MAX_EFFORT / self.blocks;
+        let Effort { blocks, dear } = self.effort;
+        let most = (MAX_EFFORT / blocks).min(MAX_DEAR_EFFORT.checked_div(dear).unwrap_or(usize::MAX));
+        if bytes > most {
             let text = format!(
-                "it has {bytes} bytes; with the schema of this plugin, of {} blocks, it may have {most}",
-                self.blocks
+                "it has {bytes} bytes; with the schema of this plugin, of {blocks} blocks and {dear} patterns and multipleOf, it may \
+                 have {most}"
             );
             return Err(vec![ConfigError::new("config", text)]);
         }
         if self.validator.is_valid(config) {
             return Ok(());
         }
-        if effort > MAX_TOLD {
+        if bytes * blocks > MAX_TOLD {
             let text = "it is not as the plugin's schema says, and too large to say where";
             return Err(vec![ConfigError::new("config", text)]);
         }
-        let problems = self.validator.iter_errors(config).flat_map(|error| self.problems(&error));
-        Err(problems.take(MAX_PROBLEMS).collect())
+        let mut problems = Vec::new();
+        for problem in self.validator.iter_errors(config).flat_map(|error| self.problems(&error)) {
+            if problems.len() < MAX_PROBLEMS && !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+        Err(problems)
     }
 
     fn problems(&self, error: &ValidationError<'_>) -> Vec<ConfigError> {
@@ -275,6 +292,12 @@ mod tests {
         let pattern = json!({ "properties": { "a": { "pattern": "^(a+)+$" } } });
         let schema = ConfigSchema::compile(&pattern.to_string()).unwrap();
         assert!(schema.check(&json!({ "a": format!("{}b", "a".repeat(10_000)) })).is_err());
+        // They take time for each byte and each of their states.
+        let slow: Vec<Value> =
+            (0..60).map(|at| json!({ "not": { "pattern": format!("(?:[ab]?){{300}}[^ab{at}]") } })).collect();
+        let schema = ConfigSchema::compile(&json!({ "allOf": slow }).to_string()).unwrap();
+        assert!(schema.check(&json!("ab".repeat(20_000))).unwrap_err()[0].message.contains("60 patterns"));
+        assert_eq!(schema.check(&json!("ab".repeat(100))), Ok(()));
         assert!(ConfigSchema::compile(r#"{"pattern": "(?=a)b"}"#).is_err(), "it takes such an engine");
         let wide = json!({ "items": { "allOf": vec![json!({ "type": "string" }); 900] } });
         let schema = ConfigSchema::compile(&wide.to_string()).unwrap();
@@ -283,6 +306,6 @@ mod tests {
             schema.check(&json!(vec![1; 10_000])).unwrap_err()[0].message.contains("too large to say where")
         );
         let problems = schema.check(&json!(vec!["a"; 100_000])).unwrap_err();
-        assert!(problems[0].message.contains("it may have 55"), "{problems:?}");
+        assert!(problems[0].message.contains("it may have "), "{problems:?}");
     }
 }

@@ -197,6 +197,32 @@ fn what_is_missing_is_told_with_how_to_install_it() {
     assert!(nowhere.contains("not the address of a host"), "{nowhere}");
 }
 
+/// A component whose one function has many variables, which many loops inside each other change: that is little to write, and nearly
+/// endless to compile.
+fn entangled(variables: usize, loops: usize) -> Vec<u8> {
+    let begins = "(loop ".repeat(loops);
+    let body: String = (0..variables)
+        .map(|at| format!("(local.set {at} (i64.add (local.get {at}) (i64.const {at})))"))
+        .collect();
+    let ends: String =
+        (0..loops).map(|at| format!("(br_if 0 (i32.wrap_i64 (local.get {})))) ", at % variables)).collect();
+    let locals = "i64 ".repeat(variables);
+    let text =
+        format!("(component (core module (func (export \"f\") (local {locals}) {begins}{body}{ends})))");
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn what_nearly_never_compiles_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("entangled.wasm");
+    let component = entangled(3_000, 400);
+    assert!(component.len() < 100_000);
+    fs::write(&file, component).unwrap();
+    let refused = plugin(dir.path(), &["inspect", shown(&file)]).fails(1);
+    assert!(refused.contains("it does not compile: that takes more than"), "{refused}");
+}
+
 #[test]
 fn bench_measures_beside_the_host_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,7 @@
 //! Publishing a version.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_LENGTH;
@@ -16,7 +18,7 @@ use super::uses::Uses;
 use super::{InPath, PluginVersionView};
 use crate::App;
 use crate::access::{Caller, HungUp};
-use crate::at_once::AtOnce;
+use crate::at_once::{self, AtOnce};
 use crate::audit::{Audited, told};
 use crate::error::{ApiError, ErrorBody};
 
@@ -30,12 +32,15 @@ const PUBLISHING: usize = 2;
 /// How many uploads are under way.
 pub(crate) struct Uploads {
     all: AtOnce,
-    publishing: Semaphore,
+    publishing: Arc<Semaphore>,
 }
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self { all: AtOnce::new(UPLOADS, UPLOADS_OF_A_TENANT), publishing: Semaphore::new(PUBLISHING) }
+        Self {
+            all: AtOnce::new(UPLOADS, UPLOADS_OF_A_TENANT),
+            publishing: Arc::new(Semaphore::new(PUBLISHING)),
+        }
     }
 }
 
@@ -61,22 +66,23 @@ pub(crate) async fn publish(
 ) -> Result<Audited<Response>, ApiError> {
     let tenant = caller.tenant.as_deref().or(id.tenant.as_deref()).unwrap_or_default();
     let under_way = app.uploads.all.begin(tenant);
-    let _under_way = under_way.map_err(|busy| ApiError::busy("UPLOADS_BUSY", format!("uploads: {busy}")))?;
+    let under_way = under_way.map_err(|busy| ApiError::busy("UPLOADS_BUSY", format!("uploads: {busy}")))?;
     let received = tokio::time::timeout(app.guard.timeout, receive(&app, &id, &headers, body)).await;
     let upload = received.map_err(|_| {
         let text = format!("the component did not come within {} s", app.guard.timeout.as_secs_f64());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", text)
     })??;
     let published = {
-        let _turn = tokio::select! {
-            turn = app.uploads.publishing.acquire() => turn.expect("it is never closed"),
+        let turn = tokio::select! {
+            turn = app.uploads.publishing.clone().acquire_owned() => turn.expect("it is never closed"),
             // Nobody waits for it any more: its file is not kept until it is its turn.
             () = hung_up.cancelled() => {
                 let text = "the client hung up before it was the component's turn to be checked";
                 return Err(ApiError::bad_request(text));
             }
         };
-        upload.publish().await?
+        // Whoever hangs up now leaves a compiler at work: its place is free when that has ended.
+        at_once::to_its_end((under_way, turn), upload.publish()).await?
     };
     let mended = matches!(published, Published::Mended(_));
     let (status, version) = match published {

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::InPath;
 use crate::App;
 use crate::access::Caller;
+use crate::at_once;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::JsonBody;
 
@@ -205,10 +206,11 @@ pub(crate) async fn test(
     }
     input.push('}');
     let turn = app.trials.begin(&tenant);
-    let _turn = turn.map_err(|busy| ApiError::busy("TESTS_BUSY", format!("tests: {busy}")))?;
+    let turn = turn.map_err(|busy| ApiError::busy("TESTS_BUSY", format!("tests: {busy}")))?;
     let sample = Sample { input, limits, grants: body.grants, tenant };
+    let (plugins, of) = (app.plugins.clone(), id.clone());
     let Tried { output, failure, logs, logs_left_out, fuel, micros, cpu_micros, memory_bytes } =
-        app.plugins.try_out(&id, sample).await?;
+        at_once::to_its_end(turn, async move { plugins.try_out(&of, sample).await }).await?;
     Ok(Json(TestAnswer {
         plugin: id.to_string(),
         output,

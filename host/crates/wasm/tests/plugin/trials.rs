@@ -171,13 +171,13 @@ async fn a_schema_that_takes_for_ever_to_check_is_refused_before_it_is_begun() {
     let mut upload = catalog.upload(&id, None).await.unwrap();
     upload.write(&bytes).await.unwrap();
     let refused = upload.publish().await.unwrap_err().to_string();
-    assert!(refused.contains("configuration's schema") && refused.contains("2000 blocks"), "{refused}");
+    assert!(refused.contains("configuration's schema") && refused.contains("10000 blocks"), "{refused}");
     // And where it is named without an upload.
     let folder = guest("endless").parent().unwrap();
     let stages = WasmStageFactory::new(runtime(), registry(dir.path()));
     let refused =
         stages.build(&spec("./puppet.wasm", folder, json!({ "act": "pass" })), None).await.err().unwrap();
-    assert!(refused.message.contains("2000 blocks"), "{}", refused.message);
+    assert!(refused.message.contains("10000 blocks"), "{}", refused.message);
 }
 
 #[tokio::test]
