@@ -18,7 +18,7 @@ pub fn misread(problem: &clap::Error) -> ExitCode {
     }
     let text = problem.render().to_string();
     let text = text.trim().trim_start_matches("error: ");
-    let answer = json!({ "error": { "code": "bad_arguments", "message": text } });
+    let answer = json!({ "error": { "code": "BAD_ARGUMENTS", "message": text } });
     match print(&format!("{answer}\n")) {
         Ok(()) => Exit::Config.into(),
         Err(_) => Exit::Failed.into(),

@@ -43,7 +43,7 @@ const API: &str = "host/crates/api/src";
 const COMMANDS: &str = "host/src";
 
 fn is_commands(code: &str) -> bool {
-    ["host_address", "host_refused"].contains(&code)
+    ["bad_arguments", "host_address", "host_refused"].contains(&code)
         || code.ends_with("_unreachable")
         || code.ends_with("_command_failed")
 }

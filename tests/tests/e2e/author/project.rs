@@ -191,7 +191,7 @@ fn what_is_missing_is_told_with_how_to_install_it() {
         let ran = plugin(empty.path(), &wrong);
         let answer: Value = serde_json::from_str(&ran.out).unwrap();
         let error = &answer["error"];
-        assert_eq!((ran.code, &error["code"]), (2, &json!("bad_arguments")), "{error}");
+        assert_eq!((ran.code, &error["code"]), (2, &json!("BAD_ARGUMENTS")), "{error}");
     }
     let nowhere = plugin(empty.path(), &["list", "--host", "ftp://x"]).fails(2);
     assert!(nowhere.contains("not the address of a host"), "{nowhere}");

@@ -94,7 +94,7 @@ fn a_component_is_deployed_into_a_running_pipeline_and_taken_back() {
 
     let refused = with(&["deploy", shown(&stamp), "--config", r#"{"mork": "new"}"#]).fails(1);
     assert!(refused.contains("stamp@1.0.0 is published, but not swapped in"), "{refused}");
-    assert!(with(&["deploy", shown(&stamp), "--config", "[]"]).fails(1).contains("write a JSON object"));
+    assert!(with(&["deploy", shown(&stamp), "--config", "[]"]).fails(2).contains("write a JSON object"));
     let deployed =
         with(&["deploy", shown(&stamp), "--config", r#"{"mark": "new"}"#, "--why", "a test", "--json"])
             .json();
