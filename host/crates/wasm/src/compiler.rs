@@ -25,8 +25,8 @@ const MEMORY_MB: u64 = 2048;
 const MAX_CODE: usize = 256 << 20;
 /// Threads that compile its functions.
 const THREADS: &str = "2";
-/// What `nice` would give it.
-const BEHIND: i32 = 10;
+/// What `nice` would give it: a third of what others get where there is not enough for all.
+const BEHIND: i32 = 5;
 
 /// The program that compiles, and what is to be said to it.
 #[derive(Debug)]
