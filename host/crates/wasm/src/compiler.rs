@@ -1,7 +1,7 @@
 //! Compiling components in processes of their own.
 //!
 //! The compiler has no bounds: a small function with many variables in many loops takes it minutes and gigabytes, and a thread cannot
-//! be stopped. So a host has its own program do it, one at a time, behind everything else, and within limits that the
+//! be stopped. So a host has its own program do it, one at a time, a little behind everything else, and within limits that the
 //! operating system holds it to.
 
 use std::io::{self, Read as _, Write as _};
