@@ -1,6 +1,8 @@
 //! Where a source began that copies nothing, until there is a checkpoint: whoever is stopped before that would otherwise
 //! begin at the end of the log once more, and miss what was committed in between.
 
+mod prepared;
+
 use std::sync::Arc;
 
 use deltaforge_engine::source::SourceContext;
@@ -12,6 +14,8 @@ use crate::history::{History, HistoryError};
 use crate::position::Place;
 use crate::server::Server;
 use crate::session::Session;
+
+pub(crate) use prepared::{Listed, first, listed};
 
 /// The note of it in the host's state.
 pub(crate) struct Beginning {

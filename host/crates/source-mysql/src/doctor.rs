@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use deltaforge_engine::source::Complaint;
 
+use crate::beginning::{self, Listed};
 use crate::cascade;
 use crate::config::{Captured, MysqlConfig, SnapshotMode};
 use crate::connect::Endpoint;
@@ -33,6 +34,11 @@ pub(crate) async fn examine(config: &MysqlConfig) -> Result<Vec<Complaint>, Mysq
     complaints.extend(replicated(&mut session, &server).await?);
     complaints.extend(left_out(&mut session, &server, config, &captured).await?);
     complaints.extend(privileges(&mut session, &account).await?);
+    if let Listed::MayNotAsk { mend } = beginning::listed(&mut session, &server).await? {
+        let what = "XA transactions are used, and the account may not list them (XA_RECOVER_ADMIN): a first start cannot look for \
+                    the rows of those that are prepared then, and stops at their commit";
+        complaints.push(Complaint::minor(what, mend));
+    }
     complaints.extend(tables::absent(config, &seen, &account));
     complaints.extend(unreadable(&mut session, &captured, &account).await?);
     let cascades = cascade::cascades(&mut session, &server, &captured).await?;

@@ -156,6 +156,16 @@ impl Dump {
         if !self.wire.receive()? {
             return Ok(None);
         }
+        let ended = || MysqlError::Unreachable {
+            action: "read the log of",
+            address: self.address.clone(),
+            cause: "the server ended it".into(),
+        };
+        self.last()?.ok_or_else(ended).map(Some)
+    }
+
+    /// The event that was received last; `None`: the server has ended the log.
+    fn last(&self) -> Result<Option<&[u8]>, MysqlError> {
         let packet = self.wire.last();
         match packet.split_first() {
             Some((0x00, event)) => Ok(Some(event)),
@@ -163,12 +173,20 @@ impl Dump {
                 let refusal = login::refusal("read the log of", &self.address, packet);
                 Err(refusal.for_reader(&self.address, self.server_id))
             }
-            _ => Err(MysqlError::Unreachable {
-                action: "read the log of",
-                address: self.address.clone(),
-                cause: "the server ended it".into(),
-            }),
+            _ => Ok(None),
         }
+    }
+
+    /// Waits for the next event; `None`: the log goes no further.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, the server is silent for too long, or ends the log with an error.
+    pub async fn next(&mut self) -> Result<Option<&[u8]>, MysqlError> {
+        while !self.wire.receive()? {
+            self.wait(Duration::MAX).await?;
+        }
+        self.last()
     }
 
     /// Waits for more bytes; false: none came within `patience`. Cancel-safe.
@@ -204,30 +222,45 @@ impl Dump {
     }
 }
 
+/// A file of a server's log from a position on, and the files after it, as far as the log goes now; by nobody's number, as
+/// mysqlbinlog asks. Wherever it is read from, it begins with what it says about itself.
+///
+/// # Errors
+///
+/// When the server cannot be reached, does not let us in, or refuses what is asked.
+pub(crate) async fn file(
+    endpoint: &Endpoint,
+    file: &str,
+    pos: u64,
+    max_event_bytes: usize,
+) -> Result<Dump, MysqlError> {
+    const NOBODY: u32 = 0;
+    const NON_BLOCK: u16 = 1;
+    in_time(endpoint, async {
+        let mut session = Session::connect(endpoint, max_event_bytes).await?;
+        session.run(CHECKSUMS).await?;
+        session.run(CAPABILITY).await?;
+        let mut dump = Dump::over(session, endpoint, NOBODY, endpoint.patience);
+        dump.ask(NON_BLOCK, From::File(file, pos)).await?;
+        Ok(dump)
+    })
+    .await
+}
+
 /// When a file of a server's log was begun, seconds since the Unix epoch; it has at least `pos` bytes.
 ///
 /// # Errors
 ///
 /// When the server cannot be reached, does not let us in, or refuses what is asked.
-pub(crate) async fn begun(endpoint: &Endpoint, file: &str, pos: u64) -> Result<u32, MysqlError> {
-    // By nobody's number, and no further than the log goes now: as mysqlbinlog asks.
-    const NOBODY: u32 = 0;
-    const NON_BLOCK: u16 = 1;
+pub(crate) async fn begun(endpoint: &Endpoint, name: &str, pos: u64) -> Result<u32, MysqlError> {
     const MAX_EVENT: usize = 64 << 20;
+    let pos = if u32::try_from(pos).is_ok() { pos } else { 4 };
+    let mut dump = file(endpoint, name, pos, MAX_EVENT).await?;
     in_time(endpoint, async {
-        let mut session = Session::connect(endpoint, MAX_EVENT).await?;
-        session.run(CHECKSUMS).await?;
-        let mut dump = Dump::over(session, endpoint, NOBODY, endpoint.patience);
-        // Wherever it is read from, it begins with what it says about itself.
-        let pos = if u32::try_from(pos).is_ok() { pos } else { 4 };
-        dump.ask(NON_BLOCK, From::File(file, pos)).await?;
         loop {
-            let Some(event) = dump.ready()? else {
-                dump.wait(Duration::MAX).await?;
-                continue;
-            };
+            let event = dump.next().await?.unwrap_or_default();
             let header = Header::read(&mut Bytes::new(event));
-            let header = header.map_err(|cause| MysqlError::Decode { at: file.to_owned(), cause })?;
+            let header = header.map_err(|cause| MysqlError::Decode { at: name.to_owned(), cause })?;
             if header.kind == EventType::FORMAT_DESCRIPTION {
                 return Ok(header.timestamp_seconds);
             }
@@ -237,6 +270,8 @@ pub(crate) async fn begun(endpoint: &Endpoint, file: &str, pos: u64) -> Result<u
 }
 
 const CHECKSUMS: &str = "SET @master_binlog_checksum = 'CRC32', @source_binlog_checksum = 'CRC32'";
+/// MariaDB: we know GTIDs, and gaps in the log where it leaves something out.
+const CAPABILITY: &str = "SET @mariadb_slave_capability = 4";
 
 /// What the session says about itself before it asks. Servers take what they do not know for variables of the user.
 async fn prepare(session: &mut Session, replica: &Replica, from: From<'_>) -> Result<(), MysqlError> {
@@ -246,8 +281,7 @@ async fn prepare(session: &mut Session, replica: &Replica, from: From<'_>) -> Re
     let heartbeat = format!("SET @master_heartbeat_period = {nanos}, @source_heartbeat_period = {nanos}");
     session.run(&heartbeat).await?;
     session.run(&format!("SET @slave_uuid = '{uuid}', @replica_uuid = '{uuid}'")).await?;
-    // MariaDB: we know GTIDs, and gaps in the log where it leaves something out.
-    session.run("SET @mariadb_slave_capability = 4").await?;
+    session.run(CAPABILITY).await?;
     if let From::MariaState(state) = from {
         let position: Vec<String> = state.position().map(|gtid| gtid.to_string()).collect();
         session.run(&format!("SET @slave_connect_state = '{}'", position.join(","))).await?;

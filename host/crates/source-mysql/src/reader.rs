@@ -63,7 +63,10 @@ impl MysqlReader {
         let first = held.is_none();
         let mut at = match held {
             Some(at) => at.moved_to(&server),
-            None => server.tail(&mut session).await?,
+            None => {
+                beginning::first(&endpoint, &mut session, &server, stream::max_event_bytes(context.limits))
+                    .await?
+            }
         };
         if first && config.snapshot_mode() == SnapshotMode::Never {
             beginning::tell(&mut session, &server, &at.place).await?;

@@ -78,6 +78,11 @@ impl From<outlet::Gone> for End {
     }
 }
 
+/// No event of the log may be larger.
+pub(crate) fn max_event_bytes(limits: BatchLimits) -> usize {
+    limits.hard_bytes.saturating_mul(2)
+}
+
 /// A server's log on its way.
 pub(crate) struct Stream {
     dump: Dump,
@@ -99,7 +104,7 @@ impl Stream {
             uuid: replica_uuid(config, &parts.info),
             heartbeat: config.heartbeat(),
             read_timeout: config.read_timeout(),
-            max_event_bytes: limits.hard_bytes.saturating_mul(2),
+            max_event_bytes: max_event_bytes(*limits),
         };
         let place = parts.at.start();
         let from = match &place.gtid {

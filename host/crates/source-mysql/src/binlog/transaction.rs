@@ -1,5 +1,7 @@
 //! Events that begin and end transactions.
 
+use std::fmt;
+
 use super::header::EventType;
 use super::serialization::{self, Fields};
 use crate::bytes::{Bytes, text};
@@ -220,6 +222,18 @@ pub struct Xid<'a> {
     pub gtrid: &'a [u8],
     /// The branch.
     pub bqual: &'a [u8],
+}
+
+impl fmt::Display for Xid<'_> {
+    /// As statements in the log have it: `X'6162',X'',1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in [self.gtrid, self.bqual] {
+            f.write_str("X'")?;
+            part.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+            f.write_str("',")?;
+        }
+        self.format.fmt(f)
+    }
 }
 
 /// The first phase of an XA transaction has ended.

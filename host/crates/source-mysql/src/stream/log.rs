@@ -25,8 +25,8 @@ use tokio::time::Instant;
 use super::filling::Filling;
 use super::outlet::Outlet;
 use super::transaction::{Ids, Open};
-use super::xa::{AllPrepared, Prepared, name_of};
-use super::{End, Parts, long_ago};
+use super::xa::{AllPrepared, Prepared};
+use super::{End, Parts, long_ago, max_event_bytes};
 use crate::binlog::transaction::{AlterPhase, GtidEvent, MariaGtidEvent};
 use crate::binlog::{Body, Decoder, Event, Header, Limits, PayloadRoom, TransactionPayload};
 use crate::config::{Captured, SchemaDrift};
@@ -80,7 +80,7 @@ pub(super) struct Log {
 impl Log {
     pub fn new(parts: Parts) -> Self {
         let Parts { config, server, at, told, info, limits, definitions, confirmed, .. } = parts;
-        let most = Limits { max_event_bytes: limits.hard_bytes.saturating_mul(2), ..Limits::default() };
+        let most = Limits { max_event_bytes: max_event_bytes(limits), ..Limits::default() };
         let start = at.start();
         Self {
             decoder: Decoder::new(Dump::CHECKSUMS, most),
@@ -296,7 +296,7 @@ impl Log {
         if begin.flags & MariaGtidEvent::PREPARED_XA != 0
             && let Some(xid) = &begin.xid
         {
-            self.prepare(name_of(xid));
+            self.prepare(xid.to_string());
         }
         Ok(())
     }

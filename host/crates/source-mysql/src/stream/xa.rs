@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 
-use crate::binlog::transaction::Xid;
 use crate::binlog::{Body, Decoder};
 use crate::config::Captured;
 use crate::position::Place;
@@ -127,19 +126,4 @@ impl AllPrepared {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-}
-
-/// An XA transaction's name as statements in the log have it: `X'6162',X'',1`.
-pub(super) fn name_of(xid: &Xid<'_>) -> String {
-    use std::fmt::Write;
-    let mut name = String::new();
-    for part in [xid.gtrid, xid.bqual] {
-        name.push_str("X'");
-        for byte in part {
-            let _ = write!(name, "{byte:02x}");
-        }
-        name.push_str("',");
-    }
-    let _ = write!(name, "{}", xid.format);
-    name
 }

@@ -145,3 +145,35 @@ async fn foreign_keys_that_change_rows_are_logged_or_named() {
         assert_eq!(is_logged, !is_named, "{flavour:?}: {lines:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_xa_is_used_an_account_that_may_not_list_transactions_is_told() {
+    for flavour in Flavour::BOTH {
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        server.account("documented", "BY 'a'", documented());
+        let mut config = db.config();
+        config["dsn"] = json!(server.dsn_of("documented", "a"));
+        let of_xa = async || {
+            let found = complaints(&config).await;
+            found.into_iter().find(|found| found.what.contains("XA transactions")).map(|found| found.mend)
+        };
+        assert_eq!(of_xa().await, None);
+        db.run("XA START 'x'; INSERT INTO t VALUES (1); XA END 'x'; XA PREPARE 'x'");
+        let mend = (flavour == Flavour::MySql)
+            .then(|| "GRANT XA_RECOVER_ADMIN ON *.* TO 'documented'@'%'".to_owned());
+        assert_eq!(of_xa().await, mend);
+        let mut reader = Reader::connect(config.clone(), None).await.unwrap();
+        db.run("INSERT INTO t VALUES (2)");
+        assert_eq!(reader.lines(1).await, ["c t id=2"]);
+        if let Some(grant) = mend {
+            server.sql(&grant);
+            assert_eq!(of_xa().await, None);
+        }
+        config["id"] = json!("another");
+        let mut reader = Reader::connect(config.clone(), None).await.unwrap();
+        db.run("XA COMMIT 'x'");
+        assert_eq!(reader.lines(1).await, ["c t id=1"]);
+    }
+}

@@ -9,7 +9,6 @@ use crate::harness::{Db, Reader};
 #[tokio::test(flavor = "multi_thread")]
 async fn prepared_rows_arrive_at_their_commit() {
     for flavour in Flavour::BOTH {
-        // One's own: a transaction that is prepared before a reader begins, and committed after, is its end.
         let server = Server::start(flavour);
         let db = Db::of(&server);
         db.run("CREATE TABLE t (id INT PRIMARY KEY)");
@@ -39,7 +38,6 @@ async fn prepared_rows_arrive_at_their_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_stopped_twice_between_the_phases_has_the_rows_still() {
     for flavour in Flavour::BOTH {
-        // One's own: a transaction that is prepared before a reader begins, and committed after, is its end.
         let server = Server::start(flavour);
         let db = Db::of(&server);
         db.run("CREATE TABLE t (id INT PRIMARY KEY)");
@@ -63,7 +61,6 @@ async fn who_is_stopped_twice_between_the_phases_has_the_rows_still() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rolled_back_and_one_phase_transactions_are_what_they_are() {
     for flavour in Flavour::BOTH {
-        // One's own: a transaction that is prepared before a reader begins, and committed after, is its end.
         let server = Server::start(flavour);
         let db = Db::of(&server);
         db.run("CREATE TABLE t (id INT PRIMARY KEY)");
@@ -93,14 +90,121 @@ async fn compressed_ones_too() {
     assert!(lines[0].starts_with("c t id=1 v='aaa") && lines[1].starts_with("c t id=2"), "{lines:?}");
 }
 
+/// Servers whose logs name places in different ways.
+fn servers() -> impl Iterator<Item = Server> {
+    let all = [
+        (Flavour::MySql, ""),
+        (Flavour::MySql, "--gtid-mode=OFF --enforce-gtid-consistency=OFF"),
+        (Flavour::MariaDb, ""),
+        (Flavour::MariaDb, "--gtid-strict-mode=OFF"),
+    ];
+    all.into_iter().map(|(flavour, options)| Server::start_with(flavour, options))
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_of_what_was_prepared_before_is_refused() {
+async fn what_is_prepared_before_a_first_start_arrives_at_its_commit() {
+    for server in servers() {
+        let db = Db::of(&server);
+        db.run(
+            "CREATE TABLE t (id INT PRIMARY KEY);
+             XA START 'x', X'00ff2c', 7; INSERT INTO t VALUES (1), (2); XA END 'x', X'00ff2c', 7; XA PREPARE 'x', X'00ff2c', 7",
+        );
+        // Of one name as before, in a file of its own.
+        db.run("XA START 'y'; INSERT INTO t VALUES (3); XA END 'y'; XA PREPARE 'y'; XA COMMIT 'y'; FLUSH BINARY LOGS");
+        db.run("XA START 'y'; INSERT INTO t VALUES (4); XA END 'y'; XA PREPARE 'y'");
+        db.run("FLUSH BINARY LOGS; INSERT INTO t VALUES (5)");
+        let mut reader = db.reader().await;
+        db.run("INSERT INTO t VALUES (6)");
+        assert_eq!(reader.lines(1).await, ["c t id=6"]);
+        let checkpoint = reader.through.clone();
+        assert!(checkpoint.as_ref().unwrap().as_str().contains("\"open\""));
+        db.run("XA COMMIT 'x', X'00ff2c', 7; XA ROLLBACK 'y'; INSERT INTO t VALUES (7)");
+        let seen = reader.events(3).await;
+        let lines: Vec<&str> = seen.iter().map(|seen| seen.line.as_str()).collect();
+        assert_eq!(lines, ["c t id=1", "c t id=2", "c t id=7"]);
+        assert!(!reader.through.as_ref().unwrap().as_str().contains("\"open\""));
+        drop(reader);
+        let mut reader = Reader::connect(db.config(), checkpoint).await.unwrap();
+        assert_eq!(reader.events(3).await, seen);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_prepared_before_a_copy_arrives_at_its_commit() {
+    for server in servers() {
+        let db = Db::of(&server);
+        db.run(
+            "CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1);
+             XA START 'x'; INSERT INTO t VALUES (2); XA END 'x'; XA PREPARE 'x'",
+        );
+        let mut config = db.config();
+        config["snapshot"] = json!({"mode": "initial"});
+        let mut reader = Reader::connect(config.clone(), None).await.unwrap();
+        assert_eq!(reader.lines(1).await, ["r t id=1"]);
+        let copied = reader.through.clone();
+        assert!(copied.as_ref().unwrap().as_str().contains("\"open\""), "{copied:?}");
+        drop(reader);
+        db.run("XA COMMIT 'x'; INSERT INTO t VALUES (3)");
+        let mut reader = Reader::connect(config, copied).await.unwrap();
+        assert_eq!(reader.lines(2).await, ["c t id=2", "c t id=3"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_xa_transactions_come_and_go_a_first_start_loses_none() {
+    for flavour in Flavour::BOTH {
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
+        db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let handle = server.handle();
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (mut session, database) = (handle.session(), db.name.clone());
+                std::thread::spawn(move || {
+                    session.run(&format!("USE {database}"));
+                    for id in (writer..400).step_by(4) {
+                        assert!(session.run(&format!(
+                            "XA START '{id}'; INSERT INTO t VALUES ({id}); XA END '{id}'; XA PREPARE '{id}'; XA COMMIT '{id}'"
+                        )));
+                    }
+                })
+            })
+            .collect();
+        let mut config = db.config();
+        config["snapshot"] = json!({"mode": "initial"});
+        // Each start is a first one.
+        let mut readers = Vec::new();
+        while writers.iter().any(|writer| !writer.is_finished()) && readers.len() < 20 {
+            config["id"] = json!(format!("{}_{}", db.name, readers.len()));
+            readers.push(Reader::connect(config.clone(), None).await.unwrap());
+        }
+        assert!(readers.len() > 1, "the writers were done at once");
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for mut reader in readers {
+            let mut lines = reader.lines(400).await;
+            lines.sort_by_key(|line| line.rsplit('=').next().unwrap().parse::<u32>().unwrap());
+            let ids: Vec<&str> = lines.iter().map(|line| &line[4..]).collect();
+            assert_eq!(ids, (0..400).map(|id| format!("id={id}")).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_what_the_log_no_longer_has_is_refused() {
     for flavour in Flavour::BOTH {
         let server = Server::start(flavour);
         let db = Db::of(&server);
         db.run("CREATE TABLE t (id INT PRIMARY KEY); XA START 'x'; INSERT INTO t VALUES (1); XA END 'x'; XA PREPARE 'x'");
+        db.run("FLUSH BINARY LOGS; FLUSH BINARY LOGS");
+        let files = db.run("SHOW BINARY LOGS");
+        db.run(&format!("PURGE BINARY LOGS TO '{}'", files.last().unwrap()[0]));
         let mut reader = db.reader().await;
         db.run("XA COMMIT 'x'");
+        if flavour == Flavour::MariaDb {
+            // It purges no file with the rows of one that is prepared.
+            assert_eq!(reader.lines(1).await, ["c t id=1"]);
+            continue;
+        }
         let failure = reader.failure().await;
         assert_eq!(failure.code, "mysql_unsupported");
         assert!(failure.message.contains("was prepared before the stream began"), "{failure}");
