@@ -219,3 +219,33 @@ fn lines_that_are_left_out_of_the_log_name_the_bound() {
         assert!(written < 120 * (id as usize - 1_000), "{written} lines of {id}");
     }
 }
+
+#[test]
+fn a_stage_that_computes_for_nothing_rests_beside_other_tenants_until_it_is_mended() {
+    let _machine = shared();
+    let place = Place::new();
+    publish(&place, "rogue", "processor", &fixture("rogue"));
+    let rogue = "id: one, plugin: rogue@1.0.0, on_error: skip, config: { act: loop }";
+    let other = pipeline("  sinks: [{ type: file, config: { id: out, path: other.jsonl } }]\n")
+        .replace("name: shop, tenant: acme", "name: other, tenant: globex");
+    let mut host = Host::new(place.path(), &format!("{}---\n{other}", stages(&[rogue.to_owned()])));
+    host.start_ready();
+    // Rows that are read as one slice are searched together: many calls for few rows.
+    let rows: Vec<String> = (1_000..1_050).map(|id| format!("({id}, 'somebody', 0)")).collect();
+    place.shop.run(&format!("INSERT INTO customers (id, name, rev) VALUES {}", rows.join(", ")));
+    let rests = |shown: &serde_json::Value| shown.to_string().contains("processor_rests");
+    let shown = host.wait_pipeline("shop", "the stage rests", SOON, rests);
+    assert_eq!(shown["status"], "running", "{shown}");
+    // It takes a twentieth of a core.
+    let spent =
+        || host.metric("deltaforge_plugin_cpu_milliseconds_total", &["plugin=\"rogue@1.0.0\""]).unwrap();
+    let (began, before) = (std::time::Instant::now(), spent());
+    wait::until("it computes again", SOON, || (spent() >= before + 300.0).then_some(()));
+    assert!(began.elapsed() >= Duration::from_secs(3), "300 ms of computing in {:?}", began.elapsed());
+    // A swap does not wait for it to be run through at that pace, and the stream goes on at its own.
+    let columns = json!([{ "name": "customers.email", "action": "redact" }]);
+    let mask = json!({ "plugin": "mask@1.0.0", "config": { "columns": columns } });
+    let swapped = host.rest().put("/pipelines/shop/processors/one/plugin", &mask);
+    assert_eq!(swapped.status, 200, "{}", swapped.text);
+    event_of(&place, 1_051);
+}

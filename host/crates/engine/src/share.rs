@@ -153,6 +153,11 @@ impl Share {
         self.0.lock().background = Some(threads);
     }
 
+    /// Whether it is shared by more than one tenant.
+    pub fn are_many(&self) -> bool {
+        self.0.lock().tenants.len() > 1
+    }
+
     /// Runs `work` on the account of `tenant`, whose turns count by `weight`.
     pub fn run<F: Future>(&self, tenant: &str, weight: u32, work: F) -> Fair<F> {
         let member = Member::new(self, tenant, weight, false);

@@ -2,6 +2,7 @@
 
 mod given_up;
 mod refusals;
+mod rests;
 
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
@@ -15,6 +16,8 @@ use futures::FutureExt;
 pub use given_up::GivenUp;
 use metrics::{Counter, Histogram, counter, histogram};
 pub use refusals::{REFUSES_ALL, Refusals, RefusesAll};
+pub use rests::Rests;
+use rests::{RESTS, TIMES};
 
 use crate::search::{Piece, Search};
 use crate::secrets::Secrets;
@@ -86,6 +89,8 @@ pub struct RunningStage {
     pub given_up: GivenUp,
     /// Whether it lets anything through.
     pub refusals: Refusals,
+    /// When it rests, on a host that other tenants use too.
+    pub rests: Rests,
     /// Where it says that it waits for something.
     pub waits: Waits,
     /// What it must not say.
@@ -164,6 +169,7 @@ impl RunningStage {
             on_probation: false,
             metrics: StageMetrics::nobodys(),
             given_up: GivenUp::in_silence(),
+            rests: Rests::never(),
             ..self
         }
     }
@@ -263,6 +269,7 @@ impl RunningStage {
         let mut search = Search::of(range);
         let mut searching = None;
         while let Some(piece) = search.next() {
+            self.rest().await?;
             let slice = view.slice(piece.rows.clone());
             self.saw_rows |= self.on_probation && self.stage.wants(&slice);
             let answer = self.call(&slice, toll).await.and_then(|own| {
@@ -274,7 +281,11 @@ impl RunningStage {
                 Ok(())
             });
             self.metrics.usage.called(answer.as_ref().err().map(|error| error.code));
-            let Err(error) = answer else { continue };
+            let Err(error) = answer else {
+                self.rests.went_well();
+                continue;
+            };
+            self.rests.failed();
             self.metrics.errors.increment(1);
             let ends = self.on_error == OnError::Fail || self.on_probation;
             // A stage that still says `retry` here was interrupted by a command, which comes before the next attempt: no
@@ -292,6 +303,22 @@ impl RunningStage {
             }
         }
         Ok(())
+    }
+
+    /// Rests, if that is due. A command that waits for the next batch boundary, a swap may be what mends it, ends the attempt.
+    async fn rest(&mut self) -> Result<(), StageError> {
+        let Some(due) = self.rests.due() else { return Ok(()) };
+        let message = format!(
+            "its calls fail, one after the other, and it rests {TIMES} times as long as each takes, so that others can \
+             compute: mend the plugin, or take its version back"
+        );
+        let failure = Failure::operator(RESTS, format!("processor {}: {message}", self.id));
+        let waiting = self.waits.begin(failure, None);
+        waiting.again_in(due);
+        tokio::select! {
+            () = tokio::time::sleep(due) => Ok(()),
+            () = self.waits.commanded() => Err(StageError::retry(RESTS, message)),
+        }
     }
 
     /// What a part of a slice adds to the batch. A whole slice is held to the bound of one call; its parts, of which
@@ -337,6 +364,7 @@ impl RunningStage {
         let mut pauses = self.waits.hurry().pauses();
         loop {
             pauses.trying();
+            self.rests.begins();
             let mut own = Overlay::new();
             let call = AssertUnwindSafe(self.stage.process(slice, &mut own)).catch_unwind();
             let result = call.await.unwrap_or_else(|panic| {

@@ -178,6 +178,11 @@ impl Tenants {
         self.share.run_demotable(tenant, self.weight(tenant), work)
     }
 
+    /// Whether more than one has work to do here.
+    pub(crate) fn are_many(&self) -> bool {
+        self.share.are_many()
+    }
+
     /// Offers threads for the background: see [`Share::set_background`].
     pub fn set_background(&self, threads: Handle) {
         self.share.set_background(threads);

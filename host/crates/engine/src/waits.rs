@@ -127,9 +127,14 @@ impl Waits {
     /// Waits until a command waits for the next batch boundary, which whoever waits for this makes room for: the attempt ends, and
     /// the next one begins with it.
     pub(crate) async fn commanded(&self) {
+        self.command_waits().await;
+        self.made_room.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until a command waits for the next batch boundary.
+    pub(crate) async fn command_waits(&self) {
         // It cannot fail: this holds the sender.
         let _ = self.commands.subscribe().wait_for(|commands| *commands > 0).await;
-        self.made_room.store(true, Ordering::SeqCst);
     }
 
     /// Whether the attempt that has just ended made room for a command; once.

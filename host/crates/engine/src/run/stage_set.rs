@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming};
 use crate::plan::{PipelinePlan, Services, StagePlan};
 use crate::stage::{Stage, StageError, StageLimits, StageSpec, StageVersion};
-use crate::stages::{GivenUp, Refusals, RunningStage, StageMetrics};
+use crate::stages::{GivenUp, Refusals, Rests, RunningStage, StageMetrics};
 use crate::status::{Failure, StageStatus};
 use crate::swap::{Generation, Swappable};
 use crate::tap::{Place, Taps};
@@ -323,6 +323,7 @@ pub(super) fn running(
         metrics: StageMetrics::new(&pipeline.name, &plan.spec.id, usage),
         given_up: GivenUp::new(&plan.spec.id),
         refusals: Refusals::default(),
+        rests: Rests::beside(services.tenants.clone()),
         waits: waits.clone(),
         secrets: pipeline.secrets.clone(),
         on_probation: false,

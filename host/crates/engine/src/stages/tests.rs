@@ -7,6 +7,7 @@ use deltaforge_model::{
 };
 
 use super::*;
+use crate::tenants::{TenantLimits, Tenants};
 
 /// Does to each slice what the function says.
 struct Doing<F>(F);
@@ -33,6 +34,7 @@ fn running(on_error: OnError, what: impl Fn(&View, &mut Overlay) + Send + 'stati
         metrics: StageMetrics::new("pipe", "stage", Usage::of("acme", "inline")),
         given_up: GivenUp::new("stage"),
         refusals: Refusals::default(),
+        rests: Rests::beside(Tenants::new(TenantLimits::default(), 1)),
         waits: Waits::default(),
         secrets: Secrets::default(),
         on_probation: false,
