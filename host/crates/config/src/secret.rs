@@ -170,9 +170,21 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// `text` with the passwords of URLs and connection strings covered, letter for letter.
+/// A line of a document with the passwords of URLs and connection strings covered, letter for letter, and those of
+/// `user:password@host`, which some write where only a host belongs.
 pub(crate) fn cover_passwords(text: &str) -> String {
-    with_passwords(text, |found| "*".repeat(found.text().chars().count()))
+    let stars = |text: &str| "*".repeat(text.chars().count());
+    let covered = with_passwords(text, |found| stars(found.text()));
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '[' | ']' | '{' | '}');
+    let words = covered.split_inclusive(ends).map(|word| {
+        let (Some(colon), Some(at)) = (word.find(':'), word.rfind('@')) else { return word.to_owned() };
+        let is_url = word[colon..].starts_with("://");
+        if is_url || colon >= at {
+            return word.to_owned();
+        }
+        format!("{}{}{}", &word[..=colon], stars(&word[colon + 1..at]), &word[at..])
+    });
+    words.collect()
 }
 
 /// `text` with `***` for the passwords of URLs and connection strings: who logs in, and secrets in queries.
@@ -302,4 +314,23 @@ fn with_assignments(text: &str, cover: &mut impl FnMut(Found<'_>) -> String) -> 
     }
     shown.push_str(rest);
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cover_passwords;
+
+    #[test]
+    fn lines_of_documents_are_shown_without_what_stands_before_an_at() {
+        for (line, shown) in [
+            ("brokers: user:secret@host:9092", "brokers: user:******@host:9092"),
+            ("brokers: [\"a:9092\", \"u:s@b:9092\"]", "brokers: [\"a:9092\", \"u:*@b:9092\"]"),
+            ("brokers: a:9092,u:s:t@b:9092", "brokers: a:9092,u:***@b:9092"),
+            ("dsn: mysql://u:1@s/p@host/db", "dsn: mysql://*******@host/db"),
+            ("plugin: mask@1.0.0, id: a", "plugin: mask@1.0.0, id: a"),
+            ("mail: bob@example.com:25", "mail: bob@example.com:25"),
+        ] {
+            assert_eq!(cover_passwords(line), shown);
+        }
+    }
 }

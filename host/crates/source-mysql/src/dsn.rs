@@ -29,9 +29,11 @@ impl Dsn {
         let rest = ["mysql://", "mariadb://"].iter().find_map(|scheme| text.strip_prefix(scheme));
         let rest = rest.ok_or("write mysql://user:password@host:3306/database")?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        // A slash in a password is %2F, as an @ is %40.
         // The database is a default for names without one, and no statement has such names.
-        let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        if database.contains('@') {
+            return Err("write %2F for a / in the password, and %40 for an @".into());
+        }
         let (login, address) =
             authority.rsplit_once('@').ok_or("whose login? write user:password@ before the host")?;
         let (user, password) = match login.split_once(':') {
@@ -171,6 +173,8 @@ mod tests {
             ("mysql://u:sec:ret@h:port", "the port is no number"),
             ("mysql://u:a@b?secret@h/db", "%3F"),
             ("mysql://u:a@b?secret@h", "%3F"),
+            ("mysql://u:1@secret/pw@h", "%2F"),
+            ("mysql://u:secret/pw@h/db", "%2F"),
             ("mysql://u:secret@h?ssl_mode=required", "did you mean `ssl-mode`"),
             ("mysql://u:secret@h?ssl-mode=on", "one of disabled, preferred"),
             ("mysql://u:secret@h?require_ssl=maybe", "true or false"),
