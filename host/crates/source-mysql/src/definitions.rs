@@ -248,7 +248,14 @@ impl Definitions {
         let Statement::Changes(changes) = ddl::read(&text, &self.context(query.database, mode)) else {
             return Ok(Effect::default());
         };
-        let mut touched: Vec<Touched> = changes.iter().flat_map(|change| self.touched(change)).collect();
+        let mut touched: Vec<Touched> = Vec::new();
+        for Touched { table, how } in changes.iter().flat_map(|change| self.touched(change)) {
+            match touched.iter_mut().find(|other| other.table == table) {
+                // MariaDB's CREATE OR REPLACE drops the table first.
+                Some(other) => other.how = How::Changed,
+                None => touched.push(Touched { table, how }),
+            }
+        }
         let charset = |collation: Option<u16>| collation.and_then(Charset::name_of_collation);
         let charsets = Charsets {
             database: charset(query.session.database_collation).map(|charset| (query.database, charset)),
@@ -267,7 +274,13 @@ impl Definitions {
         let one = |table: &TableName, how| vec![Touched { table: table.clone(), how }];
         match change {
             Change::Create { table, .. } => one(table, How::Created),
-            Change::Alter { table, .. } => one(table, How::Changed),
+            Change::Alter { table, actions } => {
+                let others = actions.iter().flatten().filter_map(|action| match action {
+                    ddl::Action::Rename(other) | ddl::Action::Exchange(other) => Some(other),
+                    _ => None,
+                });
+                [table].into_iter().chain(others).flat_map(|table| one(table, How::Changed)).collect()
+            }
             Change::Drop { table } => one(table, How::Dropped),
             Change::Truncate { table } => one(table, How::Emptied),
             Change::Rename(pairs) => {

@@ -14,7 +14,7 @@ use crate::dump;
 use crate::failure::MysqlError;
 use crate::gtid::{GtidSet, MariaState};
 use crate::position::{At, Gtids, Place, numbered};
-use crate::server::Server;
+use crate::server::{Flavour, Server};
 use crate::session::Session;
 
 /// How a stream begins anew that cannot go on from its checkpoint.
@@ -56,13 +56,13 @@ pub(crate) async fn check(
 
 async fn by_transactions(session: &mut Session, server: &Server, held: &At) -> Result<(), MysqlError> {
     match (&held.place.gtid, server.has_gtids()) {
-        (Gtids::MySql(set), true) => {
+        (Gtids::MySql(set), true) if server.flavour == Flavour::MySql => {
             let (executed, purged) = server.executed_and_purged(session).await?;
             not_rewound(server, held, set, &executed)?;
             let Gtids::MySql(from) = &held.start().gtid else { return Ok(()) };
             not_purged(server, from, &purged)
         }
-        (Gtids::MariaDb(state), true) => {
+        (Gtids::MariaDb(state), true) if server.flavour == Flavour::MariaDb => {
             let (logged, purged) = server.logged_and_purged(session).await?;
             let beyond = |state: &MariaState, of: &MariaState| match server.is_strict() {
                 true => state.first_beyond_strict(of),
@@ -80,6 +80,12 @@ async fn by_transactions(session: &mut Session, server: &Server, held: &At) -> R
             }
         }
         (Gtids::None, _) => in_files(session, server, held).await,
+        (_, true) => Err(MysqlError::Unrelated(format!(
+            "the checkpoint is of another kind of server ({}), and {} is a {} now. {ANEW}",
+            held.place.gtid,
+            server.address,
+            server.flavour.name()
+        ))),
         (_, false) => Err(MysqlError::Unrelated(format!(
             "the checkpoint is by GTIDs ({}), and {} gives its transactions none: SET PERSIST gtid_mode = ON there, or \
              name the right server. {ANEW}",

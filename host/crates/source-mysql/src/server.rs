@@ -14,6 +14,16 @@ pub(crate) enum Flavour {
     MariaDb,
 }
 
+impl Flavour {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MySql => "MySQL",
+            Self::MariaDb => "MariaDB",
+        }
+    }
+}
+
 /// A server, as it was when we connected.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {

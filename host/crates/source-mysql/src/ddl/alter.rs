@@ -84,8 +84,10 @@ pub enum Action {
     Charset(Option<String>),
     /// The table gets another name.
     Rename(TableName),
-    /// Rows go or come without an entry in the log: partitions that are dropped, emptied or exchanged.
+    /// Rows go or come without an entry in the log: partitions that are dropped or emptied.
     RowsUnlogged,
+    /// The same: those of a partition and of this table change places.
+    Exchange(TableName),
 }
 
 /// Actions that say nothing about columns or rows.
@@ -198,7 +200,14 @@ fn action(words: &mut Words<'_>, context: &Context<'_>, actions: &mut Vec<Action
             }
             actions.push(Action::Convert(to));
         }
-        "DISCARD" | "IMPORT" | "EXCHANGE" | "TRUNCATE" => actions.push(Action::RowsUnlogged),
+        "EXCHANGE" => {
+            words.next();
+            words.take(&["PARTITION"]).then_some(())?;
+            words.name()?;
+            words.take(&["WITH", "TABLE"]).then_some(())?;
+            actions.push(Action::Exchange(statement::table_name(words, context)?));
+        }
+        "DISCARD" | "IMPORT" | "TRUNCATE" => actions.push(Action::RowsUnlogged),
         _ => options(words, actions)?,
     }
     Some(())

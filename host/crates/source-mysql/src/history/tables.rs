@@ -152,10 +152,16 @@ impl Tables {
             Action::Rename(to) => Some(to),
             _ => None,
         });
-        match to {
+        let mut touched = match to {
             Some(to) => self.rename(table, to).to_vec(),
             None => vec![Name::table(table)],
-        }
+        };
+        let exchanged = actions.unwrap_or_default().iter().filter_map(|action| match action {
+            Action::Exchange(with) if self.tables.contains_key(with) => Some(Name::table(with)),
+            _ => None,
+        });
+        touched.extend(exchanged);
+        touched
     }
 
     fn rename(&mut self, from: &TableName, to: &TableName) -> [Name; 2] {

@@ -217,3 +217,35 @@ async fn progress_without_events_is_told() {
         assert_eq!(batch.batch.event(0).op(), deltaforge_model::Op::Heartbeat);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_is_told_once_of_each_table_that_it_touches() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run(
+            "CREATE TABLE a (id INT PRIMARY KEY); CREATE TABLE parted (id INT PRIMARY KEY) PARTITION BY HASH (id) PARTITIONS 2;
+             CREATE TABLE single (id INT PRIMARY KEY)",
+        );
+        let mut reader = db.reader().await;
+        let mut tables = async |sql: &str, count: usize| {
+            db.run(sql);
+            let seen = reader.events(count).await;
+            assert!(seen.iter().all(|seen| seen.note.as_deref() == Some(sql)), "{sql}: {seen:?}");
+            let mut tables: Vec<String> =
+                seen.iter().map(|seen| seen.line.split(' ').nth(1).unwrap().to_owned()).collect();
+            tables.sort();
+            tables
+        };
+        assert_eq!(tables("RENAME TABLE a TO b", 2).await, ["a", "b"]);
+        assert_eq!(tables("ALTER TABLE b RENAME TO c", 2).await, ["b", "c"]);
+        assert_eq!(
+            tables("ALTER TABLE parted EXCHANGE PARTITION p0 WITH TABLE single", 2).await,
+            ["parted", "single"]
+        );
+        if flavour == Flavour::MariaDb {
+            assert_eq!(tables("CREATE OR REPLACE TABLE c (id INT PRIMARY KEY, v INT)", 1).await, ["c"]);
+        }
+        // Nothing more was told of any of them.
+        assert_eq!(tables("ALTER TABLE c ADD COLUMN w INT", 1).await, ["c"]);
+    }
+}

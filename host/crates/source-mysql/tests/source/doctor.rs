@@ -171,7 +171,7 @@ async fn where_xa_is_used_an_account_that_may_not_list_transactions_is_told() {
             server.sql(&grant);
             assert_eq!(of_xa().await, None);
         }
-        config["id"] = json!("another");
+        config["id"] = json!(format!("{}_again", db.name));
         let mut reader = Reader::connect(config.clone(), None).await.unwrap();
         db.run("XA COMMIT 'x'");
         assert_eq!(reader.lines(1).await, ["c t id=1"]);

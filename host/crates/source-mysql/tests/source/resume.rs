@@ -267,3 +267,17 @@ async fn without_gtids_a_log_that_began_anew_under_the_same_names_is_noticed() {
     let failure = Reader::connect(db.config(), checkpoint).await.err().unwrap();
     assert_eq!(failure.code, "source_rewound", "{failure}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_another_kind_of_server_is_refused() {
+    let dbs = Flavour::BOTH.map(Db::shared);
+    for (from, to) in [(&dbs[0], &dbs[1]), (&dbs[1], &dbs[0])] {
+        from.run("CREATE TABLE t (id INT PRIMARY KEY)");
+        let mut reader = from.reader().await;
+        from.run("INSERT INTO t VALUES (1)");
+        reader.lines(1).await;
+        let failure = Reader::connect(to.config(), reader.through.clone()).await.err().unwrap();
+        assert_eq!(failure.code, "source_changed");
+        assert!(failure.message.contains("another kind of server"), "{failure}");
+    }
+}
