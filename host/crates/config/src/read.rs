@@ -248,7 +248,8 @@ impl<'a> Reading<'a> {
 
     fn text(&mut self, file: &FilePath, text: &str) {
         let shown = file.display().to_string();
-        let mut reading = Problems::new(Some(&shown), text);
+        let lines = Lines::new(text);
+        let mut reading = Problems::of_lines(Some(&shown), lines.clone());
         let nodes = yaml::read(text, &mut reading);
         if nodes.is_empty() && reading.is_empty() {
             reading.add(&Path::default(), Place::default(), Code::Empty, "the file holds no pipeline");
@@ -257,7 +258,7 @@ impl<'a> Reading<'a> {
         let broken = !reading.is_empty();
         self.problems.extend(reading.finish());
         for mut node in nodes {
-            let mut problems = Problems::new(Some(&shown), text);
+            let mut problems = Problems::of_lines(Some(&shown), lines.clone());
             expand::expand(&mut node, self.environment, &mut problems);
             let origin = Origin { file: file.to_owned(), line: node.place.line };
             self.unique(&node, &origin, &mut problems);

@@ -1,5 +1,8 @@
 //! Places in a text, and the lines that a report shows.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 /// A stretch of one document's text; lines and columns count from 1, columns in characters.
 ///
 /// `line` 0 means that the value did not come from a text.
@@ -37,15 +40,17 @@ pub(crate) struct Excerpt {
     pub width: usize,
 }
 
-/// The lines of one document, without its secrets.
+/// The lines of one document, without its secrets. Those of all documents of a file are kept once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lines {
-    lines: Vec<String>,
+    all: Arc<[Box<str>]>,
+    /// By number, those of which something is covered.
+    covered: BTreeMap<u32, String>,
 }
 
 impl Lines {
     pub(crate) fn new(text: &str) -> Self {
-        Self { lines: text.lines().map(str::to_owned).collect() }
+        Self { all: text.lines().map(Box::from).collect(), covered: BTreeMap::new() }
     }
 
     /// Covers a secret, so that no later excerpt shows it.
@@ -76,16 +81,18 @@ impl Lines {
 
     /// The characters that `line` begins with and that are spaces; 0 for a line that is not there.
     pub(crate) fn indent_of(&self, line: u32) -> Option<u32> {
-        let text = self.lines.get(line.checked_sub(1)? as usize)?;
+        let text = self.line(line)?;
         Some(small(text.chars().take_while(|c| *c == ' ').count()))
     }
 
     pub(crate) fn line(&self, line: u32) -> Option<&str> {
-        self.lines.get(line.checked_sub(1)? as usize).map(String::as_str)
+        let whole = self.all.get(line.checked_sub(1)? as usize)?;
+        Some(self.covered.get(&line).map_or(whole, String::as_str))
     }
 
     fn line_mut(&mut self, line: u32) -> Option<&mut String> {
-        self.lines.get_mut(line.checked_sub(1)? as usize)
+        let whole = self.all.get(line.checked_sub(1)? as usize)?;
+        Some(self.covered.entry(line).or_insert_with(|| whole.to_string()))
     }
 
     /// The line of `place`, cut around it when it is long.
