@@ -639,6 +639,7 @@ impl Supervisor {
     /// One attempt; ended by a drain, within the shutdown timeout, when the pipeline is to stop.
     async fn attempt(&mut self) -> Result<Ended, Failure> {
         let drain = CancellationToken::new();
+        self.shared.waits().set_ending(false);
         let attempt = Attempt {
             plan: self.plan.clone(),
             services: self.services.clone(),
@@ -667,6 +668,7 @@ impl Supervisor {
             }
         }
         drain.cancel();
+        self.shared.waits().set_ending(true);
         match tokio::time::timeout(self.services.shutdown_timeout, run).await {
             Ok(result) => {
                 result?;

@@ -182,6 +182,7 @@ impl RunningStage {
     pub async fn run(&mut self, batch: Batch) -> Result<Batch, StageError> {
         let (result, toll) = self.attempt(batch).await;
         self.count(toll);
+        self.rests.batch_ended();
         result
     }
 
@@ -269,7 +270,7 @@ impl RunningStage {
         let mut search = Search::of(range);
         let mut searching = None;
         while let Some(piece) = search.next() {
-            self.rest().await?;
+            self.rest().await;
             let slice = view.slice(piece.rows.clone());
             self.saw_rows |= self.on_probation && self.stage.wants(&slice);
             let answer = self.call(&slice, toll).await.and_then(|own| {
@@ -285,7 +286,7 @@ impl RunningStage {
                 self.rests.went_well();
                 continue;
             };
-            self.rests.failed();
+            self.rests.failed(|| self.secrets.hide(&error.message));
             self.metrics.errors.increment(1);
             let ends = self.on_error == OnError::Fail || self.on_probation;
             // A stage that still says `retry` here was interrupted by a command, which comes before the next attempt: no
@@ -305,19 +306,22 @@ impl RunningStage {
         Ok(())
     }
 
-    /// Rests, if that is due. A command that waits for the next batch boundary, a swap may be what mends it, ends the attempt.
-    async fn rest(&mut self) -> Result<(), StageError> {
-        let Some(due) = self.rests.due() else { return Ok(()) };
-        let message = format!(
-            "its calls fail, one after the other, and it rests {TIMES} times as long as each takes, so that others can \
-             compute: mend the plugin, or take its version back"
-        );
-        let failure = Failure::operator(RESTS, format!("processor {}: {message}", self.id));
-        let waiting = self.waits.begin(failure, None);
+    /// Rests, if that is due and nobody waits for the batch.
+    async fn rest(&mut self) {
+        let Some(due) = self.rests.due() else { return };
+        let (id, waits) = (&self.id, &self.waits);
+        let waiting = self.rests.shown(|newest| {
+            let message = format!(
+                "processor {id}: its calls fail, one after the other, and it rests {TIMES} times as long as each takes, so that \
+                 others can compute: mend the plugin, or take its version back. {newest}"
+            );
+            waits.begin(Failure::operator(RESTS, message), None)
+        });
         waiting.again_in(due);
+        waiting.holds_up(true);
         tokio::select! {
-            () = tokio::time::sleep(due) => Ok(()),
-            () = self.waits.commanded() => Err(StageError::retry(RESTS, message)),
+            () = tokio::time::sleep(due) => {}
+            () = self.waits.wanted() => {}
         }
     }
 

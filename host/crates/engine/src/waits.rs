@@ -21,6 +21,8 @@ pub struct Waits {
     commands: Arc<watch::Sender<usize>>,
     /// What waited made room for one of them.
     made_room: Arc<AtomicBool>,
+    /// The pipeline is to end.
+    ending: Arc<watch::Sender<bool>>,
     hurry: Hurry,
 }
 
@@ -35,6 +37,8 @@ struct Wait {
     failure: Failure,
     since: Instant,
     patience: Option<Duration>,
+    /// Since when it has held the pipeline up, if it does.
+    holding: Option<Instant>,
     /// It is part of the day's work until it is overdue.
     usual: bool,
     retry_at: Option<Instant>,
@@ -96,16 +100,17 @@ impl Waits {
     /// Says that something is waited for, and why. The pipeline is degraded at once; after `patience` it counts as
     /// failed. `None`: what waits holds nothing else up.
     pub fn begin(&self, failure: Failure, patience: Option<Duration>) -> Waiting {
-        self.add(Wait { failure, since: Instant::now(), patience, usual: false, retry_at: None })
+        self.add(failure, patience, false)
     }
 
     /// The same for what is part of the day's work, as back-pressure is: the log tells of it after `patience` only.
     pub(crate) fn begin_usual(&self, failure: Failure, patience: Duration) -> Waiting {
-        let patience = Some(patience);
-        self.add(Wait { failure, since: Instant::now(), patience, usual: true, retry_at: None })
+        self.add(failure, Some(patience), true)
     }
 
-    fn add(&self, wait: Wait) -> Waiting {
+    fn add(&self, failure: Failure, patience: Option<Duration>, usual: bool) -> Waiting {
+        let since = Instant::now();
+        let wait = Wait { failure, since, patience, holding: patience.map(|_| since), usual, retry_at: None };
         let mut list = self.list.lock();
         let number = list.next;
         list.next += 1;
@@ -131,10 +136,24 @@ impl Waits {
         self.made_room.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until a command waits for the next batch boundary.
-    pub(crate) async fn command_waits(&self) {
+    async fn command_waits(&self) {
         // It cannot fail: this holds the sender.
         let _ = self.commands.subscribe().wait_for(|commands| *commands > 0).await;
+    }
+
+    /// Says whether the pipeline is to end with what it has read.
+    pub(crate) fn set_ending(&self, ending: bool) {
+        self.ending.send_replace(ending);
+    }
+
+    /// Waits until somebody waits for the batch: a command for its end, or whoever ends the pipeline.
+    pub(crate) async fn wanted(&self) {
+        let mut ending = self.ending.subscribe();
+        tokio::select! {
+            () = self.command_waits() => {}
+            // It cannot fail: this holds the sender.
+            _ = ending.wait_for(|ending| *ending) => {}
+        }
     }
 
     /// Whether the attempt that has just ended made room for a command; once.
@@ -145,8 +164,7 @@ impl Waits {
     /// For how long the pipeline has been waiting for something that holds it up.
     pub(crate) fn longest(&self) -> Option<Duration> {
         let list = self.list.lock();
-        let holding = list.waiting.values().filter(|wait| wait.patience.is_some());
-        holding.map(|wait| wait.since.elapsed()).max()
+        list.waiting.values().filter_map(|wait| wait.holding).map(|since| since.elapsed()).max()
     }
 
     /// Everything that is waited for.
@@ -170,6 +188,13 @@ impl Waits {
 }
 
 impl Waiting {
+    /// What has no patience to lose holds the pipeline up, or does no longer.
+    pub(crate) fn holds_up(&self, holds: bool) {
+        if let Some(wait) = self.waits.list.lock().waiting.get_mut(&self.number) {
+            wait.holding = holds.then(|| wait.holding.unwrap_or_else(Instant::now));
+        }
+    }
+
     /// It is tried again after so long.
     pub(crate) fn again_in(&self, pause: Duration) {
         if let Some(wait) = self.waits.list.lock().waiting.get_mut(&self.number) {

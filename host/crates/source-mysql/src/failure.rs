@@ -147,6 +147,14 @@ impl MysqlError {
         }
     }
 
+    /// Whether it is about what a server's log has, and not about reaching it.
+    pub(crate) fn is_of_log(&self) -> bool {
+        matches!(
+            self,
+            Self::PositionLost(_) | Self::LogDamaged(_) | Self::RowTooLarge(_) | Self::Decode { .. }
+        )
+    }
+
     /// Whether it is about what is copied, and not about the server: without that, everything else goes on.
     pub(crate) fn is_of_table(&self) -> bool {
         match self {

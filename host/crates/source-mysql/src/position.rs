@@ -235,6 +235,11 @@ impl At {
         self
     }
 
+    /// The same, without the rows of XA transactions that are open there.
+    pub fn without_open(&self) -> Self {
+        Self { open: None, ..self.clone() }
+    }
+
     /// Where reading begins again.
     pub fn start(&self) -> &Place {
         self.open.as_ref().unwrap_or(&self.place)

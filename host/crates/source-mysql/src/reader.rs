@@ -48,7 +48,7 @@ impl MysqlReader {
         if context.resume.is_none() && config.snapshot_mode() == SnapshotMode::Never {
             context.resume = beginning.noted().await?;
         }
-        let held = context.resume.as_ref().map(At::parse).transpose()?;
+        let mut held = context.resume.as_ref().map(At::parse).transpose()?;
         let stands = context.stands.iter().map(At::parse).collect::<Result<Vec<_>, _>>()?;
         let mut session = Session::plain(&endpoint).await?;
         let server = Server::ask(&mut session, endpoint.address()).await?;
@@ -57,8 +57,11 @@ impl MysqlReader {
         let captured = config.captured().among(&seen);
         look_over(&mut session, &server, &config, &captured).await?;
         let absent = tables::absent(&config, &seen, &tables::account(&mut session).await?);
-        for at in held.iter().chain(&stands) {
-            resume::check(&endpoint, &mut session, &server, at).await?;
+        for at in held.iter_mut() {
+            resume::check_or_forget(&endpoint, &mut session, &server, at).await?;
+        }
+        for at in &stands {
+            resume::check(&endpoint, &mut session, &server, &at.without_open()).await?;
         }
         let first = held.is_none();
         let mut at = match held {
@@ -104,9 +107,6 @@ impl MysqlReader {
             }
         }
         drop(session);
-        if first && config.snapshot_mode() == SnapshotMode::Never {
-            beginning.note(&start).await?;
-        }
         at.copies.restart(|table| definitions.has_key(table));
         let captured = config.captured();
         at.copies.leave_out(|table| captured.has(&table.database, &table.table));
@@ -142,6 +142,7 @@ impl MysqlReader {
             pos_is_lsn: false,
             ..context.info.clone()
         };
+        let notes = first && config.snapshot_mode() == SnapshotMode::Never;
         let (confirmed, confirms) = watch::channel(None);
         let parts = Parts {
             config,
@@ -156,6 +157,9 @@ impl MysqlReader {
         };
         let (outlet, inlet) = stream::pair();
         let stream = Stream::start(parts, requests, outlet).await?;
+        if notes {
+            beginning.note(&start).await?;
+        }
         let task = tokio::spawn(stream.run().in_current_span());
         let wanted = snapshots.wanted();
         Ok(Self { inlet, confirmed, beginning: Some(beginning), snapshots, wanted, task })

@@ -26,6 +26,35 @@ pub(crate) const ANEW: &str = "To begin anew: `snapshot: {mode: initial}` at the
 const TRIES: usize = 300;
 const APART: Duration = Duration::from_millis(50);
 
+/// As [`check`]; where only the log is purged that has the rows of XA transactions that are still prepared, the checkpoint goes
+/// on without them.
+///
+/// # Errors
+///
+/// As [`check`].
+pub(crate) async fn check_or_forget(
+    endpoint: &Endpoint,
+    session: &mut Session,
+    server: &Server,
+    held: &mut At,
+) -> Result<(), MysqlError> {
+    match check(endpoint, session, server, held).await {
+        Err(MysqlError::PositionLost(why)) if held.open.is_some() => {
+            let behind = held.without_open();
+            check(endpoint, session, server, &behind).await?;
+            tracing::warn!(
+                server = server.address,
+                why,
+                "the log with the rows of XA transactions that are prepared is purged: the stream goes on, and stops at the commit of \
+                 one of them. XA RECOVER lists them"
+            );
+            *held = behind;
+            Ok(())
+        }
+        checked => checked,
+    }
+}
+
 /// Compares a checkpoint with the server.
 ///
 /// # Errors

@@ -66,6 +66,8 @@ impl Session {
         let mut session = Self::connect(endpoint, MAX_ANSWER).await?;
         session.run("SET NAMES utf8mb4").await?;
         session.run("SET SESSION time_zone = '+00:00', sql_mode = '', sql_select_limit = DEFAULT").await?;
+        // Between two statements the log may be searched.
+        session.run("SET SESSION wait_timeout = 3600").await?;
         Ok(session)
     }
 

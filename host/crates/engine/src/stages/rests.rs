@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::tenants::Tenants;
+use crate::waits::Waiting;
 
 /// The code of a stage that rests.
 pub(super) const RESTS: &str = "processor_rests";
@@ -26,6 +27,10 @@ pub struct Rests {
     failed: u32,
     took: Duration,
     due: Duration,
+    /// What the newest failure was.
+    newest: String,
+    /// Where it is shown that the stage rests, until a call goes well.
+    shown: Option<Waiting>,
 }
 
 impl Rests {
@@ -36,7 +41,15 @@ impl Rests {
 
     /// It never rests.
     pub(super) fn never() -> Self {
-        Self { tenants: None, began: None, failed: 0, took: Duration::ZERO, due: Duration::ZERO }
+        Self {
+            tenants: None,
+            began: None,
+            failed: 0,
+            took: Duration::ZERO,
+            due: Duration::ZERO,
+            newest: String::new(),
+            shown: None,
+        }
     }
 
     /// A call begins.
@@ -46,13 +59,16 @@ impl Rests {
 
     /// It has ended well.
     pub(super) fn went_well(&mut self) {
-        (self.failed, self.took) = (0, Duration::ZERO);
+        (self.failed, self.took, self.shown) = (0, Duration::ZERO, None);
     }
 
-    /// It has failed.
-    pub(super) fn failed(&mut self) {
+    /// It has failed, with these words.
+    pub(super) fn failed(&mut self, why: impl FnOnce() -> String) {
         let took = self.began.take().map_or(Duration::ZERO, |began| began.elapsed());
         self.failed_after(took);
+        if !self.due.is_zero() && self.shown.is_none() {
+            self.newest = why();
+        }
     }
 
     fn failed_after(&mut self, took: Duration) {
@@ -60,6 +76,18 @@ impl Rests {
         self.took = self.took.saturating_add(took);
         let is_due = self.failed > MANY && self.took > LONG;
         self.due = if is_due { took.saturating_mul(TIMES).min(AT_MOST) } else { Duration::ZERO };
+    }
+
+    /// Where it is shown that it rests: `begin` tells, with the words of the newest failure.
+    pub(super) fn shown(&mut self, begin: impl FnOnce(&str) -> Waiting) -> &Waiting {
+        self.shown.get_or_insert_with(|| begin(&self.newest))
+    }
+
+    /// Nothing waits for it now.
+    pub(super) fn batch_ended(&self) {
+        if let Some(shown) = &self.shown {
+            shown.holds_up(false);
+        }
     }
 
     /// How long to rest before the next call, once. Who is alone need not.
@@ -102,12 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn who_fails_at_once_takes_nothing_from_anybody() {
+    fn who_fails_at_once_rests_when_that_has_come_to_a_second() {
         let (mut rests, _others) = beside(&["acme", "globex"]);
         for _ in 0..1_000 {
-            rests.failed_after(Duration::from_micros(900));
+            rests.failed_after(Duration::from_millis(1));
             assert_eq!(rests.due(), None);
         }
+        rests.failed_after(Duration::from_millis(1));
+        assert_eq!(rests.due(), Some(Duration::from_millis(1) * TIMES));
     }
 
     #[test]

@@ -11,13 +11,14 @@ use crate::binlog::{Body, Decoder, Limits, PayloadRoom};
 use crate::connect::Endpoint;
 use crate::dump::{self, Dump};
 use crate::failure::MysqlError;
-use crate::gtid::{MariaGtid, MariaState};
+use crate::gtid::{GtidSet, MariaGtid, MariaState};
 use crate::position::{At, Gtids, Place};
 use crate::server::{Flavour, Server};
 use crate::session::Session;
 
-/// So much of the log is searched. What is further back was left behind by somebody long ago.
-const SEARCHED: u64 = 16 << 30;
+/// So much of the log is searched. What is further back was left behind by somebody long ago. A restart reads as much again, until
+/// they have ended.
+const SEARCHED: u64 = 4 << 30;
 /// So many are named in a message.
 const NAMED: usize = 3;
 
@@ -32,12 +33,12 @@ pub(crate) async fn first(
     server: &Server,
     max_event_bytes: usize,
 ) -> Result<At, MysqlError> {
-    let before = server.tail(session).await?.place;
+    let before = server.tail(session).await?;
     let listed = listed(session, server).await?;
     // Who is prepared here was listed, or has its rows behind `before`.
     let mut at = server.tail(session).await?;
     let names = match listed {
-        Listed::Nobody => return Ok(at),
+        Listed::Nobody => return Ok(before),
         Listed::These(names) => names,
         Listed::MayNotAsk { mend } => {
             tracing::warn!(
@@ -50,7 +51,7 @@ pub(crate) async fn first(
         }
     };
     let mut search = Search { endpoint, server, names, max_event_bytes };
-    let open = search.back_from(session, &at.place).await?.unwrap_or(before);
+    let open = search.back_from(session, &at.place).await?.unwrap_or(before.place);
     if !open.has_all(&at.place) {
         at.open = Some(open);
     }
@@ -82,8 +83,20 @@ pub(crate) async fn listed(session: &mut Session, server: &Server) -> Result<Lis
     let is_used = used.get(1).and_then(Option::as_deref).is_some_and(|times| times != "0");
     match rows {
         Ok(rows) if rows.is_empty() && !is_used => Ok(Listed::Nobody),
-        Ok(rows) => Ok(Listed::These(rows.iter().filter_map(|row| name(server.flavour, row)).collect())),
-        Err(MysqlError::Statement { .. } | MysqlError::NotReady(_)) if !is_used => Ok(Listed::Nobody),
+        Ok(rows) => {
+            // One whose name is not understood is looked for in vain, and told.
+            let names =
+                rows.iter().map(|row| name(server.flavour, row).unwrap_or_else(|| format!("{row:?}")));
+            Ok(Listed::These(names.collect()))
+        }
+        Err(MysqlError::Statement { .. } | MysqlError::NotReady(_)) if !is_used => {
+            tracing::info!(
+                server = server.address,
+                "the account may not list XA transactions that are prepared (XA_RECOVER_ADMIN): if one is from before the server's \
+                 start, the stream stops at its commit"
+            );
+            Ok(Listed::Nobody)
+        }
         Err(MysqlError::Statement { .. } | MysqlError::NotReady(_)) => {
             let account = crate::tables::account(session).await?;
             Ok(Listed::MayNotAsk { mend: format!("GRANT XA_RECOVER_ADMIN ON *.* TO {account}") })
@@ -139,7 +152,12 @@ struct Search<'a> {
 impl Search<'_> {
     /// The beginning of the file in which the oldest one is; `None`: none was found.
     async fn back_from(&mut self, session: &mut Session, end: &Place) -> Result<Option<Place>, MysqlError> {
-        let (mut oldest, mut searched) = (None, 0);
+        let (mut oldest, mut searched, mut damage) = (None, 0, None);
+        // Of what came before every file that there is, none tells.
+        let purged = match server_has_sets(self.server) {
+            true => self.server.executed_and_purged(session).await?.1,
+            false => GtidSet::default(),
+        };
         let files = self.server.files(session).await?;
         let files = files.into_iter().rev().skip_while(|(file, _)| *file != end.file);
         for (file, size) in files {
@@ -154,10 +172,15 @@ impl Search<'_> {
                 transactions = self.names.len(),
                 "XA transactions are prepared: their rows are looked for in the log"
             );
-            match self.in_file(&file).await {
-                // Nobody could read that; what is behind it was searched.
-                Err(MysqlError::RowTooLarge(_)) => break,
-                found => oldest = found?.or(oldest),
+            let names = self.names.clone();
+            match self.in_file(&file, (file == end.file).then_some(end.pos), &purged).await {
+                Ok(found) => oldest = found.or(oldest),
+                Err(error) if error.is_of_log() => {
+                    // Nobody can read that, or it was purged meanwhile; what is behind it was searched.
+                    (self.names, damage) = (names, Some(error.to_string()));
+                    break;
+                }
+                Err(error) => return Err(error),
             }
             searched += size;
         }
@@ -168,6 +191,7 @@ impl Search<'_> {
                 transactions = self.names.len(),
                 names = names.join("; "),
                 searched_bytes = searched,
+                damage,
                 "XA transactions are prepared, and their rows are not in the log: the stream stops at the commit of one of them. \
                  XA ROLLBACK ends those that nobody will commit"
             );
@@ -176,7 +200,13 @@ impl Search<'_> {
     }
 
     /// The beginning of a file, if one is in there.
-    async fn in_file(&mut self, file: &str) -> Result<Option<Place>, MysqlError> {
+    /// `end`: the last file is of interest up to there.
+    async fn in_file(
+        &mut self,
+        file: &str,
+        end: Option<u64>,
+        purged: &GtidSet,
+    ) -> Result<Option<Place>, MysqlError> {
         let limits = Limits { max_event_bytes: self.max_event_bytes, ..Limits::default() };
         let mut decoder = Decoder::new(Dump::CHECKSUMS, limits);
         let mut dump = dump::file(self.endpoint, file, 4, self.max_event_bytes).await?;
@@ -187,9 +217,18 @@ impl Search<'_> {
             && let Some(packet) = dump.next().await?
         {
             let event = decoder.decode(packet, &mut scratch).map_err(broken)?;
+            // Beyond 4 GiB headers say too little; one more name is found there at worst.
+            if !event.header.is_artificial() && end.is_some_and(|end| u64::from(event.header.next_pos) > end)
+            {
+                break;
+            }
             match event.body {
                 Body::Rotate(rotate) if rotate.file != file => break,
-                Body::PreviousGtids(set) if self.server.has_gtids() => gtid = Gtids::MySql(set),
+                Body::PreviousGtids(mut set) if self.server.has_gtids() => {
+                    // What a server was restored with is in no file, and counts as read all the same.
+                    set.union(purged);
+                    gtid = Gtids::MySql(set);
+                }
                 Body::GtidList(list) => gtid = Gtids::MariaDb(state(&list)),
                 Body::Payload(payload) => {
                     let mut events = payload.events(&decoder, &mut room).map_err(broken)?;
@@ -205,10 +244,16 @@ impl Search<'_> {
     }
 
     fn found(&mut self, body: &Body<'_>) {
-        if let Body::XaPrepare(prepare) = body {
+        if let Body::XaPrepare(prepare) = body
+            && !prepare.one_phase
+        {
             self.names.remove(&prepare.xid.to_string());
         }
     }
+}
+
+fn server_has_sets(server: &Server) -> bool {
+    server.flavour == Flavour::MySql && server.has_gtids()
 }
 
 fn state(list: &[MariaGtid]) -> MariaState {

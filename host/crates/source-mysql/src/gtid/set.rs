@@ -12,11 +12,17 @@ pub struct Uuid(pub [u8; 16]);
 
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Once for each transaction: all of it at once.
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'-'; 36];
+        let mut end = 0;
         for (at, byte) in self.0.iter().enumerate() {
-            let dash = if [4, 6, 8, 10].contains(&at) { "-" } else { "" };
-            write!(f, "{dash}{byte:02x}")?;
+            end += usize::from([4, 6, 8, 10].contains(&at));
+            text[end] = DIGITS[usize::from(byte >> 4)];
+            text[end + 1] = DIGITS[usize::from(byte & 15)];
+            end += 2;
         }
-        Ok(())
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

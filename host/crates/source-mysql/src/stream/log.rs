@@ -339,7 +339,9 @@ impl Log {
                 self.at.copies.redefine(&tx.redefined, captured);
             }
         }
-        if self.held.as_ref().is_some_and(|held| self.again.has_all(held)) {
+        // Offsets are in one order: what is not known is behind all that is.
+        let is_behind = !tx.known && self.at.place.gtid.is_none();
+        if is_behind || self.held.as_ref().is_some_and(|held| self.again.has_all(held)) {
             self.held = None;
         }
         self.moved = true;

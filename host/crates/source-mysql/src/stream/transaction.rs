@@ -62,7 +62,7 @@ impl Open {
 
     /// What batches say of it. `file`: the log file that it stands in.
     pub fn described(&self, file: &str) -> Transaction {
-        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
         let id = self.name.to_string();
         let mut source = vec![("server_id".to_owned(), self.server_id.to_string())];
         if !matches!(self.name, Name::At(..)) {

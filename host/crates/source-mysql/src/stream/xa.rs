@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     passed: HashSet<u64>,
     /// Whether rows of a captured table are among the compressed ones.
     pub wanted: bool,
+    /// There was no room for its events.
+    forgotten: bool,
     /// What its rows' ids are made from.
     pub ids: Ids,
     /// Where it begins.
@@ -51,7 +53,17 @@ impl Prepared {
     /// A first phase begins behind `before`.
     pub fn begin(name: String, decoder: Decoder, ids: Ids, before: Place) -> Self {
         let bytes = size_of::<Self>() + name.len();
-        Self { name, decoder, events: Vec::new(), bytes, passed: HashSet::new(), wanted: false, ids, before }
+        Self {
+            name,
+            decoder,
+            events: Vec::new(),
+            bytes,
+            passed: HashSet::new(),
+            wanted: false,
+            forgotten: false,
+            ids,
+            before,
+        }
     }
 
     /// Keeps an event, unless it is of a table that nobody captures.
@@ -74,8 +86,22 @@ impl Prepared {
 
     /// Keeps an event, whatever is in it.
     pub fn push(&mut self, packet: &[u8]) {
+        if self.forgotten {
+            return;
+        }
         self.bytes += room_of(packet);
         self.events.push(packet.to_vec());
+    }
+
+    /// Gives its room back.
+    pub fn forget(&mut self) {
+        self.truncate(0);
+        self.forgotten = true;
+    }
+
+    /// Whether its events were forgotten.
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten
     }
 
     /// How many events are kept.
@@ -115,6 +141,14 @@ impl AllPrepared {
         let prepared = self.all.remove(at);
         self.bytes -= prepared.bytes;
         Some(prepared)
+    }
+
+    /// Gives the room of the newest back.
+    pub fn forget_newest(&mut self) {
+        let Some(newest) = self.all.last_mut() else { return };
+        self.bytes -= newest.bytes;
+        newest.forget();
+        self.bytes += newest.bytes;
     }
 
     /// Where the oldest one begins.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_testkit::mysql::{Flavour, Server};
+use deltaforge_testkit::wait;
 use serde_json::json;
 
 use crate::harness::{Db, Reader};
@@ -196,6 +197,69 @@ async fn while_xa_transactions_come_and_go_a_first_start_loses_none() {
             assert_eq!(ids, (0..rows).collect::<Vec<_>>());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_that_a_server_was_restored_with_are_not_asked_for() {
+    let server = Server::start(Flavour::MySql);
+    server.sql(
+        "RESET BINARY LOGS AND GTIDS; SET GLOBAL gtid_purged = '3e11fa47-71ca-11e1-9e33-c80aa9429562:1-23'",
+    );
+    let db = Db::of(&server);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY); XA START 'x'; INSERT INTO t VALUES (1); XA END 'x'; XA PREPARE 'x'");
+    let mut reader = db.reader().await;
+    db.run("XA COMMIT 'x'; INSERT INTO t VALUES (2)");
+    assert_eq!(reader.lines(2).await, ["c t id=1", "c t id=2"]);
+    assert!(!reader.through.as_ref().unwrap().as_str().contains("\"open\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_ones_that_have_ended_are_not_in_the_way_of_one_that_has_not() {
+    for flavour in Flavour::BOTH {
+        let server = Server::start(flavour);
+        let db = Db::of(&server);
+        let rows: Vec<String> = (10..200).map(|id| format!("({id}, REPEAT('a', 900))")).collect();
+        let rows = rows.join(", ");
+        db.run(&format!(
+            "CREATE TABLE t (id INT PRIMARY KEY, v TEXT);
+             XA START 'large'; INSERT INTO t VALUES {rows}; XA END 'large'; XA PREPARE 'large'; XA COMMIT 'large'"
+        ));
+        db.run("XA START 'x'; INSERT INTO t VALUES (1, NULL); XA END 'x'; XA PREPARE 'x'");
+        let limits = BatchLimits { hard_bytes: 64 << 10, ..BatchLimits::default() };
+        let mut reader = Reader::connect_with(db.config(), None, limits).await.unwrap();
+        db.run("XA COMMIT 'x'; INSERT INTO t VALUES (2, NULL)");
+        assert_eq!(reader.lines(2).await, ["c t id=1 v=NULL", "c t id=2 v=NULL"]);
+        // Of one that has not ended there is something to lose.
+        db.run(&format!(
+            "DELETE FROM t; XA START 'late'; INSERT INTO t VALUES {rows}; XA END 'late'; XA PREPARE 'late'"
+        ));
+        let mut late = Reader::connect_with(db.config(), None, limits).await.unwrap();
+        db.run("XA COMMIT 'late'");
+        let failure = late.failure().await;
+        assert_eq!(failure.code, "row_too_large", "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_outlives_the_log_of_one_that_is_prepared_for_ever() {
+    let server = Server::start(Flavour::MySql);
+    let db = Db::of(&server);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY); XA START 'x'; INSERT INTO t VALUES (1); XA END 'x'; XA PREPARE 'x'");
+    let mut reader = db.reader().await;
+    db.run("FLUSH BINARY LOGS; INSERT INTO t VALUES (2)");
+    assert_eq!(reader.lines(1).await, ["c t id=2"]);
+    let checkpoint = reader.through.clone();
+    drop(reader);
+    let files = db.run("FLUSH BINARY LOGS; SHOW BINARY LOGS");
+    wait::until("the log is purged", wait::SOON, || {
+        db.run(&format!("PURGE BINARY LOGS TO '{}'", files[files.len() - 2][0]));
+        (db.run("SHOW BINARY LOGS").len() == 2).then_some(())
+    });
+    let mut reader = Reader::connect(db.config(), checkpoint).await.unwrap();
+    db.run("INSERT INTO t VALUES (3)");
+    assert_eq!(reader.lines(1).await, ["c t id=3"]);
+    db.run("XA COMMIT 'x'");
+    assert_eq!(reader.failure().await.code, "mysql_unsupported");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,7 +44,11 @@ impl Log {
 
     /// The rows of an XA transaction come to be.
     pub(super) async fn rows_of(&mut self, prepared: Prepared, outlet: &mut Outlet) -> Result<(), End> {
+        let most = self.most_prepared();
         let Some(tx) = self.tx.as_mut().filter(|tx| !tx.known) else { return Ok(()) };
+        if prepared.is_forgotten() {
+            return Err(no_room("took more than there is room for", most).into());
+        }
         let (ids, mut decoder, events) = prepared.into_parts();
         tx.ids = ids;
         if let Name::MariaDb(_) = tx.name {
@@ -85,15 +89,32 @@ impl Log {
         }
     }
 
-    pub(super) fn bound_prepared(&self) -> Result<(), MysqlError> {
-        let preparing = self.preparing.as_ref().map_or(0, Prepared::bytes);
-        let (bytes, most) = (self.prepared.bytes() + preparing, self.filling.hard_bytes());
-        if bytes <= most {
-            return Ok(());
+    pub(super) fn bound_prepared(&mut self) -> Result<(), MysqlError> {
+        if self.prepared_bytes() > self.most_prepared() && self.tx.as_ref().is_some_and(|tx| tx.known) {
+            // What is read again may have ended long ago: its commit will tell.
+            match &mut self.preparing {
+                Some(preparing) => preparing.forget(),
+                None => self.prepared.forget_newest(),
+            }
         }
-        Err(MysqlError::RowTooLarge(format!(
-            "XA transactions that are prepared and not committed take {bytes} bytes, and a quarter of \
-             spec.max_memory_bytes is {most}: raise it, or end them (XA RECOVER lists them)"
-        )))
+        let (bytes, most) = (self.prepared_bytes(), self.most_prepared());
+        if bytes <= most { Ok(()) } else { Err(no_room(&format!("take {bytes} bytes"), most)) }
     }
+
+    /// What XA transactions take, one that is being read included.
+    fn prepared_bytes(&self) -> usize {
+        self.prepared.bytes() + self.preparing.as_ref().map_or(0, Prepared::bytes)
+    }
+
+    fn most_prepared(&self) -> usize {
+        self.filling.hard_bytes()
+    }
+}
+
+#[cold]
+fn no_room(why: &str, most: usize) -> MysqlError {
+    MysqlError::RowTooLarge(format!(
+        "XA transactions that are prepared and not committed {why}, and a quarter of spec.max_memory_bytes is {most}: raise it, or end \
+         them (XA RECOVER lists them)"
+    ))
 }

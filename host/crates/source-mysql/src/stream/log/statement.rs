@@ -187,8 +187,9 @@ impl Log {
     #[cold]
     fn unknown_xa(&self, name: &str) -> MysqlError {
         MysqlError::Unsupported(format!(
-            "the XA transaction {name}, committed at {}, was prepared before the stream began: its rows were never seen. Take \
-             a new snapshot",
+            "the XA transaction {name}, committed at {}, was prepared before the stream began: its rows were never seen. They \
+             were no longer in the log, or the account may not list such transactions (MySQL: GRANT XA_RECOVER_ADMIN ON *.*). Take a new \
+             snapshot",
             self.place()
         ))
     }
