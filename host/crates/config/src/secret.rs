@@ -170,21 +170,23 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// A line of a document with the passwords of URLs and connection strings covered, letter for letter, and those of
-/// `user:password@host`, which some write where only a host belongs.
+/// A line of a document with the passwords of URLs and connection strings covered, letter for letter, and what may be one in
+/// `user:password@host`, which some write where only a host belongs: rather too much than too little.
 pub(crate) fn cover_passwords(text: &str) -> String {
-    let stars = |text: &str| "*".repeat(text.chars().count());
+    let stars =
+        |text: &str| text.chars().map(|c| if c.is_whitespace() { c } else { '*' }).collect::<String>();
     let covered = with_passwords(text, |found| stars(found.text()));
-    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | '[' | ']' | '{' | '}');
-    let words = covered.split_inclusive(ends).map(|word| {
-        let (Some(colon), Some(at)) = (word.find(':'), word.rfind('@')) else { return word.to_owned() };
-        let is_url = word[colon..].starts_with("://");
-        if is_url || colon >= at {
-            return word.to_owned();
+    let is_login = |at: &usize| {
+        let behind = &covered[at + 1..];
+        !behind.starts_with("//") && behind.starts_with(|c: char| !c.is_whitespace())
+    };
+    let colon = covered.match_indices(':').map(|(at, _)| at).find(is_login);
+    match (colon, covered.rfind('@')) {
+        (Some(colon), Some(at)) if colon < at => {
+            format!("{}{}{}", &covered[..=colon], stars(&covered[colon + 1..at]), &covered[at..])
         }
-        format!("{}{}{}", &word[..=colon], stars(&word[colon + 1..at]), &word[at..])
-    });
-    words.collect()
+        _ => covered,
+    }
 }
 
 /// `text` with `***` for the passwords of URLs and connection strings: who logs in, and secrets in queries.
@@ -324,8 +326,9 @@ mod tests {
     fn lines_of_documents_are_shown_without_what_stands_before_an_at() {
         for (line, shown) in [
             ("brokers: user:secret@host:9092", "brokers: user:******@host:9092"),
-            ("brokers: [\"a:9092\", \"u:s@b:9092\"]", "brokers: [\"a:9092\", \"u:*@b:9092\"]"),
-            ("brokers: a:9092,u:s:t@b:9092", "brokers: a:9092,u:***@b:9092"),
+            ("brokers: [\"a:9092\", \"u:s@b:9092\"]", "brokers: [\"a:****** ****@b:9092\"]"),
+            ("brokers: a:9092,u:s:t@b:9092", "brokers: a:**********@b:9092"),
+            ("brokers: u:s,e@c{r}et@b:9092", "brokers: u:**********@b:9092"),
             ("dsn: mysql://u:1@s/p@host/db", "dsn: mysql://*******@host/db"),
             ("plugin: mask@1.0.0, id: a", "plugin: mask@1.0.0, id: a"),
             ("mail: bob@example.com:25", "mail: bob@example.com:25"),
