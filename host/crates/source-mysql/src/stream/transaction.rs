@@ -1,5 +1,6 @@
 //! The transaction that is being read.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use deltaforge_model::{EventId, TableSchema, Transaction};
@@ -60,15 +61,18 @@ impl Open {
         }
     }
 
-    /// What batches say of it. `file`: the log file that it stands in.
+    /// What batches say of it. `file`: the log file that it stands in. Once for each transaction, which may have one row only: every
+    /// text is made in one piece.
     pub fn described(&self, file: &str) -> Transaction {
-        let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
-        let id = self.name.to_string();
-        let mut source = vec![("server_id".to_owned(), self.server_id.to_string())];
+        let mut id = String::with_capacity(64);
+        let _ = write!(id, "{}", self.name);
+        let mut source = Vec::with_capacity(3);
+        source.push(("server_id".to_owned(), self.server_id.to_string()));
         if !matches!(self.name, Name::At(..)) {
-            source.push(("gtid".to_owned(), text(&id)));
+            // Letters, digits, dashes and colons.
+            source.push(("gtid".to_owned(), ["\"", &id, "\""].concat()));
         }
-        source.push(("file".to_owned(), text(file)));
+        source.push(("file".to_owned(), serde_json::to_string(file).unwrap_or_default()));
         Transaction { id, source }
     }
 }
@@ -90,7 +94,11 @@ impl Ids {
     pub fn new(name: &Name, identity: &str, ts_us: i64) -> Self {
         let name = match name {
             Name::At(..) => format!("{identity} {name}"),
-            name => name.to_string(),
+            name => {
+                let mut text = String::with_capacity(64);
+                let _ = write!(text, "{name}");
+                text
+            }
         };
         let mut ids = Self { ts_ms: 0, name, rows: Vec::new(), table: 0 };
         ids.at(ts_us);
