@@ -17,7 +17,7 @@ pub use given_up::GivenUp;
 use metrics::{Counter, Histogram, counter, histogram};
 pub use refusals::{REFUSES_ALL, Refusals, RefusesAll};
 pub use rests::Rests;
-use rests::{RESTS, TIMES};
+use rests::TIMES;
 
 use crate::search::{Piece, Search};
 use crate::secrets::Secrets;
@@ -315,7 +315,7 @@ impl RunningStage {
                 "processor {id}: its calls fail, one after the other, and it rests {TIMES} times as long as each takes, so that \
                  others can compute: mend the plugin, or take its version back. {newest}"
             );
-            waits.begin(Failure::operator(RESTS, message), None)
+            waits.begin(Failure::operator("processor_rests", message), None)
         });
         waiting.again_in(due);
         waiting.holds_up(true);

@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 use crate::tenants::Tenants;
 use crate::waits::Waiting;
 
-/// The code of a stage that rests.
-pub(super) const RESTS: &str = "processor_rests";
 /// So many failed calls in a row, which took so long together, may happen to anybody: one bad row is found by a dozen.
 const MANY: u32 = 20;
 const LONG: Duration = Duration::from_secs(1);
