@@ -23,7 +23,7 @@ struct State {
     first: usize,
     taken: VecDeque<Taken>,
     answered: u64,
-    wants_room: bool,
+    wants_each: bool,
     /// Records came back.
     is_broken: bool,
     fault: Option<KafkaSinkError>,
@@ -52,6 +52,11 @@ struct Taken {
 impl Taken {
     fn is_done(&self) -> bool {
         self.acked == self.sent
+    }
+
+    /// So many bytes of it are not acknowledged, were its records of one size.
+    fn under_way(&self) -> usize {
+        self.bytes / self.sent.max(1) * (self.sent - self.acked)
     }
 
     /// What became of each of its records is known.
@@ -165,7 +170,7 @@ impl InFlight {
             taken.acked += 1;
             taken.is_settled()
         });
-        let wakes = done || state.wants_room;
+        let wakes = done || state.wants_each;
         drop(state);
         if wakes {
             self.changed.notify_one();
@@ -297,14 +302,14 @@ impl InFlight {
         self.state.lock().taken.iter().map(|taken| taken.bytes).sum()
     }
 
-    /// Bytes of the deliveries that are not acknowledged whole.
+    /// About so many bytes of records are not acknowledged.
     pub fn under_way(&self) -> usize {
-        self.state.lock().taken.iter().filter(|taken| !taken.is_done()).map(|taken| taken.bytes).sum()
+        self.state.lock().taken.iter().map(Taken::under_way).sum()
     }
 
-    /// Whether each acknowledgement wakes who waits: there is no room for the next record.
-    pub fn wants_room(&self, wants: bool) {
-        self.state.lock().wants_room = wants;
+    /// Whether each acknowledgement wakes who waits.
+    pub fn wants_each(&self, wants: bool) {
+        self.state.lock().wants_each = wants;
     }
 
     /// Waits until something may have come about since the last time.
@@ -329,6 +334,7 @@ mod tests {
         }
         assert_eq!((in_flight.bytes(), in_flight.is_settled()), (60, false));
         in_flight.acked(numbers[1]);
+        assert_eq!(in_flight.under_way(), 45, "half of the second one has arrived");
         in_flight.acked(numbers[1]);
         in_flight.acked(numbers[0]);
         assert_eq!(in_flight.take_durable(), None, "the first is not");

@@ -16,8 +16,8 @@ use crate::lessons::Refusal;
 use crate::quiet::SIGN_OF_LIFE;
 use crate::transactions::{TIMEOUT, Transactions};
 
-/// When no more of a transaction is under way, nothing of it may linger.
-const TAIL: usize = 2 << 20;
+/// When no more of a transaction is under way, nothing of it may linger: this much may be in requests that are on their way.
+const TAIL: usize = 8 << 20;
 
 impl KafkaSink {
     /// Begins a transaction for a delivery, where there are any and none is open.
@@ -88,8 +88,10 @@ impl KafkaSink {
                 self.send_now(SIGN_OF_LIFE);
                 is_sent = true;
             }
+            self.in_flight.wants_each(!is_sent);
             quiet.wait(self.producer().client().context()).await?;
         }
+        self.in_flight.wants_each(false);
         Ok(())
     }
 

@@ -84,10 +84,10 @@ impl KafkaSink {
             match error {
                 KafkaError::MessageProduction(Code::QueueFull) => {
                     self.hold();
-                    self.in_flight.wants_room(true);
+                    self.in_flight.wants_each(true);
                     let quiet = quiet.get_or_insert_with(|| self.quiet());
                     let waited = quiet.wait(self.producer().client().context()).await;
-                    self.in_flight.wants_room(false);
+                    self.in_flight.wants_each(false);
                     waited.map_err(Unsent::Failed)?;
                 }
                 KafkaError::MessageProduction(Code::MessageSizeTooLarge) => {
