@@ -144,6 +144,9 @@ def main():
         for name, _ in readers:
             figures = tell(name, taken[name], against)
             against = figures if name == "Debezium Server" else against
+        if "once" in wanted and "exactly" in wanted:
+            once, exactly = (statistics.median(run["steady"] for run in taken[name]) for name in ("DeltaForge", "DeltaForge, exactly once"))
+            print(f"\nexactly once, medians after the first: {exactly / 1e3:.0f} beside {once / 1e3:.0f} k events/s, {(1 - exactly / once) * 1e2:.0f} % less")
         for name, runs in readers:
             if not runs[0].sink:
                 counts = [check(reader, events, rounds if len(runs) == 1 else 1) for reader in runs]
