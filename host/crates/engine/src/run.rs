@@ -36,6 +36,7 @@ mod handed;
 mod hearing;
 mod inside;
 mod journal;
+mod large;
 mod lineage;
 mod mark;
 mod reader;

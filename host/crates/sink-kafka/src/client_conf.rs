@@ -194,19 +194,21 @@ pub(crate) struct Sizes {
     pub alone: bool,
 }
 
+/// What a queue holds, unless told: more makes nothing faster.
+const QUEUE: usize = 8 << 20;
 /// The least that a queue must hold to be of any use.
 const LEAST_QUEUE: usize = 1 << 20;
 /// What librdkafka sends at most in one record, unless told.
 const MESSAGE_MAX: usize = 1_000_000;
 
 impl Sizes {
-    /// By the pipeline's budget: an eighth of it is the queue's, or what the user says if that is less. The largest
-    /// record must fit all the same.
+    /// What the user says is the queue's, but no more than an eighth of the pipeline's budget. The largest record must fit all the
+    /// same.
     pub fn of(config: &KafkaConfig, budget: usize, lessons: &Lessons) -> Self {
         let number = |key: &str| config.client_conf.get(key)?.text().parse::<usize>().ok();
         let largest = number("message.max.bytes").unwrap_or(MESSAGE_MAX);
         let wanted = number("queue.buffering.max.kbytes").map(|kbytes| kbytes.saturating_mul(1024));
-        let share = wanted.unwrap_or(usize::MAX).min(budget / 8).max(LEAST_QUEUE);
+        let share = wanted.unwrap_or(QUEUE).min(budget / 8).max(LEAST_QUEUE);
         Self {
             queue: share.max(largest.saturating_mul(2)),
             wanted,

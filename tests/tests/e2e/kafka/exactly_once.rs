@@ -174,6 +174,88 @@ fn an_optional_sink_that_catches_up_from_its_spill_has_each_change_once() {
     Arrivals::of_file(&place.file("out.jsonl")).assert_tell(&happened);
 }
 
+/// Rows to be copied, too many for one transaction, each of about a kilobyte.
+const MANY: usize = 150_000;
+
+fn with_many_rows() -> Place {
+    let place = Place::new();
+    place.shop.run(&format!(
+        "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < {MANY})
+         INSERT INTO customers (id, name, rev) SELECT id, printf('%.1000c', 'x'), 1 FROM n"
+    ));
+    place
+}
+
+/// A pipeline that copies them.
+fn copy_once(kafka: &Kafka, topic: &str) -> String {
+    let yaml = once(kafka, topic).replace("max_events: 200", "max_events: 2000");
+    yaml.replace("tables: [customers, orders, items]", "tables: [customers], snapshot: { mode: initial }")
+}
+
+/// The keys in a topic are those of the rows, each once, but for so many.
+#[track_caller]
+fn assert_rows(kafka: &Kafka, topic: &str, but: usize) {
+    let mut keys: Vec<_> =
+        kafka.records(topic).unwrap().into_iter().map(|record| record.key.unwrap()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys.len(), MANY - but);
+    keys.dedup();
+    assert_eq!(keys.len(), MANY - but, "each counts once");
+}
+
+fn wait_for_commits(host: &Host, commits: f64) {
+    wait::until("transactions are committed", MINUTES, || {
+        host.metric("deltaforge_sink_txn_commits_total", &[]).filter(|seen| *seen >= commits)
+    });
+}
+
+fn wait_until_delivered(host: &Host, rows: usize) {
+    wait::until("all rows are delivered", MINUTES, || {
+        let label = "pipeline=\"shop\"";
+        host.metric("deltaforge_sink_events_total", &[label]).filter(|rows_now| *rows_now >= rows as f64)
+    });
+}
+
+/// Of a large transaction nothing is kept in memory.
+#[test]
+fn a_large_transaction_that_fails_is_read_again_and_each_row_is_there_once() {
+    let _machine = shared();
+    let kafka = Kafka::start_with_proxy();
+    let place = with_many_rows();
+    let yaml = copy_once(&kafka, "once.large").replace("send_timeout_secs: 5", "send_timeout_secs: 2");
+    let mut host = Host::new(place.path(), &yaml);
+    host.start();
+    wait_for_commits(&host, 1.0);
+    kafka.freeze();
+    host.wait_pipeline("shop", "the pipeline shows that its broker is gone", wait::SOON, |shown| {
+        shown["degraded"] == true
+    });
+    kafka.thaw();
+    wait_until_delivered(&host, MANY);
+    host.wait_pipeline("shop", "nothing is degraded", wait::SOON, |shown| shown["degraded"] == false);
+    assert!(host.log().contains("transaction_lost"), "{}", host.log());
+    assert!(host.terminate(wait::SOON).0.success());
+    assert_rows(&kafka, "once.large", 0);
+}
+
+#[test]
+fn a_row_that_brokers_refuse_in_a_large_transaction_is_the_only_one_that_goes_elsewhere() {
+    let _machine = shared();
+    let kafka = Kafka::start();
+    kafka.make_topic("once.refused", 3, &[("max.message.bytes", "200000")]);
+    let place = with_many_rows();
+    place.shop.run("UPDATE customers SET name = printf('%.400000c', 'x') WHERE id = 100000");
+    let yaml = copy_once(&kafka, "once.refused");
+    let yaml = yaml.replace("send_timeout_secs: 5", "client_conf: { compression.type: none }");
+    let yaml = yaml + "  journal: { enabled: true }\n";
+    let mut host = Host::new(place.path(), &yaml);
+    host.start();
+    wait_until_delivered(&host, MANY - 1);
+    assert_eq!(host.rest().get("/pipelines/shop/journal/dlq/count").ok()["count"], 1);
+    assert!(host.terminate(wait::SOON).0.success());
+    assert_rows(&kafka, "once.refused", 1);
+}
+
 #[test]
 fn a_lost_position_stops_the_pipeline_and_a_deleted_checkpoint_begins_anew() {
     let _machine = shared();

@@ -238,7 +238,7 @@ impl SinkTask {
                     }
                 }
             };
-            if self.has_let_go() {
+            if self.has_let_go() && self.drain.is_some() {
                 self.read_again();
             } else {
                 self.rewind();
@@ -307,6 +307,7 @@ impl SinkTask {
         match opened {
             Ok(sink) => {
                 let moved = self.stands(sink.stands(), shared).await?;
+                self.can_go_on()?;
                 self.tried.cancel();
                 let spilling = self.drain.as_ref().is_some_and(|drain| drain.backlog.is_spilling());
                 if self.pending.is_empty() && !spilling {
@@ -341,7 +342,8 @@ impl SinkTask {
             if wants == Some(Wants::Anew) && self.written == 0 && (open || !self.pending.is_empty()) {
                 return Ok((End::Anew, progressed));
             }
-            let is_full = self.written > 0 && matches!(wants, Some(Wants::Enough | Wants::Anew));
+            let is_full = self.written > 0
+                && (matches!(wants, Some(Wants::Enough | Wants::Anew)) || self.is_laden(shared));
             if gate.is_none() && !is_full && self.written < self.pending.len() {
                 match self.write(&mut *sink, shared, hearing).await? {
                     Some(error) => {
@@ -355,11 +357,14 @@ impl SinkTask {
                         }
                         return Ok((End::Failed(error), progressed));
                     }
-                    None => continue,
+                    None => {
+                        self.lighten(shared);
+                        continue;
+                    }
                 }
             }
             // Nothing comes after what can only be read again from disk.
-            if open && self.has_room(&*sink) && !self.has_let_go() {
+            if open && self.has_room(&*sink, shared) && !(self.has_let_go() && self.drain.is_some()) {
                 match self.take().await? {
                     Take::Item(item) => {
                         self.accept(item);
@@ -411,10 +416,10 @@ impl SinkTask {
     }
 
     /// Whether one more delivery may be taken.
-    fn has_room(&self, sink: &dyn Sink) -> bool {
+    fn has_room(&self, sink: &dyn Sink, shared: &Shared) -> bool {
         match sink.wants() {
             None => self.pending.len() < self.max_inflight,
-            Some(wants) => matches!(wants, Wants::More(_)),
+            Some(wants) => matches!(wants, Wants::More(_)) && !self.is_laden(shared),
         }
     }
 

@@ -97,7 +97,7 @@ fn the_users_settings_win_and_promises_stay() {
         ("enable.gapless.guarantee", "true"),
         ("message.timeout.ms", "0"),
         ("bootstrap.servers", "k:9092"),
-        ("queue.buffering.max.kbytes", "16384"),
+        ("queue.buffering.max.kbytes", "8192"),
     ] {
         assert_eq!(plain.get(key), Some(value), "{key}");
     }
