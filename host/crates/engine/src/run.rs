@@ -36,7 +36,6 @@ mod handed;
 mod hearing;
 mod inside;
 mod journal;
-mod large;
 mod lineage;
 mod mark;
 mod reader;

@@ -364,11 +364,6 @@ impl Shared {
         self.inner.lock().sinks[sink].error.is_some()
     }
 
-    /// Whether it failed, and has not worked for a while since.
-    pub(crate) fn sink_in_trouble(&self, sink: usize) -> bool {
-        self.inner.lock().episodes[sink].is_some()
-    }
-
     /// Answers whether the log has not told of such a failure yet, since the sink worked for a while.
     pub(crate) fn sink_failed(&self, sink: usize, code: &str, error: &SinkError) -> bool {
         let mut inner = self.inner.lock();

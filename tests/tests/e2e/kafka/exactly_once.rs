@@ -216,9 +216,8 @@ fn wait_until_delivered(host: &Host, rows: usize) {
     });
 }
 
-/// Of a large transaction nothing is kept in memory.
 #[test]
-fn a_large_transaction_that_fails_is_read_again_and_each_row_is_there_once() {
+fn a_large_transaction_that_fails_is_tried_again_and_each_row_is_there_once() {
     let _machine = shared();
     let kafka = Kafka::start_with_proxy();
     let place = with_many_rows();
@@ -233,7 +232,6 @@ fn a_large_transaction_that_fails_is_read_again_and_each_row_is_there_once() {
     kafka.thaw();
     wait_until_delivered(&host, MANY);
     host.wait_pipeline("shop", "nothing is degraded", wait::SOON, |shown| shown["degraded"] == false);
-    assert!(host.log().contains("transaction_lost"), "{}", host.log());
     assert!(host.terminate(wait::SOON).0.success());
     assert_rows(&kafka, "once.large", 0);
 }

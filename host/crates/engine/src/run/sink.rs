@@ -238,7 +238,7 @@ impl SinkTask {
                     }
                 }
             };
-            if self.has_let_go() && self.drain.is_some() {
+            if self.has_let_go() {
                 self.read_again();
             } else {
                 self.rewind();
@@ -307,7 +307,6 @@ impl SinkTask {
         match opened {
             Ok(sink) => {
                 let moved = self.stands(sink.stands(), shared).await?;
-                self.can_go_on()?;
                 self.tried.cancel();
                 let spilling = self.drain.as_ref().is_some_and(|drain| drain.backlog.is_spilling());
                 if self.pending.is_empty() && !spilling {
@@ -342,8 +341,7 @@ impl SinkTask {
             if wants == Some(Wants::Anew) && self.written == 0 && (open || !self.pending.is_empty()) {
                 return Ok((End::Anew, progressed));
             }
-            let is_full = self.written > 0
-                && (matches!(wants, Some(Wants::Enough | Wants::Anew)) || self.is_laden(shared));
+            let is_full = self.written > 0 && matches!(wants, Some(Wants::Enough | Wants::Anew));
             if gate.is_none() && !is_full && self.written < self.pending.len() {
                 match self.write(&mut *sink, shared, hearing).await? {
                     Some(error) => {
@@ -357,14 +355,11 @@ impl SinkTask {
                         }
                         return Ok((End::Failed(error), progressed));
                     }
-                    None => {
-                        self.lighten(shared);
-                        continue;
-                    }
+                    None => continue,
                 }
             }
             // Nothing comes after what can only be read again from disk.
-            if open && self.has_room(&*sink, shared) && !(self.has_let_go() && self.drain.is_some()) {
+            if open && self.has_room(&*sink) && !self.has_let_go() {
                 match self.take().await? {
                     Take::Item(item) => {
                         self.accept(item);
@@ -416,10 +411,10 @@ impl SinkTask {
     }
 
     /// Whether one more delivery may be taken.
-    fn has_room(&self, sink: &dyn Sink, shared: &Shared) -> bool {
+    fn has_room(&self, sink: &dyn Sink) -> bool {
         match sink.wants() {
             None => self.pending.len() < self.max_inflight,
-            Some(wants) => matches!(wants, Wants::More(_)) && !self.is_laden(shared),
+            Some(wants) => matches!(wants, Wants::More(_)),
         }
     }
 

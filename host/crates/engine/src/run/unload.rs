@@ -67,8 +67,8 @@ impl SinkTask {
         Ok(true)
     }
 
-    /// Whether part of what is pending cannot be sent again from memory. With a spill all of it is on disk then, and nothing is
-    /// in the queue.
+    /// Whether part of what is pending cannot be sent again from memory. All of it is on disk then, and nothing is in
+    /// the queue.
     pub(super) fn has_let_go(&self) -> bool {
         self.pending.front().is_some_and(|item| item.let_go.is_some())
     }
