@@ -13,11 +13,10 @@ use crate::waits::Waiting;
 /// So many failed calls in a row, which took so long together, may happen to anybody: one bad row is found by a dozen.
 const MANY: u32 = 20;
 const LONG: Duration = Duration::from_secs(1);
-/// So many times as long as a failed call the stage rests behind it: at work for a two-hundredth of the time, a few such stages hardly
-/// show in the p99 of the others.
-pub(super) const TIMES: u32 = 199;
+/// So many times as long as a failed call the stage rests behind it.
+pub(super) const TIMES: u32 = 19;
 /// And no longer than this.
-const AT_MOST: Duration = Duration::from_secs(20);
+const AT_MOST: Duration = Duration::from_secs(30);
 
 /// What a stage has computed for nothing since it let a row through.
 pub struct Rests {
