@@ -7,6 +7,7 @@ if [ -z "${DELTAFORGE_BIN:-}" ]; then
   DELTAFORGE_BIN=$CARGO_TARGET_DIR/bench-fat/deltaforge
 fi
 export DELTAFORGE_BIN
+have kcat || die "needs kcat: apt-get install kcat"
 for server in mysql kafka debezium; do "scripts/servers/$server.sh" install; done
 venv=$TOOLS/peers
 if ! cmp -s scripts/peers/requirements.txt "$venv/requirements.txt"; then

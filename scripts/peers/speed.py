@@ -5,12 +5,14 @@ import statistics
 import sys
 import time
 
+from librdkafka import Librdkafka
 from readers import ACCOUNT, Debezium, DeltaForge
 from servers import Kafka, Mysql, cpu_seconds, peak_mib, wait
 from workloads import FIRST_ROWS, NAMES, TABLES, WORKLOADS
 
 MASK = '[{type: mask, id: m, columns: [{name: "orders.email", action: redact}, {name: "customer.phone", action: redact}]}]'
 MASK_PLUGIN = '[{id: m, plugin: mask@1, config: {columns: [{name: "orders.email", action: redact}, {name: "customer.phone", action: redact}]}}]'
+ALONE = "librdkafka alone (kcat)"
 NULL = '{type: "null", config: {id: out}}'
 
 
@@ -99,7 +101,7 @@ def tell(name, rounds, against):
 def main():
     folder, mysql, kafka = sys.argv[1], Mysql(int(sys.argv[2])), Kafka(int(sys.argv[3]))
     rounds, scale = int(os.environ.get("ROUNDS", "3")), int(os.environ.get("EVENTS", "1000000"))
-    wanted = os.environ.get("READERS", "debezium once exactly null mask component").split()
+    wanted = os.environ.get("READERS", "debezium librdkafka once exactly null mask component").split()
     mysql.run(
         f"CREATE USER IF NOT EXISTS {ACCOUNT}@'%' IDENTIFIED BY '{ACCOUNT}';"
         f"GRANT SELECT, RELOAD, SHOW DATABASES, REPLICATION SLAVE, REPLICATION CLIENT, LOCK TABLES ON *.* TO {ACCOUNT}@'%'"
@@ -134,16 +136,26 @@ def main():
         print("|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
         # Turn by turn, so that what else the machine does is the same to all.
         taken = {name: [] for name, _ in readers}
+        alone = Librdkafka(place, kafka) if "librdkafka" in wanted and "once" in wanted and workload == "bulk" else None
         for turn in range(rounds):
             for name, runs in readers:
                 reader = runs[turn % len(runs)]
                 if turn >= len(runs):
                     reader.restore()
                 taken[name].append(drain(reader, events))
+                if alone and name == "DeltaForge":
+                    if not turn:
+                        alone.take(reader.topic("orders"), events)
+                    taken.setdefault(ALONE, []).append(alone.send())
         against = None
+        if alone:
+            tell(ALONE, taken[ALONE], None)
         for name, _ in readers:
             figures = tell(name, taken[name], against)
             against = figures if name == "Debezium Server" else against
+        if alone:
+            ours, theirs = (statistics.median(run["steady"] for run in taken[name]) for name in ("DeltaForge", ALONE))
+            print(f"\nDeltaForge, medians after the first: {ours / 1e3:.0f} beside {theirs / 1e3:.0f} k records/s of librdkafka alone, {ours / theirs:.0%}")
         if "once" in wanted and "exactly" in wanted:
             once, exactly = (statistics.median(run["steady"] for run in taken[name]) for name in ("DeltaForge", "DeltaForge, exactly once"))
             print(f"\nexactly once, medians after the first: {exactly / 1e3:.0f} beside {once / 1e3:.0f} k events/s, {(1 - exactly / once) * 1e2:.0f} % less")
@@ -154,6 +166,8 @@ def main():
                 print(f"{name}: {sum(counts)} records found, the first of {size} B")
                 for reader in runs:
                     kafka.drop(topics(reader))
+        if alone:
+            kafka.drop([alone.topic])
         print(f"load {os.getloadavg()[0]:.1f}", flush=True)
 
 

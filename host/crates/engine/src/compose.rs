@@ -79,6 +79,26 @@ pub struct Composer {
     /// The first failure that is not over with a second try is the end.
     whole: bool,
     encoders: RowEncoders,
+    room: Room,
+}
+
+/// What the bodies of the last batch took, for the next one: no growing, and what is freed fits again.
+#[derive(Default)]
+struct Room {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn took(&mut self, rows: usize, bytes: usize) {
+        (self.rows, self.bytes) = (rows, bytes);
+    }
+
+    /// For so many rows: no more than the last ones took, and a little.
+    fn of(&self, rows: usize) -> usize {
+        let bytes = self.bytes * rows.min(self.rows) / self.rows.max(1);
+        bytes + bytes / 16
+    }
 }
 
 impl Composer {
@@ -105,6 +125,7 @@ impl Composer {
             on_error: OnError::Dlq,
             whole: false,
             encoders: RowEncoders::default(),
+            room: Room::default(),
         })
     }
 
@@ -213,7 +234,8 @@ impl Composer {
     /// As the formatter shapes them, slice by slice. A slice that it fails on is shown to it once more, then by halves,
     /// so that only rows that it fails on by themselves have no body.
     async fn format(&mut self, view: &View, tx_end: &[bool]) -> Result<(Bodies, FailedOn), StageError> {
-        let (mut bodies, mut failed_on) = (Bodies::default(), FailedOn::new());
+        let room = self.room.of(view.len());
+        let (mut bodies, mut failed_on) = (Bodies::with_room(view.len(), room), FailedOn::new());
         let mut start = 0;
         while start < view.len() {
             let end = (start + SLICE).min(view.len());
@@ -240,6 +262,7 @@ impl Composer {
             }
             start = end;
         }
+        self.room.took(view.len(), bodies.byte_len());
         Ok((bodies, failed_on))
     }
 
@@ -250,6 +273,7 @@ impl Composer {
             bodies.absent();
         }
         let mut messages = MessageBatch::new(self.formatter.content_type(), bodies);
+        messages.reserve(view.len());
         let mut keys = Keys::new(self.key.as_ref(), self.encoders.of_batch(view.batch()));
         let mut names: HashMap<String, Arc<str>> = HashMap::new();
         let mut headers: HashMap<u32, Arc<[(String, String)]>> = HashMap::new();

@@ -66,6 +66,11 @@ pub struct Bodies {
 }
 
 impl Bodies {
+    /// None yet, with room for so many of so many bytes in all.
+    pub(crate) fn with_room(bodies: usize, bytes: usize) -> Self {
+        Self { data: Vec::with_capacity(bytes), ends: Vec::with_capacity(bodies), rejects: Vec::new() }
+    }
+
     /// The buffer to append the next body to; [`Bodies::end`] closes it.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.data
@@ -187,6 +192,11 @@ impl MessageBatch {
     /// Starts a batch of messages over finished bodies.
     pub fn new(content_type: impl Into<Arc<str>>, bodies: Bodies) -> Self {
         Self { content_type: content_type.into(), bodies, keys: Vec::new(), meta: Vec::new() }
+    }
+
+    /// Makes room for so many messages.
+    pub(crate) fn reserve(&mut self, messages: usize) {
+        self.meta.reserve(messages);
     }
 
     /// Appends a message.

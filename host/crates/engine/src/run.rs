@@ -25,6 +25,7 @@ use crate::snapshots::Snapshots;
 use crate::source::{SourceContext, SourceFactory, SourceReader};
 use crate::status::{Failure, Shared};
 
+mod again;
 mod backlog;
 mod commit;
 mod delivering;
@@ -209,8 +210,8 @@ impl Attempt {
         // These have something to deliver at once, which is checkpointed only when everything is at work.
         let mut with_spill = Vec::new();
         for (index, (backlog, opened)) in backlogs.into_iter().zip(opened).enumerate() {
-            let backlog = backlog.map(|backlog| (backlog, envelopes.for_spill(index)));
-            let (feed, task) = sink::start(index, &sinks, &marks[index], backlog, opened);
+            let envelope = envelopes.late(index);
+            let (feed, task) = sink::start(index, &sinks, &marks[index], backlog, envelope, opened);
             feeds.push(feed);
             match task.tried() {
                 Some(token) => {

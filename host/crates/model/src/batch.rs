@@ -111,6 +111,13 @@ pub struct Transaction {
     pub source: Vec<(String, String)>,
 }
 
+impl Transaction {
+    fn byte_size(&self) -> usize {
+        let texts = self.source.iter().map(|(name, json)| 2 * size_of::<String>() + name.len() + json.len());
+        size_of::<Self>() + self.id.capacity() + texts.sum::<usize>()
+    }
+}
+
 /// The mark of an event that a source took from a transactional outbox.
 pub const OUTBOX_MARK: &str = "__outbox";
 /// The mark of an event whose message is its `after` alone, without an envelope.
@@ -260,6 +267,7 @@ impl Batch {
         self.rows.capacity()
             + self.large.capacity()
             + self.entries.capacity() * size_of::<Entry>()
+            + self.transactions.iter().map(Transaction::byte_size).sum::<usize>()
             + self.sides.iter().map(Side::byte_size).sum::<usize>()
             + self.rejects.iter().map(|reject| size_of::<Reject>() + reject.reason.len()).sum::<usize>()
             + size_of::<Self>()

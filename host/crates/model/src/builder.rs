@@ -56,6 +56,13 @@ impl BatchBuilder {
         }
     }
 
+    /// Makes room for as much as a batch before it has, and a little more: no growing, and what is freed fits again.
+    pub fn make_room(&mut self, before: &Batch) {
+        let more = |bytes: usize| bytes + bytes / 16;
+        self.batch.rows.reserve(more(before.rows.len()));
+        self.batch.entries.reserve(more(before.entries.len()));
+    }
+
     /// The index of a table schema, added on first use. Cheap for the table used last.
     ///
     /// # Panics

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// A transaction is committed once it is so old,
 const OLDEST: Duration = Duration::from_millis(200);
 /// or so large.
-const LARGEST: usize = 16 << 20;
+const LARGEST: usize = 40 << 20;
 /// While more comes, a commit begins no sooner after the one before.
 const APART: Duration = Duration::from_millis(50);
 /// So soon after a commit brokers are still marking its partitions. A transaction that begins before they have is refused
@@ -49,7 +49,6 @@ pub(crate) struct Transactions {
     /// Where the sink stands by the last one that was committed.
     pub stands: Option<Arc<[u8]>>,
     open: Option<Open>,
-    largest: usize,
     last_commit: Option<Commit>,
     commits: Counter,
     aborts: Counter,
@@ -95,14 +94,13 @@ pub(crate) struct Last {
 }
 
 impl Transactions {
-    /// Of a sink that stands there, in a pipeline of that budget.
+    /// Of a sink that stands there.
     pub fn new(context: &SinkContext, stands: Option<Arc<[u8]>>) -> Self {
         let labels = [("pipeline", context.pipeline.clone()), ("sink", context.sink_id.clone())];
         Self {
             identity: Identity::of(context),
             stands,
             open: None,
-            largest: LARGEST.min(context.budget.limit() / 4),
             last_commit: None,
             commits: counter!("deltaforge_sink_txn_commits_total", &labels),
             aborts: counter!("deltaforge_sink_txn_aborts_total", &labels),
@@ -149,7 +147,7 @@ impl Transactions {
     /// Whether more deliveries are for the transaction that is open.
     pub fn wants(&self) -> Option<Wants> {
         let open = self.open.as_ref()?;
-        let is_due = open.began.elapsed() >= OLDEST || open.bytes >= self.largest;
+        let is_due = open.began.elapsed() >= OLDEST || open.bytes >= LARGEST;
         // What is in it only in part is to be in it whole.
         if is_due && !open.is_torn {
             return Some(Wants::Enough);
@@ -200,7 +198,6 @@ impl Transactions {
 
 #[cfg(test)]
 mod tests {
-    use deltaforge_engine::budget::Budget;
     use deltaforge_testkit::sinks;
 
     use super::*;
@@ -221,16 +218,14 @@ mod tests {
         assert_eq!(idle.wants(), Some(Wants::More(Instant::now())), "it takes more, and waits for none");
         tokio::time::advance(OLDEST).await;
         assert_eq!(idle.wants(), Some(Wants::Enough));
-        idle.open = open(16 << 20);
-        assert_eq!(idle.wants(), Some(Wants::Enough), "a quarter of the budget");
-        let large = SinkContext { budget: Budget::new(1 << 30, None), ..sinks::context() };
-        assert_eq!(Transactions::new(&large, None).largest, LARGEST);
+        idle.open = open(LARGEST);
+        assert_eq!(idle.wants(), Some(Wants::Enough));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_transaction_is_full_by_its_records_and_the_next_one_waits_for_marks() {
         let mut one = transactions(open(0));
-        one.grows(one.largest - 1);
+        one.grows(LARGEST - 1);
         assert_ne!(one.wants(), Some(Wants::Enough));
         one.grows(1);
         assert_eq!(one.wants(), Some(Wants::Enough));

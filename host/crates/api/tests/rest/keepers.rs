@@ -1,5 +1,6 @@
 //! Sinks that keep where they stand themselves: whatever fails, each event counts once.
 
+mod again;
 mod reordered;
 
 use std::sync::Arc;

@@ -35,6 +35,14 @@ impl Formatter for Envelope {
     }
 }
 
+#[test]
+fn there_is_room_for_as_much_a_row_as_the_last_ones_took_and_no_more_than_for_them() {
+    let mut room = Room::default();
+    assert_eq!(room.of(10), 0, "nothing is known yet");
+    room.took(100, 16_000);
+    assert_eq!((room.of(100), room.of(1), room.of(5_000)), (17_000, 170, 17_000));
+}
+
 /// Six rows; those whose bit is set in `raw` are marked so.
 fn batch(raw: u32) -> Arc<Batch> {
     batch_of(raw, 0, &["id"])

@@ -29,7 +29,9 @@ impl SinkTask {
             self.written += 1;
             return Ok(None);
         }
+        self.restore().await?;
         failpoint::hit("sink.write");
+        let item = &self.pending[self.written];
         // What waits on disk has passed its stages, and its envelopes stand behind it.
         let had = match &item.origin {
             Origin::Queue { reach, .. } => {
@@ -42,7 +44,9 @@ impl SinkTask {
         match self.patiently(Some(hearing), sink.write(&delivery)).await? {
             Ok(()) => {
                 failpoint::hit("sink.written");
+                drop(delivery);
                 self.written += 1;
+                self.lighten();
                 Ok(None)
             }
             Err(SinkError::Rejected { place, kind, code, message }) => {

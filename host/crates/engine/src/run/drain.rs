@@ -6,7 +6,7 @@ use std::time::Instant;
 use deltaforge_model::Batch;
 
 use super::backlog::{Ahead, Backlog, Meta};
-use super::envelopes::SpillEnvelope;
+use super::envelopes::LateEnvelope;
 use super::feed::{FeedItem, Origin};
 use super::unwritten;
 use crate::budget::Reservation;
@@ -17,7 +17,6 @@ use crate::status::Failure;
 
 pub(crate) struct Drain {
     pub backlog: Backlog,
-    pub envelope: SpillEnvelope,
     pub run: Arc<str>,
     /// For events that no message can be made of, as the configuration is now.
     pub dlq: Option<Dlq>,
@@ -41,7 +40,12 @@ impl Drain {
 
     /// Makes a delivery of the batch read ahead. `None`: there is none, or the dead-letter queue is needed for it, which
     /// may be full: no memory is held meanwhile for deliveries that could be done with.
-    pub async fn take(&mut self, queued_through: u64, idle: bool) -> Result<Option<FeedItem>, Failure> {
+    pub async fn take(
+        &mut self,
+        envelope: &mut LateEnvelope,
+        queued_through: u64,
+        idle: bool,
+    ) -> Result<Option<FeedItem>, Failure> {
         let Some(Ahead { number, meta, batch }) = self.ahead.take() else { return Ok(None) };
         // What was spilled while it waited in the queue has come from there.
         let has_come = meta.seq_of(&self.run).is_some_and(|seq| seq <= queued_through);
@@ -49,7 +53,8 @@ impl Drain {
             let nothing = MessageBatch::new("", Bodies::default());
             return Ok(Some(item(number, meta, nothing, Arc::new([]), None, None)));
         };
-        let (messages, unwritten) = self.envelope.compose(&batch, &meta).await?;
+        let (messages, unwritten) =
+            envelope.compose(&batch, &meta.from(), &meta.boundary(), meta.first_row).await?;
         if !unwritten.is_empty() && !idle {
             self.ahead = Some(Ahead { number, meta, batch: Some((batch, held)) });
             return Ok(None);
@@ -79,6 +84,7 @@ fn item(
         taken_at: Instant::now(),
         held: Arc::new(held),
         gate: None,
-        let_go: None,
+        recipe: None,
+        gone: None,
     }
 }

@@ -8,7 +8,6 @@ use deltaforge_model::{Batch, Boundary, Position};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::backlog::Meta;
 use super::earliest;
 use super::journal::Journal;
 use super::lineage::{Lineage, Recorded, Stretch, Successor, Upcoming, spec_of};
@@ -33,7 +32,7 @@ pub(crate) struct Envelopes {
     journal: Arc<Journal>,
     /// Of each sink.
     lineages: Vec<Lineage>,
-    /// Of each sink: its generations, for whoever drains its spill.
+    /// Of each sink: its generations, for what is shaped late.
     told: Vec<watch::Sender<Arc<[Generation]>>>,
     groups: Vec<Group>,
 }
@@ -64,6 +63,8 @@ pub(crate) struct Made {
     pub messages: Arc<MessageBatch>,
     pub unwritten: Vec<Unwritten>,
     pub sinks: Vec<usize>,
+    /// They are of what comes from here on.
+    pub first_row: u32,
 }
 
 /// What a swap of an envelope puts in place: built and checked before the stream waits for it.
@@ -226,7 +227,7 @@ impl Envelopes {
             if !sinks.is_empty() {
                 let first_row = sinks.iter().map(|sink| first_rows[*sink]).min().unwrap_or(0);
                 let (messages, unwritten) = group.composer.compose(batch, boundary, first_row).await?;
-                all.push(Made { messages: Arc::new(messages), unwritten, sinks });
+                all.push(Made { messages: Arc::new(messages), unwritten, sinks, first_row });
             }
         }
         Ok(all)
@@ -276,9 +277,9 @@ impl Envelopes {
         self.lineages.iter().map(|lineage| lineage.status(&self.plan.secrets)).collect()
     }
 
-    /// The envelope of a sink for what comes from its spill.
-    pub fn for_spill(&self, sink: usize) -> SpillEnvelope {
-        SpillEnvelope {
+    /// The envelope of a sink for what is shaped late.
+    pub fn late(&self, sink: usize) -> LateEnvelope {
+        LateEnvelope {
             plan: self.plan.sinks[sink].clone(),
             services: self.services.clone(),
             source: self.plan.source.factory.clone(),
@@ -288,9 +289,9 @@ impl Envelopes {
     }
 }
 
-/// A sink's envelope for what comes from its spill: each batch is shaped by the generation that it was read under,
-/// whatever runs by now.
-pub(crate) struct SpillEnvelope {
+/// A sink's envelope for what comes from its spill, and for what is shaped once more: each batch by the generation that it
+/// was read under, whatever runs by now.
+pub(crate) struct LateEnvelope {
     plan: SinkPlan,
     services: Services,
     source: Arc<dyn SourceFactory>,
@@ -298,15 +299,17 @@ pub(crate) struct SpillEnvelope {
     at_work: Option<(u64, Composer)>,
 }
 
-impl SpillEnvelope {
-    /// Makes the messages of a batch that was stored so.
+impl LateEnvelope {
+    /// Makes the messages of a batch that begins after `from`, of what comes from its first row on.
     pub async fn compose(
         &mut self,
         batch: &Arc<Batch>,
-        meta: &Meta,
+        from: &Position,
+        boundary: &Boundary,
+        first_row: u32,
     ) -> Result<(MessageBatch, Vec<Unwritten>), Failure> {
         let generations = self.generations.borrow().clone();
-        let at = generation_at(&generations, Some(&meta.from()), |a, b| self.source.compare(a, b));
+        let at = generation_at(&generations, Some(from), |a, b| self.source.compare(a, b));
         let wanted = &generations[at];
         let composer = match &mut self.at_work {
             Some((generation, composer)) if *generation == wanted.generation => composer,
@@ -317,7 +320,12 @@ impl SpillEnvelope {
                 &mut at_work.insert((wanted.generation, composer(&self.plan, formatter)?)).1
             }
         };
-        Ok(composer.compose(batch, &meta.boundary(), meta.first_row).await?)
+        Ok(composer.compose(batch, boundary, first_row).await?)
+    }
+
+    /// Nothing is to be shaped for now: what it was built of goes.
+    pub fn rest(&mut self) {
+        self.at_work = None;
     }
 }
 

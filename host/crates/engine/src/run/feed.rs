@@ -7,6 +7,7 @@ use deltaforge_model::{Batch, Boundary, Position};
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 
+use super::again::Recipe;
 use super::backlog::{Backlog, Meta, Queued};
 use super::commit::Progress;
 use super::handed::Reach;
@@ -32,8 +33,10 @@ pub(crate) struct FeedItem {
     pub held: Arc<Option<Reservation>>,
     /// It leaves once this is open; `None`: nothing stands before it.
     pub gate: Option<Gate>,
-    /// How many messages and bytes it had, once they were let go.
-    pub let_go: Option<(u64, u64)>,
+    /// What its messages are made of; `None`: they stay, or can be read again from disk.
+    pub recipe: Option<Recipe>,
+    /// How many messages and bytes it had, once they were given back.
+    pub gone: Option<(u64, u64)>,
 }
 
 impl FeedItem {
@@ -44,15 +47,20 @@ impl FeedItem {
 
     /// Gives back the memory of what the sink has taken: it can be read again from disk.
     pub fn let_go(&mut self) {
-        self.let_go = Some(self.size());
+        self.gone = Some(self.size());
         self.delivery.messages = Arc::new(MessageBatch::new("", Bodies::default()));
-        self.batch = None;
+        (self.batch, self.recipe) = (None, None);
         self.held = Arc::default();
+    }
+
+    /// Whether it can be had again only from disk.
+    pub fn is_let_go(&self) -> bool {
+        self.gone.is_some() && self.recipe.is_none()
     }
 
     /// Its messages, and their bytes.
     pub fn size(&self) -> (u64, u64) {
-        self.let_go.unwrap_or_else(|| {
+        self.gone.unwrap_or_else(|| {
             // What was rejected is not among them.
             let body = |index: &u32| self.delivery.messages.get(*index as usize).body.map_or(0, <[u8]>::len);
             (self.wanted.len() as u64, self.wanted.iter().map(body).sum::<usize>() as u64)
@@ -95,6 +103,8 @@ pub(crate) struct Feed {
     pub(super) run: Arc<str>,
     pub(super) queue: mpsc::Sender<FeedItem>,
     pub(super) backlog: Option<Backlog>,
+    /// The sink keeps its position, and what it has taken for a while.
+    pub(super) keeps: bool,
     pub(super) progress: mpsc::Sender<Progress>,
     /// Tells the sink that nothing more will come.
     pub(super) _ended: DropGuard,

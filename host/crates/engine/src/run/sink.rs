@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::backlog::Backlog;
 use super::commit::Progress;
 use super::drain::Drain;
-use super::envelopes::SpillEnvelope;
+use super::envelopes::LateEnvelope;
 use super::feed::{Feed, FeedItem, Origin};
 use super::handed::HandedOut;
 use super::hearing::Hearing;
@@ -68,18 +68,19 @@ pub(crate) fn start(
     index: usize,
     shared: &SinkShared,
     start: &Start,
-    backlog: Option<(Backlog, SpillEnvelope)>,
+    backlog: Option<Backlog>,
+    envelope: LateEnvelope,
     opened: Option<Opened>,
 ) -> (Feed, SinkTask) {
     let SinkShared { plan, services, dlq, progress, run, hurry, drain: leave, handed, .. } = shared;
     let sink = &plan.sinks[index];
-    let max_inflight = plan.max_inflight.max(1);
-    let (queue, items) = mpsc::channel(max_inflight.div_ceil(2));
+    let (keeps, max_inflight) = (opened.is_some(), plan.max_inflight.max(1));
+    // What it has taken it holds as rows, so what waits in front of it as messages would be most of its memory.
+    let waiting = if keeps && backlog.is_none() { 1 } else { max_inflight.div_ceil(2) };
+    let (queue, items) = mpsc::channel(waiting);
     let ended = CancellationToken::new();
-    let (backlog, envelope) = backlog.unzip();
-    let drain = backlog.clone().zip(envelope).map(|(backlog, envelope)| Drain {
+    let drain = backlog.clone().map(|backlog| Drain {
         backlog,
-        envelope,
         run: run.clone(),
         dlq: dlq.clone().map(Dlq::patient),
         ahead: None,
@@ -88,7 +89,8 @@ pub(crate) fn start(
         index,
         plan: sink.clone(),
         context: shared.context(index, start.state.clone(), Trouble::default()),
-        keeps: opened.is_some().then(|| plan.source.id.clone()),
+        keeps: keeps.then(|| plan.source.id.clone()),
+        envelope,
         opened,
         max_inflight,
         // It has its spill, and holds nobody up.
@@ -111,7 +113,7 @@ pub(crate) fn start(
         source: plan.source.factory.clone(),
     };
     let _ended = ended.drop_guard();
-    (Feed { index, run: run.clone(), queue, backlog, progress: progress.clone(), _ended }, task)
+    (Feed { index, run: run.clone(), queue, backlog, keeps, progress: progress.clone(), _ended }, task)
 }
 
 pub(crate) struct SinkTask {
@@ -120,6 +122,8 @@ pub(crate) struct SinkTask {
     pub(super) context: SinkContext,
     /// The source whose positions it keeps itself.
     pub(super) keeps: Option<String>,
+    /// For what comes from its spill, or is to be made again.
+    pub(super) envelope: LateEnvelope,
     /// It is open already.
     opened: Option<Opened>,
     max_inflight: usize,
@@ -341,7 +345,8 @@ impl SinkTask {
             if wants == Some(Wants::Anew) && self.written == 0 && (open || !self.pending.is_empty()) {
                 return Ok((End::Anew, progressed));
             }
-            let is_full = self.written > 0 && matches!(wants, Some(Wants::Enough | Wants::Anew));
+            let is_full =
+                self.written > 0 && (matches!(wants, Some(Wants::Enough | Wants::Anew)) || self.is_laden());
             if gate.is_none() && !is_full && self.written < self.pending.len() {
                 match self.write(&mut *sink, shared, hearing).await? {
                     Some(error) => {
@@ -401,6 +406,9 @@ impl SinkTask {
             match self.await_durable(&mut *sink, shared, hearing).await? {
                 Ok(asked) => {
                     progressed = true;
+                    if self.drain.is_none() {
+                        self.envelope.rest();
+                    }
                     if asked {
                         shared.sink_ok(self.index);
                     }
@@ -414,7 +422,7 @@ impl SinkTask {
     fn has_room(&self, sink: &dyn Sink) -> bool {
         match sink.wants() {
             None => self.pending.len() < self.max_inflight,
-            Some(wants) => matches!(wants, Wants::More(_)),
+            Some(wants) => matches!(wants, Wants::More(_)) && !self.is_laden(),
         }
     }
 
@@ -467,7 +475,7 @@ impl SinkTask {
         if let Ok(item) = self.items.try_recv() {
             return Ok(Take::Item(item));
         }
-        let item = drain.take(self.queued_through, idle).await?;
+        let item = drain.take(&mut self.envelope, self.queued_through, idle).await?;
         Ok(item.map_or(Take::Nothing, Take::Item))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::info;
 
 use super::commit::Progress;
-use super::feed::Origin;
+use super::feed::{FeedItem, Origin};
 use super::sink::SinkTask;
 use crate::status::Failure;
 
@@ -70,7 +70,7 @@ impl SinkTask {
     /// Whether part of what is pending cannot be sent again from memory. All of it is on disk then, and nothing is in
     /// the queue.
     pub(super) fn has_let_go(&self) -> bool {
-        self.pending.front().is_some_and(|item| item.let_go.is_some())
+        self.pending.front().is_some_and(FeedItem::is_let_go)
     }
 
     /// Forgets what is pending: all of it is on disk.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use deltaforge_model::{Batch, Boundary, Event, LogSpan, Position, SourceBatch};
 use tokio::sync::mpsc;
 
+use super::again::Recipe;
 use super::commit::Progress;
 use super::envelopes::{Envelopes, Made};
 use super::feed::{Feed, FeedItem, Offer, Origin};
@@ -208,12 +209,14 @@ impl Worker {
             unwritten::send(self.dlq.as_ref(), &self.shared, &batch, &sinks, unwritten).await?;
         }
         // The batch stays until the sinks are done where one of them may reject a message, or fall behind so that
-        // the batch goes to disk.
+        // the batch goes to disk; or where messages that are larger can be made of it again.
         let stays = self.dlq.is_some() || self.feeds.iter().any(Feed::may_spill);
+        let messages: usize = made.iter().map(|made| made.messages.byte_size()).sum();
+        let is_recipe = |feed: &Feed| feed.keeps && (stays || batch.byte_size() < messages);
         let kept = stays.then(|| batch.clone());
         if let Some(held) = &mut held {
-            let messages: usize = made.iter().map(|made| made.messages.byte_size()).sum();
-            held.resize(messages + kept.as_ref().map_or(0, |batch| batch.byte_size()));
+            let stays = stays || self.feeds.iter().any(is_recipe);
+            held.resize(messages + if stays { batch.byte_size() } else { 0 });
         }
         let held = Arc::new(held);
 
@@ -236,17 +239,22 @@ impl Worker {
             self.journal.settled().await?;
         }
         let gate = self.journal.gate();
-        for (index, feed) in self.feeds.iter_mut().enumerate() {
-            if had[index] {
-                feed.covered(self.seq).await;
-                continue;
-            }
+        let mut items = Vec::with_capacity(self.feeds.len());
+        for (index, feed) in self.feeds.iter().enumerate().filter(|(index, _)| !had[*index]) {
             let made = made.iter().find(|made| made.sinks.contains(&index));
-            let messages = made.expect("messages are made for every sink").messages.clone();
+            let Made { messages, first_row, .. } = made.expect("messages are made for every sink");
+            let recipe = is_recipe(feed).then(|| Recipe {
+                batch: batch.clone(),
+                from: from.clone(),
+                boundary: boundary.clone(),
+                first_row: *first_row,
+                messages: messages.len(),
+            });
+            let messages = messages.clone();
             let indexes: Arc<[u32]> = (0..messages.len() as u32)
                 .filter(|at| messages.get(*at as usize).meta.source_row >= first_rows[index])
                 .collect();
-            let item = FeedItem {
+            items.push(FeedItem {
                 wanted: indexes.clone(),
                 delivery: Delivery::of(messages, indexes),
                 origin: Origin::Queue {
@@ -258,7 +266,17 @@ impl Worker {
                 taken_at: std::time::Instant::now(),
                 held: held.clone(),
                 gate: gate.clone(),
-                let_go: None,
+                recipe,
+                gone: None,
+            });
+        }
+        // Each sink gives them back as it is done with them.
+        drop((made, held));
+        let mut items = items.into_iter().peekable();
+        for (index, feed) in self.feeds.iter_mut().enumerate() {
+            let Some(item) = items.next_if(|_| !had[index]) else {
+                feed.covered(self.seq).await;
+                continue;
             };
             let (seq, first_row) = (self.seq, first_rows[index]);
             let offer = Offer {

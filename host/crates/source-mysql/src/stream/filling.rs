@@ -102,7 +102,9 @@ impl Filling {
     pub fn close(&mut self, through: Position, boundary: Boundary) -> SourceBatch {
         let next = Batcher::new(BatchBuilder::new(self.info.clone()), self.limits, through.clone());
         self.from.clone_from(&through);
-        std::mem::replace(&mut self.batcher, next).close(through, boundary)
+        let closed = std::mem::replace(&mut self.batcher, next).close(through, boundary);
+        self.batcher.builder.make_room(&closed.batch);
+        closed
     }
 
     /// Ends it inside of a transaction, which begins behind `before`: what came before that stands apart.

@@ -29,8 +29,12 @@ impl Envelopes {
         first_row: u32,
     ) -> Result<Made, Failure> {
         let mut attempt = self.on_probation(sink).try_whole(batch, boundary, first_row).await;
-        let made =
-            |(messages, unwritten)| Made { messages: Arc::new(messages), unwritten, sinks: vec![sink] };
+        let made = |(messages, unwritten)| Made {
+            messages: Arc::new(messages),
+            unwritten,
+            sinks: vec![sink],
+            first_row,
+        };
         if matches!(&attempt, Ok((messages, unwritten)) if messages.is_empty() && unwritten.is_empty()) {
             return Ok(made(attempt?));
         }
