@@ -16,7 +16,8 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 ///
 /// * one batch that is being written to a spill, at twice its size, whatever the number of sinks: they take turns
 ///   ([`Budget::take_in_turn`]);
-/// * a quarter, where an exactly-once sink failed and what it had taken is made into messages again;
+/// * a quarter and one batch with its messages, where an exactly-once sink failed and what it had taken is made into
+///   messages again;
 /// * for each sink with a spill that has nothing else under way, one batch that was read from there, with its messages
 ///   ([`Budget::take`]): a sink that hangs with its own must not keep another one from working.
 #[derive(Clone)]

@@ -82,6 +82,9 @@ pub struct Composer {
     room: Room,
 }
 
+/// Most bytes of bodies that room is made for ahead.
+const MOST_AHEAD: usize = 4 << 20;
+
 /// What the bodies of the last batch took, for the next one: no growing, and what is freed fits again.
 #[derive(Default)]
 struct Room {
@@ -97,7 +100,7 @@ impl Room {
     /// For so many rows: no more than the last ones took, and a little.
     fn of(&self, rows: usize) -> usize {
         let bytes = self.bytes * rows.min(self.rows) / self.rows.max(1);
-        bytes + bytes / 16
+        (bytes + bytes / 16).min(MOST_AHEAD)
     }
 }
 

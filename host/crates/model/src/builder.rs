@@ -37,7 +37,12 @@ pub struct EventHead {
 #[derive(Debug)]
 pub struct BatchBuilder {
     batch: Batch,
+    /// Bytes of rows, and events, that there is to be room for once the first one comes.
+    room: (usize, usize),
 }
+
+/// Most bytes that room is made for ahead. It counts as the batch's own, however small that becomes.
+const MOST_AHEAD: usize = 4 << 20;
 
 impl BatchBuilder {
     /// An empty batch of one source.
@@ -53,14 +58,16 @@ impl BatchBuilder {
                 large: Vec::new(),
                 rejects: Vec::new(),
             },
+            room: (0, 0),
         }
     }
 
-    /// Makes room for as much as a batch before it has, and a little more: no growing, and what is freed fits again.
+    /// The first event makes room for as much as a batch before this one has, and a little more: no growing, and what is freed
+    /// fits again.
     pub fn make_room(&mut self, before: &Batch) {
-        let more = |bytes: usize| bytes + bytes / 16;
-        self.batch.rows.reserve(more(before.rows.len()));
-        self.batch.entries.reserve(more(before.entries.len()));
+        let more = |many: usize, most: usize| (many + many / 16).min(most);
+        let rows = more(before.rows.len(), MOST_AHEAD);
+        self.room = (rows, more(before.entries.len(), MOST_AHEAD / size_of::<Entry>()));
     }
 
     /// The index of a table schema, added on first use. Cheap for the table used last.
@@ -91,6 +98,10 @@ impl BatchBuilder {
             SnapshotMark::True => 2,
             SnapshotMark::Last => 3,
         };
+        if self.batch.entries.is_empty() {
+            self.batch.rows.reserve(self.room.0);
+            self.batch.entries.reserve(self.room.1);
+        }
         self.batch.entries.push(Entry {
             id: head.id,
             before: NONE64,
@@ -193,9 +204,8 @@ mod tests {
     use crate::schema::{Column, Kind};
     use crate::value::{Cell, CellKind};
 
-    #[test]
-    fn an_event_taken_back_leaves_nothing_in_either_section() {
-        let info = SourceInfo {
+    fn builder() -> BatchBuilder {
+        BatchBuilder::new(Arc::new(SourceInfo {
             connector: String::new(),
             version: String::new(),
             pipeline: String::new(),
@@ -203,12 +213,17 @@ mod tests {
             source_id: String::new(),
             pos_name: String::new(),
             pos_is_lsn: false,
-        };
+        }))
+    }
+
+    /// Of a table with two texts.
+    fn schema() -> Arc<TableSchema> {
         let column = |name: &str| Column::new(name, Kind::Of(CellKind::Text), "TEXT");
-        let schema = TableSchema::new("d", None, "t", vec![column("a"), column("b")], &[]);
-        let mut builder = BatchBuilder::new(Arc::new(info));
-        let table = builder.table(&schema);
-        let head = EventHead {
+        TableSchema::new("d", None, "t", vec![column("a"), column("b")], &[])
+    }
+
+    fn head(table: u16) -> EventHead {
+        EventHead {
             id: EventId([0; 16]),
             op: Op::Update,
             table,
@@ -218,7 +233,38 @@ mod tests {
             pos: 0,
             last: true,
             snapshot: SnapshotMark::No,
+        }
+    }
+
+    #[test]
+    fn a_batch_begins_with_room_for_what_the_one_before_took_and_no_more_than_is_worth_it() {
+        let text = "x".repeat(1_000);
+        let fill = |rows: usize, before: Option<&Batch>| {
+            let mut builder = builder();
+            before.into_iter().for_each(|before| builder.make_room(before));
+            assert_eq!(builder.batch.rows.capacity(), 0, "nothing is held for an event that may not come");
+            let table = builder.table(&schema());
+            for _ in 0..rows {
+                builder.event(head(table));
+                builder.image(Image::After, |row| {
+                    row.push(&Cell::Text(&text)).push(&Cell::Text("small"));
+                });
+            }
+            builder.finish()
         };
+        let small = fill(3, None);
+        let next = fill(3, Some(&small));
+        assert!(next.byte_size() <= small.byte_size() && next.rows.capacity() < next.rows.len() * 5 / 4);
+        let large = fill(20_000, None);
+        assert!(large.rows.len() > 4 * MOST_AHEAD);
+        assert!(fill(1, Some(&large)).byte_size() < 3 * MOST_AHEAD);
+    }
+
+    #[test]
+    fn an_event_taken_back_leaves_nothing_in_either_section() {
+        let mut builder = builder();
+        let table = builder.table(&schema());
+        let head = head(table);
         let large = "x".repeat(crate::row::LARGE + 1);
         builder.event(head);
         builder.image(Image::After, |row| {

@@ -109,6 +109,11 @@ impl Found {
         Some(*why)
     }
 
+    /// All that was under way was tried by now, however long that took.
+    pub fn tried(self) -> Self {
+        Self { at: self.at.map(|_| Instant::now()), ..self }
+    }
+
     /// What was told is over.
     pub fn forget_told(&mut self) {
         self.marks.retain(|_, (_, is_told)| !*is_told);
@@ -227,6 +232,12 @@ mod tests {
         found.at = found.at.and_then(|at| at.checked_sub(TRUE_FOR / 2));
         lessons.keep(found);
         assert_eq!(lessons.take_found().len(), 0, "the topic may take it by now");
+
+        let mut found = Found::default();
+        found.insert(Mark::of("", b"", b"", std::iter::empty()), Refusal::TooLarge);
+        found.at = Instant::now().checked_sub(TRUE_FOR);
+        lessons.keep(found.tried());
+        assert_eq!(lessons.take_found().len(), 1, "it took long to try all that was under way");
     }
 
     #[test]

@@ -319,7 +319,7 @@ impl StageFactory for Markers {
 
 /// Makes envelopes: the built-in one writes the row as JSON, the plugin `rows@x` adds ` as x` to its mark. The version
 /// `bad` fails for good, `later` for now, with `picky` in it it cannot write multiples of seven, with `traps` it traps on
-/// them. Of `fickle` that holds for all but the first one built.
+/// them. The first `fickle` one cannot write those that come after them, and all others are `picky`.
 pub struct Rows;
 
 struct RowsAs(Option<String>);
@@ -343,6 +343,10 @@ impl Formatter for RowsAs {
             }
             if is("picky") && event.pos().is_multiple_of(7) {
                 bodies.reject("a multiple of seven");
+                continue;
+            }
+            if is("fickle") && event.pos() % 7 == 1 {
+                bodies.reject("one more than a multiple of seven");
                 continue;
             }
             let mut row = Vec::new();

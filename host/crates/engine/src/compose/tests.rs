@@ -41,6 +41,8 @@ fn there_is_room_for_as_much_a_row_as_the_last_ones_took_and_no_more_than_for_th
     assert_eq!(room.of(10), 0, "nothing is known yet");
     room.took(100, 16_000);
     assert_eq!((room.of(100), room.of(1), room.of(5_000)), (17_000, 170, 17_000));
+    room.took(1, 30 << 20);
+    assert_eq!(room.of(1), MOST_AHEAD, "as the budget counts it");
 }
 
 /// Six rows; those whose bit is set in `raw` are marked so.

@@ -3,6 +3,7 @@
 //! What a transaction has taken must be at hand until it is committed, for another try. As messages that is much; as the batch that
 //! they were made of it is often a third. So the messages go as soon as the sink has taken them, and are made again if it fails.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use deltaforge_model::{Batch, Boundary, Position};
@@ -20,34 +21,44 @@ pub(crate) struct Recipe {
     pub boundary: Boundary,
     /// Of what comes from here on.
     pub first_row: u32,
-    /// How many they are.
-    pub messages: usize,
+    /// Of the messages that were given back.
+    pub outline: u64,
+}
+
+/// What tells the messages of a batch from others of it: the rows that they are of, and which have a body.
+fn outline(messages: &MessageBatch) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for message in (0..messages.len()).map(|at| messages.get(at)) {
+        (message.meta.batch_row, message.body.is_some()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 impl FeedItem {
     /// Gives back the messages that the sink has taken, where they can be made again and nobody else has them.
     fn lighten(&mut self) {
-        let Some(recipe) = &self.recipe else { return };
+        let Some(recipe) = &mut self.recipe else { return };
         if self.gone.is_some() || Arc::strong_count(&self.delivery.messages) > 1 {
             return;
         }
         let bytes = recipe.batch.byte_size();
         let Some(Some(held)) = Arc::get_mut(&mut self.held) else { return };
         held.resize(bytes);
+        recipe.outline = outline(&self.delivery.messages);
         self.gone = Some(self.size());
         self.delivery.messages = Arc::new(MessageBatch::new("", Bodies::default()));
     }
 
     /// Makes them again, for good: what is known of single ones by now must be true of the next try too.
-    async fn restore(&mut self, envelope: &mut LateEnvelope) -> Result<(), Failure> {
+    async fn restore(&mut self, envelope: &mut LateEnvelope, sink: &str) -> Result<(), Failure> {
         let Some(recipe) = self.recipe.take_if(|_| self.gone.is_some()) else { return Ok(()) };
-        let Recipe { batch, from, boundary, first_row, messages: made } = &recipe;
+        let Recipe { batch, from, boundary, first_row, outline: before } = &recipe;
         // What no message can be made of was told the first time.
         let (messages, _) = envelope.compose(batch, from, boundary, *first_row).await?;
-        if messages.len() != *made {
+        if outline(&messages) != *before {
             let text = format!(
-                "an envelope made {} messages of what it had made {made} of before; the pipeline begins again from where the sink stands",
-                messages.len()
+                "the envelope of sink {sink} made messages of other rows than before, of the same batch; the pipeline begins again from \
+                 where the sink stands"
             );
             return Err(Failure { code: "envelope_differs".into(), message: text, retriable: true });
         }
@@ -70,7 +81,7 @@ impl SinkTask {
 
     /// The next delivery is to be whole.
     pub(super) async fn restore(&mut self) -> Result<(), Failure> {
-        self.pending[self.written].restore(&mut self.envelope).await
+        self.pending[self.written].restore(&mut self.envelope, &self.plan.id).await
     }
 
     /// Whether no more may be held of a transaction. What is in it only in part is to be in it whole.

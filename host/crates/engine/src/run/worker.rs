@@ -248,7 +248,7 @@ impl Worker {
                 from: from.clone(),
                 boundary: boundary.clone(),
                 first_row: *first_row,
-                messages: messages.len(),
+                outline: 0,
             });
             let messages = messages.clone();
             let indexes: Arc<[u32]> = (0..messages.len() as u32)

@@ -38,7 +38,7 @@ impl KafkaSink {
 
     /// All that was under way was tried, or no more of it comes.
     pub(super) fn end_probing(&mut self) -> KafkaSinkError {
-        let found = std::mem::take(&mut self.found);
+        let found = std::mem::take(&mut self.found).tried();
         let mut lessons = self.lessons.lock();
         lessons.went(usize::MAX, self.batch);
         let is_smaller = lessons.batch.is_some_and(|batch| batch < self.batch);

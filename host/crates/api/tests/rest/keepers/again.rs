@@ -23,9 +23,9 @@ use super::down;
 use crate::parts::{Numbers, number_and_mark};
 use crate::setup::{self, within};
 
-/// Commits two deliveries at a time, once it may.
-#[derive(Clone, Default)]
-struct Vault(Arc<Inside>);
+/// Commits so many deliveries at a time, once it may. Else it waits for more.
+#[derive(Clone)]
+struct Vault(Arc<Inside>, usize);
 
 #[derive(Default)]
 struct Inside {
@@ -85,8 +85,8 @@ impl Sink for Open {
     fn wants(&self) -> Option<Wants> {
         match self.taken.len() {
             0 => None,
-            1 => Some(Wants::More(Instant::now() + Duration::from_secs(3_600))),
-            _ => Some(Wants::Enough),
+            taken if taken >= self.vault.1 => Some(Wants::Enough),
+            _ => Some(Wants::More(Instant::now() + Duration::from_secs(3_600))),
         }
     }
 
@@ -128,6 +128,10 @@ impl SinkFactory for Vault {
 }
 
 impl Vault {
+    fn of(deliveries: usize) -> Self {
+        Self(Arc::default(), deliveries)
+    }
+
     async fn is_asked(&self, commits: usize) {
         let mut asked = self.0.asked.subscribe();
         let asked = asked.wait_for(|asked| *asked >= commits);
@@ -151,7 +155,7 @@ fn plan(numbers: &Arc<Numbers>, vault: &Vault, envelope: &str) -> PipelinePlan {
 async fn what_a_sink_has_taken_is_made_again_by_the_envelope_of_its_time_if_it_fails() {
     let (services, _spill) = setup::services(Duration::from_secs(5));
     let numbers: Arc<Numbers> = Arc::default();
-    let vault = Vault::default();
+    let vault = Vault::of(2);
     vault.0.kept.lock().fails = 1;
     let pipeline = Pipeline::start(plan(&numbers, &vault, "rows@1"), services);
     numbers.bound.send_replace(20);
@@ -183,9 +187,10 @@ async fn an_envelope_that_makes_something_else_of_it_begins_anew() {
     let (services, _spill) = setup::services(Duration::from_secs(5));
     let (lines, _log) = setup::log();
     let numbers: Arc<Numbers> = Arc::default();
-    let vault = Vault::default();
+    let vault = Vault::of(2);
     vault.answers(1_000);
     vault.0.kept.lock().fails = 1;
+    // As many messages as before, but of other rows.
     let pipeline = Pipeline::start(plan(&numbers, &vault, "rows@fickle"), services);
     numbers.bound.send_replace(20);
     within("all is there", async || !vault.0.kept.lock().rows.is_empty()).await;
@@ -195,4 +200,25 @@ async fn an_envelope_that_makes_something_else_of_it_begins_anew() {
     pipeline.shutdown().await;
     let log = String::from_utf8(lines.lock().clone()).unwrap();
     assert!(log.contains("envelope_differs"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_of_a_transaction_is_a_part_of_the_budget_also_when_it_is_made_again() {
+    const BUDGET: usize = 64 << 10;
+    let (services, _spill) = setup::services(Duration::from_secs(5));
+    let numbers: Arc<Numbers> = Arc::default();
+    // It never has enough by itself.
+    let vault = Vault::of(usize::MAX);
+    vault.answers(1_000);
+    vault.0.kept.lock().fails = 3;
+    let plan = PipelinePlan { max_memory_bytes: BUDGET, ..plan(&numbers, &vault, "rows@1") };
+    let pipeline = Pipeline::start(plan, services);
+    numbers.bound.send_replace(1_000);
+    // The last ones would wait for company.
+    within("nearly all is there", async || vault.0.kept.lock().rows.len() >= 900).await;
+    let budget = vault.0.kept.lock().budget.clone().unwrap();
+    assert!(budget.peak() < BUDGET + BUDGET / 2, "{} of {BUDGET}", budget.peak());
+    pipeline.shutdown().await;
+    let kept = vault.0.kept.lock();
+    assert!(kept.rows.iter().map(|(n, _)| *n).eq(0..1_000), "each one once: {:?}", kept.rows.len());
 }
