@@ -102,7 +102,7 @@ fn each_change_is_in_its_topic_once_whenever_the_broker_is_killed() {
 }
 
 /// A second host, which has nothing of the first one's but the source and the name, begins where the first one stands and
-/// shuts it out: the first one does not come back by itself.
+/// shuts it out: who was told so does not come back by itself.
 #[test]
 fn a_host_whose_place_another_took_stops_and_each_change_is_there_once() {
     let _machine = shared();
@@ -122,10 +122,15 @@ fn a_host_whose_place_another_took_stops_and_each_change_is_there_once() {
     });
     let mut second = Host::new(elsewhere.path(), &absolute);
     second.start_ready();
-    let shown = first.wait_pipeline("shop", "the first host is shut out", wait::SOON, |shown| {
-        shown["ops"]["sinks"][0]["error"]["code"] == "kafka_fenced"
+    let error = |host: &Host| host.pipeline("shop")["ops"]["sinks"][0]["error"].clone();
+    let out = wait::until("one of them is shut out", wait::SOON, || {
+        [&first, &second].iter().position(|host| error(host)["code"] == "kafka_fenced")
     });
-    assert_eq!(shown["ops"]["sinks"][0]["error"]["retriable"], false, "{shown}");
+    if out == 1 {
+        // Brokers may answer a commit with an error of their own while they shut its producer out. Then that comes back once more.
+        std::mem::swap(&mut first, &mut second);
+    }
+    assert_eq!(error(&first)["retriable"], false);
     first.wait_pipeline("shop", "it counts as failed", wait::SOON, |shown| shown["status"] == "failed");
     let happened = Story::until(seed, writer.stop());
     wait_for_last_in(kafka, "once.two", &happened);
