@@ -11,6 +11,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::ops::{Range, RangeFrom};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,10 @@ type Processor = fn(usize) -> String;
 
 /// Latencies of this long after the start are left out.
 const WARM_UP: Duration = Duration::from_secs(10);
+/// Who misbehaves, who is beside the measured instead, and who is measured.
+const ROGUES: Range<usize> = 0..3;
+const MATES: Range<usize> = 3..6;
+const MEASURED: RangeFrom<usize> = 6..;
 const MINUTES: Duration = Duration::from_secs(600);
 
 fn number(name: &str, default: usize) -> usize {
@@ -89,7 +94,11 @@ spec:
             .unwrap();
         }
         // What pipelines may hold in all, not what they take.
-        let host = Host::new(dir.path(), &yaml).arg("--memory-budget").arg("64GiB");
+        let host = Host::new(dir.path(), &yaml)
+            .arg("--memory-budget")
+            .arg("64GiB")
+            .arg("--shutdown-timeout")
+            .arg("2s");
         publish_rogue(&host.data_dir());
         Self { dir, host, databases }
     }
@@ -146,36 +155,61 @@ fn memory(what: &str, count: usize, processor: Processor) {
     );
 }
 
-/// Commit to arrival, of the tenants from the fourth on.
-fn latencies(processor: Processor, tenants: usize, per_second: usize, time: Duration) -> Vec<u64> {
-    let mut place = Place::new(tenants + 3, processor, "stdout");
-    place.start();
-    let out = File::open(place.dir.path().join("host.out")).unwrap();
-    let (ended, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-    let reader = {
-        let (ended, taken) = (ended.clone(), taken.clone());
-        std::thread::spawn(move || read(BufReader::new(out), &ended, &taken))
-    };
-    let pause = Duration::from_secs(1) / per_second as u32;
-    let began = Instant::now();
-    // The first seconds are for the caches, and for what is noticed over time.
-    for step in 0.. {
-        let due = pause * step;
-        if due > time + WARM_UP {
-            break;
-        }
-        std::thread::sleep(due.saturating_sub(began.elapsed()));
-        place.write(step as usize % (tenants + 3));
-        if due < WARM_UP {
-            taken.lock().unwrap().clear();
-        }
+/// What three misbehaving tenants cost the others of one host, by turns: either they run or three of [`MATES`] do, who
+/// behave. The same process either way, since two differ by more than what is looked for.
+struct Isolation {
+    place: Place,
+    /// Of the tenants that are measured, commit to arrival.
+    taken: Arc<Mutex<Vec<u64>>>,
+    ended: Arc<AtomicBool>,
+    reader: std::thread::JoinHandle<()>,
+}
+
+impl Isolation {
+    fn start(tenants: usize) -> Self {
+        let mut place = Place::new(tenants + MEASURED.start, three_rogues, "stdout");
+        place.start();
+        let out = File::open(place.dir.path().join("host.out")).unwrap();
+        let (ended, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let reader = {
+            let (ended, taken) = (ended.clone(), taken.clone());
+            std::thread::spawn(move || read(BufReader::new(out), &ended, &taken))
+        };
+        Self { place, taken, ended, reader }
     }
-    std::thread::sleep(Duration::from_secs(1));
-    ended.store(true, Ordering::SeqCst);
-    reader.join().unwrap();
-    let mut latencies = std::mem::take(&mut *taken.lock().unwrap());
-    latencies.sort_unstable();
-    latencies
+
+    /// Latencies while `with` run and `without` do not, in order.
+    fn turn(&self, with: Range<usize>, without: Range<usize>, per_second: usize, time: Duration) -> Vec<u64> {
+        let rest = self.place.host.rest();
+        for (tenants, to) in [(without, "stop"), (with.clone(), "resume")] {
+            for tenant in tenants {
+                let answer = rest.post(&format!("/pipelines/p{tenant}/{to}"), None);
+                assert_eq!(answer.status, 200, "{}", answer.text);
+            }
+        }
+        let writers: Vec<usize> = with.chain(MEASURED.start..self.place.databases.len()).collect();
+        let (pause, began) = (Duration::from_secs(1) / per_second as u32, Instant::now());
+        for step in 0.. {
+            let due = pause * step;
+            if due > time + WARM_UP {
+                break;
+            }
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+            self.place.write(writers[step as usize % writers.len()]);
+            if due < WARM_UP {
+                self.taken.lock().unwrap().clear();
+            }
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        let mut latencies = std::mem::take(&mut *self.taken.lock().unwrap());
+        latencies.sort_unstable();
+        latencies
+    }
+
+    fn end(self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.reader.join().unwrap();
+    }
 }
 
 /// Notes how long each line took, as it comes.
@@ -191,8 +225,9 @@ fn read(mut out: BufReader<File>, ended: &AtomicBool, taken: &Mutex<Vec<u64>>) {
             let at = line.find(name)? + name.len();
             line[at..].split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
         };
-        let rogue = after("\"tenant_id\":\"t").is_some_and(|tenant| tenant < 3);
-        if let Some(sent) = after("\"sent\":").filter(|_| !rogue) {
+        let is_measured =
+            after("\"tenant_id\":\"t").is_some_and(|tenant| MEASURED.contains(&(tenant as usize)));
+        if let Some(sent) = after("\"sent\":").filter(|_| is_measured) {
             taken.lock().unwrap().push(now.saturating_sub(sent));
         }
         line.clear();
@@ -215,16 +250,20 @@ fn main() {
         let (tenants, rate) = (number("ACTIVE", 100), number("RATE", 1_000));
         let time = Duration::from_secs(number("SECONDS", 15) as u64);
         println!("    {tenants} active tenants and 3 more, {rate} commits/s in all, commit to arrival:");
-        let cases = [("all behave", mask as Processor), ("3 misbehave", three_rogues)];
-        let mut all = cases.map(|_| Vec::new());
+        let place = Isolation::start(tenants);
+        let cases = [("all behave", MATES, ROGUES), ("3 misbehave", ROGUES, MATES)];
+        // What is touched for the first time.
+        place.turn(MATES, ROGUES, rate, time);
+        let mut all = [Vec::new(), Vec::new()];
         for round in 1..=number("ROUNDS", 3) {
-            for ((what, processor), all) in cases.into_iter().zip(&mut all) {
-                let sorted = latencies(processor, tenants, rate, time);
+            for ((what, with, without), all) in cases.clone().into_iter().zip(&mut all) {
+                let sorted = place.turn(with, without, rate, time);
                 print(&format!("round {round}, {what}"), &sorted);
                 all.extend(sorted);
             }
         }
-        for ((what, _), all) in cases.iter().zip(&mut all) {
+        place.end();
+        for ((what, ..), all) in cases.iter().zip(&mut all) {
             all.sort_unstable();
             print(&format!("all rounds, {what}"), all);
         }

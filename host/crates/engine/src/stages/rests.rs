@@ -14,7 +14,7 @@ use crate::waits::Waiting;
 const MANY: u32 = 20;
 const LONG: Duration = Duration::from_secs(1);
 /// So many times as long as a failed call the stage rests behind it.
-pub(super) const TIMES: u32 = 19;
+pub(super) const TIMES: u32 = 199;
 /// And no longer than this.
 const AT_MOST: Duration = Duration::from_secs(30);
 
