@@ -268,9 +268,14 @@ impl RunningStage {
         toll: &mut Toll,
     ) -> Result<(), StageError> {
         let mut search = Search::of(range);
-        let mut searching = None;
+        let (mut searching, mut newest) = (None, None);
         while let Some(piece) = search.next() {
-            self.rest().await;
+            let rested = self.rest().await;
+            if let Some(newest) = newest.take_if(|_| rested || search.is_long())
+                && self.makes_room()
+            {
+                return Err(StageError { action: StageAction::Retry, ..newest });
+            }
             let slice = view.slice(piece.rows.clone());
             self.saw_rows |= self.on_probation && self.stage.wants(&slice);
             let answer = self.call(&slice, toll).await.and_then(|own| {
@@ -302,20 +307,27 @@ impl RunningStage {
                 toll.failed += slice.len() as u64;
                 self.give_up(&slice, &error, edits)?;
             }
+            newest = Some(error);
         }
         Ok(())
     }
 
-    /// Rests, if that is due and nobody waits for the batch.
-    async fn rest(&mut self) {
-        let Some(due) = self.rests.due() else { return };
+    /// Whether a command waits for the end of this batch, which is far. The attempt ends, and the next one begins with the
+    /// command and the same batch: nothing of it has been delivered. What is run on behalf of the command itself goes on.
+    fn makes_room(&self) -> bool {
+        !self.on_probation && !self.is_compared && self.waits.commanded().now_or_never().is_some()
+    }
+
+    /// Rests, if that is due and nobody waits for the batch. Whether it was due.
+    async fn rest(&mut self) -> bool {
+        let Some(due) = self.rests.due() else { return false };
         let (id, waits) = (&self.id, &self.waits);
         let waiting = self.rests.shown(|newest| {
             let message = format!(
                 "processor {id}: its calls fail, one after the other, and it rests {TIMES} times as long as each takes, so that \
                  others can compute: mend the plugin, or take its version back. {newest}"
             );
-            waits.begin(Failure::operator("processor_rests", message), None)
+            waits.begin(Failure::operator("processor_rests", message), Some(STALLED_AFTER))
         });
         waiting.again_in(due);
         waiting.holds_up(true);
@@ -323,6 +335,7 @@ impl RunningStage {
             () = tokio::time::sleep(due) => {}
             () = self.waits.wanted() => {}
         }
+        true
     }
 
     /// What a part of a slice adds to the batch. A whole slice is held to the bound of one call; its parts, of which

@@ -46,7 +46,8 @@ struct Wait {
 
 impl Wait {
     fn is_overdue(&self) -> bool {
-        self.patience.is_some_and(|patience| self.since.elapsed() > patience)
+        let holding = self.holding.map(|since| since.elapsed());
+        self.patience.is_some_and(|patience| holding.is_some_and(|holding| holding > patience))
     }
 
     /// Whether it is worth a line in the log.
@@ -188,7 +189,7 @@ impl Waits {
 }
 
 impl Waiting {
-    /// What has no patience to lose holds the pipeline up, or does no longer.
+    /// It holds the pipeline up, or does no longer: then it is not overdue either.
     pub(crate) fn holds_up(&self, holds: bool) {
         if let Some(wait) = self.waits.list.lock().waiting.get_mut(&self.number) {
             wait.holding = holds.then(|| wait.holding.unwrap_or_else(Instant::now));

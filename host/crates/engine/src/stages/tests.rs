@@ -225,3 +225,24 @@ async fn what_is_run_aside_is_not_counted_as_the_streams() {
     stage().run(batch(3)).await.unwrap_err();
     assert_ne!(counted(), before, "the stream's is counted");
 }
+
+/// Traps at every call, each of which takes its time.
+fn traps(_: &View, _: &mut Overlay) {
+    std::thread::sleep(Duration::from_millis(30));
+    std::panic::resume_unwind(Box::new("no good"));
+}
+
+#[tokio::test]
+async fn a_search_that_is_far_from_its_end_makes_room_for_a_command() {
+    let mut stage = running(OnError::Skip, traps);
+    let command = stage.waits.command();
+    let error = stage.run(batch(50)).await.unwrap_err();
+    assert_eq!((error.code, error.action), ("plugin_trap", StageAction::Retry), "{error}");
+    assert!(stage.waits.made_room());
+    // What the command itself compares with goes on, as does everybody once the command has come.
+    stage.is_compared = true;
+    assert_eq!(stage.run(batch(50)).await.unwrap().len(), 0);
+    (stage.is_compared, _) = (false, drop(command));
+    assert_eq!(stage.run(batch(50)).await.unwrap().len(), 0);
+    assert!(!stage.waits.made_room());
+}
