@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# many tenants in one host: memory of 1,000 components and 200 scripts, and what three that misbehave cost 100 others
+# many tenants in one host: memory of 1,000 components (one for all, and one each) and 200 scripts, and what three that misbehave cost 100 others
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 need_rust
 

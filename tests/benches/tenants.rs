@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use deltaforge_testkit::host::Host;
 use deltaforge_testkit::wait;
 use rusqlite::Connection;
+use sha2::Digest;
 use tempfile::TempDir;
 
 /// A tenant's only processor.
@@ -40,6 +41,11 @@ fn number(name: &str, default: usize) -> usize {
 
 fn mask(_: usize) -> String {
     "plugin: mask@1, config: { columns: [{ name: orders.note, action: redact }] }".to_owned()
+}
+
+/// The tenant's own.
+fn own_mask(tenant: usize) -> String {
+    format!("plugin: '@t{tenant}/mask@1', config: {{ columns: [{{ name: orders.note, action: redact }}] }}")
 }
 
 fn script(_: usize) -> String {
@@ -135,9 +141,33 @@ fn publish_rogue(data: &Path) {
     assert!(output.status.success(), "{}; run ./dev plugins", String::from_utf8_lossy(&output.stderr));
 }
 
-/// So many tenants, idle after one row each.
+/// The component `mask` for each tenant, with a section that tells them apart: as far as a host can tell, other code.
+fn publish_own_masks(data: &Path, count: usize) {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/dist/mask.wasm");
+    let built = std::fs::read(built).unwrap_or_else(|error| panic!("{error}; run ./dev plugins"));
+    for tenant in 0..count {
+        let dir = data.join(format!("plugins/@t{tenant}/mask/1.0.0"));
+        std::fs::create_dir_all(&dir).unwrap();
+        // A custom section: 0, its length, its name, its content.
+        let section = [&[0, 7, 2, b't', b't'], &(tenant as u32).to_le_bytes()[..]].concat();
+        let component = [&built[..], &section].concat();
+        let digest = hex::encode(sha2::Sha256::digest(&component));
+        let yaml = format!("sha256: \"{digest}\"\nkind: processor\ninterface: \"1.0.0\"\n");
+        std::fs::write(dir.join("plugin.wasm"), component).unwrap();
+        std::fs::write(dir.join("plugin.yaml"), yaml).unwrap();
+    }
+}
+
+/// So many tenants, idle after one row each, in a host that has all code in its cache.
 fn memory(what: &str, count: usize, processor: Processor) {
     let mut place = Place::new(count, processor, "\"null\"");
+    if processor(0) == own_mask(0) {
+        publish_own_masks(&place.host.data_dir(), count);
+    }
+    // It listens once all is compiled, a tenth of a second each.
+    place.host.start_armed("source.batch", u64::MAX);
+    assert!(place.host.listens(MINUTES), "the host ended");
+    assert!(place.host.terminate(MINUTES).0.success());
     let took = place.start();
     for tenant in 0..count {
         place.write(tenant);
@@ -243,7 +273,8 @@ fn main() {
     let only = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     if wanted("memory") {
-        memory("a component each", number("TENANTS", 1_000), mask);
+        memory("an instance each of one component", number("TENANTS", 1_000), mask);
+        memory("a component of its own each", number("TENANTS", 1_000), own_mask);
         memory("a script each", number("SCRIPTS", 200), script);
     }
     if wanted("isolation") {
