@@ -103,6 +103,11 @@ fn opener(code: &StageCode) -> Option<Open> {
 const ENVELOPES: [(&str, Describe); 3] =
     [("native", Native::describe), ("debezium", Debezium::describe), ("cloudevents", CloudEvents::describe)];
 
+/// Whether a processor or an envelope of every build has this name.
+pub fn is(name: &str) -> bool {
+    PROCESSORS.iter().any(|(known, ..)| *known == name) || ENVELOPES.iter().any(|(known, _)| *known == name)
+}
+
 /// Builds the envelopes that every build has: `native`, `debezium`, `cloudevents`.
 #[derive(Debug, Default)]
 pub struct Envelopes;

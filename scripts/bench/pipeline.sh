@@ -101,27 +101,37 @@ curl -sf http://127.0.0.1:18991/metrics | awk -F'[" ]' '
   END { for (p = 50; p <= 99; p += 49) for (i = 1; i <= n; i++) if (c[i] >= c[n] * p / 100) { printf "    commit to durable p%d: at most %s s (of %d batches)\n", p, le[i], c[n]; break } }'
 stop
 
-say "swaps: ${SWAPS:-500} between two configurations of the component, while rows stream"
+api=http://127.0.0.1:18990
+swaps() { # WHAT PLUGIN PLUGIN: between the two, and between two configurations, while rows stream
+  : >swaps.json
+  for swap in $(seq "${SWAPS:-500}"); do
+    local column=orders.name plugin=$2
+    [ $((swap % 2)) -ne 0 ] || column=orders.email plugin=$3
+    curl -sf -X PUT "$api/pipelines/bench/processors/m/plugin" -H 'content-type: application/json' \
+      -d "{\"plugin\": \"$plugin\", \"config\": {\"columns\": [{\"name\": \"$column\", \"action\": \"redact\"}]}}" >>swaps.json
+  done
+  grep -o '"pause_ms":[0-9.e-]*' swaps.json | cut -d: -f2 | sort -g |
+    awk -v what="$1" '{ ms[NR] = $1 } END { if (!NR) exit 1; printf "    %s: the stream stands still for p50 %.1f ms, p99 %.1f ms, most %.1f ms (%d swaps)\n", what, ms[int((NR + 1) / 2)], ms[int(NR * 0.99)], ms[NR], NR }'
+}
+say "swaps: ${SWAPS:-500} between two configurations, then as many between two components, while rows stream"
 pipeline mask >bench.yaml
 database
 start
+# A component with a section that nobody reads is another one.
+{ curl -sf "$api/plugins/mask/versions/1.0.0/content"; printf '\0\7\2ttabcd'; } >other.wasm
+curl -sf -X PUT "$api/plugins/@bench/mask/versions/1.0.0" --data-binary @other.wasm >/dev/null
 (
-  for batch in $(seq 1000); do
+  for batch in $(seq 10000); do
     rows $((batch * 2000)) 2000 | sqlite3 -cmd '.timeout 5000' shop.db
   done
 ) &
 writer=$!
 until [ "$(wc -l <out.jsonl 2>/dev/null || echo 0)" -ge 2000 ]; do sleep 0.05; done
-for swap in $(seq "${SWAPS:-500}"); do
-  column=$([ $((swap % 2)) -eq 0 ] && echo orders.email || echo orders.name)
-  curl -sf -X PUT http://127.0.0.1:18990/pipelines/bench/processors/m/plugin -H 'content-type: application/json' \
-    -d "{\"plugin\": \"mask@1\", \"config\": {\"columns\": [{\"name\": \"$column\", \"action\": \"redact\"}]}}" >>swaps.json
-done
+swaps configurations mask@1.0.0 mask@1.0.0
+swaps components mask@1.0.0 @bench/mask@1.0.0
 kill "$writer" 2>/dev/null || true
 wait "$writer" 2>/dev/null || true
 stop
-grep -o '"pause_ms":[0-9.e-]*' swaps.json | cut -d: -f2 | sort -g |
-  awk '{ ms[NR] = $1 } END { if (!NR) exit 1; printf "    pause of the stream: p50 %.1f ms, p99 %.1f ms, most %.1f ms (%d swaps)\n", ms[int((NR + 1) / 2)], ms[int(NR * 0.99)], ms[NR], NR }'
 
 say "idle, one pipeline"
 for mode in none mask javascript; do

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{Output, show};
 use crate::Exit;
+use crate::builtin;
 use crate::check::print;
 
 /// Flags of `plugin new`.
@@ -114,6 +115,12 @@ pub fn run(args: &NewArgs) -> anyhow::Result<Exit> {
     out.push_str(&format!("  cd {}\n", dir.display()));
     for command in own.iter().chain(&["deltaforge plugin build", "deltaforge plugin test"]) {
         out.push_str(&format!("  {command}\n"));
+    }
+    if builtin::is(&args.name) {
+        out.push_str(&format!(
+            "\n{name} is the name of a built-in too: publish this one as @TENANT/{name}, or begin again with another name\n",
+            name = args.name
+        ));
     }
     print(&out)?;
     Ok(Exit::Ok)

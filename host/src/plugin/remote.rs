@@ -1,16 +1,24 @@
 //! A running host, by its REST API.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use deltaforge_engine::catalog::{PluginId, Published};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
+use super::show;
+
 /// Longest time for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest time for an answer: a large component is compiled before it is visible.
 const ANSWER: Duration = Duration::from_secs(120);
+
+/// What a host says that checks as many uploads as it takes at once.
+const BUSY: &str = "UPLOADS_BUSY";
+/// When it is asked again, and for how long.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+const BUSY_AT_MOST: Duration = Duration::from_secs(60);
 
 /// A running host and who asks.
 #[derive(Debug, Args)]
@@ -165,7 +173,7 @@ impl Remote {
         }
     }
 
-    /// Uploads a component; answers what came of it.
+    /// Uploads a component; answers what came of it. A host that has as many uploads as it takes is asked again for a while.
     ///
     /// # Errors
     ///
@@ -177,7 +185,18 @@ impl Remote {
         };
         let path: Vec<&str> =
             ["plugins"].into_iter().chain(name.split('/')).chain(["versions", &id.version]).collect();
-        let (status, value) = self.ask(Method::PUT, &path, Body::Component(bytes)).await?;
+        let (began, mut told) = (Instant::now(), false);
+        let (status, value) = loop {
+            match self.ask(Method::PUT, &path, Body::Component(bytes.clone())).await {
+                Err(RemoteError::Refused { code, .. }) if code == BUSY && began.elapsed() < BUSY_AT_MOST => {
+                    if !std::mem::replace(&mut told, true) {
+                        show::step("the host is busy with other uploads; it is asked again for a minute");
+                    }
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                answer => break answer?,
+            }
+        };
         Ok(match status {
             StatusCode::CREATED => Published::New(()),
             _ if value["mended"] == true => Published::Mended(()),

@@ -62,6 +62,7 @@ pub(crate) use mark::{
     forget as forget_checkpoints, now_ms, stored as stored_checkpoints, stored_lowest as lowest_checkpoint,
 };
 use skip::Skip;
+use stage_set::StageSet;
 pub(crate) use stage_set::NewStage;
 pub use stage_set::Swapped;
 pub(crate) use swaps::{Swap, Swaps};
@@ -191,10 +192,19 @@ impl Attempt {
         let (waits, taps) = (shared.waits().clone(), shared.taps().clone());
         let (journal, writing) = Journal::start(&services, waits.clone(), fuse.clone(), storing);
         let journal = Arc::new(journal);
-        let stages =
-            stage_set::StageSet::build(&plan, &services, &journal, resume.clone(), waits, taps).await?;
+        let building = {
+            let (plan, services, journal) = (plan.clone(), services.clone(), journal.clone());
+            let (resume, own) = (resume.clone(), own);
+            async move {
+                let at = resume.as_ref();
+                let stages = StageSet::build(&plan, &services, &journal, resume.clone(), waits, taps).await?;
+                let envelopes = Envelopes::build(&plan, &services, &journal, at, &own).await?;
+                Ok::<_, Failure>((stages, envelopes))
+            }
+        };
+        let (stages, envelopes) =
+            services.tenants.run_on(&services.compute, &plan.tenant, building).await?;
         shared.set_stages(stages.describe());
-        let envelopes = Envelopes::build(&plan, &services, &journal, resume.as_ref(), &own).await?;
         shared.set_envelopes(envelopes.describe());
         if let Some(dlq) = &dlq {
             shared.dead_letters_lost(dlq.look().await?);

@@ -39,6 +39,17 @@ impl Search {
         self.todo.pop()
     }
 
+    /// The same, of which only the first row is run, where all are expected to fail.
+    pub fn next_row(&mut self) -> Option<Piece> {
+        let piece = self.next()?;
+        if piece.rows.len() == 1 {
+            return Some(piece);
+        }
+        let Range { start, end } = piece.rows;
+        self.todo.push(Piece { rows: start + 1..end, again: piece.again, is_part: true });
+        Some(Piece { rows: start..start + 1, again: true, is_part: true })
+    }
+
     /// A piece has failed. `true`: it is one row, which fails by itself.
     pub fn failed(&mut self, piece: Piece) -> bool {
         let Piece { rows, again, is_part } = piece;
@@ -82,5 +93,27 @@ mod tests {
             assert!(went_well.is_sorted() && went_well.len() + bad.len() == 10, "{went_well:?}");
             assert!(runs <= 20, "{runs}");
         }
+    }
+    #[test]
+    fn rows_are_run_by_themselves_where_all_are_expected_to_fail_and_together_again_after_one_that_does_not() {
+        let bad = 2..60;
+        let mut search = Search::of(0..500);
+        let (mut went_well, mut found, mut runs, mut streak) = (0, Vec::new(), 0, 0);
+        while let Some(piece) = if streak < 20 { search.next() } else { search.next_row() } {
+            runs += 1;
+            let rows = piece.rows.clone();
+            if rows.clone().all(|row| !bad.contains(&row)) {
+                assert!(rows.start == went_well + found.len(), "in order");
+                (went_well, streak) = (went_well + rows.len(), 0);
+            } else {
+                streak += 1;
+                if search.failed(piece) {
+                    found.extend(rows);
+                }
+            }
+        }
+        assert!(found.into_iter().eq(bad) && went_well == 442);
+        // By halves alone it takes two runs for each of these rows.
+        assert!(runs < 100, "{runs}");
     }
 }

@@ -17,7 +17,6 @@ pub use given_up::GivenUp;
 use metrics::{Counter, Histogram, counter, histogram};
 pub use refusals::{REFUSES_ALL, Refusals, RefusesAll};
 pub use rests::Rests;
-use rests::TIMES;
 
 use crate::search::{Piece, Search};
 use crate::secrets::Secrets;
@@ -258,7 +257,7 @@ impl RunningStage {
     }
 
     /// Runs one slice; when it fails, once more on a fresh instance, then by halves, so that only rows that
-    /// fail by themselves are given up. `grown`: what parts of slices have added to the batch.
+    /// fail by themselves are given up; row by row, once all seem to. `grown`: what parts of slices have added to the batch.
     async fn run_slice(
         &mut self,
         view: &View,
@@ -269,7 +268,9 @@ impl RunningStage {
     ) -> Result<(), StageError> {
         let mut search = Search::of(range);
         let (mut searching, mut newest) = (None, None);
-        while let Some(piece) = search.next() {
+        loop {
+            let piece = if self.rests.is_futile() { search.next_row() } else { search.next() };
+            let Some(piece) = piece else { return Ok(()) };
             let rested = self.rest().await;
             if let Some(newest) = newest.take_if(|_| rested || search.is_long())
                 && self.makes_room()
@@ -309,7 +310,6 @@ impl RunningStage {
             }
             newest = Some(error);
         }
-        Ok(())
     }
 
     /// Whether a command waits for the end of this batch, which is far. The attempt ends, and the next one begins with the
@@ -324,8 +324,8 @@ impl RunningStage {
         let (id, waits) = (&self.id, &self.waits);
         let waiting = self.rests.shown(|newest| {
             let message = format!(
-                "processor {id}: its calls fail, one after the other, and it rests {TIMES} times as long as each takes, so that \
-                 others can compute: mend the plugin, or take its version back. {newest}"
+                "processor {id}: its calls fail, one after the other, and it rests after each, so that others can compute: \
+                 mend the plugin, or take its version back. {newest}"
             );
             waits.begin(Failure::operator("processor_rests", message), Some(STALLED_AFTER))
         });

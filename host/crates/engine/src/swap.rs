@@ -28,10 +28,16 @@ const MOST_WHY: usize = 300;
 
 /// What somebody wrote, as far as it is kept: nothing grows by what somebody likes to write.
 pub fn cut(text: &str) -> String {
-    match text.char_indices().nth(MOST_WHY) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+    // Nothing that a terminal would take for an order, or that turns text around.
+    let is_order = |char: char| {
+        char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut chars = text.chars().map(|char| if is_order(char) { ' ' } else { char });
+    let mut short: String = chars.by_ref().take(MOST_WHY).collect();
+    if chars.next().is_some() {
+        short.push('…');
     }
+    short
 }
 
 /// What can be swapped in a pipeline.
@@ -570,6 +576,7 @@ mod tests {
     #[test]
     fn what_a_swap_is_for_is_cut() {
         assert_eq!(Note::new("me", "é".repeat(300)).why, "é".repeat(300));
+        assert_eq!(Note::new("me", "two\nlines, \u{1b}[31mred\u{202e}, \0").why, "two lines,  [31mred ,  ");
         assert_eq!(Note::new("me", "é".repeat(3_000)).why, format!("{}…", "é".repeat(300)));
     }
 }

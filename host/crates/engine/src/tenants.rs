@@ -134,6 +134,8 @@ pub struct Tenants {
     limits: TenantLimits,
     share: Share,
     accounts: Mutex<Accounts>,
+    /// Who rests now.
+    resting: Arc<()>,
 }
 
 #[derive(Default)]
@@ -165,7 +167,7 @@ struct Level<'a> {
 impl Tenants {
     /// Tenants under these limits on so many compute threads.
     pub fn new(limits: TenantLimits, compute_threads: usize) -> Arc<Self> {
-        Arc::new(Self { limits, share: Share::new(compute_threads), accounts: Mutex::default() })
+        Arc::new(Self { limits, share: Share::new(compute_threads), accounts: Mutex::default(), resting: Arc::default() })
     }
 
     /// Runs `work` on the compute threads as one of a tenant's.
@@ -183,6 +185,11 @@ impl Tenants {
         self.share.are_many()
     }
 
+    /// A stage is one of those that rest, until this is dropped.
+    pub(crate) fn rest(&self) -> Resting {
+        Resting(self.resting.clone())
+    }
+
     /// Offers threads for the background: see [`Share::set_background`].
     pub fn set_background(&self, threads: Handle) {
         self.share.set_background(threads);
@@ -194,14 +201,16 @@ impl Tenants {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let work = self.run(tenant, work.in_current_span());
-        match AbortOnDropHandle::new(compute.spawn(work)).await {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => std::future::pending().await, // the host is shutting down
-            },
-        }
+        on(compute, self.run(tenant, work.in_current_span())).await
+    }
+
+    /// The same for a pipeline's work: see [`Tenants::run_demotable`].
+    pub async fn run_demotable_on<F>(&self, compute: &Handle, tenant: &str, work: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        on(compute, self.run_demotable(tenant, work.in_current_span())).await
     }
 
     /// Waits for a place on the compute threads for work on a thread of its own.
@@ -413,6 +422,31 @@ impl Tenants {
             }
         }
         Ok(())
+    }
+}
+
+/// Runs `work` on a runtime, until it is done or nobody waits for it any more.
+async fn on<F>(runtime: &Handle, work: F) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match AbortOnDropHandle::new(runtime.spawn(work)).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await, // the host is shutting down
+        },
+    }
+}
+
+/// A stage that rests so that others can compute.
+pub(crate) struct Resting(Arc<()>);
+
+impl Resting {
+    /// How many do, this one with them.
+    pub fn all(&self) -> u32 {
+        u32::try_from(Arc::strong_count(&self.0) - 1).unwrap_or(u32::MAX)
     }
 }
 

@@ -17,7 +17,6 @@ use crate::compose::{Composer, SinkFilter, Unwritten};
 use crate::message::{Formatter, MessageBatch};
 use crate::plan::{PipelinePlan, Services, SinkPlan};
 use crate::sink::Addressing;
-use crate::source::SourceFactory;
 use crate::stage::{StageError, StageSpec, StageVersion};
 use crate::stages::OnError;
 use crate::status::{Failure, StageStatus};
@@ -280,9 +279,9 @@ impl Envelopes {
     /// The envelope of a sink for what is shaped late.
     pub fn late(&self, sink: usize) -> LateEnvelope {
         LateEnvelope {
-            plan: self.plan.sinks[sink].clone(),
+            plan: self.plan.clone(),
+            sink,
             services: self.services.clone(),
-            source: self.plan.source.factory.clone(),
             generations: self.told[sink].subscribe(),
             at_work: None,
         }
@@ -290,11 +289,11 @@ impl Envelopes {
 }
 
 /// A sink's envelope for what comes from its spill, and for what is shaped once more: each batch by the generation that it
-/// was read under, whatever runs by now.
+/// was read under, whatever runs by now. It computes on its tenant's account, as the worker does.
 pub(crate) struct LateEnvelope {
-    plan: SinkPlan,
+    plan: Arc<PipelinePlan>,
+    sink: usize,
     services: Services,
-    source: Arc<dyn SourceFactory>,
     generations: watch::Receiver<Arc<[Generation]>>,
     at_work: Option<(u64, Composer)>,
 }
@@ -309,18 +308,29 @@ impl LateEnvelope {
         first_row: u32,
     ) -> Result<(MessageBatch, Vec<Unwritten>), Failure> {
         let generations = self.generations.borrow().clone();
-        let at = generation_at(&generations, Some(from), |a, b| self.source.compare(a, b));
-        let wanted = &generations[at];
-        let composer = match &mut self.at_work {
-            Some((generation, composer)) if *generation == wanted.generation => composer,
-            at_work => {
-                let spec = spec_of(&self.plan.envelope, wanted);
-                let (formatter, _) =
-                    formatter(&self.plan, &self.services, &spec, Some(&wanted.version)).await?;
-                &mut at_work.insert((wanted.generation, composer(&self.plan, formatter)?)).1
-            }
+        let source = &self.plan.source.factory;
+        let at = generation_at(&generations, Some(from), |a, b| source.compare(a, b));
+        let wanted = generations[at].clone();
+        let at_work = self.at_work.take().filter(|(generation, _)| *generation == wanted.generation);
+        let (plan, index, services) = (self.plan.clone(), self.sink, self.services.clone());
+        let (batch, boundary) = (batch.clone(), boundary.clone());
+        let work = async move {
+            let mut composer = match at_work {
+                Some((_, composer)) => composer,
+                None => {
+                    let sink = &plan.sinks[index];
+                    let spec = spec_of(&sink.envelope, &wanted);
+                    let (formatter, _) = formatter(sink, &services, &spec, Some(&wanted.version)).await?;
+                    composer(sink, formatter)?
+                }
+            };
+            let made = composer.compose(&batch, &boundary, first_row).await;
+            Ok::<_, Failure>(((wanted.generation, composer), made))
         };
-        Ok(composer.compose(batch, boundary, first_row).await?)
+        let Services { tenants, compute, .. } = &self.services;
+        let (at_work, made) = tenants.run_demotable_on(compute, &self.plan.tenant, work).await?;
+        self.at_work = Some(at_work);
+        Ok(made?)
     }
 
     /// Nothing is to be shaped for now: what it was built of goes.

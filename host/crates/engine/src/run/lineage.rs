@@ -3,7 +3,7 @@
 
 use deltaforge_model::Position;
 use serde_json::Value;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::is_before;
 use super::journal::Journal;
@@ -14,7 +14,7 @@ use crate::source::SourceFactory;
 use crate::stage::{StageCode, StageSpec, StageVersion};
 use crate::state::{StateError, StateStore};
 use crate::status::{Failure, RolledBack, StageStatus};
-use crate::swap::{BY_ITSELF, Generation, History, MOST_NEEDED, Note, OwnSwap, Part, Swappable};
+use crate::swap::{BY_ITSELF, Generation, History, MOST_NEEDED, Note, OwnSwap, Part, SwapKind, Swappable};
 
 /// With so many generations it is looked which of them are past before another one comes.
 const PRUNED_FROM: usize = 16;
@@ -305,11 +305,23 @@ impl Opening {
             }
             Some(mut history) if is_another(&history) => {
                 let number = history.newest() + 1;
-                info!(
-                    stage = spec.id,
-                    generation = number,
-                    "the stage changed since it last ran; it takes over at the checkpoint"
-                );
+                let before = &history.generations[active];
+                if !is_edited || before.kind() == Some(SwapKind::Start) {
+                    info!(
+                        stage = spec.id,
+                        generation = number,
+                        "the stage changed since it last ran; it takes over at the checkpoint"
+                    );
+                } else {
+                    let (was, now) = (&before.version.plugin, &version.plugin);
+                    warn!(
+                        stage = spec.id,
+                        generation = number,
+                        was,
+                        now,
+                        "the stage's block was edited since a swap, and counts from here on: what was swapped in is not run any more"
+                    );
+                }
                 for ended in std::mem::take(&mut history.generations) {
                     history.retire(ended);
                 }

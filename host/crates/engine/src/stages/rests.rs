@@ -7,15 +7,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::tenants::Tenants;
+use crate::tenants::{Resting, Tenants};
 use crate::waits::Waiting;
 
 /// So many failed calls in a row, which took so long together, may happen to anybody: one bad row is found by a dozen.
 const MANY: u32 = 20;
 const LONG: Duration = Duration::from_secs(1);
-/// So many times as long as a failed call the stage rests behind it.
-pub(super) const TIMES: u32 = 199;
-/// And no longer than this.
+/// So many times as long as a failed call the stage rests behind it, for each stage of the host that does so now: together
+/// they take a hundredth of a core.
+const TIMES: u32 = 99;
+/// And no longer than this for each of them.
 const AT_MOST: Duration = Duration::from_secs(30);
 
 /// What a stage has computed for nothing since it let a row through.
@@ -24,7 +25,10 @@ pub struct Rests {
     began: Option<Instant>,
     failed: u32,
     took: Duration,
+    /// What the newest failed call took, for which it has not rested yet.
     due: Duration,
+    /// It is one of those that rest now.
+    resting: Option<Resting>,
     /// What the newest failure was.
     newest: String,
     /// Where it is shown that the stage rests, until a call goes well.
@@ -45,6 +49,7 @@ impl Rests {
             failed: 0,
             took: Duration::ZERO,
             due: Duration::ZERO,
+            resting: None,
             newest: String::new(),
             shown: None,
         }
@@ -57,7 +62,8 @@ impl Rests {
 
     /// It has ended well.
     pub(super) fn went_well(&mut self) {
-        (self.failed, self.took, self.shown) = (0, Duration::ZERO, None);
+        (self.failed, self.took) = (0, Duration::ZERO);
+        (self.resting, self.shown) = (None, None);
     }
 
     /// It has failed, with these words.
@@ -72,8 +78,12 @@ impl Rests {
     fn failed_after(&mut self, took: Duration) {
         self.failed = self.failed.saturating_add(1);
         self.took = self.took.saturating_add(took);
-        let is_due = self.failed > MANY && self.took > LONG;
-        self.due = if is_due { took.saturating_mul(TIMES).min(AT_MOST) } else { Duration::ZERO };
+        self.due = if self.is_futile() { took } else { Duration::ZERO };
+    }
+
+    /// Whether all calls fail, by all that is known, and take long to.
+    pub(super) fn is_futile(&self) -> bool {
+        self.failed > MANY && self.took > LONG
     }
 
     /// Where it is shown that it rests: `begin` tells, with the words of the newest failure.
@@ -82,7 +92,8 @@ impl Rests {
     }
 
     /// Nothing waits for it now.
-    pub(super) fn batch_ended(&self) {
+    pub(super) fn batch_ended(&mut self) {
+        self.resting = None;
         if let Some(shown) = &self.shown {
             shown.holds_up(false);
         }
@@ -90,13 +101,16 @@ impl Rests {
 
     /// How long to rest before the next call, once. Who is alone need not.
     pub(super) fn due(&mut self) -> Option<Duration> {
-        let due = std::mem::take(&mut self.due);
-        let is_shared = self.tenants.as_ref().is_some_and(|tenants| tenants.are_many());
-        (!due.is_zero() && is_shared).then_some(due)
+        let took = std::mem::take(&mut self.due);
+        let tenants = self.tenants.as_ref().filter(|tenants| !took.is_zero() && tenants.are_many())?;
+        let resting = self.resting.get_or_insert_with(|| tenants.rest());
+        let all = resting.all();
+        Some(took.saturating_mul(TIMES.saturating_mul(all)).min(AT_MOST.saturating_mul(all)))
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::tenants::TenantLimits;
@@ -123,8 +137,29 @@ mod tests {
         rests.failed_after(Duration::from_secs(60));
         assert_eq!(rests.due(), Some(AT_MOST));
         rests.went_well();
+        assert!(!rests.is_futile());
         rests.failed_after(Duration::from_secs(60));
         assert_eq!(rests.due(), None, "a row was let through");
+    }
+
+    #[test]
+    fn those_that_rest_take_a_hundredth_of_a_core_together() {
+        let (mut rests, _others) = beside(&["acme", "globex"]);
+        let mut other = Rests::beside(rests.tenants.clone().unwrap());
+        let fail = |rests: &mut Rests| {
+            (0..=MANY).for_each(|_| rests.failed_after(CALL));
+            rests.due()
+        };
+        assert_eq!(fail(&mut rests), Some(CALL * 99));
+        assert_eq!(fail(&mut other), Some(CALL * 198));
+        assert_eq!(fail(&mut rests), Some(CALL * 198));
+        rests.failed_after(Duration::from_secs(60));
+        assert_eq!(rests.due(), Some(AT_MOST * 2));
+        other.batch_ended();
+        assert_eq!(fail(&mut rests), Some(CALL * 99), "the other has nothing to compute now");
+        assert_eq!(fail(&mut other), Some(CALL * 198));
+        drop(other);
+        assert_eq!(fail(&mut rests), Some(CALL * 99));
     }
 
     #[test]
