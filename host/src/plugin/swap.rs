@@ -244,10 +244,19 @@ fn next(stage: &StageArgs, swapped: &Value) -> Vec<(&'static str, String)> {
     if swapped["kind"] != "rollback" {
         return vec![("back", format!("{command}\nputs back {that}"))];
     }
-    let any = format!("deltaforge plugin deploy NAME@VERSION {}{host}", stage.flags());
+    let is_script = swapped["current"].as_str().is_some_and(|current| !current.contains('@'));
+    let any = match is_script {
+        true => format!("PUT /{}\nany script", stage.path("script", &["script"]).join("/")),
+        false => {
+            format!(
+                "deltaforge plugin deploy NAME@VERSION {}{host}\nany version, with --config",
+                stage.flags()
+            )
+        }
+    };
     vec![
         ("undo", format!("{command}\nputs what was taken back in place again: {that}")),
-        ("further", format!("{any}\nany version, with --config; GET {} tells what ran", stage.history())),
+        ("further", format!("{any}; GET {} tells what ran", stage.history())),
     ]
 }
 
@@ -322,5 +331,8 @@ mod tests {
         {
             assert!(further.contains(says), "{further}");
         }
+        let script = as_text(&there, &swapped(json!({ "kind": "rollback", "current": "javascript" })));
+        let further = said(&script, "further").expect("it is said");
+        assert!(further.starts_with("PUT /pipelines/shop/processors/phones/script any script;"), "{further}");
     }
 }

@@ -98,7 +98,21 @@ impl<'a> Document<'a> {
         if !text.trim_ascii_start().starts_with('{') {
             return Err("expected a map with `events`".to_owned());
         }
-        serde_json::from_str(text).map_err(|error| error.to_string())
+        serde_json::from_str(text).map_err(|error| match Self::misfit(text) {
+            Some(at) => format!("events[{at}]: {error}"),
+            None => error.to_string(),
+        })
+    }
+
+    /// The first event of a text that is JSON, but none of ours.
+    fn misfit(text: &str) -> Option<usize> {
+        #[derive(serde::Deserialize)]
+        struct Events<'a> {
+            #[serde(borrow)]
+            events: Vec<&'a RawValue>,
+        }
+        let Events { events } = serde_json::from_str(text).ok()?;
+        events.iter().position(|event| serde_json::from_str::<DocumentEvent<'_>>(event.get()).is_err())
     }
 }
 
@@ -204,8 +218,9 @@ impl TestBatch {
             let key: Vec<&str> = table.key.iter().map(String::as_str).collect();
             batch = batch.try_table(&table.name, &columns, &key)?;
         }
-        for event in document.events {
-            let op = Op::from_code(&event.op).ok_or_else(|| format!("{} is no operation", event.op))?;
+        for (at, event) in document.events.into_iter().enumerate() {
+            let op = Op::from_code(&event.op)
+                .ok_or_else(|| format!("events[{at}].op: {} is no operation", event.op))?;
             let text = |image: Option<&RawValue>| image.map(|image| image.get().to_owned());
             let (before, after) = (text(event.before), text(event.after));
             let DocumentEvent { table, tags, ddl, message, .. } = event;
@@ -288,9 +303,12 @@ impl TestBatch {
                 last: at + 1 == self.events.len(),
                 snapshot: SnapshotMark::No,
             });
-            for (image, row) in [(Image::Before, &event.before), (Image::After, &event.after)] {
+            for (name, image, row) in
+                [("before", Image::Before, &event.before), ("after", Image::After, &event.after)]
+            {
                 if let Some(row) = row {
-                    write_image(&mut builder, &schema, image, row)?;
+                    write_image(&mut builder, &schema, image, row)
+                        .map_err(|problem| format!("events[{at}].{name}: {problem}"))?;
                 }
             }
             let TestEvent { tags, ddl, message, .. } = event;

@@ -55,6 +55,12 @@ pub enum DecodeError {
         /// What to do.
         advice: &'static str,
     },
+    /// An update has only what changed in a document, and not the document.
+    #[error("a row has only what changed in the JSON document of column {column}, and not the document")]
+    DocumentMissing {
+        /// The column's number, from 0.
+        column: usize,
+    },
     /// The server lost events: its log has a gap here.
     #[error(
         "the server wrote an incident into its log ({message}): changes are missing from it; take a new snapshot"
@@ -99,6 +105,19 @@ pub enum LayoutError {
         "the labels of column {column} of {table} are not known; they are in the log with binlog_row_metadata = 'FULL'"
     )]
     LabelsMissing {
+        /// `database.table`.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// The log has only what changed in a JSON document, and not the document.
+    #[error(
+        "an update of {table} has only what changed in the JSON documents of column {column}, and not the documents \
+         (binlog_row_value_options = PARTIAL_JSON, with another binlog_row_image than FULL). SET PERSIST binlog_row_image = 'FULL' on the \
+         server, for what is logged from then on. For what was logged before: leave {table} out of `tables` until the stream has \
+         passed it, or delete the checkpoint and begin with `snapshot: {{mode: initial}}`"
+    )]
+    DocumentMissing {
         /// `database.table`.
         table: String,
         /// The column.

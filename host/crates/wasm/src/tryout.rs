@@ -53,7 +53,7 @@ impl WasmCatalog {
         let _seat = seat.map_err(|reached| CatalogError::Limit(reached.to_string()))?;
         let (input, tenant) = (sample.input, sample.tenant.clone());
         let read = off_thread(move || {
-            let golden = Golden::parse(&input).map_err(|problem| refused("", problem))?;
+            let golden = Golden::parse(&input).map_err(|problem| misfit(&problem))?;
             let events = golden.batch.events();
             if events == 0 || events > MAX_EVENTS {
                 let text = format!(
@@ -62,7 +62,7 @@ impl WasmCatalog {
                 return Err(refused("events", text));
             }
             let batch =
-                golden.batch.of_tenant(&tenant).try_build().map_err(|problem| refused("", problem))?;
+                golden.batch.of_tenant(&tenant).try_build().map_err(|problem| misfit(&problem))?;
             Ok((Arc::new(batch), golden.config))
         });
         let (batch, config) = read.await?;
@@ -199,6 +199,15 @@ fn fits(bytes: usize) -> Result<(), TrialError> {
 
 fn micros(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A sample that does not fit, at the place that its problem begins with. Which line it is says nothing: the sample was put together.
+fn misfit(problem: &str) -> CatalogError {
+    let problem = problem.rsplit_once(" at line ").map_or(problem, |(problem, _)| problem);
+    match problem.split_once(": ").filter(|(place, _)| place.starts_with("events[")) {
+        Some((place, problem)) => refused(place, problem),
+        None => refused("", problem),
+    }
 }
 
 fn refused(path: &str, problem: impl Into<String>) -> CatalogError {

@@ -234,7 +234,11 @@ mod tests {
         for (text, problem) in [
             ("[]", "expected a map"),
             (r#"{"events": [], "speed": 1}"#, "speed"),
-            (r#"{"events": [{"table": "t", "op": "x"}]}"#, "x is no operation"),
+            (r#"{"events": [{"table": "t", "op": "x"}]}"#, "events[0].op: x is no operation"),
+            (
+                r#"{"events": [{"table": "t", "op": "c"}, {"table": "t", "opp": "c"}]}"#,
+                "events[1]: unknown field `opp`",
+            ),
             (
                 r#"{"tables": [{"name": "t", "columns": [["a", "number"]]}], "events": []}"#,
                 "number is no kind",
@@ -245,7 +249,7 @@ mod tests {
         }
         let golden =
             Golden::parse(r#"{"events": [{"table": "t", "op": "c", "after": 3}]}"#).expect("it reads");
-        assert!(golden.batch.try_build().expect_err("no row").contains("a row is an object"));
+        assert!(golden.batch.try_build().expect_err("no row").contains("events[0].after: a row is an object"));
         let golden = r#"{"tables": [{"name": "t", "columns": [["a", "int"]]}],
             "events": [{"table": "t", "op": "c", "after": {"b": 3}}]}"#;
         let golden = Golden::parse(golden).expect("it reads");

@@ -152,10 +152,35 @@ const OTHERS: [&str; 55] = [
 /// Reads all actions; `None`: one of them was not understood.
 pub(super) fn actions(words: &mut Words<'_>, context: &Context<'_>) -> Option<Vec<Action>> {
     let mut actions = Vec::new();
-    for mut item in words.items()? {
+    let mut items = words.items()?.into_iter();
+    while let Some(mut item) = items.next() {
+        if is_of_partitions(&item) {
+            // It stands alone; commas are between the names of partitions.
+            action(&mut item, context, &mut actions)?;
+            break;
+        }
+        let orders = item.keyword() == "ORDER";
         action(&mut item, context, &mut actions)?;
+        while orders && items.as_slice().first().is_some_and(is_of_order) {
+            items.next();
+        }
     }
     Some(actions)
+}
+
+/// `DROP PARTITION a` and its like.
+fn is_of_partitions(item: &Words<'_>) -> bool {
+    let mut ahead = item.clone();
+    ahead.next();
+    ahead.take(&["PARTITION"])
+}
+
+/// A column that a table is ordered by, after the first one.
+fn is_of_order(item: &Words<'_>) -> bool {
+    let mut ahead = item.clone();
+    let is_name = ahead.name().is_some() && (!ahead.mark('.') || ahead.name().is_some());
+    ahead.take_any(&["ASC", "DESC"]);
+    is_name && ahead.is_done()
 }
 
 fn action(words: &mut Words<'_>, context: &Context<'_>, actions: &mut Vec<Action>) -> Option<()> {

@@ -266,7 +266,7 @@ impl<'a> RowCursor<'a> {
         Ok(())
     }
 
-    /// A JSON document as the changes of one as it was; unavailable where that is not there.
+    /// A JSON document as the changes of one as it was.
     fn json_changes(
         &self,
         at: usize,
@@ -275,10 +275,12 @@ impl<'a> RowCursor<'a> {
         scratch: &mut Scratch,
     ) -> Result<(), DecodeError> {
         let changes = variable(bytes, 4)?;
-        let Some(old) = scratch.cells.get(at).copied().flatten().filter(|old| !old.null) else {
-            row.push(&Cell::Unavailable);
-            return Ok(());
+        let Some(old) = scratch.cells.get(at).copied().flatten() else {
+            return Err(DecodeError::DocumentMissing { column: at });
         };
+        if old.null {
+            return Err(DecodeError::corrupt(WHAT, "there are changes of a document that is NULL"));
+        }
         let document = variable(&mut Bytes::new(slice(self.rows.data, old)), 4)?;
         scratch.room.text.clear();
         json_diff::apply(document, changes, &mut scratch.room.text)?;

@@ -9,7 +9,7 @@ use deltaforge_model::{
 use deltaforge_source_mysql::binlog::transaction::{MariaGtidEvent, Xid};
 use deltaforge_source_mysql::binlog::{Body, RowsKind};
 use deltaforge_source_mysql::layout::{Declared, Layouts};
-use deltaforge_source_mysql::{RowCursor, Scratch, TableLayout};
+use deltaforge_source_mysql::{DecodeError, RowCursor, Scratch, TableLayout};
 
 use crate::captured::{self, Table};
 use crate::text::Shown;
@@ -317,6 +317,25 @@ fn partial_images_and_json_changes_end_in_the_servers_rows() {
         assert!(left_out.iter().all(|name| inserted.contains(name)), "{left_out:?}");
         assert!(left_out.contains(&"body".to_owned()));
     }
+}
+
+#[test]
+fn changes_of_a_document_that_is_not_there_are_refused() {
+    let (mut layouts, mut ends) = (Layouts::default(), Vec::new());
+    captured::each_event(&captured::bytes("mysql/lacking.binlog"), |_, event| match &event.body {
+        Body::TableMap(map) => drop(layouts.of_map(map, || TableLayout::from_log(map)).unwrap()),
+        Body::Rows(rows) => {
+            let layout = layouts.of_table(rows.table_id).unwrap().clone();
+            let mut builder = BatchBuilder::new(info());
+            let table = builder.table(layout.schema());
+            builder.event(head(Op::Update, table));
+            let mut cursor = RowCursor::new(&layout, *rows).unwrap();
+            ends.push(cursor.write(&mut builder, &mut Scratch::default()).map(drop));
+        }
+        _ => {}
+    });
+    // A row, a change of another column, and one of the document.
+    assert!(matches!(ends[..], [Ok(()), Ok(()), Err(DecodeError::DocumentMissing { column: 2 })]), "{ends:?}");
 }
 
 #[test]

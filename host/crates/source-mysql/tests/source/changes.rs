@@ -204,6 +204,28 @@ async fn statements_in_place_of_rows_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn changes_of_documents_that_are_not_in_the_log_are_refused() {
+    let db = Db::shared(Flavour::MySql);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, n INT, j JSON)");
+    let mut reader = db.reader().await;
+    let partly = "SET binlog_row_value_options = 'PARTIAL_JSON';";
+    db.run(&format!(
+        r#"INSERT INTO t VALUES (1, 1, '{{"a": 1, "long": "0123456789012345678901234567890123456789"}}');
+           {partly} UPDATE t SET j = JSON_SET(j, '$.a', 2) WHERE id = 1;
+           SET binlog_row_image = 'MINIMAL'; UPDATE t SET n = 2 WHERE id = 1"#
+    ));
+    let lines = reader.lines(3).await;
+    assert!(lines[1].ends_with(r#"n=1 j=Json("{\"a\":2,\"long\":\"0123456789012345678901234567890123456789\"}")"#), "{lines:?}");
+    db.run(&format!(
+        "{partly} SET binlog_row_image = 'MINIMAL'; UPDATE t SET j = JSON_SET(j, '$.a', 3) WHERE id = 1"
+    ));
+    let failure = reader.failure().await;
+    assert_eq!(failure.code, "table_unreadable");
+    let names = format!("{}.t has only what changed in the JSON documents of column j", db.name);
+    assert!(failure.message.contains(&names), "{failure:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn progress_without_events_is_told() {
     for flavour in Flavour::BOTH {
         let db = Db::shared(flavour);

@@ -94,6 +94,23 @@ async fn a_call_that_fails_is_told_by_its_code_and_the_guests_functions() {
 }
 
 #[tokio::test]
+async fn a_sample_that_does_not_fit_is_refused_at_its_place() {
+    let (catalog, id, _dir) = catalog("", unbounded()).await;
+    for (second, path, problem) in [
+        (r#"{"table": "t", "op": "x"}"#, "events[1].op", "x is no operation"),
+        (r#"{"table": "t", "opp": "c"}"#, "events[1]", "unknown field `opp`"),
+        (r#"{"table": "t", "op": "c", "after": 7}"#, "events[1].after", "a row is an object"),
+    ] {
+        let input = format!(r#"{{"events": [{{"table": "t", "op": "c"}}, {second}]}}"#);
+        let refused = catalog.try_out(&id, Sample { input, ..sample("pass", 1) }).await.unwrap_err();
+        let CatalogError::Sample(problems) = refused else { panic!("{refused:?}") };
+        assert_eq!(problems[0].path, path);
+        assert!(problems[0].message.starts_with(problem), "{problems:?}");
+        assert!(!problems[0].message.contains("column"), "{problems:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_it_says_is_kept_within_bounds() {
     let (catalog, id, _dir) = catalog("", unbounded()).await;
     let said = catalog.try_out(&id, sample("logs", 1)).await.unwrap();
