@@ -15,6 +15,10 @@ use crate::server::{Flavour, Server};
 use crate::session::{self, Session};
 use crate::tables;
 
+mod grants;
+
+use grants::Grants;
+
 /// A log that is kept for less time than this does not outlast a weekend.
 const KEPT_SECONDS: u64 = 3 * 24 * 60 * 60;
 
@@ -33,7 +37,8 @@ pub(crate) async fn examine(config: &MysqlConfig) -> Result<Vec<Complaint>, Mysq
     let mut complaints = settings(&server);
     complaints.extend(replicated(&mut session, &server).await?);
     complaints.extend(left_out(&mut session, &server, config, &captured).await?);
-    complaints.extend(privileges(&mut session, &account).await?);
+    let grants = Grants::ask(&mut session).await?;
+    complaints.extend(grants.of_the_log(&account));
     if let Listed::MayNotAsk { mend } = beginning::listed(&mut session, &server).await? {
         let what = "XA transactions are used, and the account may not list them (XA_RECOVER_ADMIN): a first start cannot look for \
                     the rows of those that are prepared then, and stops at their commit";
@@ -45,6 +50,7 @@ pub(crate) async fn examine(config: &MysqlConfig) -> Result<Vec<Complaint>, Mysq
     complaints.extend(cascade::complaint(&cascades));
     if config.snapshot_mode() != SnapshotMode::Never {
         complaints.extend(without_views(&mut session, &config.captured()).await?);
+        complaints.extend(grants.of_copies(&mut session, &server, &captured, &account).await?);
     }
     Ok(complaints)
 }
@@ -252,30 +258,6 @@ pub(crate) async fn left_out(
     let mend =
         "start the server without these two options, or capture nothing there: name other tables in `tables`";
     Ok(Some(Complaint::fatal(what, mend)))
-}
-
-async fn privileges(session: &mut Session, account: &str) -> Result<Vec<Complaint>, MysqlError> {
-    let mut complaints = Vec::new();
-    session.to("ask for the privileges at");
-    let grants: Vec<String> = session.texts("SHOW GRANTS").await?.into_iter().flatten().flatten().collect();
-    let may = |words: &[&str]| {
-        let on_all = grants.iter().filter_map(|grant| grant.split_once(" ON *.* "));
-        // One privilege's name may be the beginning of another one's.
-        let mut granted = on_all.flat_map(|(what, _)| what.trim_start_matches("GRANT ").split(','));
-        granted.any(|has| {
-            words.iter().chain(&["ALL PRIVILEGES"]).any(|word| word.eq_ignore_ascii_case(has.trim()))
-        })
-    };
-    for (what, words) in [
-        ("REPLICATION SLAVE", &["REPLICATION SLAVE", "REPLICATION REPLICA"][..]),
-        ("REPLICATION CLIENT", &["REPLICATION CLIENT", "BINLOG MONITOR"][..]),
-    ] {
-        if !may(words) {
-            let mend = format!("GRANT {what} ON *.* TO {account}");
-            complaints.push(Complaint::fatal(format!("the account may not read the log ({what})"), mend));
-        }
-    }
-    Ok(complaints)
 }
 
 /// Captured tables of which the account may not read every column.

@@ -74,6 +74,54 @@ async fn the_documented_privileges_are_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_snapshot_may_have_to_lock_and_the_account_may_not_is_told() {
+    for flavour in Flavour::BOTH {
+        let db = Db::shared(flavour);
+        db.run("CREATE TABLE keyed (id INT NOT NULL UNIQUE); CREATE TABLE bare (id INT, u INT UNIQUE)");
+        let user = format!("locks_{}", db.name);
+        db.server.account(&user, "BY 'a'", documented());
+        let mut config = db.config();
+        config["dsn"] = json!(db.server.dsn_of(&user, "a"));
+        let of_locks = async |config: &Value| {
+            let found = complaints(config).await;
+            found.into_iter().find(|found| found.what.contains("LOCK TABLES"))
+        };
+        assert!(of_locks(&config).await.is_none(), "nothing is copied");
+        config["snapshot"] = json!({"mode": "initial"});
+        let told = of_locks(&config).await.unwrap();
+        let bare = format!("{}.bare", db.name);
+        assert!(!told.fatal && told.what.ends_with(&format!("(LOCK TABLES): {bare}")), "{told:?}");
+        assert_eq!(told.mend, format!("GRANT LOCK TABLES ON `{}`.* TO '{user}'@'%'", db.name));
+        db.server.sql(&told.mend);
+        assert!(of_locks(&config).await.is_none(), "granted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_transactions_have_no_gtids_a_snapshot_needs_the_privilege_to_lock() {
+    let server = Server::start_with(Flavour::MySql, "--gtid-mode=OFF --enforce-gtid-consistency=OFF");
+    let db = Db::of(&server);
+    db.run("CREATE TABLE t (id INT PRIMARY KEY)");
+    server.account("documented", "BY 'a'", documented());
+    let mut config = db.config();
+    config["dsn"] = json!(server.dsn_of("documented", "a"));
+    config["snapshot"] = json!({"mode": "initial"});
+    let of_reload = async || {
+        let found = complaints(&config).await;
+        found.into_iter().find(|found| found.what.contains("(RELOAD)"))
+    };
+    let told = of_reload().await.unwrap();
+    assert!(told.fatal, "{told:?}");
+    let failure = match Reader::connect(config.clone(), None).await {
+        Ok(mut reader) => reader.failure().await,
+        Err(failure) => failure,
+    };
+    assert_eq!(failure.code, "mysql_not_ready", "it is as doctor says: {failure:?}");
+    server.sql(&told.mend);
+    assert!(of_reload().await.is_none(), "granted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_of_mariadb_is_told_with_the_documented_privileges_and_one_that_stopped_with_one_more() {
     let pair = Pair::start_with(Flavour::MariaDb, "--log-slave-updates=OFF");
     pair.primary.account("documented", "BY 'a'", documented());
