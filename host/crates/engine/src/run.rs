@@ -194,17 +194,17 @@ impl Attempt {
         let journal = Arc::new(journal);
         let building = {
             let (plan, services, journal) = (plan.clone(), services.clone(), journal.clone());
-            let (resume, own) = (resume.clone(), own);
+            let (resume, own, shared) = (resume.clone(), own, shared.clone());
             async move {
                 let at = resume.as_ref();
                 let stages = StageSet::build(&plan, &services, &journal, resume.clone(), waits, taps).await?;
+                shared.set_stages(stages.describe());
                 let envelopes = Envelopes::build(&plan, &services, &journal, at, &own).await?;
                 Ok::<_, Failure>((stages, envelopes))
             }
         };
         let (stages, envelopes) =
             services.tenants.run_on(&services.compute, &plan.tenant, building).await?;
-        shared.set_stages(stages.describe());
         shared.set_envelopes(envelopes.describe());
         if let Some(dlq) = &dlq {
             shared.dead_letters_lost(dlq.look().await?);

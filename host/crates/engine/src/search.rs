@@ -39,14 +39,14 @@ impl Search {
         self.todo.pop()
     }
 
-    /// The same, of which only the first row is run, where all are expected to fail.
+    /// The same, where all rows are expected to fail: of what has failed already, only the first row.
     pub fn next_row(&mut self) -> Option<Piece> {
         let piece = self.next()?;
-        if piece.rows.len() == 1 {
+        if piece.rows.len() == 1 || !piece.again {
             return Some(piece);
         }
         let Range { start, end } = piece.rows;
-        self.todo.push(Piece { rows: start + 1..end, again: piece.again, is_part: true });
+        self.todo.push(Piece { rows: start + 1..end, again: true, is_part: true });
         Some(Piece { rows: start..start + 1, again: true, is_part: true })
     }
 

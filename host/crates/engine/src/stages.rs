@@ -169,6 +169,7 @@ impl RunningStage {
             metrics: StageMetrics::nobodys(),
             given_up: GivenUp::in_silence(),
             rests: Rests::never(),
+            waits: self.waits.aside(),
             ..self
         }
     }
@@ -180,8 +181,9 @@ impl RunningStage {
     /// What the pipeline stops with.
     pub async fn run(&mut self, batch: Batch) -> Result<Batch, StageError> {
         let (result, toll) = self.attempt(batch).await;
-        self.count(toll);
-        self.rests.batch_ended();
+        if result.is_ok() {
+            self.count(toll);
+        }
         result
     }
 
@@ -204,6 +206,7 @@ impl RunningStage {
     pub async fn attempt(&mut self, batch: Batch) -> (Result<Batch, StageError>, Toll) {
         let mut toll = Toll::default();
         let result = self.through(batch, &mut toll).await;
+        self.rests.batch_ended();
         (result, toll)
     }
 
@@ -297,7 +300,9 @@ impl RunningStage {
             let ends = self.on_error == OnError::Fail || self.on_probation;
             // A stage that still says `retry` here was interrupted by a command, which comes before the next attempt: no
             // row is to blame.
-            if error.action != StageAction::Isolate || (piece.again && ends) {
+            // What fails on everything is no measure for anybody.
+            let is_hopeless = self.is_compared && self.rests.is_futile();
+            if error.action != StageAction::Isolate || (piece.again && ends) || is_hopeless {
                 return Err(error);
             }
             if search.is_long() {

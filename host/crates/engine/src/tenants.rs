@@ -134,8 +134,8 @@ pub struct Tenants {
     limits: TenantLimits,
     share: Share,
     accounts: Mutex<Accounts>,
-    /// Who rests now.
-    resting: Arc<()>,
+    /// How many stages of each tenant rest now.
+    resting: Arc<Mutex<HashMap<Arc<str>, u32>>>,
 }
 
 #[derive(Default)]
@@ -185,9 +185,15 @@ impl Tenants {
         self.share.are_many()
     }
 
-    /// A stage is one of those that rest, until this is dropped.
-    pub(crate) fn rest(&self) -> Resting {
-        Resting(self.resting.clone())
+    /// A stage of a tenant is one of those that rest, until this is dropped.
+    pub(crate) fn rest(&self, tenant: &Arc<str>) -> Resting {
+        *self.resting.lock().entry(tenant.clone()).or_default() += 1;
+        Resting { all: self.resting.clone(), tenant: tenant.clone() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn resting(&self) -> HashMap<Arc<str>, u32> {
+        self.resting.lock().clone()
     }
 
     /// Offers threads for the background: see [`Share::set_background`].
@@ -441,12 +447,29 @@ where
 }
 
 /// A stage that rests so that others can compute.
-pub(crate) struct Resting(Arc<()>);
+pub(crate) struct Resting {
+    all: Arc<Mutex<HashMap<Arc<str>, u32>>>,
+    tenant: Arc<str>,
+}
 
 impl Resting {
-    /// How many do, this one with them.
-    pub fn all(&self) -> u32 {
-        u32::try_from(Arc::strong_count(&self.0) - 1).unwrap_or(u32::MAX)
+    /// How many stages of its tenant do, this one with them, and of how many tenants some do.
+    pub fn counted(&self) -> (u32, u32) {
+        let all = self.all.lock();
+        (all.get(&self.tenant).copied().unwrap_or(1), u32::try_from(all.len()).unwrap_or(u32::MAX))
+    }
+}
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        let left = all.get_mut(&self.tenant).map(|stages| {
+            *stages -= 1;
+            *stages
+        });
+        if left == Some(0) {
+            all.remove(&self.tenant);
+        }
     }
 }
 

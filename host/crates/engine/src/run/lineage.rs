@@ -305,7 +305,7 @@ impl Opening {
             }
             Some(mut history) if is_another(&history) => {
                 let number = history.newest() + 1;
-                let before = &history.generations[active];
+                let before = history.generations.last().unwrap_or(&history.generations[active]);
                 if !is_edited || before.kind() == Some(SwapKind::Start) {
                     info!(
                         stage = spec.id,

@@ -323,7 +323,7 @@ pub(super) fn running(
         metrics: StageMetrics::new(&pipeline.name, &plan.spec.id, usage),
         given_up: GivenUp::new(&plan.spec.id),
         refusals: Refusals::default(),
-        rests: Rests::beside(services.tenants.clone()),
+        rests: Rests::beside(services.tenants.clone(), &pipeline.tenant),
         waits: waits.clone(),
         secrets: pipeline.secrets.clone(),
         on_probation: false,

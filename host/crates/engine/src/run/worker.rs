@@ -59,6 +59,7 @@ impl Worker {
             // A stretch that was processed before is processed by what is recorded for it; a swap comes after that, and
             // where a replay can begin.
             let may_swap = !self.is_replaying() && !self.is_inside();
+            self.shared.waits().set_takes_commands(may_swap);
             tokio::select! {
                 biased;
                 swap = swaps.next(), if may_swap => self.swap(swap).await,

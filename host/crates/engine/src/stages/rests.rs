@@ -13,15 +13,15 @@ use crate::waits::Waiting;
 /// So many failed calls in a row, which took so long together, may happen to anybody: one bad row is found by a dozen.
 const MANY: u32 = 20;
 const LONG: Duration = Duration::from_secs(1);
-/// So many times as long as a failed call the stage rests behind it, for each stage of the host that does so now: together
-/// they take a hundredth of a core.
+/// So many times as long as a failed call the stage rests behind it, for each stage of its tenant and each tenant that does so now:
+/// together they take a hundredth of a core.
 const TIMES: u32 = 99;
-/// And no longer than this for each of them.
+/// And no longer than this for each stage of its tenant: others cannot make it rest for hours.
 const AT_MOST: Duration = Duration::from_secs(30);
 
 /// What a stage has computed for nothing since it let a row through.
 pub struct Rests {
-    tenants: Option<Arc<Tenants>>,
+    tenants: Option<(Arc<Tenants>, Arc<str>)>,
     began: Option<Instant>,
     failed: u32,
     took: Duration,
@@ -36,13 +36,13 @@ pub struct Rests {
 }
 
 impl Rests {
-    /// Nothing yet, beside these tenants.
-    pub fn beside(tenants: Arc<Tenants>) -> Self {
-        Self { tenants: Some(tenants), ..Self::never() }
+    /// Nothing yet, of a tenant beside others.
+    pub fn beside(tenants: Arc<Tenants>, tenant: &str) -> Self {
+        Self { tenants: Some((tenants, tenant.into())), ..Self::never() }
     }
 
     /// It never rests.
-    pub(super) fn never() -> Self {
+    pub(crate) fn never() -> Self {
         Self {
             tenants: None,
             began: None,
@@ -102,10 +102,10 @@ impl Rests {
     /// How long to rest before the next call, once. Who is alone need not.
     pub(super) fn due(&mut self) -> Option<Duration> {
         let took = std::mem::take(&mut self.due);
-        let tenants = self.tenants.as_ref().filter(|tenants| !took.is_zero() && tenants.are_many())?;
-        let resting = self.resting.get_or_insert_with(|| tenants.rest());
-        let all = resting.all();
-        Some(took.saturating_mul(TIMES.saturating_mul(all)).min(AT_MOST.saturating_mul(all)))
+        let (tenants, tenant) = self.tenants.as_ref().filter(|(tenants, _)| !took.is_zero() && tenants.are_many())?;
+        let (own, all) = self.resting.get_or_insert_with(|| tenants.rest(tenant)).counted();
+        let times = TIMES.saturating_mul(own).saturating_mul(all);
+        Some(took.saturating_mul(times).min(AT_MOST.saturating_mul(own)))
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
         let tenants = Tenants::new(TenantLimits::default(), 2);
         let others = others.iter().map(|tenant| tenants.run(tenant, std::future::pending::<()>()));
         let others = others.collect();
-        (Rests::beside(tenants), others)
+        (Rests::beside(tenants, "acme"), others)
     }
 
     #[test]
@@ -144,22 +144,29 @@ mod tests {
 
     #[test]
     fn those_that_rest_take_a_hundredth_of_a_core_together() {
-        let (mut rests, _others) = beside(&["acme", "globex"]);
-        let mut other = Rests::beside(rests.tenants.clone().unwrap());
+        let (mut acme, _others) = beside(&["acme", "globex"]);
+        let (tenants, _) = acme.tenants.clone().unwrap();
+        let [mut second, mut globex] = ["acme", "globex"].map(|tenant| Rests::beside(tenants.clone(), tenant));
         let fail = |rests: &mut Rests| {
             (0..=MANY).for_each(|_| rests.failed_after(CALL));
             rests.due()
         };
-        assert_eq!(fail(&mut rests), Some(CALL * 99));
-        assert_eq!(fail(&mut other), Some(CALL * 198));
-        assert_eq!(fail(&mut rests), Some(CALL * 198));
-        rests.failed_after(Duration::from_secs(60));
-        assert_eq!(rests.due(), Some(AT_MOST * 2));
-        other.batch_ended();
-        assert_eq!(fail(&mut rests), Some(CALL * 99), "the other has nothing to compute now");
-        assert_eq!(fail(&mut other), Some(CALL * 198));
-        drop(other);
-        assert_eq!(fail(&mut rests), Some(CALL * 99));
+        assert_eq!(fail(&mut acme), Some(CALL * 99));
+        assert_eq!(fail(&mut globex), Some(CALL * 198));
+        assert_eq!(fail(&mut second), Some(CALL * 396), "as one of two of one of two");
+        assert_eq!(fail(&mut globex), Some(CALL * 198), "whatever the other has");
+        assert_eq!(fail(&mut acme), Some(CALL * 396));
+        for rests in [&mut acme, &mut globex] {
+            rests.failed_after(Duration::from_secs(60));
+        }
+        assert_eq!((acme.due(), globex.due()), (Some(AT_MOST * 2), Some(AT_MOST)));
+        second.batch_ended();
+        assert_eq!(fail(&mut acme), Some(CALL * 198), "the second has nothing to compute now");
+        drop(globex);
+        assert_eq!(fail(&mut acme), Some(CALL * 99));
+        acme.went_well();
+        drop(acme);
+        assert!(tenants.resting().is_empty());
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn running(on_error: OnError, what: impl Fn(&View, &mut Overlay) + Send + 'stati
         metrics: StageMetrics::new("pipe", "stage", Usage::of("acme", "inline")),
         given_up: GivenUp::new("stage"),
         refusals: Refusals::default(),
-        rests: Rests::beside(Tenants::new(TenantLimits::default(), 1)),
+        rests: Rests::beside(Tenants::new(TenantLimits::default(), 1), "acme"),
         waits: Waits::default(),
         secrets: Secrets::default(),
         on_probation: false,
@@ -239,10 +239,15 @@ async fn a_search_that_is_far_from_its_end_makes_room_for_a_command() {
     let error = stage.run(batch(50)).await.unwrap_err();
     assert_eq!((error.code, error.action), ("plugin_trap", StageAction::Retry), "{error}");
     assert!(stage.waits.made_room());
-    // What the command itself compares with goes on, as does everybody once the command has come.
+    // What the command itself compares with makes none, and is no measure: it fails on everything.
     stage.is_compared = true;
+    let error = stage.run(batch(50)).await.unwrap_err();
+    assert_eq!((error.code, error.action), ("plugin_trap", StageAction::Isolate), "{error}");
+    stage.is_compared = false;
+    // Inside a transaction the next attempt would not begin with it.
+    stage.waits.set_takes_commands(false);
     assert_eq!(stage.run(batch(50)).await.unwrap().len(), 0);
-    (stage.is_compared, _) = (false, drop(command));
+    (_, _) = (stage.waits.set_takes_commands(true), drop(command));
     assert_eq!(stage.run(batch(50)).await.unwrap().len(), 0);
     assert!(!stage.waits.made_room());
 }

@@ -12,7 +12,7 @@ use super::{NewStage, Slot, StageSet};
 use crate::run::ROLLED_BACK;
 use crate::run::lineage::Successor;
 use crate::stage::{StageAction, StageError};
-use crate::stages::{RunningStage, Toll};
+use crate::stages::{Rests, RunningStage, Toll};
 use crate::status::Failure;
 use crate::swap::{BY_ITSELF, Generation, Note};
 
@@ -49,6 +49,8 @@ impl StageSet {
             match self.build_before(index).await {
                 Some((previous, mut old)) => {
                     old.is_compared = true;
+                    // The command waits for what it makes of the batch.
+                    old.rests = Rests::never();
                     let before = old.attempt(batch.clone()).await;
                     if is_waiting(&before) {
                         // Nobody can say what it would have made of the batch, with which it would have waited.
@@ -57,6 +59,9 @@ impl StageSet {
                     if attempt.0.is_err() && (before.0.is_err() || before.1.failed > 0) {
                         // Which rows each of them fails on makes the difference.
                         attempt = self.attempt_in_full(index, batch).await;
+                        if is_waiting(&attempt) {
+                            return Ok(attempt.0?);
+                        }
                     }
                     if let Some(why) = worse(&attempt, &before) {
                         self.put_back(index, previous, old, from, why).await?;
