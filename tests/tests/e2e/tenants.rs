@@ -222,7 +222,8 @@ fn lines_that_are_left_out_of_the_log_name_the_bound() {
 }
 
 /// A stage of which every call runs into its deadline.
-const LOOPS: &str = "id: one, plugin: rogue@1.0.0, on_error: skip, limits: { cpu_ms: 60 }, config: { act: loop }";
+const LOOPS: &str =
+    "id: one, plugin: rogue@1.0.0, on_error: skip, limits: { cpu_ms: 60 }, config: { act: loop }";
 
 /// A pipeline, and one of another tenant beside it.
 fn two_tenants(yaml: &str) -> String {
@@ -325,7 +326,9 @@ fn an_envelope_that_comes_to_its_rows_late_computes_on_its_tenants_account() {
     // It was run at least twice with the poison, 100 ms each time.
     assert!(spent() >= before + 200.0, "{before} ms, then {} ms", spent());
     let bodies = || endpoint.taken().into_iter().map(|taken| taken.body);
-    wait::until("the row behind it arrives", SOON, || bodies().any(|body| body.contains("1002")).then_some(()));
+    wait::until("the row behind it arrives", SOON, || {
+        bodies().any(|body| body.contains("1002")).then_some(())
+    });
     assert!(!bodies().any(|body| body.contains("poison")));
 }
 

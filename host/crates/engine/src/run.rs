@@ -62,8 +62,8 @@ pub(crate) use mark::{
     forget as forget_checkpoints, now_ms, stored as stored_checkpoints, stored_lowest as lowest_checkpoint,
 };
 use skip::Skip;
-use stage_set::StageSet;
 pub(crate) use stage_set::NewStage;
+use stage_set::StageSet;
 pub use stage_set::Swapped;
 pub(crate) use swaps::{Swap, Swaps};
 
@@ -203,8 +203,7 @@ impl Attempt {
                 Ok::<_, Failure>((stages, envelopes))
             }
         };
-        let (stages, envelopes) =
-            services.tenants.run_on(&services.compute, &plan.tenant, building).await?;
+        let (stages, envelopes) = services.tenants.run_on(&services.compute, &plan.tenant, building).await?;
         shared.set_envelopes(envelopes.describe());
         if let Some(dlq) = &dlq {
             shared.dead_letters_lost(dlq.look().await?);

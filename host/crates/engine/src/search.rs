@@ -95,7 +95,8 @@ mod tests {
         }
     }
     #[test]
-    fn rows_are_run_by_themselves_where_all_are_expected_to_fail_and_together_again_after_one_that_does_not() {
+    fn rows_are_run_by_themselves_where_all_are_expected_to_fail_and_together_again_after_one_that_does_not()
+    {
         let bad = 2..60;
         let mut search = Search::of(0..500);
         let (mut went_well, mut found, mut runs, mut streak) = (0, Vec::new(), 0, 0);

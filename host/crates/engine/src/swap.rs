@@ -30,7 +30,8 @@ const MOST_WHY: usize = 300;
 pub fn cut(text: &str) -> String {
     // Nothing that a terminal would take for an order, or that turns text around.
     let is_order = |char: char| {
-        char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        char.is_control()
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let mut chars = text.chars().map(|char| if is_order(char) { ' ' } else { char });
     let mut short: String = chars.by_ref().take(MOST_WHY).collect();

@@ -167,7 +167,12 @@ struct Level<'a> {
 impl Tenants {
     /// Tenants under these limits on so many compute threads.
     pub fn new(limits: TenantLimits, compute_threads: usize) -> Arc<Self> {
-        Arc::new(Self { limits, share: Share::new(compute_threads), accounts: Mutex::default(), resting: Arc::default() })
+        Arc::new(Self {
+            limits,
+            share: Share::new(compute_threads),
+            accounts: Mutex::default(),
+            resting: Arc::default(),
+        })
     }
 
     /// Runs `work` on the compute threads as one of a tenant's.

@@ -107,7 +107,8 @@ pub(crate) fn settings(server: &Server) -> Vec<Complaint> {
         );
         complaints.push(Complaint::minor(what, set("binlog_row_image = 'FULL'")));
     }
-    if !is("binlog_row_image", "FULL") && server.variable("binlog_row_value_options").contains("PARTIAL_JSON") {
+    if !is("binlog_row_image", "FULL") && server.variable("binlog_row_value_options").contains("PARTIAL_JSON")
+    {
         let what = "binlog_row_value_options is PARTIAL_JSON and binlog_row_image is not FULL: updates may have what changed in a JSON \
                     document and not the document, at which the stream stops";
         complaints.push(Complaint::minor(what, set("binlog_row_image = 'FULL'")));

@@ -61,8 +61,7 @@ impl WasmCatalog {
                 );
                 return Err(refused("events", text));
             }
-            let batch =
-                golden.batch.of_tenant(&tenant).try_build().map_err(|problem| misfit(&problem))?;
+            let batch = golden.batch.of_tenant(&tenant).try_build().map_err(|problem| misfit(&problem))?;
             Ok((Arc::new(batch), golden.config))
         });
         let (batch, config) = read.await?;

@@ -249,7 +249,9 @@ mod tests {
         }
         let golden =
             Golden::parse(r#"{"events": [{"table": "t", "op": "c", "after": 3}]}"#).expect("it reads");
-        assert!(golden.batch.try_build().expect_err("no row").contains("events[0].after: a row is an object"));
+        assert!(
+            golden.batch.try_build().expect_err("no row").contains("events[0].after: a row is an object")
+        );
         let golden = r#"{"tables": [{"name": "t", "columns": [["a", "int"]]}],
             "events": [{"table": "t", "op": "c", "after": {"b": 3}}]}"#;
         let golden = Golden::parse(golden).expect("it reads");

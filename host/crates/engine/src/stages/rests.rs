@@ -102,7 +102,8 @@ impl Rests {
     /// How long to rest before the next call, once. Who is alone need not.
     pub(super) fn due(&mut self) -> Option<Duration> {
         let took = std::mem::take(&mut self.due);
-        let (tenants, tenant) = self.tenants.as_ref().filter(|(tenants, _)| !took.is_zero() && tenants.are_many())?;
+        let (tenants, tenant) =
+            self.tenants.as_ref().filter(|(tenants, _)| !took.is_zero() && tenants.are_many())?;
         let (own, all) = self.resting.get_or_insert_with(|| tenants.rest(tenant)).counted();
         let times = TIMES.saturating_mul(own).saturating_mul(all);
         Some(took.saturating_mul(times).min(AT_MOST.saturating_mul(own)))
@@ -146,7 +147,8 @@ mod tests {
     fn those_that_rest_take_a_hundredth_of_a_core_together() {
         let (mut acme, _others) = beside(&["acme", "globex"]);
         let (tenants, _) = acme.tenants.clone().unwrap();
-        let [mut second, mut globex] = ["acme", "globex"].map(|tenant| Rests::beside(tenants.clone(), tenant));
+        let [mut second, mut globex] =
+            ["acme", "globex"].map(|tenant| Rests::beside(tenants.clone(), tenant));
         let fail = |rests: &mut Rests| {
             (0..=MANY).for_each(|_| rests.failed_after(CALL));
             rests.due()

@@ -52,10 +52,7 @@ impl Grants {
         account: &str,
     ) -> Result<Vec<Complaint>, MysqlError> {
         let mut complaints = Vec::new();
-        if server.flavour == Flavour::MySql
-            && !server.has_gtids()
-            && !self.has(&["RELOAD", "FLUSH_TABLES"])
-        {
+        if server.flavour == Flavour::MySql && !server.has_gtids() && !self.has(&["RELOAD", "FLUSH_TABLES"]) {
             let what = "a snapshot locks all tables for a moment where transactions have no GTIDs (gtid_mode is not ON), and the account \
                         may not (RELOAD)";
             complaints.push(Complaint::fatal(what, format!("GRANT RELOAD ON *.* TO {account}")));

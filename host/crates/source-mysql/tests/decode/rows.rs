@@ -335,7 +335,10 @@ fn changes_of_a_document_that_is_not_there_are_refused() {
         _ => {}
     });
     // A row, a change of another column, and one of the document.
-    assert!(matches!(ends[..], [Ok(()), Ok(()), Err(DecodeError::DocumentMissing { column: 2 })]), "{ends:?}");
+    assert!(
+        matches!(ends[..], [Ok(()), Ok(()), Err(DecodeError::DocumentMissing { column: 2 })]),
+        "{ends:?}"
+    );
 }
 
 #[test]

@@ -215,7 +215,11 @@ async fn changes_of_documents_that_are_not_in_the_log_are_refused() {
            SET binlog_row_image = 'MINIMAL'; UPDATE t SET n = 2 WHERE id = 1"#
     ));
     let lines = reader.lines(3).await;
-    assert!(lines[1].ends_with(r#"n=1 j=Json("{\"a\":2,\"long\":\"0123456789012345678901234567890123456789\"}")"#), "{lines:?}");
+    assert!(
+        lines[1]
+            .ends_with(r#"n=1 j=Json("{\"a\":2,\"long\":\"0123456789012345678901234567890123456789\"}")"#),
+        "{lines:?}"
+    );
     db.run(&format!(
         "{partly} SET binlog_row_image = 'MINIMAL'; UPDATE t SET j = JSON_SET(j, '$.a', 3) WHERE id = 1"
     ));

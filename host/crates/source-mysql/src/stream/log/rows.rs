@@ -78,7 +78,8 @@ impl Log {
                     return Err(self.row_too_large(schema, size as usize).into());
                 }
                 Err(DecodeError::DocumentMissing { column }) => {
-                    let (table, column) = (schema.qualified().to_owned(), schema.columns()[column].name.clone());
+                    let (table, column) =
+                        (schema.qualified().to_owned(), schema.columns()[column].name.clone());
                     return Err(self.unreadable(LayoutError::DocumentMissing { table, column }).into());
                 }
                 Err(cause) => return Err(self.broken(cause).into()),
