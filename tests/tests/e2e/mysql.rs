@@ -424,6 +424,51 @@ fn the_example_runs_as_written() {
 }
 
 #[test]
+fn the_example_with_outboxes_runs_as_written() {
+    let _machine = shared();
+    for flavour in Flavour::BOTH {
+        // The example's topics: nobody else's.
+        let (place, kafka) = (Place::new(flavour), Kafka::start());
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let yaml = std::fs::read_to_string(folder.join("mysql-outboxes.yaml")).unwrap();
+        let made = yaml.lines().skip_while(|line| !line.contains("CREATE TABLE orders_outbox"));
+        let made =
+            made.take_while(|line| !line.is_empty() && *line != "#").map(|line| line.trim_start_matches('#'));
+        place.server.sql(&format!("USE shop; {}", made.collect::<String>()));
+        if flavour == Flavour::MySql {
+            place.server.sql("ALTER TABLE shop.payments_outbox ENGINE = BLACKHOLE");
+        }
+        for topic in ["orders.OrderCreated", "payments.Paid", "shop.changes"] {
+            kafka.make_topic(topic, 1, &[]);
+        }
+        let dsn = format!("{}/shop", place.server.dsn());
+        let mut host =
+            Host::new(place.dir.path(), &yaml).env("MYSQL_DSN", &dsn).env("KAFKA_BROKERS", &kafka.brokers());
+        host.start_ready();
+        place.server.sql(
+            r#"USE shop; BEGIN; INSERT INTO orders VALUES (1, 1, 'new', 9.5);
+               INSERT INTO orders_outbox (aggregate_type, aggregate_id, event_type, payload)
+                   VALUES ('Order', '1', 'OrderCreated', '{"total": 9.50}');
+               INSERT INTO payments_outbox (aggregate_type, aggregate_id, event_type, payload)
+                   VALUES ('Payment', '7', 'Paid', '{"order": 1}'); COMMIT"#,
+        );
+        for (topic, key, value) in [
+            ("orders.OrderCreated", "1", r#"{"total":9.5"#),
+            ("payments.Paid", "7", r#"{"order":1}"#),
+            ("shop.changes", r#"{"id":1}"#, r#""op":"c""#),
+        ] {
+            let records = wait::until(&format!("a record is in {topic}"), MINUTES, || {
+                kafka.records(topic).filter(|records| !records.is_empty())
+            });
+            assert_eq!((records.len(), records[0].key.as_deref()), (1, Some(key)), "{topic}");
+            let text = records[0].value.clone().unwrap().replace(": ", ":");
+            assert!(text.contains(value), "{topic}: {text}");
+        }
+        assert!(host.terminate(wait::SOON).0.success());
+    }
+}
+
+#[test]
 fn wrong_settings_are_refused_with_their_paths() {
     let _machine = shared();
     let dir = tempfile::tempdir().unwrap();

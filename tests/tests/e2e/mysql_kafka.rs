@@ -9,6 +9,7 @@ mod kills;
 mod large;
 mod mishaps;
 mod place;
+mod promotion;
 mod sinks;
 mod told;
 mod writers;

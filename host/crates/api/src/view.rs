@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use deltaforge_config::auth::Role;
 use deltaforge_config::{Catalog, hide_passwords};
 use deltaforge_engine::SinkCheckpoint;
+use deltaforge_engine::anew::BegunAnew;
 use deltaforge_engine::control::Known;
 use deltaforge_engine::stage::StageCode;
 use deltaforge_engine::status::{Failure, Gap, PipelineStatus, SinkStatus, StageStatus, State};
@@ -40,9 +41,25 @@ pub(crate) struct PipeInfo {
     /// What it waits for now: room in a full queue, memory, a processor that is not available.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<FailureView>,
+    /// When its stream began anew by itself, since the source could not go on: changes in between are missing. Newest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub begun_anew: Vec<BegunAnewView>,
     /// How it is doing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ops: Option<Ops>,
+}
+
+/// A stream that began anew by itself: its tables were copied once more.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct BegunAnewView {
+    /// When.
+    pub at: String,
+    /// What the source could not do: `position_lost`, `source_rewound`.
+    pub code: String,
+    /// Why not, and which transactions it is about.
+    pub message: String,
+    /// Where the sinks stood; null: at several places.
+    pub from: Option<String>,
 }
 
 /// Why a pipeline or a sink does not work, or what is waited for.
@@ -164,8 +181,16 @@ impl PipeInfo {
             degraded: status.degraded,
             error: status.error.as_ref().map(|failure| FailureView::of(failure, status.retry_in_ms)),
             waits: status.waits.iter().map(FailureView::of_wait).collect(),
+            begun_anew: status.begun_anew.iter().map(BegunAnewView::of).collect(),
             ops: None,
         }
+    }
+}
+
+impl BegunAnewView {
+    fn of(one: &BegunAnew) -> Self {
+        let BegunAnew { at_ms, code, message, from } = one.clone();
+        Self { at: rfc3339(at_ms), code, message: hide_passwords(&message), from }
     }
 }
 

@@ -8,7 +8,7 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 static POINTS: OnceLock<HashMap<String, AtomicU64>> = OnceLock::new();
 
 /// Every failpoint, in the order of a batch's life. [`arm`] refuses other names.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 24] = [
     "source.batch",
     "stage.applied",
     "swap.storing",
@@ -30,6 +30,8 @@ pub const NAMES: [&str; 23] = [
     // A snapshot that was asked for is stored, and so is what has become of it.
     "snapshot.asked",
     "snapshot.changed",
+    // A stream is to begin anew; the checkpoints are there still.
+    "source.anew",
     // A version on its way into the registry, and out of it.
     "publish.written",
     "publish.placed",

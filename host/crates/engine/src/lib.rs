@@ -6,6 +6,7 @@
 //!       └─ confirm ◄─ Checkpoints ◄─ longest durable prefix by policy
 //! ```
 
+pub mod anew;
 pub mod batcher;
 pub mod budget;
 pub mod catalog;

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error, info, warn};
 
+use crate::anew;
 use crate::dlq::Dlq;
 use crate::error::ConfigError;
 use crate::ledger::CommitPolicy;
@@ -550,6 +551,8 @@ impl Supervisor {
                 );
             }
         }
+        // Where it cannot be read, the attempt fails by that too.
+        self.shared.begun_anew(anew::list(&self.plan, &self.services).await.unwrap_or_default());
         loop {
             while *self.wanted.borrow_and_update() == Want::Stop {
                 self.run = new_run();
@@ -611,6 +614,14 @@ impl Supervisor {
                 }
                 Err(failure) => failure,
             });
+            let failure = match anew::after(&failure, &self.plan, &self.services, &self.handed).await {
+                Ok(None) => failure,
+                Ok(Some(all)) => {
+                    self.shared.begun_anew(all);
+                    continue;
+                }
+                Err(of_that) => self.plan.secrets.hide_in(of_that),
+            };
             backoff.worked_for(began.elapsed());
             let pause = backoff.next();
             let (Failure { code, message, .. }, retry_in_ms) = (&failure, pause.as_millis() as u64);

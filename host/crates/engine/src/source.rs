@@ -113,6 +113,11 @@ pub trait SourceFactory: Send + Sync + 'static {
         config: &Value,
         context: SourceContext,
     ) -> Result<Box<dyn SourceReader>, SourceError>;
+    /// Whether a stream that cannot go on from `from` (`None`: the sinks stand at several places), for what `code` says, is to begin anew
+    /// with a copy of the tables, by its configuration. Otherwise somebody has to decide. Pure.
+    fn begins_anew(&self, _config: &Value, _code: &str, _from: Option<&Position>) -> bool {
+        false
+    }
     /// How two of this source's positions relate. Pure.
     fn compare(&self, a: &Position, b: &Position) -> Order;
     /// The highest position at which no sink that stands at `a` or at `b` lacks anything: one of the two, unless the

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 pub use self::failure::{Failure, with_causes};
 use self::metrics::PipelineMetrics;
 pub use self::shown::{Gap, PipelineStatus, RolledBack, SinkStatus, StageStatus, State, position_json};
+use crate::anew::BegunAnew;
 use crate::error::Next;
 use crate::halt::Halt;
 use crate::narrate::{self, Episode};
@@ -76,6 +77,7 @@ struct Inner {
     /// How many sinks of the policy it does without.
     slack: usize,
     dead_letters_lost: u64,
+    begun_anew: Vec<BegunAnew>,
     /// Rows that were read before this attempt, or have been through the stages in it.
     processed: u64,
     /// An attempt ended before what it had read was delivered and checkpointed, and nothing has been since.
@@ -218,6 +220,7 @@ impl Shared {
                 policy,
                 slack,
                 dead_letters_lost: 0,
+                begun_anew: Vec::new(),
                 processed: 0,
                 undrained: false,
             }),
@@ -453,6 +456,11 @@ impl Shared {
         given_up.add(events, error, self.secrets.hide(&error.message));
     }
 
+    /// How often the stream began anew, all that is on record.
+    pub(crate) fn begun_anew(&self, all: Vec<BegunAnew>) {
+        self.inner.lock().begun_anew = all;
+    }
+
     pub(crate) fn dead_letters_lost(&self, entries: u64) {
         self.inner.lock().dead_letters_lost += entries;
     }
@@ -543,6 +551,7 @@ impl Shared {
             lag_seconds,
             events: self.metrics.events_read(),
             dead_letters_lost: inner.dead_letters_lost,
+            begun_anew: inner.begun_anew.clone(),
             sinks: inner
                 .sinks
                 .iter()

@@ -140,16 +140,38 @@ def document(depth=0):
     return "{" + ",".join(json.dumps(name) + ":" + document(depth + 1) for name in names) + "}"
 
 
-def geometry():
-    srid = R.choice([0, 4326])
-    return "ST_GeomFromText('POINT(%r %r)', %d)" % (R.uniform(-80, 80), R.uniform(-80, 80), srid)
+def shape(kind):
+    def point():
+        return "%r %r" % (R.uniform(-80, 80), R.uniform(-80, 80))
+
+    def line():
+        return "(%s)" % ",".join(point() for _ in range(R.randrange(2, 5)))
+
+    def polygon():
+        x, y = R.uniform(-40, 40), R.uniform(-40, 40)
+        corners = [(x, y), (x + 5, y), (x + 5, y + 5), (x, y + 5), (x, y)]
+        return "((%s))" % ",".join("%r %r" % corner for corner in corners)
+
+    one = {"POINT": lambda: "(%s)" % point(), "LINESTRING": line, "POLYGON": polygon}
+    if kind in one:
+        return kind + one[kind]()
+    if kind == "GEOMETRYCOLLECTION":
+        return "%s(%s)" % (kind, ",".join(shape(R.choice(list(one))) for _ in range(R.randrange(1, 4))))
+    return "%s(%s)" % (kind, ",".join(one[kind[5:]]() for _ in range(R.randrange(1, 4))))
+
+
+SHAPES = ("POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION")
+
+
+def geometry(*kinds):
+    return lambda: "ST_GeomFromText('%s', %d)" % (shape(R.choice(kinds)), R.choice([0, 4326]))
 
 
 def columns():
     for bits, word in ((8, "TINYINT"), (16, "SMALLINT"), (24, "MEDIUMINT"), (32, "INT"), (64, "BIGINT")):
         yield word, signed(bits)
         yield word + " UNSIGNED", unsigned(bits)
-    yield "YEAR", lambda: str(R.choice([0, R.randrange(1901, 2156)]))
+    yield "YEAR", lambda: str(R.choice([0, 1901, 2155, R.randrange(1901, 2156)]))
     for precision, scale in ((65, 30), (30, 9), (17, 17), (38, 0), (19, 10)):
         yield "DECIMAL(%d,%d)" % (precision, scale), decimal(precision, scale)
     yield "DECIMAL(10,2) UNSIGNED", decimal(10, 2, negative=False)
@@ -180,13 +202,15 @@ def columns():
     yield "BLOB", blob(300)
     yield "TINYBLOB", blob(255)
     for count in (5, 300):
-        yield "ENUM(%s)" % labels(count), lambda count=count: str(R.randrange(1, count + 1))
+        yield "ENUM(%s)" % labels(count), lambda count=count: str(R.choice([0, 1, count, R.randrange(1, count + 1)]))
     for count in (7, 64):
         yield "SET(%s)" % labels(count), unsigned(count)
     yield "SET(%s) CHARACTER SET latin1" % labels(33), unsigned(33)
     yield "JSON", lambda: quoted(document())
+    yield "GEOMETRY", geometry(*SHAPES)
+    for kind in SHAPES:
+        yield kind, geometry(kind)
     if SERVER == "mysql":
-        yield "GEOMETRY", geometry
         yield "VECTOR(4)", lambda: "STRING_TO_VECTOR('%s')" % [R.uniform(-10, 10) for _ in range(4)]
     else:
         yield "UUID", lambda: quoted(str(uuid.UUID(int=R.getrandbits(128))))

@@ -16,13 +16,15 @@ use crate::dsn::Dsn;
 
 /// Whether existing rows are read before changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum SnapshotMode {
     /// No.
     Never,
     /// Once, when there is no checkpoint yet.
     #[default]
     Initial,
+    /// Once, and once more whenever the server cannot go on from the checkpoint: its log is purged, or it misses what was read.
+    WhenNeeded,
     /// At every start of the pipeline; one that is not finished goes on.
     Always,
 }

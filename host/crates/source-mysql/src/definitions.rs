@@ -150,6 +150,19 @@ impl Definitions {
         Ok(self.history.learn(start, databases, known).await?)
     }
 
+    /// What is known of the captured tables.
+    pub fn learned(&self, captured: &Captured) -> Asked {
+        let known = self.tables().into_iter().filter(|name| captured.has(&name.database, &name.table));
+        let definition = |name: TableName| {
+            let definition = match self.history.table(&name) {
+                Known::Table(definition) => Some((**definition).clone()),
+                Known::Unknown | Known::Gone => None,
+            };
+            (name, definition)
+        };
+        known.map(definition).collect()
+    }
+
     async fn ask(&self, session: &mut Session, name: &TableName) -> Result<Option<Definition>, MysqlError> {
         ask(session, &self.server, name).await
     }
@@ -301,6 +314,27 @@ impl Definitions {
     pub fn confirm(&mut self, position: &Position) {
         self.history.confirm(position);
     }
+}
+
+/// Captured tables with their definitions; `None`: not known.
+pub(crate) type Asked = Vec<(TableName, Option<Definition>)>;
+
+/// What the server says of all captured tables, as a history begins with it.
+///
+/// # Errors
+///
+/// When it does not answer.
+pub(crate) async fn asked(
+    session: &mut Session,
+    server: &Server,
+    captured: &Captured,
+) -> Result<Asked, MysqlError> {
+    let mut all = Vec::new();
+    for name in captured.among(&tables::seen(session).await?) {
+        let definition = ask(session, server, &name).await?;
+        all.push((name, definition));
+    }
+    Ok(all)
 }
 
 /// What the server says of a table now; `None`: there is none, or what it says is not understood.

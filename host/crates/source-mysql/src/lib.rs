@@ -63,6 +63,7 @@ use deltaforge_model::{Batch, Position};
 use serde_json::Value;
 
 pub use config::MysqlConfig;
+use config::SnapshotMode;
 pub use error::{DecodeError, LayoutError};
 pub use layout::TableLayout;
 pub use row::{RowCursor, Scratch};
@@ -100,6 +101,13 @@ impl SourceFactory for MysqlSource {
         context: SourceContext,
     ) -> Result<Box<dyn SourceReader>, SourceError> {
         Ok(Box::new(reader::MysqlReader::open(checked(config)?, context).await?))
+    }
+
+    fn begins_anew(&self, config: &Value, code: &str, from: Option<&Position>) -> bool {
+        let config = deltaforge_engine::error::parse::<MysqlConfig>(config);
+        let asks = config.is_ok_and(|config| config.snapshot_mode() == SnapshotMode::WhenNeeded);
+        // A log that is purged before a copy of the tables is done would be so the next time, too.
+        asks && (code != "position_lost" || !from.is_some_and(position::is_copying))
     }
 
     fn compare(&self, a: &Position, b: &Position) -> Order {

@@ -246,6 +246,11 @@ impl At {
     }
 }
 
+/// Whether tables are being copied there.
+pub(crate) fn is_copying(position: &Position) -> bool {
+    At::parse(position).is_ok_and(|at| at.phase == Phase::Snapshot)
+}
+
 /// How two positions relate.
 pub(crate) fn compare(a: &Position, b: &Position) -> Order {
     let (Ok(a), Ok(b)) = (At::parse(a), At::parse(b)) else { return Order::Unrelated };

@@ -15,7 +15,7 @@ use crate::cascade;
 use crate::config::{FkCascade, MysqlConfig, SnapshotMode};
 use crate::connect::Endpoint;
 use crate::ddl::TableName;
-use crate::definitions::Definitions;
+use crate::definitions::{self, Definitions};
 use crate::doctor;
 use crate::failure::MysqlError;
 use crate::history::{History, HistoryError};
@@ -64,33 +64,26 @@ impl MysqlReader {
             resume::check(&endpoint, &mut session, &server, &at.without_open()).await?;
         }
         let first = held.is_none();
-        let mut at = match held {
-            Some(at) => at.moved_to(&server),
-            None => {
-                beginning::first(&endpoint, &mut session, &server, stream::max_event_bytes(context.limits))
-                    .await?
+        let (mut at, definitions) = match held {
+            Some(at) => {
+                let at = at.moved_to(&server);
+                let definitions =
+                    definitions(&endpoint, &mut session, &server, &config, &context, &at).await?;
+                (at, definitions)
             }
+            None => begin(&endpoint, &mut session, &server, &config, &context).await?,
         };
         if first && config.snapshot_mode() == SnapshotMode::Never {
             beginning::tell(&mut session, &server, &at.place).await?;
         }
         let start = at.position();
-        let definitions = Definitions::open(
-            endpoint.clone(),
-            &mut session,
-            server.clone(),
-            &config.captured(),
-            &context,
-            &start,
-        )
-        .await?;
         let takes_snapshot = match config.snapshot_mode() {
             SnapshotMode::Never => false,
-            SnapshotMode::Initial => first,
+            SnapshotMode::Initial | SnapshotMode::WhenNeeded => first,
             SnapshotMode::Always => at.copies.is_another_due(&context.run),
         };
         say_absent(&server, &absent, takes_snapshot)?;
-        if config.snapshot_mode() == SnapshotMode::Initial {
+        if matches!(config.snapshot_mode(), SnapshotMode::Initial | SnapshotMode::WhenNeeded) {
             let widened = Scope::of(&context).widened(&config, &captured).await?;
             if let Some(words) = scope::words(&widened, &context.info.pipeline).filter(|_| !takes_snapshot) {
                 tracing::warn!(server = server.address, "{words}");
@@ -164,6 +157,49 @@ impl MysqlReader {
         let wanted = snapshots.wanted();
         Ok(Self { inlet, confirmed, beginning: Some(beginning), snapshots, wanted, task })
     }
+}
+
+async fn definitions(
+    endpoint: &Endpoint,
+    session: &mut Session,
+    server: &Server,
+    config: &MysqlConfig,
+    context: &SourceContext,
+    at: &At,
+) -> Result<Definitions, MysqlError> {
+    let (endpoint, start) = (endpoint.clone(), at.position());
+    Definitions::open(endpoint, session, server.clone(), &config.captured(), context, &start).await
+}
+
+/// How often a beginning is looked for at which no table is being altered.
+const QUIET_TRIES: usize = 10;
+
+/// Where a stream begins that has no checkpoint, with the definitions that hold there: they are the same before that place was
+/// asked for and after it.
+async fn begin(
+    endpoint: &Endpoint,
+    session: &mut Session,
+    server: &Server,
+    config: &MysqlConfig,
+    context: &SourceContext,
+) -> Result<(At, Definitions), MysqlError> {
+    let captured = config.captured();
+    let mut before = definitions::asked(session, server, &captured).await?;
+    for _ in 0..QUIET_TRIES {
+        let most = stream::max_event_bytes(context.limits);
+        let at = beginning::first(endpoint, session, server, most).await?;
+        let known = definitions(endpoint, session, server, config, context, &at).await?;
+        let after = known.learned(&captured);
+        if after == before {
+            return Ok((at, known));
+        }
+        before = after;
+    }
+    Err(MysqlError::Busy(format!(
+        "tables of {} are altered all the time: where the stream begins, and how its tables look there, was asked {QUIET_TRIES} times, and it \
+         was never certain. It is tried again",
+        server.address
+    )))
 }
 
 /// Ends the snapshots of which everything is behind a position that everybody has.

@@ -18,8 +18,8 @@ use crate::server::{Flavour, Server};
 use crate::session::Session;
 
 /// How a stream begins anew that cannot go on from its checkpoint.
-pub(crate) const ANEW: &str = "To begin anew: `snapshot: {mode: initial}` at the source, then delete the checkpoint; the next start copies \
-                    the tables. Without a snapshot it begins at the end of the log";
+pub(crate) const ANEW: &str = "To begin anew: `snapshot: {mode: when_needed}` at the source, or `initial`, and delete the checkpoint; the \
+                    next start copies the tables. Without a snapshot it begins at the end of the log";
 
 /// How often it is asked whether what is in its log is committed, and how long apart: those who wait for a replica's word take
 /// longest.

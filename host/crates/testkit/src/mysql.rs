@@ -1,5 +1,7 @@
 //! Real MySQL and MariaDB servers as processes of their own, and what their own clients say.
 
+mod pair;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,6 +9,8 @@ use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+pub use pair::Pair;
 
 use crate::{ports, wait};
 

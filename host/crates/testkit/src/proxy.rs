@@ -27,6 +27,8 @@ pub enum Way {
 #[derive(Debug, Clone, Copy)]
 struct State {
     way: Way,
+    /// The port that new connections go to.
+    to: u16,
     /// How often connections were ended.
     cuts: u64,
 }
@@ -48,11 +50,11 @@ impl Proxy {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (state, seen) = watch::channel(State { way: Way::Open, cuts: 0 });
+        let (state, seen) = watch::channel(State { way: Way::Open, to, cuts: 0 });
         let listens = runtime().spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(connection(client, to, seen.clone()));
+                tokio::spawn(connection(client, seen.clone()));
             }
         });
         Self { port, state, listens }
@@ -76,6 +78,11 @@ impl Proxy {
         });
     }
 
+    /// New connections go to another port.
+    pub fn point(&self, to: u16) {
+        self.state.send_modify(|state| state.to = to);
+    }
+
     /// Ends the connections that there are; new ones are taken.
     pub fn cut_once(&self) {
         self.set(Way::Cut);
@@ -89,8 +96,8 @@ impl Drop for Proxy {
     }
 }
 
-async fn connection(client: TcpStream, to: u16, mut seen: watch::Receiver<State>) {
-    let State { way, cuts } = *seen.borrow();
+async fn connection(client: TcpStream, mut seen: watch::Receiver<State>) {
+    let State { way, to, cuts } = *seen.borrow();
     if way == Way::Cut {
         return;
     }

@@ -157,6 +157,12 @@ impl Told {
     /// The rows as told are the rows that the server has.
     #[track_caller]
     pub fn assert_rows(&self, server: &Server, db: &str) -> usize {
+        self.assert_rows_and(server, db, 0)
+    }
+
+    /// The same, and so many besides.
+    #[track_caller]
+    pub fn assert_rows_and(&self, server: &Server, db: &str, more: usize) -> usize {
         let (mut poison, mut rows) = (0, 0);
         for (table, key) in KEYS {
             for real in server.sql(&format!("SHOW TABLES FROM {db} LIKE '{table}%'")).concat() {
@@ -189,7 +195,7 @@ impl Told {
             }
         }
         let told = self.rows.values().flatten().count();
-        assert_eq!(told, rows, "rows were told that the server does not have");
+        assert_eq!(told, rows + more, "rows were told that the server does not have");
         poison
     }
 

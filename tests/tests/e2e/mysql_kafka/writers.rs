@@ -24,12 +24,18 @@ pub struct Writers {
 impl Writers {
     /// The server outlives them: they are stopped before that is dropped.
     pub fn start(server: &Server, db: &str, seed: u64) -> Self {
+        Self::again(server, db, seed, 0)
+    }
+
+    /// More of them, behind `before` that wrote before: no mark is used twice.
+    pub fn again(server: &Server, db: &str, seed: u64, before: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let write = |number| {
             let random = Random::new(seed.wrapping_add(number));
             let (stop, server) = (stop.clone(), server.handle());
             let (flavour, db) = (server.flavour(), db.to_owned());
-            let writer = Writer { number, flavour, random, next_mark: MARKS * (number as i64 + 1) };
+            let next_mark = MARKS * (before * SESSIONS + number + 1) as i64;
+            let writer = Writer { number, flavour, random, next_mark };
             std::thread::spawn(move || writer.write(server, &db, &stop))
         };
         let threads = (0..SESSIONS).map(write).collect();

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Failure;
+use crate::anew::BegunAnew;
 use crate::stage::{StageCode, StageVersion};
 use crate::stages::RefusesAll;
 use crate::swap::Part;
@@ -167,6 +168,8 @@ pub struct PipelineStatus {
     pub waits: Vec<Awaited>,
     /// Dead-letter entries lost since the host started: to the queue's bound, as `overflow_policy` asks, or by their age.
     pub dead_letters_lost: u64,
+    /// When the stream began anew by itself, newest last.
+    pub begun_anew: Vec<BegunAnew>,
     /// The sinks.
     pub sinks: Vec<SinkStatus>,
     /// The stages.

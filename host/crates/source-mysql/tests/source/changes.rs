@@ -1,5 +1,7 @@
 //! What statements become.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use deltaforge_testkit::mysql::{Flavour, Server};
 use serde_json::json;
 
@@ -118,6 +120,57 @@ async fn a_log_without_names_is_read_by_definitions() {
              binlog_row_metadata = FULL"
         ));
         assert_eq!(reader.lines(1).await, ["c t id=4000000000 kind=Enum(\"b\") name='ä'"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_are_those_of_the_place_where_a_stream_begins() {
+    for flavour in Flavour::BOTH {
+        // One's own: the log tells no names.
+        let server = Server::start_with(flavour, "--binlog-row-metadata=MINIMAL");
+        let db = Db::of(&server);
+        // It takes a while to ask for all of them, and for the one that changes last.
+        let others: Vec<String> =
+            (0..500).map(|at| format!("CREATE TABLE other{at} (id INT PRIMARY KEY)")).collect();
+        db.run(&format!(
+            "{}; CREATE TABLE t (id BIGINT PRIMARY KEY AUTO_INCREMENT, c0 CHAR(9))",
+            others.join("; ")
+        ));
+        let stop = AtomicBool::new(false);
+        let stopped = || stop.load(Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for at in (1..).take_while(|_| !stopped()) {
+                    let was = at - 1;
+                    db.run(&format!(
+                        "INSERT INTO t (c{was}) VALUES ('c{was}'); ALTER TABLE t RENAME COLUMN c{was} TO c{at}; DO SLEEP(0.5)"
+                    ));
+                }
+            });
+            // Also when this panics.
+            let _stop = Stop(&stop);
+            let runtime = tokio::runtime::Handle::current();
+            tokio::task::block_in_place(|| {
+                runtime.block_on(async {
+                    for _ in 0..15 {
+                        let mut reader = db.reader().await;
+                        let lines = reader.at_least(2).await.into_iter().map(|seen| seen.line);
+                        for line in lines.filter(|line| !line.starts_with("ddl")) {
+                            let (name, value) = line.rsplit(' ').next().unwrap().split_once('=').unwrap();
+                            assert_eq!(value, format!("'{name}'"), "{flavour:?}: {line}");
+                        }
+                    }
+                });
+            });
+        });
+    }
+}
+
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -2,10 +2,9 @@
 
 use deltaforge_engine::source::{Complaint, SourceFactory};
 use deltaforge_source_mysql::MysqlSource;
-use deltaforge_testkit::mysql::{Flavour, Server};
+use deltaforge_testkit::mysql::{Flavour, Pair, Server};
 use serde_json::{Value, json};
 
-use crate::failover::Pair;
 use crate::harness::{Db, Reader};
 
 async fn complaints(config: &Value) -> Vec<Complaint> {
@@ -38,7 +37,7 @@ async fn a_replica_that_does_not_log_what_it_gets_is_refused() {
         let pair = Pair::start_with(flavour, "--log-slave-updates=OFF");
         let db = Db::of(&pair.primary);
         db.run("CREATE TABLE t (id INT PRIMARY KEY)");
-        pair.wait_for(0, &db);
+        pair.wait_for(0, &db.table("t"));
         let mut config = db.config();
         config["dsn"] = json!(pair.replica.dsn());
         let found = complaints(&config).await;
@@ -127,7 +126,7 @@ async fn a_replica_of_mariadb_is_told_with_the_documented_privileges_and_one_tha
     pair.primary.account("documented", "BY 'a'", documented());
     let db = Db::of(&pair.primary);
     db.run("CREATE TABLE t (id INT PRIMARY KEY)");
-    pair.wait_for(0, &db);
+    pair.wait_for(0, &db.table("t"));
     let mut config = db.config();
     config["dsn"] = json!(pair.replica.dsn_of("documented", "a"));
     let of_replication = async || {

@@ -3,65 +3,12 @@
 use deltaforge_engine::batcher::BatchLimits;
 use deltaforge_engine::error::Next;
 use deltaforge_model::Boundary;
-use deltaforge_testkit::mysql::{Flavour, Server};
-use deltaforge_testkit::wait;
+use deltaforge_testkit::mysql::{Flavour, Pair};
 use serde_json::json;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Db, Reader};
-
-/// A server and a replica of it, which has what it has.
-pub struct Pair {
-    pub primary: Server,
-    pub replica: Server,
-}
-
-impl Pair {
-    fn start(flavour: Flavour) -> Self {
-        Self::start_with(flavour, "--log-slave-updates=ON")
-    }
-
-    pub fn start_with(flavour: Flavour, options: &str) -> Self {
-        let primary = Server::start(flavour);
-        let replica = Server::start_with(flavour, &format!("--server-id=2 {options}"));
-        let port = primary.port();
-        match flavour {
-            Flavour::MySql => {
-                // What a server does to itself when it is made is not the other's.
-                replica.sql("RESET BINARY LOGS AND GTIDS");
-                replica.sql(&format!(
-                    "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = 'root', \
-                     SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1; START REPLICA"
-                ));
-            }
-            Flavour::MariaDb => {
-                replica.sql("RESET MASTER");
-                replica.sql(&format!(
-                    "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'root', \
-                     MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1; START SLAVE"
-                ));
-            }
-        }
-        Self { primary, replica }
-    }
-
-    /// Waits until the replica has a table's rows.
-    #[track_caller]
-    pub fn wait_for(&self, rows: usize, db: &Db<'_>) {
-        wait::until("the replica has the rows", wait::SOON, || {
-            let count = self.replica.try_sql(&format!("SELECT COUNT(*) FROM {}.t", db.name)).ok()?;
-            (count[0][0] == rows.to_string()).then_some(())
-        });
-    }
-
-    pub fn stop_replicating(&self) {
-        match self.replica.flavour() {
-            Flavour::MySql => self.replica.sql("STOP REPLICA"),
-            Flavour::MariaDb => self.replica.sql("STOP SLAVE"),
-        };
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_replica_is_read_on_by_the_gtids() {
@@ -75,7 +22,7 @@ async fn a_promoted_replica_is_read_on_by_the_gtids() {
         let checkpoint = reader.through.clone();
         db.run("INSERT INTO t VALUES (2), (3)");
         let from_primary = reader.events(2).await;
-        pair.wait_for(3, &db);
+        pair.wait_for(3, &db.table("t"));
         pair.primary.kill();
         pair.stop_replicating();
         pair.replica.sql(&format!("INSERT INTO {}.t VALUES (4)", db.name));
@@ -107,7 +54,7 @@ async fn a_long_transaction_is_the_same_on_the_replica_and_a_part_of_it_is_known
             format!("INSERT INTO t VALUES {}", rows.join(", "))
         };
         db.run(&format!("BEGIN; {}; DO SLEEP(1.2); {}; DO SLEEP(1.2); COMMIT", rows(0), rows(400)));
-        pair.wait_for(800, &db);
+        pair.wait_for(800, &db.table("t"));
         let from_primary = reader.events(800).await;
         // By its id and the time of its commit; the third word is whose log it was read from.
         let part = |boundary: &Boundary| match boundary {
@@ -137,7 +84,7 @@ async fn a_promoted_replica_that_misses_transactions_is_refused_and_they_are_nam
         let pair = Pair::start(flavour);
         let db = Db::of(&pair.primary);
         db.run("CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1)");
-        pair.wait_for(1, &db);
+        pair.wait_for(1, &db.table("t"));
         pair.stop_replicating();
         let mut reader = db.reader().await;
         db.run("INSERT INTO t VALUES (2)");
@@ -171,7 +118,7 @@ async fn connections_that_reach_two_servers_are_not_mixed() {
         let pair = Pair::start(flavour);
         let db = Db::of(&pair.primary);
         db.run("CREATE TABLE t (id INT PRIMARY KEY)");
-        pair.wait_for(0, &db);
+        pair.wait_for(0, &db.table("t"));
         let (primary, replica) = (pair.primary.port(), pair.replica.port());
         let mut config = db.config();
         config["dsn"] = json!(format!("mysql://root@127.0.0.1:{}", in_turn([primary, replica]).await));

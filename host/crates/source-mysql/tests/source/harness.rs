@@ -36,6 +36,11 @@ impl<'a> Db<'a> {
         Self { server, name }
     }
 
+    /// A table's whole name.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}.{name}", self.name)
+    }
+
     pub fn run(&self, sql: &str) -> Vec<Vec<String>> {
         self.server.sql(&format!("USE {}; {sql}", self.name))
     }
@@ -189,13 +194,19 @@ impl Reader {
 
     /// Reads until so many events have come.
     pub async fn events(&mut self, count: usize) -> Vec<Seen> {
+        let seen = self.at_least(count).await;
+        assert_eq!(seen.len(), count, "{seen:#?}");
+        seen
+    }
+
+    /// The same, where more may come.
+    pub async fn at_least(&mut self, count: usize) -> Vec<Seen> {
         let mut seen = Vec::new();
         while seen.len() < count {
             let batch = self.batch().await.unwrap();
             let told = batch.batch.events().filter(|event| event.op() != Op::Heartbeat);
             seen.extend(told.map(|event| Seen::of(&event)));
         }
-        assert_eq!(seen.len(), count, "{seen:#?}");
         seen
     }
 
