@@ -215,6 +215,14 @@ pub trait SinkFactory: Send + Sync + 'static {
     fn validate(&self, config: &Value) -> Result<(), Vec<ConfigError>>;
     /// How this configuration addresses messages.
     fn addressing(&self, config: &Value) -> Addressing;
+    /// Whether it takes bodies of this MIME type. Pure.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    fn takes(&self, _config: &Value, _content_type: &str) -> Result<(), SinkError> {
+        Ok(())
+    }
     /// Whether such a sink keeps where it stands itself, in one with the messages, so that no crash comes between the two.
     /// It is opened before the source is, at each start: what it [says](Sink::stands) beats what the state store holds.
     /// After an error nothing of what was not durable counts as delivered.

@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use crate::config::FileConfig;
 use crate::error::FileError;
+use crate::lines::check_content_type;
 use crate::state::FileState;
 use crate::writer::Writer;
 
@@ -56,6 +57,10 @@ impl SinkFactory for FileSinkFactory {
 
     fn addressing(&self, _config: &Value) -> Addressing {
         Addressing::default()
+    }
+
+    fn takes(&self, _config: &Value, content_type: &str) -> Result<(), SinkError> {
+        Ok(check_content_type(content_type)?)
     }
 
     async fn open(&self, config: &Value, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {

@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use deltaforge_engine::disk::DiskFile;
-use deltaforge_engine::message::MessageBatch;
 
 use crate::error::FileError;
 
 /// Refuses what is no JSON before anything of it is written.
-pub(crate) fn check_content_type(messages: &MessageBatch) -> Result<(), FileError> {
-    let essence = messages.content_type.split(';').next().unwrap_or_default().trim();
+pub(crate) fn check_content_type(content_type: &str) -> Result<(), FileError> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
     if essence.ends_with("/json") || essence.ends_with("+json") {
         return Ok(());
     }

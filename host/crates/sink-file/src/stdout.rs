@@ -55,6 +55,10 @@ impl SinkFactory for StdoutSinkFactory {
         Addressing::default()
     }
 
+    fn takes(&self, _config: &Value, content_type: &str) -> Result<(), SinkError> {
+        Ok(check_content_type(content_type)?)
+    }
+
     async fn open(&self, _config: &Value, _context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(StdoutSink { output: self.output.clone(), buffer: Vec::new(), through: 0 }))
     }
@@ -69,7 +73,7 @@ struct StdoutSink {
 #[async_trait]
 impl Sink for StdoutSink {
     async fn write(&mut self, delivery: &Delivery) -> Result<(), SinkError> {
-        check_content_type(&delivery.messages)?;
+        check_content_type(&delivery.messages.content_type)?;
         let mut buffer = std::mem::take(&mut self.buffer);
         for (_, message) in delivery.messages() {
             if let Some(body) = message.body {

@@ -214,7 +214,7 @@ impl Writer {
 
     /// Appends a delivery's lines. They are durable after [`Writer::durable`] only.
     pub(crate) fn write(&mut self, delivery: &Delivery, now_ms: u64) -> Result<(), FileError> {
-        check_content_type(&delivery.messages)?;
+        check_content_type(&delivery.messages.content_type)?;
         self.guarded(|writer| {
             writer.rotate_if_old(now_ms)?;
             writer.buffer.clear();

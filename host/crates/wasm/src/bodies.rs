@@ -1,7 +1,11 @@
 //! What a formatter answers, checked and taken over. The same for every interface version.
 
+use std::collections::BTreeSet;
+
 use deltaforge_engine::message::Bodies;
 use deltaforge_model::view::{Flat, presence};
+
+use serde::de::IgnoredAny;
 
 use crate::call::Call;
 use crate::error::{Ended, cut};
@@ -69,10 +73,67 @@ fn append(mut flat: Flat, rejects: &[(u32, String)], rows: usize, bodies: &mut B
     Ok(())
 }
 
+/// Rejects the bodies from `from` on that are not what the formatter says that it makes: who reads them would stumble over them.
+pub(crate) fn judge(content_type: &str, from: usize, bodies: &mut Bodies) {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !essence.ends_with("/json") && !essence.ends_with("+json") {
+        return;
+    }
+    let rejected: BTreeSet<usize> = bodies.rejects().iter().map(|(row, _)| *row).collect();
+    for row in (from..bodies.len()).filter(|row| !rejected.contains(row)) {
+        let Some(problem) = bodies.get(row).and_then(json_problem) else { continue };
+        let reason = format!("its body is no JSON, and the formatter makes {}: {problem}", cut(essence));
+        bodies.reject_row(row, reason);
+    }
+}
+
+/// Why a body is no JSON.
+fn json_problem(body: &[u8]) -> Option<String> {
+    if body.is_empty() {
+        return Some("it is empty".to_owned());
+    }
+    let text = match std::str::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) => return Some(format!("byte {} is not UTF-8", error.valid_up_to())),
+    };
+    serde_json::from_str::<IgnoredAny>(text).err().map(|error| error.to_string())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_what_the_formatter_says_is_rejected() {
+        let made: [&[u8]; 7] = [b"{\"a\": 1}", b"", b"\"\xff\"", b"{\"a\":", b"1 2", b" [\n] ", b"{}"];
+        let all = || {
+            let mut bodies = Bodies::default();
+            for body in made {
+                bodies.buffer().extend_from_slice(body);
+                bodies.end();
+            }
+            bodies.absent();
+            bodies
+        };
+        for (content_type, rejected) in [
+            ("application/json; charset=utf-8", vec![1, 2, 3, 4]),
+            ("application/cloudevents+json", vec![1, 2, 3, 4]),
+            ("application/avro", vec![]),
+        ] {
+            let mut bodies = all();
+            bodies.reject_row(3, "its own reason");
+            judge(content_type, 0, &mut bodies);
+            let mut rows: Vec<usize> = bodies.rejects().iter().map(|(row, _)| *row).collect();
+            rows.sort_unstable();
+            assert_eq!(rows, if rejected.is_empty() { vec![3] } else { rejected }, "{content_type}");
+        }
+        let mut bodies = all();
+        judge("application/json", 4, &mut bodies);
+        let (row, reason) = &bodies.rejects()[0];
+        assert_eq!((*row, bodies.rejects().len()), (4, 1), "those before were judged before");
+        assert!(reason.contains("trailing characters at line 1 column 3"), "{reason}");
+    }
 
     fn flat(present: &[u8], ends: &[u32], data: &[u8]) -> Flat {
         Flat { present: present.to_vec(), ends: ends.to_vec(), data: data.to_vec() }

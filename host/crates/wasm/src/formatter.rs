@@ -5,6 +5,7 @@ use deltaforge_engine::message::{Bodies, Formatter};
 use deltaforge_engine::stage::StageError;
 use deltaforge_model::View;
 
+use crate::bodies::judge;
 use crate::error::failed;
 use crate::instance::{Blueprint, Instance};
 
@@ -31,7 +32,7 @@ impl Formatter for WasmFormatter {
             Some(instance) => instance,
             None => self.blueprint.start().await?,
         };
-        let rejected = bodies.rejects().len();
+        let (first, rejected) = (bodies.len(), bodies.rejects().len());
         let answer = match instance.format(view.clone(), tx_end, bodies).await {
             Ok(answer) => {
                 if !instance.is_grown() {
@@ -44,6 +45,7 @@ impl Formatter for WasmFormatter {
         let usage = &self.blueprint.usage;
         usage.called(answer.as_ref().err().map(|error| error.code));
         if answer.is_ok() {
+            judge(&self.content_type, first, bodies);
             usage.formatted(view.len(), bodies.rejects().len() - rejected);
         }
         answer

@@ -12,6 +12,7 @@ use deltaforge_model::{Overlay, View};
 use serde_json::Value;
 
 use crate::adapter::Failure;
+use crate::bodies::judge;
 use crate::error::{CallError, EDIT, cut};
 use crate::factory::{check, check_limits, off_thread};
 use crate::grants::Grants;
@@ -236,8 +237,10 @@ impl Trial {
         let answer = instance.format(view.clone(), tx_end, &mut bodies).await;
         self.used = Used::by(&instance);
         let answer = answer?;
+        let content_type = instance.content_type().await?;
         self.instance = Some(instance);
         answer?;
+        judge(&content_type, 0, &mut bodies);
         Ok(bodies)
     }
 }

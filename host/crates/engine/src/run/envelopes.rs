@@ -354,6 +354,8 @@ async fn formatter(
 }
 
 fn composer(sink: &SinkPlan, formatter: Box<dyn Formatter>) -> Result<Composer, Failure> {
+    let taken = sink.factory.takes(&sink.config, formatter.content_type());
+    taken.map_err(|error| Failure::of_sink(&sink.id, &error))?;
     Composer::new(formatter, &sink.factory.addressing(&sink.config), sink.filter.clone())
         .map(|composer| composer.on_error(sink.on_error))
         .map_err(|error| Failure::operator("bad_template", format!("sink {}: {error}", sink.id)))
