@@ -12,7 +12,7 @@ use deltaforge_engine::dlq::{DlqLimits, Overflow};
 use deltaforge_engine::ledger::CommitPolicy;
 use deltaforge_engine::plan::{PipelinePlan, SinkPlan, SourcePlan, StagePlan};
 use deltaforge_engine::secrets::Secrets;
-use deltaforge_engine::stage::{StageCode, StageLimits, StageSpec};
+use deltaforge_engine::stage::{SetBy, StageCode, StageLimits, StageSpec};
 use deltaforge_engine::stages::{OnError, TableFilter};
 use deltaforge_model::pattern::Patterns;
 
@@ -99,7 +99,7 @@ pub fn stage_limits(limits: deltaforge_config::Limits) -> StageLimits {
         added_events: limits.added_events,
         edit_bytes: limits.edit_bytes,
         log_lines_per_second: limits.log_lines_per_second,
-        written: limits.written,
+        set_by: limits.written.map(SetBy::stage),
     }
 }
 

@@ -92,6 +92,9 @@ const PROCESSORS: &[Act] = &[
     act("not-utf8", "plugin_edit", &["not UTF-8", ", in "]),
 ];
 
+/// The code of an event of which the body cannot be delivered. Its call does not fail.
+const REJECTED: &str = "serialization_failed";
+
 const FORMATTERS: &[Act] = &[
     act("loop", "plugin_deadline", &["the limit is 100 ms (limits.cpu_ms)", "spin"]),
     act("recurse", "plugin_trap", &["call stack exhausted: a plugin has 512 KiB of it", "descend"]),
@@ -99,6 +102,8 @@ const FORMATTERS: &[Act] = &[
     act("trap", "plugin_trap", &["told to panic", ", in "]),
     act("huge", "plugin_edit", &["bytes of bodies"]),
     act("too-few", "plugin_edit", &["0 presences and 0 ends for "]),
+    act("garbage", REJECTED, &["its body is no JSON", "byte 6 is not UTF-8"]),
+    act("empty", REJECTED, &["its body is no JSON", "it is empty"]),
 ];
 
 /// A flood of log lines is no error; neither are events that pass a plugin which behaves.
@@ -279,7 +284,9 @@ fn assert_counted(host: &Host, world: World, act: &Act) {
     let failed = metric("deltaforge_plugin_failed_total", &[tenant, plugin]);
     let by_code = metric("deltaforge_plugin_failed_total", &[tenant, plugin, &code]);
     // Each poison event fails by itself twice or more, for `skip` and for `dlq`.
-    assert!(by_code >= 2.0 * poison && by_code == failed, "{}: {by_code} of {failed}", act.name);
+    let rejected = metric("deltaforge_plugin_rejected_total", &[tenant, plugin]);
+    let named = if act.code == REJECTED { rejected } else { by_code };
+    assert!(named >= 2.0 * poison && by_code == failed, "{}: {by_code} of {failed}, {rejected}", act.name);
     assert!(calls > failed, "{}: {calls} calls", act.name);
     let seen = metric("deltaforge_plugin_events_in_total", &[tenant, plugin]);
     assert!(seen >= 2.0 * (ORDERS as f64 - poison), "{}: {seen} events", act.name);

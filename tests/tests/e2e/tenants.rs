@@ -174,7 +174,8 @@ fn a_swap_is_held_to_the_ceiling() {
         "{}",
         refused.text
     );
-    assert!(refused.text.contains("it wanted more memory than 2 MiB (limits.mem_mb)"), "{}", refused.text);
+    let says = "it wanted more memory than 2 MiB (limits.mem_mb of its tenant in the host's tenants file)";
+    assert!(refused.text.contains(says), "{}", refused.text);
     event_of(&place, 1_002);
 }
 
@@ -231,18 +232,25 @@ fn two_tenants(yaml: &str) -> String {
     format!("{yaml}---\n{}", other.replace("name: shop, tenant: acme", "name: other, tenant: globex"))
 }
 
+/// A host in which such a stage has come to rest, beside another tenant, over these rows that are read as one slice. Answers what it
+/// shows.
+fn resting(place: &Place, rows: std::ops::Range<u64>) -> (Host, serde_json::Value) {
+    publish(place, "rogue", "processor", &fixture("rogue"));
+    let mut host = Host::new(place.path(), &two_tenants(&stages(&[LOOPS.to_owned()])));
+    host.start_ready();
+    let rows: Vec<String> = rows.map(|id| format!("({id}, 'somebody', 0)")).collect();
+    place.shop.run(&format!("INSERT INTO customers (id, name, rev) VALUES {}", rows.join(", ")));
+    let rests = |shown: &serde_json::Value| shown.to_string().contains("processor_rests");
+    let shown = host.wait_pipeline("shop", "the stage rests", SOON, rests);
+    (host, shown)
+}
+
 #[test]
 fn a_stage_that_rests_goes_on_by_its_on_error() {
     let _machine = shared();
     let place = Place::new();
-    publish(&place, "rogue", "processor", &fixture("rogue"));
-    let mut host = Host::new(place.path(), &two_tenants(&stages(&[LOOPS.to_owned()])));
-    host.start_ready();
     // All but the last few are found before it rests; these take 6 s each, and one call.
-    let rows: Vec<String> = (1_000..1_014).map(|id| format!("({id}, 'somebody', 0)")).collect();
-    place.shop.run(&format!("INSERT INTO customers (id, name, rev) VALUES {}", rows.join(", ")));
-    let rests = |shown: &serde_json::Value| shown.to_string().contains("processor_rests");
-    host.wait_pipeline("shop", "the stage rests", SOON, rests);
+    let (mut host, _) = resting(&place, 1_000..1_014);
     let began = std::time::Instant::now();
     wait::until("every row is counted", 3 * SOON, || {
         let skipped = host.metric("deltaforge_processor_skipped_total", &["pipeline=\"shop\""]);
@@ -264,13 +272,7 @@ fn a_stage_that_rests_goes_on_by_its_on_error() {
 fn a_version_that_drops_all_takes_over_from_one_that_fails_on_all() {
     let _machine = shared();
     let place = Place::new();
-    publish(&place, "rogue", "processor", &fixture("rogue"));
-    let mut host = Host::new(place.path(), &two_tenants(&stages(&[LOOPS.to_owned()])));
-    host.start_ready();
-    let rows: Vec<String> = (1_000..1_400).map(|id| format!("({id}, 'somebody', 0)")).collect();
-    place.shop.run(&format!("INSERT INTO customers (id, name, rev) VALUES {}", rows.join(", ")));
-    let rests = |shown: &serde_json::Value| shown.to_string().contains("processor_rests");
-    host.wait_pipeline("shop", "the stage rests", SOON, rests);
+    let (host, _) = resting(&place, 1_000..1_400);
     // It is in doubt, since it lets nothing through, and what ran before is no measure for it.
     let field = json!({ "path": "name", "op": "eq", "value": "nobody" });
     let filter = json!({ "plugin": "filter@1.0.0", "config": { "fields": [field] } });
@@ -336,14 +338,8 @@ fn an_envelope_that_comes_to_its_rows_late_computes_on_its_tenants_account() {
 fn a_stage_that_computes_for_nothing_rests_beside_other_tenants_until_it_is_mended() {
     let _machine = shared();
     let place = Place::new();
-    publish(&place, "rogue", "processor", &fixture("rogue"));
-    let mut host = Host::new(place.path(), &two_tenants(&stages(&[LOOPS.to_owned()])));
-    host.start_ready();
-    // Rows that are read as one slice are searched together, most of a minute if nothing ends that.
-    let rows: Vec<String> = (1_000..1_400).map(|id| format!("({id}, 'somebody', 0)")).collect();
-    place.shop.run(&format!("INSERT INTO customers (id, name, rev) VALUES {}", rows.join(", ")));
-    let rests = |shown: &serde_json::Value| shown.to_string().contains("processor_rests");
-    let shown = host.wait_pipeline("shop", "the stage rests", SOON, rests);
+    // They are searched together, most of an hour if nothing ends that.
+    let (host, shown) = resting(&place, 1_000..1_400);
     assert_eq!(shown["status"], "running", "{shown}");
     // Beside one other tenant it takes a hundredth of a core: 6 s for one call.
     let spent =

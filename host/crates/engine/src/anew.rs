@@ -58,6 +58,10 @@ pub(crate) async fn after(
     if !LOST.contains(&failure.code.as_str()) {
         return Ok(None);
     }
+    // Without a checkpoint the next attempt is a first one anyway, after the pause that every failure has.
+    if run::stored_checkpoints(plan, services).await?.is_empty() {
+        return Ok(None);
+    }
     let from = run::lowest_checkpoint(plan, services).await?;
     let source = &plan.source;
     if !source.factory.begins_anew(&source.config, &failure.code, from.as_ref()) {

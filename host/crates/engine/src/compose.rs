@@ -7,10 +7,10 @@ use std::sync::Arc;
 use deltaforge_model::json::{EventWriter, RowEncoders};
 use deltaforge_model::{Batch, Boundary, Event, Op, RAW_MARK, View};
 
-use crate::message::{BODIES, BODY_FACTOR, Bodies, Formatter, MessageBatch};
+use crate::message::{BODY_FACTOR, Bodies, Formatter, MessageBatch};
 use crate::search::Search;
 use crate::sink::Addressing;
-use crate::stage::{StageAction, StageError};
+use crate::stage::{Limit, Made, StageAction, StageError, StageLimits, TooMany};
 use crate::stages::OnError;
 use crate::template::{Template, TemplateError};
 
@@ -243,16 +243,16 @@ impl Composer {
         while start < view.len() {
             let end = (start + SLICE).min(view.len());
             let mut search = Search::of(start..end);
-            let mut bound = usize::MAX;
+            let mut most = None;
             while let Some(piece) = search.next() {
                 let rows = piece.rows.clone();
-                if piece.is_part && bound == usize::MAX {
-                    let most = most_bytes(&view.slice(start..end), self.formatter.body_bytes());
-                    bound = bodies.byte_len().saturating_add(most);
+                if piece.is_part && most.is_none() {
+                    let slice = view.slice(start..end);
+                    most = Some(most_bytes(bodies.byte_len(), &slice, &self.formatter.limits()));
                 }
                 let slice = view.slice(rows.clone());
                 let made = self.formatter.format(&slice, &tx_end[rows.clone()], &mut bodies).await;
-                let Err(error) = made.and_then(|()| check(&bodies, &rows, bound)) else { continue };
+                let Err(error) = made.and_then(|()| check(&bodies, &rows, most)) else { continue };
                 bodies.truncate(rows.start);
                 let ends = piece.again && (self.whole || self.on_error == OnError::Fail);
                 if ends || error.action != StageAction::Isolate {
@@ -337,23 +337,25 @@ impl Composer {
     }
 }
 
-/// What the bodies of a slice may come to where its rows are shown to the formatter in parts: as much as in one call, in
-/// which they may be so many bytes beside those for their rows.
-fn most_bytes(slice: &View, body_bytes: usize) -> usize {
+/// What the bodies of a slice may come to, after so many bytes of those before it, where its rows are shown to the formatter in
+/// parts: as much as in one call.
+fn most_bytes(before: usize, slice: &View, limits: &StageLimits) -> TooMany {
     let images = slice.events().flat_map(|event| [event.before(), event.after()]);
     let rows = images.flatten().map(|row| row.byte_size()).sum::<usize>();
-    body_bytes.saturating_add(BODY_FACTOR.saturating_mul(rows))
+    let free = usize::try_from(limits.edit_bytes).unwrap_or(usize::MAX);
+    let bound = before.saturating_add(free).saturating_add(BODY_FACTOR.saturating_mul(rows));
+    TooMany { bound, made: Made::Bodies, limit: limits.name(Limit::EditBytes) }
 }
 
 /// Whether there is a body for each row up to the last one shown, and room for it.
-fn check(bodies: &Bodies, rows: &Range<usize>, bound: usize) -> Result<(), StageError> {
+fn check(bodies: &Bodies, rows: &Range<usize>, most: Option<TooMany>) -> Result<(), StageError> {
     if bodies.len() != rows.end {
         let (made, shown) = (bodies.len().saturating_sub(rows.start), rows.len());
         let text = format!("the formatter made {made} bodies for {shown} events");
         return Err(StageError::stop("formatter_count", text));
     }
-    if bodies.byte_len() > bound {
-        let text = format!("with the bodies before it in its slice it passes the bound of {bound} {BODIES}");
+    if let Some(most) = most.filter(|most| bodies.byte_len() > most.bound) {
+        let text = format!("with the bodies before it in its slice it passes the bound of {most}");
         return Err(StageError::isolate("plugin_edit", text));
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::stage::{Limit, LimitName, StageLimits};
 use crate::tenants::Tenants;
 
 /// Whose `log_lines_per_second` is reached.
@@ -50,6 +51,7 @@ impl Rate {
 /// The lines of one stage, or of the envelope of a sink: its instances come and go, the bound stays.
 pub struct StageLines {
     a_second: u64,
+    limit: LimitName,
     tenant: String,
     tenants: Arc<Tenants>,
     account: Mutex<Account>,
@@ -70,11 +72,18 @@ pub struct Place {
 }
 
 impl StageLines {
-    /// The lines of a stage that may write so many a second, as far as its tenant and the host may.
-    pub fn new(a_second: u64, tenant: impl Into<String>, tenants: Arc<Tenants>) -> Self {
+    /// The lines of a stage with these limits, as far as its tenant and the host may write any.
+    pub fn new(limits: &StageLimits, tenant: impl Into<String>, tenants: Arc<Tenants>) -> Self {
+        let a_second = limits.log_lines_per_second;
         let rate = Rate::new(a_second, Instant::now());
         let account = Mutex::new(Account { rate, left_out: 0, bound: LogBound::Stage });
-        Self { a_second, tenant: tenant.into(), tenants, account }
+        Self {
+            a_second,
+            limit: limits.name(Limit::LogLinesPerSecond),
+            tenant: tenant.into(),
+            tenants,
+            account,
+        }
     }
 
     /// Takes a place for a line. `None`: there is none, the line is to be left out, and is counted here.
@@ -114,7 +123,7 @@ impl StageLines {
     fn limit(&self, bound: LogBound) -> String {
         match self.tenants.log_bound(&self.tenant, bound) {
             Some(limit) => limit,
-            None => format!("{} lines a second (limits.log_lines_per_second)", self.a_second),
+            None => format!("{} lines a second ({})", self.a_second, self.limit),
         }
     }
 }
@@ -154,6 +163,10 @@ mod tests {
         Tenants::new(serde_json::from_value(limits).unwrap(), 1)
     }
 
+    fn a_second(log_lines_per_second: u64) -> StageLimits {
+        StageLimits { log_lines_per_second, ..StageLimits::DEFAULT }
+    }
+
     /// How many of so many lines are written at one moment.
     fn written(lines: &StageLines, tries: usize, now: Instant) -> usize {
         (0..tries).filter(|_| lines.place_at(now).is_some()).count()
@@ -161,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_cut_to_the_stages_rate_and_the_next_line_says_so() {
-        let lines = StageLines::new(100, "acme", tenants(json!({})));
+        let lines = StageLines::new(&a_second(100), "acme", tenants(json!({})));
         let start = Instant::now();
         assert_eq!(written(&lines, 10_000, start), 200, "two seconds' worth at once");
         let later = start + Duration::from_secs(1);
@@ -194,7 +207,7 @@ mod tests {
             (15, "other", 30, name("limits.log_lines_per_second)", 15)),
             (50, "other", 40, name("host.log_lines_per_second of the host's tenants file)", 20)),
         ] {
-            let lines = StageLines::new(a_second, tenant, tenants(limits.clone()));
+            let lines = StageLines::new(&self::a_second(a_second), tenant, tenants(limits.clone()));
             let now = Instant::now();
             assert_eq!(written(&lines, 100, now), most, "{a_second} of {tenant}");
             let untold = lines.untold().unwrap();
@@ -206,7 +219,8 @@ mod tests {
     #[test]
     fn a_line_that_others_leave_no_room_for_costs_the_stage_none_of_its_own() {
         let shared = tenants(json!({ "default": { "log_lines_per_second": 100 } }));
-        let [loud, quiet] = [1_000, 10].map(|a_second| StageLines::new(a_second, "acme", shared.clone()));
+        let [loud, quiet] =
+            [1_000, 10].map(|lines| StageLines::new(&a_second(lines), "acme", shared.clone()));
         let now = Instant::now();
         assert_eq!((written(&loud, 500, now), written(&quiet, 500, now)), (200, 0));
         assert_eq!(

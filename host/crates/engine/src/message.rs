@@ -8,12 +8,8 @@ use deltaforge_model::{EventId, Op, View};
 use crate::error::ConfigError;
 use crate::stage::{StageCode, StageError, StageLimits, StageSpec, StageVersion};
 
-/// How often the bytes of its rows the bodies that one call of a formatter answers may come to, beside
-/// [`Formatter::body_bytes`].
+/// How often the bytes of its rows the bodies that one call of a formatter answers may come to, beside its `edit_bytes`.
 pub const BODY_FACTOR: usize = 16;
-
-/// What a formatter is told that it answers too much of, and by which limit.
-pub(crate) const BODIES: &str = "bytes of bodies (limits.edit_bytes, and 16 times the bytes of the rows)";
 
 /// Shapes events into message bodies. Native envelopes and WebAssembly formatters alike.
 #[async_trait]
@@ -27,9 +23,9 @@ pub trait Formatter: Send {
     async fn format(&mut self, view: &View, tx_end: &[bool], bodies: &mut Bodies) -> Result<(), StageError>;
     /// What the bodies are, as a MIME type.
     fn content_type(&self) -> &str;
-    /// Bytes of bodies that one call may answer, beside [`BODY_FACTOR`] times the bytes of the rows it is shown.
-    fn body_bytes(&self) -> usize {
-        usize::try_from(StageLimits::DEFAULT.edit_bytes).unwrap_or(usize::MAX)
+    /// What one call may use: of bodies, `edit_bytes` beside [`BODY_FACTOR`] times the bytes of the rows it is shown.
+    fn limits(&self) -> StageLimits {
+        StageLimits::DEFAULT
     }
 }
 

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use deltaforge_model::{Overlay, View};
 
-use crate::message::{BODIES, BODY_FACTOR};
+mod limits;
+
+pub use limits::{EditBudget, Limit, LimitName, Made, SetBy, StageLimits, TooMany};
 
 /// One processor at work in one pipeline.
 ///
@@ -65,123 +67,6 @@ impl StageError {
     /// An error that a later try may mend.
     pub fn retry(code: &'static str, message: impl Into<String>) -> Self {
         Self { action: StageAction::Retry, code, message: message.into() }
-    }
-}
-
-/// What may be asked of a stage, per slice where nothing else is said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StageLimits {
-    /// The guest's own running time, milliseconds.
-    pub cpu_ms: u64,
-    /// Wall time, milliseconds.
-    pub timeout_ms: u64,
-    /// The guest's memory, MiB.
-    pub mem_mb: u64,
-    /// Events that it may add.
-    pub added_events: u64,
-    /// Bytes of edits that it may make, beside four times the bytes of the rows it is shown; of a formatter, bytes of
-    /// bodies, beside [`BODY_FACTOR`] times.
-    pub edit_bytes: u64,
-    /// Lines a second that it may write to the log, whatever it is called with.
-    pub log_lines_per_second: u64,
-    /// Which of them are asked for by name, in their order here. The others are what a stage gets that says nothing, and
-    /// may be cut down; what is asked for is refused where there is a lower ceiling, the default written out too.
-    pub written: [bool; 6],
-}
-
-impl StageLimits {
-    /// What a stage gets that sets no limits: the book's for plugins.
-    pub const DEFAULT: Self = Self {
-        cpu_ms: 100,
-        timeout_ms: 1_000,
-        mem_mb: 64,
-        added_events: 10_000,
-        edit_bytes: 16 << 20,
-        log_lines_per_second: 100,
-        written: [false; 6],
-    };
-
-    /// All of them, in the order of their names above.
-    pub(crate) fn all_mut(&mut self) -> [&mut u64; 6] {
-        let Self { cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, log_lines_per_second, written: _ } =
-            self;
-        [cpu_ms, timeout_ms, mem_mb, added_events, edit_bytes, log_lines_per_second]
-    }
-}
-
-/// Counts the bytes of one call's edits against [`StageLimits::edit_bytes`]. A guest's own memory is no bound on them: the
-/// same value can be written into every row.
-#[derive(Debug)]
-pub struct EditBudget {
-    free: usize,
-    spent: usize,
-    /// Bytes of the rows in view, once somebody needed to know.
-    shown: Option<usize>,
-}
-
-/// One call would make more than it may: edits, or bodies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{bound} {what}")]
-pub struct TooManyEdits {
-    /// How many it may make.
-    pub bound: usize,
-    /// Of what, and the limit that says so.
-    pub what: &'static str,
-}
-
-/// How often the bytes of the rows that a call is shown its edits may come to, beside its `edit_bytes`.
-const EDIT_FACTOR: usize = 4;
-/// Events that a call adds.
-pub const ADDED_EVENTS: &str = "added events (limits.added_events)";
-/// Bytes that a call's edits come to.
-pub const EDIT_BYTES: &str = "bytes of edits (limits.edit_bytes)";
-
-impl EditBudget {
-    /// A call's budget under these limits.
-    pub fn new(limits: &StageLimits) -> Self {
-        let free = usize::try_from(limits.edit_bytes).unwrap_or(usize::MAX);
-        Self { free, spent: 0, shown: None }
-    }
-
-    /// Counts bytes of edits of these rows.
-    ///
-    /// # Errors
-    ///
-    /// When they are more than the call may make.
-    pub fn charge(&mut self, view: &View, bytes: usize) -> Result<(), TooManyEdits> {
-        self.count(view, bytes, EDIT_FACTOR, EDIT_BYTES)
-    }
-
-    /// Counts bytes of bodies that a formatter makes of these rows.
-    ///
-    /// # Errors
-    ///
-    /// When they are more than the call may make.
-    pub fn charge_bodies(&mut self, view: &View, bytes: usize) -> Result<(), TooManyEdits> {
-        self.count(view, bytes, BODY_FACTOR, BODIES)
-    }
-
-    fn count(
-        &mut self,
-        view: &View,
-        bytes: usize,
-        factor: usize,
-        what: &'static str,
-    ) -> Result<(), TooManyEdits> {
-        self.spent = self.spent.saturating_add(bytes);
-        if self.spent <= self.free {
-            return Ok(());
-        }
-        let bound = self.free.saturating_add(self.shown_bytes(view).saturating_mul(factor));
-        if self.spent > bound { Err(TooManyEdits { bound, what }) } else { Ok(()) }
-    }
-
-    /// Bytes of the rows in view.
-    fn shown_bytes(&mut self, view: &View) -> usize {
-        *self.shown.get_or_insert_with(|| {
-            let rows = view.events().flat_map(|event| [event.before(), event.after()]);
-            rows.flatten().map(|row| row.byte_size()).sum()
-        })
     }
 }
 

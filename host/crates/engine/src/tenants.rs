@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 use crate::error::ConfigError;
 use crate::lines::{LogBound, Rate};
 use crate::share::{Demotable, Fair, Place, Share};
-use crate::stage::StageLimits;
+use crate::stage::{SetBy, StageLimits};
 
 /// The limits of a host's tenants, as its file has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -161,6 +161,7 @@ impl Account {
 struct Level<'a> {
     /// The name before the limit's own: `host`, `tenants.acme`.
     name: String,
+    who: SetBy,
     bounds: &'a Bounds,
 }
 
@@ -236,11 +237,11 @@ impl Tenants {
     /// The host first.
     fn levels(&self, tenant: &str) -> [Level<'_>; 2] {
         let [host, own] = self.bounds(tenant);
-        let name = match self.limits.tenants.contains_key(tenant) {
-            true => format!("tenants.{tenant}"),
-            false => "default".to_owned(),
+        let (name, who) = match self.limits.tenants.contains_key(tenant) {
+            true => (format!("tenants.{tenant}"), SetBy::Tenant),
+            false => ("default".to_owned(), SetBy::AnyTenant),
         };
-        [Level { name: "host".to_owned(), bounds: host }, Level { name, bounds: own }]
+        [Level { name: "host".to_owned(), who: SetBy::Host, bounds: host }, Level { name, who, bounds: own }]
     }
 
     /// The same without their names, which only a refusal needs.
@@ -260,16 +261,14 @@ impl Tenants {
         mut limits: StageLimits,
         mut default: StageLimits,
     ) -> Result<StageLimits, Vec<LimitReached>> {
-        let written = limits.written;
+        let mut set_by = limits.set_by;
         let mut reached: Vec<LimitReached> = Vec::new();
-        for Level { name, bounds } in self.levels(tenant) {
-            let values = limits.all_mut().into_iter().zip(default.all_mut()).zip(written);
-            for ((key, ceiling), ((value, default), is_written)) in
-                bounds.limits.all().into_iter().zip(values)
-            {
+        for Level { name, who, bounds } in self.levels(tenant) {
+            let values = limits.all_mut().into_iter().zip(default.all_mut()).zip(&mut set_by);
+            for ((key, ceiling), ((value, default), set_by)) in bounds.limits.all().into_iter().zip(values) {
                 let Some(ceiling) = ceiling.filter(|ceiling| *value > *ceiling) else { continue };
-                if !is_written && value == default {
-                    (*value, *default) = (ceiling, ceiling);
+                if *set_by != SetBy::Stage && value == default {
+                    (*value, *default, *set_by) = (ceiling, ceiling, who);
                 } else if reached.iter().all(|other| other.asked_by != Some(key)) {
                     reached.push(LimitReached {
                         limit: format!("{name}.limits.{key}"),
@@ -279,17 +278,21 @@ impl Tenants {
                 }
             }
         }
-        if reached.is_empty() { Ok(limits) } else { Err(reached) }
+        if reached.is_empty() { Ok(StageLimits { set_by, ..limits }) } else { Err(reached) }
     }
 
     /// These limits as far as a tenant may have them.
     pub fn capped(&self, tenant: &str, mut limits: StageLimits) -> StageLimits {
-        for bounds in self.bounds(tenant) {
-            for ((_, ceiling), value) in bounds.limits.all().into_iter().zip(limits.all_mut()) {
-                *value = ceiling.map_or(*value, |ceiling| ceiling.min(*value));
+        let mut set_by = limits.set_by;
+        for Level { who, bounds, .. } in self.levels(tenant) {
+            let values = limits.all_mut().into_iter().zip(&mut set_by);
+            for ((_, ceiling), (value, set_by)) in bounds.limits.all().into_iter().zip(values) {
+                if let Some(ceiling) = ceiling.filter(|ceiling| *value > *ceiling) {
+                    (*value, *set_by) = (ceiling, who);
+                }
             }
         }
-        limits
+        StageLimits { set_by, ..limits }
     }
 
     /// Checks that a stage with so much memory could be seated if there were no other one. Takes no seat.
@@ -298,7 +301,7 @@ impl Tenants {
     ///
     /// When it could not.
     pub fn could_seat(&self, tenant: &str, mem_mb: u64) -> Result<(), LimitReached> {
-        for Level { name, bounds } in self.levels(tenant) {
+        for Level { name, bounds, .. } in self.levels(tenant) {
             let whose = if name == "host" { "the host".to_owned() } else { format!("tenant {tenant}") };
             let reached = |limit: &str, message: String, asked_by| {
                 Err(LimitReached { limit: format!("{name}.{limit}"), message, asked_by })
@@ -324,7 +327,7 @@ impl Tenants {
         let key = (tenant.to_owned(), seat);
         let mut accounts = self.accounts.lock();
         accounts.tenants.entry(tenant.to_owned()).or_default();
-        for Level { name, bounds } in self.levels(tenant) {
+        for Level { name, bounds, .. } in self.levels(tenant) {
             let account = if name == "host" { &accounts.host } else { &accounts.tenants[tenant] };
             let held = account.seats.get(&key);
             let reached = |limit: &str, message: String| {
@@ -414,12 +417,9 @@ impl Tenants {
         all: u64,
         bytes: u64,
     ) -> Result<(), LimitReached> {
-        let mut levels = vec![(Level { name: "host".to_owned(), bounds: &self.limits.host }, all)];
-        if let Some(tenant) = tenant {
-            let [_, level] = self.levels(tenant);
-            levels.push((level, own));
-        }
-        for (Level { name, bounds }, held) in levels {
+        let [host, own_level] = self.levels(tenant.unwrap_or_default());
+        let own = tenant.map(|_| (own_level, own));
+        for (Level { name, bounds, .. }, held) in [Some((host, all)), own].into_iter().flatten() {
             if let Some(most) = bounds.registry_bytes
                 && held.saturating_add(bytes) > most
             {
@@ -532,6 +532,8 @@ mod tests {
         let limits = |tenant, asked| tenants.stage_limits(tenant, asked, DEFAULT);
         let acme = limits("acme", DEFAULT).unwrap();
         assert_eq!((acme.cpu_ms, acme.mem_mb, acme.timeout_ms), (80, 32, 1_000), "a default is cut down");
+        assert_eq!(acme.set_by[..3], [SetBy::Host, SetBy::Default, SetBy::Tenant], "and says by whom");
+        assert_eq!(tenants.capped("acme", DEFAULT), acme);
         let script = StageLimits { cpu_ms: 60, mem_mb: 128, edit_bytes: 7, ..DEFAULT };
         let capped = tenants.capped("acme", script);
         assert_eq!((capped.cpu_ms, capped.mem_mb, capped.edit_bytes), (60, 32, 7), "each by itself");
@@ -542,7 +544,7 @@ mod tests {
             limits("acme", asks(95, 600)).unwrap_err().into_iter().map(|reached| reached.limit).collect();
         assert_eq!(both, ["host.limits.cpu_ms", "host.limits.mem_mb"], "each once, by the host's first");
         assert!(limits("acme", asks(80, 32)).is_ok() && limits("other", asks(80, 512)).is_ok());
-        let written = |written| StageLimits { written, ..DEFAULT };
+        let written = |written: [bool; 6]| StageLimits { set_by: written.map(SetBy::stage), ..DEFAULT };
         let refused = &limits("acme", written([true, false, false, false, false, false])).unwrap_err()[0];
         assert_eq!((refused.limit.as_str(), refused.asked_by), ("host.limits.cpu_ms", Some("cpu_ms")));
         let refused = &limits("acme", written([false, false, true, false, false, false])).unwrap_err()[0];

@@ -14,31 +14,18 @@ use crate::retry::Hurry;
 use crate::status::Failure;
 
 /// All that a pipeline waits for now. Clones are the same list.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Waits {
     list: Arc<Mutex<List>>,
     /// How many commands wait for the next batch boundary.
     commands: Arc<watch::Sender<usize>>,
-    /// One would be carried out there.
-    takes_commands: Arc<AtomicBool>,
+    /// None is carried out there.
+    takes_none: Arc<AtomicBool>,
     /// What waited made room for one of them.
     made_room: Arc<AtomicBool>,
     /// The pipeline is to end.
     ending: Arc<watch::Sender<bool>>,
     hurry: Hurry,
-}
-
-impl Default for Waits {
-    fn default() -> Self {
-        Self {
-            list: Arc::default(),
-            commands: Arc::default(),
-            takes_commands: Arc::new(AtomicBool::new(true)),
-            made_room: Arc::default(),
-            ending: Arc::default(),
-            hurry: Hurry::default(),
-        }
-    }
 }
 
 #[derive(Default)]
@@ -155,16 +142,16 @@ impl Waits {
     /// Whether a command is carried out at the batch boundary that the next attempt begins with: not inside a transaction of which a
     /// part was handed out, nor where what was processed before is processed again.
     pub(crate) fn set_takes_commands(&self, takes: bool) {
-        self.takes_commands.store(takes, Ordering::SeqCst);
+        self.takes_none.store(!takes, Ordering::SeqCst);
     }
 
     /// The same for work that no command has to wait for.
     pub(crate) fn aside(&self) -> Self {
-        Self { takes_commands: Arc::new(AtomicBool::new(false)), ..self.clone() }
+        Self { takes_none: Arc::new(AtomicBool::new(true)), ..self.clone() }
     }
 
     async fn command_waits(&self) {
-        if !self.takes_commands.load(Ordering::SeqCst) {
+        if self.takes_none.load(Ordering::SeqCst) {
             return std::future::pending().await;
         }
         // It cannot fail: this holds the sender.

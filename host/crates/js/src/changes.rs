@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use deltaforge_engine::stage::{ADDED_EVENTS, EditBudget, StageError, StageLimits, TooManyEdits};
+use deltaforge_engine::stage::{EditBudget, StageError, StageLimits, TooMany};
 use deltaforge_model::edit::{
     EditError, Emit, NamedCells, OwnedCell, SideEdit, Slot, cells_bytes, image_bytes,
 };
@@ -54,7 +54,7 @@ pub(crate) enum ApplyError {
     Edit(#[from] EditError),
     /// More than one call may make.
     #[error(transparent)]
-    TooMany(#[from] TooManyEdits),
+    TooMany(#[from] TooMany),
 }
 
 impl From<ApplyError> for StageError {
@@ -122,7 +122,7 @@ pub(crate) fn apply(
         edits,
         budget: EditBudget::new(limits),
         added: 0,
-        most_added: usize::try_from(limits.added_events).unwrap_or(usize::MAX),
+        most_added: TooMany::events(limits),
     };
     for change in &changes.list {
         match change {
@@ -179,7 +179,7 @@ struct Apply<'a> {
     edits: &'a mut Overlay,
     budget: EditBudget,
     added: usize,
-    most_added: usize,
+    most_added: TooMany,
 }
 
 /// Bytes that an edit takes beside its value.
@@ -265,7 +265,7 @@ fn path(group: u32, name: &str) -> String {
 }
 
 impl Apply<'_> {
-    fn charge(&mut self, bytes: usize) -> Result<(), TooManyEdits> {
+    fn charge(&mut self, bytes: usize) -> Result<(), TooMany> {
         self.budget.charge(self.view, bytes)
     }
 
@@ -288,8 +288,8 @@ impl Apply<'_> {
 
     fn emit(&mut self, row: u32, emit: Emit) -> Result<u32, ApplyError> {
         self.added += 1;
-        if self.added > self.most_added {
-            return Err(TooManyEdits { bound: self.most_added, what: ADDED_EVENTS }.into());
+        if self.added > self.most_added.bound {
+            return Err(self.most_added.into());
         }
         let table = self.view.event(row as usize).table_index() as u16;
         let width = self.edits.columns(self.view.batch(), table);

@@ -62,6 +62,7 @@ pub(crate) fn cut(text: &str, max: usize) -> &str {
 mod tests {
     use std::io::Write;
 
+    use deltaforge_engine::stage::StageLimits;
     use deltaforge_engine::tenants::Tenants;
     use parking_lot::Mutex;
 
@@ -100,7 +101,8 @@ mod tests {
             ("acme", 50, "5 lines a second (tenants.acme.log_lines_per_second of the host's tenants file)"),
             ("other", 5, "5 lines a second (limits.log_lines_per_second)"),
         ] {
-            let lines = StageLines::new(a_second, tenant, tenants.clone());
+            let own = StageLimits { log_lines_per_second: a_second, ..StageLimits::DEFAULT };
+            let lines = StageLines::new(&own, tenant, tenants.clone());
             let owner = Owner { tenant: tenant.into(), lines: Some(Arc::new(lines)), ..Owner::default() };
             let speaks =
                 || (0..200).for_each(|at| Console::new(owner.clone()).line(1, &format!("it is {at}")));

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use deltaforge_engine::error::{ConfigError, parse};
 use deltaforge_engine::lines::StageLines;
 use deltaforge_engine::stage::{
-    Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
+    Limit, Stage, StageCode, StageError, StageFactory, StageLimits, StageSpec, StageVersion,
 };
 use deltaforge_engine::tenants::{Seat, Seated, TenantLimits, Tenants};
 use sha2::{Digest, Sha256};
 
 use crate::console::Owner;
-use crate::script::ScriptError;
+use crate::script::{ScriptError, Task};
 use crate::stage::{LOAD, NotReady, ScriptStage, ended, patience};
 use crate::worker::{Kind, Workshop};
 
@@ -125,7 +125,7 @@ impl Javascript {
             Ok(Err(_)) => Err(ended()),
             Err(_) => {
                 worker.abandon(&self.workshop);
-                Err(ScriptError::Stuck { timeout_ms: LOAD.timeout_ms })
+                Err(ScriptError::Stuck { limit: Task::Load.time(Limit::TimeoutMs, &LOAD) })
             }
         }
     }
@@ -138,7 +138,7 @@ impl Javascript {
         seat: Option<Seated>,
     ) -> Result<ScriptStage, NotReady> {
         let tenants = self.workshop.tenants().clone();
-        let lines = StageLines::new(limits.log_lines_per_second, spec.tenant.as_str(), tenants);
+        let lines = StageLines::new(&limits, spec.tenant.as_str(), tenants);
         let owner = Owner {
             tenant: spec.tenant.clone(),
             pipeline: spec.pipeline.clone(),

@@ -1,6 +1,6 @@
 //! What the prelude may ask of the host and tell it. Scripts cannot reach any of it.
 
-use deltaforge_engine::stage::{EditBudget, StageLimits, TooManyEdits};
+use deltaforge_engine::stage::{EditBudget, StageLimits, TooMany};
 use deltaforge_model::View;
 use deno_core::{OpState, extension, op2, v8};
 
@@ -23,7 +23,7 @@ pub(crate) struct Call {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Spoiled {
     /// It is more than it may be.
-    TooMany(TooManyEdits),
+    TooMany(TooMany),
     /// It did not come out of the engine as it was told.
     Torn,
 }

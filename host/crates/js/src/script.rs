@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use deltaforge_engine::stage::{StageError, StageLimits, TooManyEdits};
+use deltaforge_engine::stage::{Limit, StageError, StageLimits, TooMany};
 use deltaforge_model::View;
 use deno_core::error::JsError;
 use deno_core::{JsRuntime, RuntimeOptions, v8};
@@ -51,26 +51,47 @@ pub(crate) enum ScriptError {
     /// It reached a time limit.
     #[error("the script ran longer than {limit}")]
     Overrun {
-        /// The limit, by its name and value.
+        /// The limit, by its value and name.
         limit: String,
     },
     /// It reached its memory limit. The engine is of no more use.
-    #[error("the script needs more memory than mem_mb: {mem_mb}")]
+    #[error("the script needs more memory than {limit}")]
     Memory {
-        /// The limit.
-        mem_mb: u64,
+        /// The limit, by its value and name.
+        limit: String,
     },
     /// It made more edits than one call may.
     #[error("the script's edits pass the bound of {0}")]
-    Edits(#[from] TooManyEdits),
+    Edits(#[from] TooMany),
     /// It did not end when it was told to, and keeps its thread.
-    #[error(
-        "the script did not stop at its limits (timeout_ms: {timeout_ms}) and was given up with its thread"
-    )]
+    #[error("the script did not stop after {limit} and was given up with its thread")]
     Stuck {
-        /// The wall time limit.
-        timeout_ms: u64,
+        /// The wall time limit, by its value and name.
+        limit: String,
     },
+}
+
+/// What is held to limits: of their times those of a script's own are meant for its slices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Its definitions.
+    Load,
+    /// A slice.
+    Slice,
+}
+
+impl Task {
+    /// A limit of time, by its value and name.
+    pub(crate) fn time(self, limit: Limit, limits: &StageLimits) -> String {
+        let (ms, which) = match limit {
+            Limit::CpuMs => (limits.cpu_ms, " of its own time"),
+            _ => (limits.timeout_ms, ""),
+        };
+        match self {
+            Self::Load => format!("{ms} ms{which} (to load it; no key raises it)"),
+            Self::Slice => format!("{ms} ms{which} ({})", limits.name(limit)),
+        }
+    }
 }
 
 /// A place in a script's text.
@@ -196,20 +217,19 @@ impl Engine {
 
     /// Compiles a text as a script is compiled, and runs nothing of it.
     pub(crate) fn compile(&mut self, source: &str, limits: &StageLimits) -> Result<(), ScriptError> {
-        let mem_mb = self.mem_mb;
-        self.guarded(limits, |engine| {
+        self.guarded(Task::Load, limits, |engine| {
             deno_core::scope!(scope, &mut engine.runtime);
             v8::tc_scope!(let scope, scope);
             let text = format!("{HEAD}{source}{TAIL}");
             let (Some(name), Some(text)) = (v8::String::new(scope, INLINE), v8::String::new(scope, &text))
             else {
-                return Err(ScriptError::Memory { mem_mb });
+                return Err(out_of_memory(&engine.full));
             };
             let origin =
                 v8::ScriptOrigin::new(scope, name.into(), 0, 0, false, 0, None, false, false, false, None);
             match v8::Script::compile(scope, text, Some(&origin)) {
                 Some(_) => Ok(()),
-                None => Err(thrown(scope, mem_mb).within(source)),
+                None => Err(thrown(scope, &engine.full).within(source)),
             }
         })
     }
@@ -223,7 +243,7 @@ impl Engine {
     ) -> Result<(), ScriptError> {
         self.run = None;
         self.desk(|desk| desk.console = crate::console::Console::new(owner));
-        self.guarded(limits, |engine| {
+        self.guarded(Task::Load, limits, |engine| {
             let text = serde_json::to_string(source).expect("text");
             let inline = format!("{HEAD}{source}{TAIL}");
             let mut function = engine.evaluate(INLINE, &inline).map_err(|error| error.within(source))?;
@@ -255,7 +275,7 @@ impl Engine {
             let plan = Plan::new(&view, &mut desk.shapes);
             desk.call = Some(Call::new(view, plan, limits));
         });
-        let result = self.guarded(limits, |engine| engine.call(&run).map(drop));
+        let result = self.guarded(Task::Slice, limits, |engine| engine.call(&run).map(drop));
         let call = self.desk(|desk| desk.call.take()).expect("it was put there above");
         result?;
         match call.spoiled {
@@ -270,10 +290,9 @@ impl Engine {
     /// Forgets the script. Answers whether nothing of it is left, so that another one may come.
     pub(crate) fn reset(&mut self) -> bool {
         self.run = None;
-        let limits =
-            StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: self.mem_mb, ..StageLimits::DEFAULT };
+        let limits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, ..StageLimits::DEFAULT };
         let reset = self.reset.clone();
-        let left = self.guarded(&limits, |engine| {
+        let left = self.guarded(Task::Load, &limits, |engine| {
             let answer = engine.call(&reset)?;
             deno_core::scope!(scope, &mut engine.runtime);
             let left = v8::Local::new(scope, answer);
@@ -295,6 +314,7 @@ impl Engine {
     /// Does something under the limits, and says which of them ended it.
     fn guarded<R>(
         &mut self,
+        task: Task,
         limits: &StageLimits,
         work: impl FnOnce(&mut Self) -> Result<R, ScriptError>,
     ) -> Result<R, ScriptError> {
@@ -304,30 +324,28 @@ impl Engine {
         let fired = self.watchdog.release(watch);
         self.isolate.cancel_terminate_execution();
         if self.full.load(Ordering::Relaxed) {
-            return Err(ScriptError::Memory { mem_mb: self.mem_mb });
+            let limit = format!("{} MiB ({})", self.mem_mb, limits.name(Limit::MemMb));
+            return Err(ScriptError::Memory { limit });
         }
         // Some built-in calls end by themselves long after the deadline and answer as if nothing had been.
         match fired {
-            Some(Overrun::Wall) => {
-                Err(ScriptError::Overrun { limit: format!("timeout_ms: {}", limits.timeout_ms) })
-            }
-            Some(Overrun::Cpu) => Err(ScriptError::Overrun { limit: format!("cpu_ms: {}", limits.cpu_ms) }),
+            Some(Overrun::Wall) => Err(ScriptError::Overrun { limit: task.time(Limit::TimeoutMs, limits) }),
+            Some(Overrun::Cpu) => Err(ScriptError::Overrun { limit: task.time(Limit::CpuMs, limits) }),
             None => result,
         }
     }
 
     /// Runs a text; answers the function that it evaluates to, if it is one.
     fn evaluate(&mut self, name: &str, text: &str) -> Result<Option<v8::Global<v8::Function>>, ScriptError> {
-        let mem_mb = self.mem_mb;
         deno_core::scope!(scope, &mut self.runtime);
         v8::tc_scope!(let scope, scope);
         let (Some(name), Some(text)) = (v8::String::new(scope, name), v8::String::new(scope, text)) else {
-            return Err(ScriptError::Memory { mem_mb: self.mem_mb });
+            return Err(out_of_memory(&self.full));
         };
         let origin =
             v8::ScriptOrigin::new(scope, name.into(), 0, 0, false, 0, None, false, false, false, None);
         let value = v8::Script::compile(scope, text, Some(&origin)).and_then(|script| script.run(scope));
-        let Some(value) = value else { return Err(thrown(scope, mem_mb)) };
+        let Some(value) = value else { return Err(thrown(scope, &self.full)) };
         Ok(v8::Local::<v8::Function>::try_from(value).ok().map(|function| v8::Global::new(scope, function)))
     }
 
@@ -336,7 +354,6 @@ impl Engine {
         function: &v8::Global<v8::Function>,
         each: bool,
     ) -> Result<v8::Global<v8::Function>, ScriptError> {
-        let mem_mb = self.mem_mb;
         deno_core::scope!(scope, &mut self.runtime);
         v8::tc_scope!(let scope, scope);
         let (bind, function) = (v8::Local::new(scope, &self.bind), v8::Local::new(scope, function));
@@ -344,12 +361,11 @@ impl Engine {
         let bound = bind.call(scope, nothing, &[function.into(), each]);
         match bound.and_then(|bound| v8::Local::<v8::Function>::try_from(bound).ok()) {
             Some(bound) => Ok(v8::Global::new(scope, bound)),
-            None => Err(thrown(scope, mem_mb)),
+            None => Err(thrown(scope, &self.full)),
         }
     }
 
     fn call(&mut self, function: &v8::Global<v8::Function>) -> Result<v8::Global<v8::Value>, ScriptError> {
-        let mem_mb = self.mem_mb;
         deno_core::scope!(scope, &mut self.runtime);
         v8::tc_scope!(let scope, scope);
         let function = v8::Local::new(scope, function);
@@ -358,15 +374,21 @@ impl Engine {
         // script hangs on a promise never runs.
         match function.call(scope, nothing, &[]) {
             Some(value) => Ok(v8::Global::new(scope, value)),
-            None => Err(thrown(scope, mem_mb)),
+            None => Err(thrown(scope, &self.full)),
         }
     }
+}
+
+/// Says of an engine that what was wanted was more than it has, which [`Engine::guarded`] answers by its limit.
+fn out_of_memory(full: &AtomicBool) -> ScriptError {
+    full.store(true, Ordering::Relaxed);
+    ScriptError::Failed("out of memory".to_owned())
 }
 
 /// What the script threw, with the place in its text.
 fn thrown(
     scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>,
-    mem_mb: u64,
+    full: &AtomicBool,
 ) -> ScriptError {
     if scope.has_terminated() || scope.is_execution_terminating() {
         return ScriptError::Failed("the script was ended".to_owned());
@@ -377,7 +399,7 @@ fn thrown(
     let error = JsError::from_v8_exception(scope, exception);
     // One allocation beyond the limit is refused by itself, long before the heap is full.
     if error.name.as_deref() == Some("InternalError") && error.message.as_deref() == Some("out of memory") {
-        return ScriptError::Memory { mem_mb };
+        return out_of_memory(full);
     }
     let text = error.exception_message.trim_start_matches("Uncaught ");
     ScriptError::Thrown { text: cut(text, MAX_MESSAGE).to_owned(), place: place(&error) }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deltaforge_engine::stage::{Stage, StageAction, StageError, StageLimits};
+use deltaforge_engine::stage::{Limit, Stage, StageAction, StageError, StageLimits};
 use deltaforge_engine::tenants::{LimitReached, Seated};
 use deltaforge_engine::usage::{Running, Usage};
 use deltaforge_model::{Overlay, View};
@@ -14,7 +14,7 @@ use tracing::error;
 
 use crate::changes::{ApplyError, apply};
 use crate::console::Owner;
-use crate::script::{Outcome, ScriptError};
+use crate::script::{Outcome, ScriptError, Task};
 use crate::worker::{Kind, Loaded, MAX_ABANDONED, MAX_ABANDONED_OF_A_TENANT, Ran, Worker, Workshop};
 
 /// Counts threads given up because their script would not stop.
@@ -23,8 +23,7 @@ pub(crate) const ABANDONED: &str = "deltaforge_script_abandoned_total";
 pub(crate) const LIMITS: &str = "deltaforge_script_limits_total";
 
 /// How long definitions may take when a script is loaded; a slice's limits are not meant for them.
-pub(crate) const LOAD: StageLimits =
-    StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, mem_mb: 0, ..StageLimits::DEFAULT };
+pub(crate) const LOAD: StageLimits = StageLimits { cpu_ms: 1_000, timeout_ms: 5_000, ..StageLimits::DEFAULT };
 
 /// A script, its limits and, while all is well, the thread that runs it.
 pub(crate) struct ScriptStage {
@@ -125,12 +124,13 @@ impl ScriptStage {
         }
         let worker = self.workshop.worker(&self.kind).await?;
         let mut place = self.workshop.tenants().place(&self.kind.tenant).await;
-        let answer = worker.load(self.source.clone(), self.owner.clone(), LOAD);
+        let bounds = StageLimits { cpu_ms: LOAD.cpu_ms, timeout_ms: LOAD.timeout_ms, ..self.limits };
+        let answer = worker.load(self.source.clone(), self.owner.clone(), bounds);
         let loaded = match tokio::time::timeout(patience(&LOAD), answer).await {
             Ok(loaded) => loaded,
             Err(_) => {
                 place.charge(Duration::from_millis(LOAD.timeout_ms));
-                return Err(self.give_up(worker, &LOAD).into());
+                return Err(self.give_up(worker, Task::Load, &LOAD).into());
             }
         };
         let Ok(Loaded { result, took }) = loaded else { return Err(ended().into()) };
@@ -167,7 +167,7 @@ impl ScriptStage {
                 Err(ended())
             }
             Err(_) => match self.worker.take() {
-                Some(worker) => Err(self.give_up(worker, &self.limits)),
+                Some(worker) => Err(self.give_up(worker, Task::Slice, &self.limits)),
                 None => Err(ended()),
             },
         };
@@ -191,7 +191,7 @@ impl ScriptStage {
         .increment(1);
     }
 
-    fn give_up(&self, worker: Worker, limits: &StageLimits) -> ScriptError {
+    fn give_up(&self, worker: Worker, task: Task, limits: &StageLimits) -> ScriptError {
         let Owner { tenant, pipeline, stage, .. } = &self.owner;
         worker.abandon(&self.workshop);
         metrics::counter!(ABANDONED, "pipeline" => pipeline.clone(), "processor" => stage.clone())
@@ -204,7 +204,7 @@ impl ScriptStage {
             abandoned = self.workshop.abandoned(),
             "a script does not stop; its thread is given up"
         );
-        ScriptError::Stuck { timeout_ms: limits.timeout_ms }
+        ScriptError::Stuck { limit: task.time(Limit::TimeoutMs, limits) }
     }
 }
 

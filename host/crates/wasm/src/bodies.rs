@@ -73,8 +73,9 @@ fn append(mut flat: Flat, rejects: &[(u32, String)], rows: usize, bodies: &mut B
     Ok(())
 }
 
-/// Rejects the bodies from `from` on that are not what the formatter says that it makes: who reads them would stumble over them.
-pub(crate) fn judge(content_type: &str, from: usize, bodies: &mut Bodies) {
+/// Rejects the bodies from `from` on that are not what the formatter says that it makes: who reads them would stumble over
+/// them. `who` is the plugin and where it runs.
+pub(crate) fn judge(who: &str, content_type: &str, from: usize, bodies: &mut Bodies) {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if !essence.ends_with("/json") && !essence.ends_with("+json") {
         return;
@@ -82,7 +83,7 @@ pub(crate) fn judge(content_type: &str, from: usize, bodies: &mut Bodies) {
     let rejected: BTreeSet<usize> = bodies.rejects().iter().map(|(row, _)| *row).collect();
     for row in (from..bodies.len()).filter(|row| !rejected.contains(row)) {
         let Some(problem) = bodies.get(row).and_then(json_problem) else { continue };
-        let reason = format!("its body is no JSON, and the formatter makes {}: {problem}", cut(essence));
+        let reason = format!("{who}: its body is no JSON, and it makes {}: {problem}", cut(essence));
         bodies.reject_row(row, reason);
     }
 }
@@ -123,13 +124,13 @@ mod tests {
         ] {
             let mut bodies = all();
             bodies.reject_row(3, "its own reason");
-            judge(content_type, 0, &mut bodies);
+            judge("it", content_type, 0, &mut bodies);
             let mut rows: Vec<usize> = bodies.rejects().iter().map(|(row, _)| *row).collect();
             rows.sort_unstable();
             assert_eq!(rows, if rejected.is_empty() { vec![3] } else { rejected }, "{content_type}");
         }
         let mut bodies = all();
-        judge("application/json", 4, &mut bodies);
+        judge("it", "application/json", 4, &mut bodies);
         let (row, reason) = &bodies.rejects()[0];
         assert_eq!((*row, bodies.rejects().len()), (4, 1), "those before were judged before");
         assert!(reason.contains("trailing characters at line 1 column 3"), "{reason}");

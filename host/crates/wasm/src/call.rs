@@ -1,6 +1,6 @@
 //! One call into a guest: the batch it is shown and the edits it makes. The same for every interface version.
 
-use deltaforge_engine::stage::{ADDED_EVENTS, EditBudget, StageLimits, TooManyEdits};
+use deltaforge_engine::stage::{EditBudget, StageLimits, TooMany};
 use deltaforge_model::edit::{Emit, NamedCells, SideEdit, cells_bytes, image_bytes};
 use deltaforge_model::schema::Kind;
 use deltaforge_model::value::CellKind;
@@ -28,7 +28,7 @@ pub(crate) struct Call {
     tx_end: Option<Vec<u8>>,
     columns: Vec<NamedColumn>,
     budget: EditBudget,
-    most_emitted: usize,
+    most_emitted: TooMany,
     emitted: usize,
     added: usize,
 }
@@ -37,7 +37,7 @@ impl Call {
     /// A processor's call.
     pub(crate) fn editing(view: View, edits: Overlay, limits: &StageLimits) -> Self {
         let (columns, budget) = (Vec::new(), EditBudget::new(limits));
-        let most_emitted = usize::try_from(limits.added_events).unwrap_or(usize::MAX);
+        let most_emitted = TooMany::events(limits);
         Self { view, edits, tx_end: None, columns, budget, most_emitted, emitted: 0, added: 0 }
     }
 
@@ -279,8 +279,8 @@ impl Call {
 
     pub(crate) fn count_emitted(&mut self, events: usize) -> Result<(), Ended> {
         self.emitted += events;
-        if self.emitted > self.most_emitted {
-            return Err(TooManyEdits { bound: self.most_emitted, what: ADDED_EVENTS }.into());
+        if self.emitted > self.most_emitted.bound {
+            return Err(self.most_emitted.into());
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use deltaforge_engine::stage::{StageAction, StageError, TooManyEdits};
+use deltaforge_engine::stage::{Limit, StageAction, StageError, StageLimits, TooMany};
 use deltaforge_model::EditError;
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -38,25 +38,17 @@ pub(crate) enum Ended {
     #[error("it passes the bound of {0}")]
     Bound(String),
     /// The guest's own running time is used up.
-    #[error("it ran for {ran_ms} ms of its own time, the limit is {limit_ms} ms ({})", named(.is_to_start, "cpu_ms"))]
+    #[error("it ran for {ran_ms} ms of its own time, the limit is {limit_ms} ms")]
     Cpu {
         /// How long it ran.
         ran_ms: u64,
         /// How long it may.
         limit_ms: u64,
-        /// It is what starting any plugin may take, and the stage's own limit is less.
-        is_to_start: bool,
     },
 }
 
-/// Which limit of time it is.
-fn named(is_to_start: &bool, key: &str) -> String {
-    let which = if *is_to_start { "for starting a plugin, where this is more than " } else { "" };
-    format!("{which}limits.{key}")
-}
-
-impl From<TooManyEdits> for Ended {
-    fn from(error: TooManyEdits) -> Self {
+impl From<TooMany> for Ended {
+    fn from(error: TooMany) -> Self {
         Self::Bound(error.to_string())
     }
 }
@@ -67,9 +59,37 @@ impl From<EditError> for Ended {
     }
 }
 
-/// What a call into a guest came to, when it did not come back.
+/// A call into a guest that did not come back.
 #[derive(Debug)]
-pub(crate) enum CallError {
+pub(crate) struct CallError {
+    /// Why.
+    pub(crate) cause: Cause,
+    /// What the call was held to.
+    pub(crate) held: Box<Held>,
+}
+
+/// The limits of a call.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Those that it was held to.
+    pub(crate) to: StageLimits,
+    /// Those of its stage, of which starting a plugin may take more.
+    pub(crate) own: StageLimits,
+}
+
+impl Held {
+    /// The name of the limit of time that ended a call.
+    fn name(&self, limit: Limit) -> String {
+        let of = |limits: &StageLimits| if limit == Limit::CpuMs { limits.cpu_ms } else { limits.timeout_ms };
+        let is_to_start = of(&self.own) < of(&self.to);
+        let which = if is_to_start { "for starting a plugin, where this is more than " } else { "" };
+        format!("{which}{}", self.own.name(limit))
+    }
+}
+
+/// Why a call did not come back.
+#[derive(Debug)]
+pub(crate) enum Cause {
     /// It trapped, or the host ended it.
     Trapped {
         /// The cause, with the guest's stack.
@@ -80,12 +100,7 @@ pub(crate) enum CallError {
         last_words: Option<String>,
     },
     /// It took longer than `timeout_ms`.
-    TimedOut {
-        /// The limit.
-        limit_ms: u64,
-        /// It is what starting any plugin may take, and the stage's own limit is less.
-        is_to_start: bool,
-    },
+    TimedOut,
 }
 
 impl CallError {
@@ -100,18 +115,21 @@ impl CallError {
 
     /// The code, what ended the call, and in which of the guest's functions.
     pub(crate) fn parts(&self) -> (&'static str, String, Option<String>) {
-        match self {
-            Self::TimedOut { limit_ms, is_to_start } => {
-                let which = named(is_to_start, "timeout_ms");
+        let Self { cause, held } = self;
+        match cause {
+            Cause::TimedOut => {
+                let (limit_ms, which) = (held.to.timeout_ms, held.name(Limit::TimeoutMs));
                 (DEADLINE, format!("it took longer than {limit_ms} ms of wall time ({which})"), None)
             }
-            Self::Trapped { cause, refused, last_words } => {
+            Cause::Trapped { cause, refused, last_words } => {
                 let root = cause.root_cause().to_string();
                 let (code, mut text) = match (cause.downcast_ref::<Ended>(), cause.downcast_ref::<Trap>()) {
                     (Some(ended @ (Ended::Edit(_) | Ended::Bound(_))), _) => (EDIT, ended.to_string()),
-                    (Some(ended @ Ended::Cpu { .. }), _) => (DEADLINE, ended.to_string()),
-                    (None, trap) => match (refused, bound_of_the_runtime(&root), trap) {
-                        (Some(refused), ..) => (MEMORY, refused.to_string()),
+                    (Some(ended @ Ended::Cpu { .. }), _) => {
+                        (DEADLINE, format!("{ended} ({})", held.name(Limit::CpuMs)))
+                    }
+                    (None, trap) => match (refused, bound_of_the_runtime(&root, &held.own), trap) {
+                        (Some(refused), ..) => (MEMORY, refused.describe(&held.own)),
                         (None, Some(bound), _) => (EDIT, Ended::Bound(bound).to_string()),
                         (None, None, Some(Trap::StackOverflow)) => {
                             let most = MAX_STACK_KIB;

@@ -281,7 +281,7 @@ impl Workshop {
             }
         };
         let seat = seat.map_err(|reached| Problem::reached("plugin", reached))?;
-        let lines = StageLines::new(call.log_lines_per_second, spec.tenant.as_str(), self.tenants.clone());
+        let lines = StageLines::new(&call, spec.tenant.as_str(), self.tenants.clone());
         let voice = Voice::new(&spec.pipeline, &spec.tenant, &spec.id, &name, lines);
         let (usage, voice) = match aim {
             Aim::Check => (Usage::nobodys(), voice.without_metrics()),

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use deltaforge_engine::message::{Bodies, Formatter};
-use deltaforge_engine::stage::StageError;
+use deltaforge_engine::stage::{StageError, StageLimits};
 use deltaforge_model::View;
 
 use crate::bodies::judge;
@@ -45,7 +45,7 @@ impl Formatter for WasmFormatter {
         let usage = &self.blueprint.usage;
         usage.called(answer.as_ref().err().map(|error| error.code));
         if answer.is_ok() {
-            judge(&self.content_type, first, bodies);
+            judge(&self.blueprint.who, &self.content_type, first, bodies);
             usage.formatted(view.len(), bodies.rejects().len() - rejected);
         }
         answer
@@ -55,7 +55,7 @@ impl Formatter for WasmFormatter {
         &self.content_type
     }
 
-    fn body_bytes(&self) -> usize {
-        usize::try_from(self.blueprint.limits.call.edit_bytes).unwrap_or(usize::MAX)
+    fn limits(&self) -> StageLimits {
+        self.blueprint.limits.call
     }
 }

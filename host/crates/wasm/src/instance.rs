@@ -11,7 +11,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::adapter::{Exports, Failure};
 use crate::call::Call;
-use crate::error::{CallError, failed};
+use crate::error::{CallError, Cause, Held, failed};
 use crate::grants::Grants;
 use crate::guest::Guest;
 use crate::limits::{Limits, MAX_HANDLES, handed_over};
@@ -64,8 +64,7 @@ impl Blueprint {
         }
         let running = self.runtime.running();
         let (bounds, own) = (self.limits.start(), self.limits.call);
-        let instantiated =
-            self.limits.meter.run(bounds, own, self.loaded.bound.instantiate(&mut store)).await;
+        let instantiated = self.limits.meter.run(bounds, self.loaded.bound.instantiate(&mut store)).await;
         let exports = finish(instantiated, &mut store, bounds, own)?;
         drop(running);
         let running = Running::new(self.usage.clone());
@@ -103,19 +102,17 @@ fn bound(store: &mut Store<Guest>, mem_mb: u64) {
 fn finish<T>(
     ended: Option<wasmtime::Result<T>>,
     store: &mut Store<Guest>,
-    limits: StageLimits,
+    to: StageLimits,
     own: StageLimits,
 ) -> Result<T, CallError> {
+    let failed = |cause| Err(CallError { cause, held: Box::new(Held { to, own }) });
     match ended {
-        None => Err(CallError::TimedOut {
-            limit_ms: limits.timeout_ms,
-            is_to_start: own.timeout_ms < limits.timeout_ms,
-        }),
+        None => failed(Cause::TimedOut),
         Some(Ok(value)) => Ok(value),
         Some(Err(cause)) => {
             let guest = store.data_mut();
             let (refused, last_words) = (guest.memory.take_refused(), guest.last_words.take());
-            Err(CallError::Trapped { cause, refused, last_words })
+            failed(Cause::Trapped { cause, refused, last_words })
         }
     }
 }
@@ -129,7 +126,7 @@ macro_rules! call {
         store.data_mut().memory.take_refused();
         store.data_mut().last_words = None;
         let watched = runtime.running();
-        let ended = limits.meter.run(bounds, limits.call, exports.$function(&mut *store $(, $argument)*)).await;
+        let ended = limits.meter.run(bounds, exports.$function(&mut *store $(, $argument)*)).await;
         drop(watched);
         running.ran(limits.meter.ran());
         running.holds(store.data().memory.held());

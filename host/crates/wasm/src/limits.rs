@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use deltaforge_engine::error::ConfigError;
 use deltaforge_engine::share::give_way;
-use deltaforge_engine::stage::StageLimits;
+use deltaforge_engine::stage::{Limit, StageLimits};
 use deltaforge_engine::tenants::LimitReached;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
@@ -48,8 +48,6 @@ pub(crate) struct Meter {
     /// Thread time at which this turn began.
     since: AtomicU64,
     limit: AtomicU64,
-    /// That is what starting any plugin may take, and the stage's own limit is less.
-    is_to_start: AtomicBool,
     /// How long it stood in the queue of the compute threads and of the processor in this call, nanoseconds: others' time, not
     /// its own.
     queued: AtomicU64,
@@ -65,8 +63,7 @@ impl Meter {
     pub(crate) fn passed(&self) -> Option<Ended> {
         let ran = self.used.load(Relaxed) + thread_nanos().saturating_sub(self.since.load(Relaxed));
         let limit = self.limit.load(Relaxed);
-        let is_to_start = self.is_to_start.load(Relaxed);
-        let ended = Ended::Cpu { ran_ms: ran / 1_000_000, limit_ms: limit / 1_000_000, is_to_start };
+        let ended = Ended::Cpu { ran_ms: ran / 1_000_000, limit_ms: limit / 1_000_000 };
         (ran >= limit).then_some(ended)
     }
 
@@ -75,15 +72,8 @@ impl Meter {
         Duration::from_nanos(self.used.load(Relaxed))
     }
 
-    /// Runs a call under limits, of which the stage's `own` may be less; the epoch callback asks [`Meter::passed`] at every
-    /// tick. `None`: it took longer than `timeout_ms`, without the time in which others computed.
-    pub(crate) async fn run<T>(
-        &self,
-        limits: StageLimits,
-        own: StageLimits,
-        call: impl Future<Output = T>,
-    ) -> Option<T> {
-        self.is_to_start.store(own.cpu_ms < limits.cpu_ms, Relaxed);
+    /// Runs a call under limits; the epoch callback asks [`Meter::passed`] at every tick. `None`: it took longer than `timeout_ms`, without the time in which others computed.
+    pub(crate) async fn run<T>(&self, limits: StageLimits, call: impl Future<Output = T>) -> Option<T> {
         self.used.store(0, Relaxed);
         self.queued.store(0, Relaxed);
         self.limit.store(limits.cpu_ms.saturating_mul(1_000_000), Relaxed);
@@ -136,17 +126,26 @@ pub(crate) struct MemoryLimit {
 }
 
 /// What a guest wanted more of than there is for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// Memory.
-    #[error("it wanted more memory than {mem_mb} MiB (limits.mem_mb)")]
-    Memory {
-        /// The limit.
-        mem_mb: u64,
-    },
+    Memory,
     /// Places in its tables: of function pointers, mostly.
-    #[error("it wanted more than {MAX_TABLE_ELEMENTS} table elements (no key raises it)")]
     Table,
+}
+
+impl Refused {
+    /// It, where the stage has these limits.
+    pub(crate) fn describe(self, own: &StageLimits) -> String {
+        match self {
+            Self::Memory => {
+                format!("it wanted more memory than {} MiB ({})", own.mem_mb, own.name(Limit::MemMb))
+            }
+            Self::Table => {
+                format!("it wanted more than {MAX_TABLE_ELEMENTS} table elements (no key raises it)")
+            }
+        }
+    }
 }
 
 /// Bytes that a guest whose memory has this limit hands over in one call of a host's function.
@@ -155,12 +154,13 @@ pub(crate) fn handed_over(mem_mb: u64) -> usize {
     (mem_mb.clamp(least, most) as usize) << 20
 }
 
-/// The bound that the runtime itself ended a call for, if this is how it says so.
-pub(crate) fn bound_of_the_runtime(says: &str) -> Option<String> {
+/// The bound that the runtime itself ended a call for, if this is how it says so, of a stage with these limits.
+pub(crate) fn bound_of_the_runtime(says: &str, own: &StageLimits) -> Option<String> {
     let (least, most) = HANDED_OVER_MB;
     if says.contains("fuel allocated for hostcalls") {
         return Some(format!(
-            "what one call of a host's function takes (limits.mem_mb, but from {least} to {most} MiB)"
+            "what one call of a host's function takes ({}, but from {least} to {most} MiB)",
+            own.name(Limit::MemMb)
         ));
     }
     if says.contains("store handle limit exceeded") {
@@ -209,7 +209,7 @@ impl ResourceLimiter for MemoryLimit {
     ) -> wasmtime::Result<bool> {
         let held = self.held.saturating_add(desired.saturating_sub(current));
         if held > self.limit {
-            self.refused = Some(Refused::Memory { mem_mb: (self.limit >> 20) as u64 });
+            self.refused = Some(Refused::Memory);
             return Ok(false);
         }
         self.held = held;
@@ -281,7 +281,7 @@ mod tests {
                 own.clone().give_way().await;
             }
         };
-        assert!(meter.run(limits, limits, call).await.is_some());
-        assert!(meter.run(limits, limits, std::future::pending::<()>()).await.is_none());
+        assert!(meter.run(limits, call).await.is_some());
+        assert!(meter.run(limits, std::future::pending::<()>()).await.is_none());
     }
 }

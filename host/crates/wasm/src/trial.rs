@@ -237,10 +237,11 @@ impl Trial {
         let answer = instance.format(view.clone(), tx_end, &mut bodies).await;
         self.used = Used::by(&instance);
         let answer = answer?;
-        let content_type = instance.content_type().await?;
+        if answer.is_ok() {
+            judge("the plugin", &instance.content_type().await?, 0, &mut bodies);
+        }
         self.instance = Some(instance);
         answer?;
-        judge(&content_type, 0, &mut bodies);
         Ok(bodies)
     }
 }

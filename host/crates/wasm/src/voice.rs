@@ -240,7 +240,7 @@ impl Metric {
 
 /// The lines of one that is nobody's stage: no tenant's bound holds them, only what `limits` say.
 pub(crate) fn free_lines(limits: StageLimits) -> StageLines {
-    StageLines::new(limits.log_lines_per_second, "", unbounded())
+    StageLines::new(&limits, "", unbounded())
 }
 
 /// The names that a stage's metrics have had so far.

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use deltaforge_engine::catalog::{LogLine, Sample, TrialFailure, Tried};
 use deltaforge_engine::error::ConfigError;
-use deltaforge_engine::stage::StageLimits;
+use deltaforge_engine::stage::{SetBy, StageLimits};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -111,7 +111,7 @@ impl TestLimits {
             added_events: added_events.unwrap_or(default.added_events),
             edit_bytes: edit_bytes.unwrap_or(default.edit_bytes),
             log_lines_per_second: log_lines_per_second.unwrap_or(default.log_lines_per_second),
-            written,
+            set_by: written.map(SetBy::stage),
         }))
     }
 }

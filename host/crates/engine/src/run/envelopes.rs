@@ -310,22 +310,22 @@ impl LateEnvelope {
         let generations = self.generations.borrow().clone();
         let source = &self.plan.source.factory;
         let at = generation_at(&generations, Some(from), |a, b| source.compare(a, b));
-        let wanted = generations[at].clone();
-        let at_work = self.at_work.take().filter(|(generation, _)| *generation == wanted.generation);
+        let now = generations[at].generation;
+        let at_work = self.at_work.take().filter(|(generation, _)| *generation == now);
         let (plan, index, services) = (self.plan.clone(), self.sink, self.services.clone());
         let (batch, boundary) = (batch.clone(), boundary.clone());
         let work = async move {
             let mut composer = match at_work {
                 Some((_, composer)) => composer,
                 None => {
-                    let sink = &plan.sinks[index];
-                    let spec = spec_of(&sink.envelope, &wanted);
+                    let (sink, wanted) = (&plan.sinks[index], &generations[at]);
+                    let spec = spec_of(&sink.envelope, wanted);
                     let (formatter, _) = formatter(sink, &services, &spec, Some(&wanted.version)).await?;
                     composer(sink, formatter)?
                 }
             };
             let made = composer.compose(&batch, &boundary, first_row).await;
-            Ok::<_, Failure>(((wanted.generation, composer), made))
+            Ok::<_, Failure>(((now, composer), made))
         };
         let Services { tenants, compute, .. } = &self.services;
         let (at_work, made) = tenants.run_demotable_on(compute, &self.plan.tenant, work).await?;

@@ -247,7 +247,8 @@ async fn a_search_that_is_far_from_its_end_makes_room_for_a_command() {
     // Inside a transaction the next attempt would not begin with it.
     stage.waits.set_takes_commands(false);
     assert_eq!(stage.run(batch(50)).await.unwrap().len(), 0);
-    (_, _) = (stage.waits.set_takes_commands(true), drop(command));
+    stage.waits.set_takes_commands(true);
+    drop(command);
     assert_eq!(stage.run(batch(50)).await.unwrap().len(), 0);
     assert!(!stage.waits.made_room());
 }

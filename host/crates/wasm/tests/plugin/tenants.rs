@@ -47,6 +47,33 @@ async fn a_stage_may_set_how_much_it_adds() {
 }
 
 #[tokio::test]
+async fn a_limit_that_the_tenants_file_sets_is_named_by_its_place_there() {
+    let ceilings = json!({ "cpu_ms": 90, "mem_mb": 32, "added_events": 3, "edit_bytes": 100 });
+    for (bounds, begins, ends) in [
+        (json!({ "host": { "limits": ceilings } }), "(host.limits.", " of the host's tenants file)"),
+        (json!({ "default": { "limits": ceilings } }), "(default.limits.", " of the host's tenants file)"),
+        (
+            json!({ "tenants": { "rival": { "limits": ceilings } } }),
+            "(limits.",
+            " of its tenant in the host's tenants file)",
+        ),
+    ] {
+        for (act, key) in [
+            ("loops", "cpu_ms"),
+            ("grows", "mem_mb"),
+            ("floods-events", "added_events"),
+            ("floods-edits", "edit_bytes"),
+        ] {
+            // None of its limits is its own.
+            let spec = StageSpec { tenant: "rival".to_owned(), limits: None, ..puppet(act) };
+            let mut stage = factory(bounds.clone()).build(&spec, None).await.unwrap().0;
+            let error = run(&mut *stage, mixed(20)).await.unwrap_err().message;
+            assert!(error.contains(&format!("{begins}{key}{ends}")), "{bounds} {act}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_envelope_may_set_how_much_it_answers() {
     use deltaforge_engine::message::{Bodies, FormatterFactory};
     let dir = tempfile::tempdir().unwrap();
@@ -61,7 +88,7 @@ async fn an_envelope_may_set_how_much_it_answers() {
     {
         (oversize.tenant, oversize.limits) = (tenant.to_owned(), limits);
         let mut formatter = factory.build(&oversize, None).await.unwrap().0;
-        assert_eq!(formatter.body_bytes() as u64, limits.unwrap().edit_bytes, "of parts too");
+        assert_eq!(formatter.limits().edit_bytes, limits.unwrap().edit_bytes, "of parts too");
         let mut bodies = Bodies::default();
         let answer = formatter.format(&view, &[false; 5], &mut bodies).await;
         match answer {
